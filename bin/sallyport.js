@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+// Plain JavaScript, nothing imported before the runtime is known to be fit.
+const { whyUnfit } = await import('./runtime.js');
+const reason = whyUnfit();
+if (reason !== undefined) {
+  process.stderr.write(reason);
+  process.exitCode = 2;
+} else {
+  const { existsSync } = await import('node:fs');
+  const source = new URL('../src/main.ts', import.meta.url);
+  const built = new URL('../dist/src/main.js', import.meta.url);
+  // A checkout runs its sources even where an older build lies beside them.
+  const entry = existsSync(source) ? source : built;
+  const { main } = await import(entry.href);
+  await main(process.argv.slice(2));
+}

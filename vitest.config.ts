@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    testTimeout: 60_000,
+    projects: [
+      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/real/**', 'test/api/**', 'test/pack/**'] } },
+      { test: { name: 'real', include: ['test/real/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'api',
+          include: ['test/api/**/*.test.ts'],
+          globalSetup: ['test/support/apiserver/global-setup.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      { test: { name: 'pack', include: ['test/pack/**/*.test.ts'], testTimeout: 300_000 } },
+    ],
+  },
+});

@@ -1,0 +1,178 @@
+import type { Json } from '../shared/pure/json.ts';
+import type { Gate } from '../model/finding.ts';
+import type { Edge } from '../model/edge.ts';
+import type { Inventory, Snapshot } from '../model/inventory.ts';
+import type { KubeManifest, ObjectRef } from '../model/object.ts';
+import type { PhaseName } from '../model/phase.ts';
+import type { Config } from '../model/config.ts';
+import type { Decision } from '../model/decision.ts';
+import type { Evidence } from '../model/evidence.ts';
+import type { Change, FieldChange } from '../plan/change.ts';
+import type { Plan, Step } from '../plan/plan.ts';
+
+/** Milliseconds since the epoch; the only way time enters. */
+export interface Clock {
+  now(): number;
+  /** Waits, or returns at once where time is simulated. Rejects with the signal's reason when aborted. */
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** All that a phase may know. Immutable. */
+export interface View {
+  readonly namespace: string;
+  readonly snapshot: Snapshot;
+  readonly inventory: Inventory;
+  /** Every edge on record, observed and declared, with its review state after decisions. */
+  readonly edges: readonly Edge[];
+  readonly evidence: Evidence;
+  readonly decisions: readonly Decision[];
+  readonly config: Config;
+  /** The moment for windows and schedules. */
+  readonly now: number;
+  /** Phase of each namespace under Sallyport; absent means none. */
+  readonly phases: ReadonlyMap<string, PhaseName>;
+  /** Steps on record that are still in force, oldest first. */
+  readonly applied: readonly AppliedStep[];
+}
+
+/** A phase: pure functions of a view. The engine performs; a phase never does. */
+export interface Phase {
+  readonly name: PhaseName;
+  /** Conditions for entering. */
+  requires(view: View): readonly Gate[];
+  /** The steps that take the namespace into this phase from the one before. */
+  up(view: View): readonly Step[];
+  /** Conditions that hold while in this phase: drift apart, which the engine compares itself. */
+  verify(view: View): readonly Gate[];
+  /** Steps needed before the recorded ones are undone (a peer to loosen first). The undo itself comes from the record. */
+  down(view: View, applied: readonly AppliedStep[]): readonly Step[];
+}
+
+/** A step of the journal that is in force. */
+export interface AppliedStep {
+  /** Sequence number over all runs: newest is highest. */
+  readonly seq: number;
+  readonly run: string;
+  readonly namespace: string;
+  readonly phase: PhaseName;
+  readonly step: Step;
+  /** As written. Before-images are the ones read just before the write. */
+  readonly change: Change;
+  readonly uid?: string;
+}
+
+export type ApplyOutcome = 'created' | 'configured' | 'unchanged' | 'deleted';
+
+export interface Applied {
+  readonly outcome: ApplyOutcome;
+  /** The object after the write; undefined after a delete. */
+  readonly live?: KubeManifest;
+}
+
+/** Held while a run writes. */
+export interface LeaseHold {
+  /** Renews when due and throws a Failure (exit 3) when the hold was lost. Called before every write. */
+  assertHeld(): Promise<void>;
+  release(): Promise<void>;
+}
+
+export interface RolloutResult {
+  readonly workload: string;
+  readonly outcome: 'ready' | 'failed' | 'timed-out' | 'simulated';
+  readonly message: string;
+}
+
+/** Where changes go: a live cluster or a directory of manifests. Both pass the same contract tests. */
+export interface Target {
+  readonly kind: 'cluster' | 'directory';
+  /** UID of kube-system, or the first 16 hex digits of sha256 of the directory's real path. */
+  readonly id: string;
+  /** For people: context and server, or the directory. */
+  readonly description: string;
+  /** Reads everything the inventory needs. `onProgress` gets a text now and then. */
+  readSnapshot(onProgress?: (text: string) => void): Promise<Snapshot>;
+  /** One object as it is now; undefined when it does not exist. */
+  readObject(ref: ObjectRef): Promise<KubeManifest | undefined>;
+  /** Validates without writing: server-side dry run, or a parse of the bytes that would be written. */
+  rehearse(change: Change): Promise<void>;
+  /**
+   * Writes one change. Creates by POST; edits own objects by server-side apply and those of others by JSON Patch with `test`
+   * on uid and old values; deletes with preconditions. A conflict is a Failure with exit 3 and writes nothing.
+   */
+  apply(change: Change): Promise<Applied>;
+  /** Takes the Leases in name order, `''` standing for cluster-scoped and mesh-root objects. Exit 3 when held by another. */
+  acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
+  /** Waits until the workload's pods run its present template. */
+  awaitRollout(workload: { readonly id: string; readonly ref: ObjectRef }, signal: AbortSignal): Promise<RolloutResult>;
+  close(): Promise<void>;
+}
+
+export type RunKind = 'advance' | 'rollback';
+export type RunOutcome = 'done' | 'failed' | 'undone' | 'cancelled' | 'partial';
+
+export interface RunRecord {
+  readonly id: string;
+  readonly kind: RunKind;
+  readonly namespace: string;
+  readonly from: PhaseName;
+  readonly to: PhaseName;
+  readonly planHash: string;
+  readonly startedAt: number;
+  readonly by: string;
+  readonly plan: Plan;
+}
+
+export type StepState = 'pending' | 'started' | 'done' | 'failed' | 'undone' | 'skipped';
+
+export interface JournalStep {
+  readonly seq: number;
+  readonly run: string;
+  readonly index: number;
+  readonly step: Step;
+  readonly state: StepState;
+  /** The change with before-images read just before the write; undefined while pending. */
+  readonly change?: Change;
+  readonly uid?: string;
+  readonly error?: string;
+}
+
+export interface AuditEntry {
+  readonly at: number;
+  readonly who: string;
+  readonly what: string;
+  readonly object: string;
+  readonly reason: string;
+  readonly run?: string;
+}
+
+/** The durable record of runs. Every call is one transaction, on disk when it returns. */
+export interface Journal {
+  openRun(run: RunRecord): void;
+  stepStarted(run: string, index: number, change: Change, at: number): void;
+  /** Records the outcome and its audit line together. `undoes` marks older steps as no longer in force. */
+  stepDone(
+    run: string,
+    index: number,
+    result: { readonly uid?: string; readonly at: number; readonly audit: AuditEntry },
+  ): void;
+  stepFailed(run: string, index: number, error: string, at: number): void;
+  stepSkipped(run: string, index: number, reason: string, at: number): void;
+  /** Back to pending: nothing of it was written. */
+  stepReset(run: string, index: number): void;
+  /** Closes the run and sets the namespace's phase with it. */
+  closeRun(run: string, outcome: RunOutcome, phase: PhaseName, at: number): void;
+  /** The phase reached inside a run that passes several. */
+  setPhase(namespace: string, phase: PhaseName, at: number): void;
+  openRuns(): readonly RunRecord[];
+  stepsOf(run: string): readonly JournalStep[];
+  applied(): readonly AppliedStep[];
+  phases(): ReadonlyMap<string, PhaseName>;
+  audit(entry: AuditEntry): void;
+}
+
+/** A field of ours whose live value is neither what we wrote nor what it was before. */
+export interface ForeignChange {
+  readonly ref: ObjectRef;
+  readonly field: FieldChange;
+  readonly live: Json | undefined;
+}

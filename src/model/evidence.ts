@@ -1,0 +1,31 @@
+/** What the sources of traffic say of themselves. Times are milliseconds since the epoch. */
+export interface SourceRecord {
+  /** `hubble`, `edges`. */
+  readonly source: string;
+  readonly first: number;
+  readonly last: number;
+  readonly records: number;
+  /** Records the source says it lost. */
+  readonly lost: number;
+  /** Malformed records skipped on request. */
+  readonly bad: number;
+  /** Records that carried no connection (ICMP, agent events, drops without ports ...). */
+  readonly ignored: number;
+  /** One record stands for this many; 1 when nothing is sampled. */
+  readonly sampledOneIn: number;
+}
+
+/** What backs the edges as a whole. */
+export interface Evidence {
+  readonly sources: readonly SourceRecord[];
+  /** UTC days on which any record was seen, sorted. */
+  readonly days: readonly string[];
+  readonly first?: number;
+  readonly last?: number;
+  /** Records whose source or destination could not be attributed, by reason. */
+  readonly unattributed: Readonly<Record<string, number>>;
+  /** Schedule runs seen per workload id: names of Jobs, sorted. */
+  readonly runs: Readonly<Record<string, readonly string[]>>;
+}
+
+export const NO_EVIDENCE: Evidence = { sources: [], days: [], unattributed: {}, runs: {} };

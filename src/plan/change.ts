@@ -1,0 +1,114 @@
+import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
+import { equalJson, getPath, setPath } from '../shared/pure/json.ts';
+import type { KubeManifest, ObjectRef } from '../model/object.ts';
+import { formatRef, refKey, refOf } from '../model/object.ts';
+import { sortBy } from '../shared/pure/order.ts';
+
+/** One field of an object, before and after. Undefined means absent. */
+export interface FieldChange {
+  readonly path: FieldPath;
+  readonly before: Json | undefined;
+  readonly after: Json | undefined;
+}
+
+/** One write to one object. */
+export type Change =
+  | { readonly kind: 'create'; readonly object: KubeManifest }
+  | {
+      readonly kind: 'edit';
+      readonly ref: ObjectRef;
+      /** Tested before writing where the object has one. */
+      readonly uid?: string;
+      readonly fields: readonly FieldChange[];
+      /** Own objects are edited by server-side apply, those of others by JSON Patch with `test`. */
+      readonly owner: 'sallyport' | 'other';
+    }
+  | {
+      readonly kind: 'delete';
+      readonly ref: ObjectRef;
+      readonly uid?: string;
+      /** The object as it was, so that a deletion of our own object can be undone. */
+      readonly before: KubeManifest;
+    };
+
+export function changeRef(change: Change): ObjectRef {
+  return change.kind === 'create' ? refOf(change.object) : change.ref;
+}
+
+/** The change that takes an effect back, given that nothing else touched it. */
+export function invertChange(change: Change): Change {
+  switch (change.kind) {
+    case 'create':
+      return { kind: 'delete', ref: refOf(change.object), before: change.object };
+    case 'delete':
+      return { kind: 'create', object: change.before };
+    case 'edit':
+      return {
+        ...change,
+        fields: [...change.fields].reverse().map(({ path, before, after }) => ({ path, before: after, after: before })),
+      };
+  }
+}
+
+/** The object after an edit, in memory. */
+export function editObject(object: KubeManifest, fields: readonly FieldChange[]): KubeManifest {
+  let edited: JsonObject = object;
+  for (const field of fields) edited = setPath(edited, field.path, field.after);
+  return edited as KubeManifest;
+}
+
+/**
+ * Builds the fields of an edit that sets `path` to `after`, with each missing parent object as part of the before-image:
+ * the change is made at the highest absent ancestor, so that undoing it removes the parents it made.
+ */
+export function fieldChange(object: JsonObject, path: FieldPath, after: Json | undefined): FieldChange | undefined {
+  const before = getPath(object, path);
+  if (equalJson(before, after)) return undefined;
+  if (after === undefined) return { path, before, after };
+  for (let depth = 1; depth < path.length; depth += 1) {
+    const parent = path.slice(0, depth);
+    if (getPath(object, parent) === undefined) {
+      let value: Json = after;
+      for (const key of path.slice(depth).reverse()) value = { [key]: value };
+      return { path: parent, before: undefined, after: value };
+    }
+  }
+  return { path, before, after };
+}
+
+/** What stops a change from being applied to a snapshot: the object exists, is missing, or a field is not as recorded. */
+export interface ChangeConflict {
+  readonly ref: ObjectRef;
+  readonly message: string;
+  readonly path?: FieldPath;
+}
+
+export function checkChange(change: Change, live: KubeManifest | undefined): ChangeConflict | undefined {
+  const ref = changeRef(change);
+  if (change.kind === 'create')
+    return live === undefined ? undefined : { ref, message: `${formatRef(ref)} exists already` };
+  if (live === undefined) return { ref, message: `${formatRef(ref)} does not exist` };
+  if (change.uid !== undefined && live.metadata['uid'] !== undefined && live.metadata['uid'] !== change.uid)
+    return { ref, message: `${formatRef(ref)} was deleted and made anew` };
+  if (change.kind === 'delete') return undefined;
+  for (const field of change.fields) {
+    if (!equalJson(getPath(live, field.path), field.before))
+      return { ref, path: field.path, message: `${formatRef(ref)} ${field.path.join('.')} is not as recorded` };
+  }
+  return undefined;
+}
+
+/** The objects after a change. The caller has checked that it applies. Keeps the order by refKey. */
+export function applyToObjects(objects: readonly KubeManifest[], change: Change): readonly KubeManifest[] {
+  const key = refKey(changeRef(change));
+  switch (change.kind) {
+    case 'create':
+      return sortBy([...objects.filter((object) => refKey(refOf(object)) !== key), change.object], (object) =>
+        refKey(refOf(object)),
+      );
+    case 'delete':
+      return objects.filter((object) => refKey(refOf(object)) !== key);
+    case 'edit':
+      return objects.map((object) => (refKey(refOf(object)) === key ? editObject(object, change.fields) : object));
+  }
+}

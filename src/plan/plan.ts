@@ -1,0 +1,62 @@
+import type { Finding, Gate } from '../model/finding.ts';
+import type { PhaseName } from '../model/phase.ts';
+import type { Change } from './change.ts';
+
+/** What a step sets off that is not an object of ours. */
+export type Effect =
+  /** The workload's pods are replaced. Waits for readiness; undone if it fails. */
+  | { readonly kind: 'rollout'; readonly workload: string }
+  /** The next run takes it: running Jobs are never restarted. */
+  | { readonly kind: 'next-run'; readonly workload: string };
+
+export type Operation = 'create' | 'edit' | 'delete';
+
+/** One write of a plan, with why and what follows from it. */
+export interface Step {
+  /** `<phase>/<short name>`, unique in the plan and stable for equal input. */
+  readonly id: string;
+  /** The namespace that is being moved; the object may stand in another (a peer opened first). */
+  readonly namespace: string;
+  readonly phase: PhaseName;
+  readonly operation: Operation;
+  readonly title: string;
+  readonly workload?: string;
+  readonly direction?: 'ingress' | 'egress';
+  readonly change: Change;
+  readonly effects: readonly Effect[];
+  /** What simulation cannot see: restarts, protocol effects, open connections. */
+  readonly risks: readonly string[];
+  /** Set where the object belongs to somebody else: who, and so what is being confirmed. */
+  readonly confirm?: string;
+  /** Rollback only: the sequence numbers of the recorded steps that this step undoes. */
+  readonly undoes?: readonly number[];
+}
+
+/** An edge that a step would cut, or that cannot be judged. */
+export interface EdgeVerdict {
+  readonly step: string;
+  readonly edge: string;
+  /** `src -> dst port`. */
+  readonly text: string;
+  readonly answer: 'denied' | 'unknown';
+  readonly reasons: readonly string[];
+  readonly evidence: string;
+}
+
+/** The ordered steps from now to the phase wanted. */
+export interface Plan {
+  readonly namespace: string;
+  readonly from: PhaseName;
+  readonly to: PhaseName;
+  readonly direction: 'up' | 'down';
+  readonly steps: readonly Step[];
+  readonly gates: readonly Gate[];
+  /** Legitimate edges that some state on the way would deny. Empty in a plan that may run. */
+  readonly denied: readonly EdgeVerdict[];
+  readonly unknown: readonly EdgeVerdict[];
+  readonly findings: readonly Finding[];
+  /** Counts of connections judged, for the record. */
+  readonly simulated: { readonly edges: number; readonly states: number };
+  /** Of steps and verdicts; leaves out time and row ids. */
+  readonly hash: string;
+}

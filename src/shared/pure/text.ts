@@ -1,0 +1,16 @@
+// C0, DEL and C1 controls, and the bidirectional and zero-width marks that make text look like other text.
+// eslint-disable-next-line no-control-regex -- these are what must be found
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+
+/**
+ * Text from a cluster or a file made safe for a terminal: control characters, escape sequences and direction marks are
+ * replaced by U+FFFD. Line breaks too, so a name can never start a line of its own.
+ */
+export function safeText(text: string): string {
+  return text.replace(UNSAFE, '\ufffd');
+}
+
+/** `count` and a noun in the right number: "1 edge", "3 edges". */
+export function plural(count: number, noun: string, many = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : many}`;
+}

@@ -1,0 +1,19 @@
+// Command kube-apiserver is the unmodified Kubernetes API server, built for tests.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+
+	"apiserver-for-tests/parent"
+)
+
+func main() {
+	parent.EndWithStdin()
+	os.Exit(cli.Run(app.NewAPIServerCommand()))
+}

@@ -13,6 +13,8 @@ export interface ApiResponse {
 export interface ApiClient {
   readonly url: string;
   readonly token: string;
+  /** The certificates that the client trusts. */
+  readonly caPem: string;
   /**
    * Sends one request and returns the answer whatever its status. A string is sent as it is, anything else as JSON; the
    * default content type is JSON, for PATCH a merge patch. Fails only if no answer comes (20 s).
@@ -34,25 +36,34 @@ export class ApiError extends Error {
   }
 }
 
-/** A client of the API server at url that trusts the given PEM certificates only. */
-export function connect(target: { readonly url: string; readonly caPem: string; readonly token: string }): ApiClient {
-  const agent = new Agent({ keepAlive: true, maxSockets: 16, ca: target.caPem });
-  return clientOf(target.url, target.token, agent);
+/** Where an API server is and how to get in; plain data that fits into any message. */
+export interface Login {
+  readonly url: string;
+  readonly caPem: string;
+  readonly token: string;
 }
 
-function clientOf(url: string, token: string, agent: Agent): ApiClient {
+/** A client of the API server at url that trusts the given PEM certificates only. */
+export function connect(target: Login): ApiClient {
+  const agent = new Agent({ keepAlive: true, maxSockets: 16, ca: target.caPem });
+  return clientOf(target, agent);
+}
+
+function clientOf(login: Login, agent: Agent): ApiClient {
+  const { url, caPem, token } = login;
   const request: ApiClient['request'] = (method, path, body, contentType) =>
     sendOnce(agent, url + path, method, token, body, contentType);
   return {
     url,
     token,
+    caPem,
     request,
     must: async (method, path, body, contentType) => {
       const response = await request(method, path, body, contentType);
       if (response.status < 400) return response;
       throw new ApiError(response.status, `${method} ${path}: ${response.status} ${messageOf(response)}`);
     },
-    as: (other) => clientOf(url, other, agent),
+    as: (other) => clientOf({ ...login, token: other }, agent),
     close: () => agent.destroy(),
   };
 }

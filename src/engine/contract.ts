@@ -59,6 +59,8 @@ export interface AppliedStep {
   /** As written. Before-images are the ones read just before the write. */
   readonly change: Change;
   readonly uid?: string;
+  /** When it was done. */
+  readonly at: number;
 }
 
 export type ApplyOutcome = 'created' | 'configured' | 'unchanged' | 'deleted';

@@ -1,0 +1,90 @@
+import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
+import type { Candidate } from '../../src/candidates/network.ts';
+import type { Phase, View } from '../../src/engine/contract.ts';
+import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
+import type { Workload } from '../../src/model/inventory.ts';
+import { buildDefaultDeny } from '../../src/objects/build.ts';
+import type { Direction } from '../../src/objects/build.ts';
+import { draftSteps } from '../../src/plan/steps.ts';
+import type { Draft } from '../../src/plan/steps.ts';
+import { candidateGates } from '../../src/readiness/candidate-gates.ts';
+import { evidenceGates } from '../../src/readiness/evidence-gates.ts';
+import { byRisk } from '../../src/readiness/risk.ts';
+import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
+
+const OPEN_CONNECTIONS = 'connections already open keep passing until they close: what a CNI does with them is its own';
+
+/** NetworkPolicies from evidence: a peer that is enforced already is opened first, then one workload and direction at a time. */
+export const allowList: Phase = {
+  name: 'allow-list',
+  requires: (view) => [...evidenceGates(view), ...candidateGates(view)],
+  up(view) {
+    const draft = draftSteps(view.snapshot.objects);
+    const context = candidateContext(view);
+    openPeers(view, draft);
+    const workloads = byRisk(view, workloadsOf(view)).filter(canBeSelected);
+    for (const workload of workloads) {
+      for (const direction of ['ingress', 'egress'] as const) {
+        const candidate = deriveNetworkCandidate(context, workload, direction);
+        if (candidate.object === undefined) continue;
+        draft.ensure(candidate.object, {
+          namespace: view.namespace,
+          phase: 'allow-list',
+          id: `${workload.kind.toLowerCase()}-${workload.name}-${direction}`,
+          title: `isolate ${direction} of ${workload.id}: ${describe(candidate)}`,
+          workload: workload.id,
+          direction,
+          risks: [OPEN_CONNECTIONS],
+        });
+      }
+    }
+    draft.ensure(buildDefaultDeny({ name: 'sallyport-default-deny', namespace: view.namespace }), {
+      namespace: view.namespace,
+      phase: 'allow-list',
+      id: 'default-deny',
+      title: `isolate every other pod of ${view.namespace} in both directions`,
+      risks: [OPEN_CONNECTIONS, 'pods that start later and match no policy reach nobody'],
+    });
+    return draft.steps;
+  },
+  verify: () => [],
+  down: () => [],
+};
+
+function canBeSelected(workload: Workload): boolean {
+  return workload.podSets.some((podSet) => !podSet.hostNetwork);
+}
+
+function describe(candidate: Candidate): string {
+  const peers = candidate.rules.filter((rule) => Object.keys(rule.rule).length > 0).map((rule) => rule.peer);
+  return `${peers.length} ${peers.length === 1 ? 'peer' : 'peers'} (${peers.slice(0, 3).join(', ')}${peers.length > 3 ? ', ...' : ''})`;
+}
+
+/** Own objects in other namespaces that lack a rule for an edge of this one: they are opened before anything is isolated here. */
+function openPeers(view: View, draft: Draft): void {
+  const context = candidateContext(view);
+  const peers = new Map<string, { readonly workload: string; readonly direction: Direction }>();
+  for (const edge of keptEdges(view.edges)) {
+    const [from, to] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
+    if (from === view.namespace && to !== undefined && to !== view.namespace)
+      peers.set(`${endpointKey(edge.dst)} ingress`, { workload: endpointKey(edge.dst), direction: 'ingress' });
+    if (to === view.namespace && from !== undefined && from !== view.namespace)
+      peers.set(`${endpointKey(edge.src)} egress`, { workload: endpointKey(edge.src), direction: 'egress' });
+  }
+  for (const [, peer] of [...peers].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const workload = view.inventory.workloads.find((one) => one.id === peer.workload);
+    if (workload === undefined) continue;
+    const candidate = deriveNetworkCandidate(context, workload, peer.direction);
+    const live = candidate.object === undefined ? undefined : draft.get(candidate.object);
+    // Only what Sallyport enforces there already; a namespace that is not under way is not begun from here.
+    if (candidate.object === undefined || live === undefined) continue;
+    draft.ensure(candidate.object, {
+      namespace: view.namespace,
+      phase: 'allow-list',
+      id: `open-${workload.namespace}-${workload.name}-${peer.direction}`,
+      title: `open ${peer.direction} of ${workload.id} for its peers in ${view.namespace}`,
+      workload: workload.id,
+      direction: peer.direction,
+    });
+  }
+}

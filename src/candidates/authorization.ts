@@ -1,0 +1,169 @@
+import type { Edge, Endpoint } from '../model/edge.ts';
+import { endpointKey } from '../model/edge.ts';
+import type { Inventory, Workload } from '../model/inventory.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { buildAuthorizationPolicy } from '../objects/build.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
+import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import type { CandidateContext, CandidateProblem } from './network.ts';
+import { policyName } from './network.ts';
+import { chooseSelector } from './selector.ts';
+
+export interface AuthorizationRule {
+  readonly peer: string;
+  readonly rule: JsonObject;
+  readonly edges: readonly Edge[];
+  readonly note?: string;
+}
+
+export interface AuthorizationCandidate {
+  readonly workload: string;
+  readonly object?: KubeManifest;
+  readonly rules: readonly AuthorizationRule[];
+  readonly problems: readonly CandidateProblem[];
+}
+
+/** `cluster.local/ns/shop/sa/web`, as AuthorizationPolicy writes a principal. */
+export function principal(trustDomain: string, namespace: string, serviceAccount: string): string {
+  return `${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
+}
+
+/** The principals of a workload's sidecars; empty where no pod of it has one. */
+export function principalsOfWorkload(inventory: Inventory, id: string): readonly string[] {
+  const workload = inventory.workloads.find((candidate) => candidate.id === id);
+  if (workload === undefined) return [];
+  return uniqueSorted(
+    workload.podSets
+      .filter((podSet) => podSet.mesh === 'sidecar')
+      .map((podSet) => principal(inventory.facts.mesh.trustDomain, workload.namespace, podSet.serviceAccount)),
+  );
+}
+
+const HTTP_NAME = /^(?:http|http2|grpc|grpc-web)(?:-|$)/;
+
+/** Is a pod port HTTP by declaration (Service port name or appProtocol)? HTTP rules match nothing on any other port. */
+export function isDeclaredHttp(inventory: Inventory, workload: Workload, port: number): boolean {
+  const ports = inventory.services
+    .filter((service) => service.workloads.includes(workload.id))
+    .flatMap((service) => service.ports)
+    .filter((one) => {
+      if (typeof one.targetPort === 'number') return one.targetPort === port;
+      return workload.podSets.some((set) =>
+        set.containers.some((container) =>
+          container.ports.some((declared) => declared.name === one.targetPort && declared.port === port),
+        ),
+      );
+    });
+  return ports.length > 0 && ports.every((one) => HTTP_NAME.test(one.appProtocol ?? one.name ?? ''));
+}
+
+interface Operation {
+  readonly ports: readonly string[];
+  readonly methods?: readonly string[];
+  readonly paths?: readonly string[];
+}
+
+/**
+ * Operations for the edges of one caller. Methods and paths are named only where the port is declared HTTP and every day with a
+ * connection has a request on record: a partial view of requests must not become a rule. `extra` holds ports that must stay open whole.
+ */
+function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): readonly Operation[] {
+  if (edges.some((edge) => edge.endPort !== undefined)) return [];
+  const out: Operation[] = [];
+  for (const [port, list] of sortBy(groupBy(edges, (edge) => String(edge.port)).entries(), ([key]) =>
+    key.padStart(5, '0'),
+  )) {
+    const requests = list.filter((edge) => edge.l7 !== undefined);
+    const plain = list.filter((edge) => edge.l7 === undefined);
+    const seenDays = new Set(requests.flatMap((edge) => edge.days));
+    const complete =
+      requests.length > 0 &&
+      plain.every((edge) => edge.origin.kind === 'observed' && edge.days.every((day) => seenDays.has(day)));
+    if (!complete || !isDeclaredHttp(inventory, workload, Number(port))) {
+      out.push({ ports: [port] });
+      continue;
+    }
+    const split = requests.map((edge) => {
+      const text = edge.l7 ?? '';
+      const space = text.indexOf(' ');
+      return { method: text.slice(0, space), path: text.slice(space + 1) };
+    });
+    for (const [method, ones] of sortBy(groupBy(split, (one) => one.method).entries(), ([key]) => key))
+      out.push({ ports: [port], methods: [method], paths: uniqueSorted(ones.map((one) => one.path)) });
+  }
+  return out;
+}
+
+/**
+ * Who may call the workload, as an ALLOW policy on principals. Callers without an identity (outside the mesh, the API server) get a
+ * rule that names the port alone, and it says so. UDP is not the mesh's. Extra principals admit an account that is being moved.
+ */
+export function deriveAuthorization(
+  context: CandidateContext,
+  workload: Workload,
+  extraPrincipals: ReadonlyMap<string, readonly string[]> = new Map(),
+): AuthorizationCandidate {
+  const { inventory } = context;
+  const edges = context.edges.filter((edge) => edge.protocol === 'TCP' && endpointKey(edge.dst) === workload.id);
+  if (edges.length === 0) return { workload: workload.id, rules: [], problems: [] };
+  const choice = chooseSelector(workload, inventory);
+  if (choice.kind === 'none' || (choice.kind === 'shared' && !context.waived('selector', workload.id)))
+    return {
+      workload: workload.id,
+      rules: [],
+      problems: [
+        {
+          gate: 'selector',
+          subject: workload.id,
+          text: `no lasting label selects ${workload.id} alone`,
+          fix: `add the label "sallyport.dev/workload: ${workload.name}" to its pod template`,
+        },
+      ],
+    };
+  const rules: AuthorizationRule[] = [];
+  for (const [peer, list] of sortBy(groupBy(edges, (edge) => endpointKey(edge.src)).entries(), ([key]) => key)) {
+    const src = list[0]?.src;
+    if (src === undefined) continue;
+    const probes = isProbe(src, list, workload);
+    if (probes) continue;
+    const principals =
+      src.kind === 'workload'
+        ? uniqueSorted([...principalsOfWorkload(inventory, src.id), ...(extraPrincipals.get(src.id) ?? [])])
+        : [];
+    const to = operations(inventory, workload, list).map(
+      (operation) => ({ operation: { ...operation } }) as JsonObject,
+    );
+    rules.push({
+      peer,
+      rule: {
+        ...(principals.length === 0 ? {} : { from: [{ source: { principals } }] }),
+        ...(to.length === 0 ? {} : { to }),
+      },
+      edges: list,
+      ...(principals.length === 0
+        ? { note: 'a caller without a mesh identity: the port is named, not the caller' }
+        : to.length === 0
+          ? { note: 'ephemeral ports: AuthorizationPolicy knows no ranges, so every port for this caller' }
+          : {}),
+    });
+  }
+  const written = rules.map((rule) => rule.rule).filter((rule) => Object.keys(rule).length > 0);
+  if (written.length === 0) return { workload: workload.id, rules, problems: [] };
+  return {
+    workload: workload.id,
+    rules,
+    problems: [],
+    object: buildAuthorizationPolicy(
+      { name: policyName(workload, inventory, ''), namespace: workload.namespace, workload: workload.id },
+      choice.labels,
+      written,
+    ),
+  };
+}
+
+/** Kubelet probes are rewritten to the agent's port in an injected pod and never meet the workload's policy. */
+function isProbe(src: Endpoint, edges: readonly Edge[], workload: Workload): boolean {
+  if (src.kind !== 'node') return false;
+  const ports = new Set(workload.podSets.flatMap((set) => set.containers.flatMap((one) => one.probePorts)));
+  return edges.every((edge) => ports.has(edge.port) || edge.port === 15021 || edge.port === 15020);
+}

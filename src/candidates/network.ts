@@ -1,0 +1,449 @@
+import type { Edge } from '../model/edge.ts';
+import { edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
+import type { Inventory, Labels, Workload } from '../model/inventory.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
+import type { Direction } from '../objects/build.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
+import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
+import { chooseSelector } from './selector.ts';
+import type { SystemPeers } from './system.ts';
+
+/** One rule of a candidate with what justifies it. */
+export interface CandidateRule {
+  /** The peer as an endpoint key, or the name of a system peer ("cluster DNS"). */
+  readonly peer: string;
+  readonly rule: JsonObject;
+  readonly edges: readonly Edge[];
+  /** Why the rule is as it is, where that is not the edges alone. */
+  readonly note?: string;
+}
+
+/** Why a candidate cannot be exact or complete. Each becomes a gate that a person reads. */
+export interface CandidateProblem {
+  readonly gate: 'selector' | 'expressible';
+  readonly subject: string;
+  readonly text: string;
+  readonly fix: string;
+}
+
+export interface Candidate {
+  readonly workload: string;
+  readonly direction: Direction;
+  /** Absent where there is no evidence, or where no selector can be exact. */
+  readonly object?: KubeManifest;
+  readonly rules: readonly CandidateRule[];
+  readonly problems: readonly CandidateProblem[];
+}
+
+export interface CandidateContext {
+  readonly inventory: Inventory;
+  /** Edges to keep: passed or adopted, and not accepted to be cut. */
+  readonly edges: readonly Edge[];
+  readonly system: SystemPeers;
+  /** Has a person waived this gate for this subject? */
+  readonly waived: (gate: string, subject: string) => boolean;
+  /** Workloads that are, or are about to be, in the mesh: their proxies reach istiod. */
+  readonly meshed: ReadonlySet<string>;
+  /** Kinds the cluster takes, as `group/Kind`; undefined where every kind is taken (a directory). */
+  readonly kinds?: ReadonlySet<string>;
+}
+
+const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
+
+/** `sallyport-<workload>-<direction>`, with the kind where two kinds share the name in the namespace. */
+export function policyName(workload: Workload, inventory: Inventory, suffix: string): string {
+  const twins = inventory.workloads.filter(
+    (other) => other.namespace === workload.namespace && other.name === workload.name && other.id !== workload.id,
+  );
+  const kind = twins.length === 0 ? '' : `-${workload.kind.toLowerCase()}`;
+  return `sallyport-${workload.name}${kind}${suffix === '' ? '' : `-${suffix}`}`;
+}
+
+interface PortSpec {
+  readonly protocol: string;
+  readonly port: number;
+  readonly endPort?: number;
+}
+
+function portsOf(edges: readonly Edge[]): readonly PortSpec[] {
+  const seen = new Map<string, PortSpec>();
+  for (const edge of edges) {
+    const key = `${edge.protocol}/${edge.port}/${edge.endPort ?? ''}`;
+    seen.set(key, {
+      protocol: edge.protocol,
+      port: edge.port,
+      ...(edge.endPort === undefined ? {} : { endPort: edge.endPort }),
+    });
+  }
+  return [...seen.values()].sort((a, b) => compareText(a.protocol, b.protocol) || a.port - b.port);
+}
+
+function networkPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
+  return ports.map(({ protocol, port, endPort }) => ({
+    protocol,
+    port,
+    ...(endPort === undefined ? {} : { endPort }),
+  }));
+}
+
+function ciliumPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
+  return [
+    {
+      ports: ports.map(({ protocol, port, endPort }) => ({
+        port: String(port),
+        ...(endPort === undefined ? {} : { endPort }),
+        protocol,
+      })),
+    },
+  ];
+}
+
+function podPeer(namespace: string, labels: Labels, from: string): JsonObject {
+  return {
+    ...(namespace === from ? {} : { namespaceSelector: { matchLabels: { [NAMESPACE_NAME_LABEL]: namespace } } }),
+    podSelector: { matchLabels: labels },
+  };
+}
+
+function hostCidr(ip: string): string {
+  return `${ip}/${ip.includes(':') ? 128 : 32}`;
+}
+
+/** Edges of a workload in one direction, by peer, peers in text order. */
+function byPeer(
+  edges: readonly Edge[],
+  workload: string,
+  direction: Direction,
+): readonly (readonly [string, readonly Edge[]])[] {
+  const mine = edges.filter((edge) => endpointKey(direction === 'ingress' ? edge.dst : edge.src) === workload);
+  const groups = groupBy(mine, (edge) => endpointKey(direction === 'ingress' ? edge.src : edge.dst));
+  return sortBy(groups.entries(), ([key]) => key);
+}
+
+interface PeerLabels {
+  readonly labels: Labels;
+  readonly problem?: CandidateProblem;
+}
+
+/** The selector of a workload, and the problem where it is not exact. */
+function selectorFor(context: CandidateContext, id: string): PeerLabels | CandidateProblem {
+  const workload = context.inventory.workloads.find((candidate) => candidate.id === id);
+  const label = `sallyport.dev/workload: ${id.slice(id.lastIndexOf('/') + 1)}`;
+  if (workload === undefined) {
+    return {
+      gate: 'selector',
+      subject: id,
+      text: `${id} has traffic on record but is not in the cluster, so no selector can name it`,
+      fix: `sallyport accept src=${id} --reason "it is gone" (and dst=${id}), or bring it back`,
+    };
+  }
+  const choice = chooseSelector(workload, context.inventory);
+  if (choice.kind === 'exact') return { labels: choice.labels };
+  if (choice.kind === 'shared' && context.waived('selector', id)) return { labels: choice.labels };
+  const text =
+    choice.kind === 'none'
+      ? `the pods of ${id} carry no label that outlives a run`
+      : `every lasting label of ${id} is also on ${choice.also.join(', ')}`;
+  return {
+    gate: 'selector',
+    subject: id,
+    text,
+    fix:
+      `add the label "${label}" to its pod template` +
+      (choice.kind === 'shared'
+        ? `, or sallyport waive gate=selector,subject=${id} --reason "..." to select them together`
+        : ''),
+  };
+}
+
+function isProblem(value: PeerLabels | CandidateProblem): value is CandidateProblem {
+  return 'gate' in value;
+}
+
+/**
+ * The policy for one workload and direction: one self-sufficient object, with DNS and the mesh's own ports in it, that allows
+ * what the edges show and nothing else. No edges, no object: an empty rule list would be a denial nobody asked for.
+ *
+ * Rules written: the pod's own node is always let through by the NetworkPolicy specification ("traffic to and from the node
+ * where a Pod is running is always allowed"), so probes need none. Ports are those after NAT (the pod's), as the specification leaves
+ * Service addresses undefined. API server sources cannot be selected: their rule names the port alone unless the CNI matches them by
+ * address.
+ */
+export function deriveNetworkCandidate(context: CandidateContext, workload: Workload, direction: Direction): Candidate {
+  const groups = byPeer(context.edges, workload.id, direction);
+  const needsMesh = direction === 'egress' && context.meshed.has(workload.id) && context.system.istiod !== undefined;
+  if (groups.length === 0) return { workload: workload.id, direction, rules: [], problems: [] };
+  const own = selectorFor(context, workload.id);
+  if (isProblem(own)) return { workload: workload.id, direction, rules: [], problems: [own] };
+  const name = policyName(workload, context.inventory, direction);
+  const meta = { name, namespace: workload.namespace, workload: workload.id };
+  const cilium = direction === 'egress' && wantsCilium(context, groups);
+  const built = cilium
+    ? ciliumRules(context, workload, groups, needsMesh)
+    : networkRules(context, workload, direction, groups, needsMesh);
+  if (built.rules.length === 0 && built.problems.length > 0) return { workload: workload.id, direction, ...built };
+  const rules = built.rules.map((rule) => rule.rule).filter((rule) => Object.keys(rule).length > 0);
+  if (rules.length === 0) return { workload: workload.id, direction, ...built };
+  return {
+    workload: workload.id,
+    direction,
+    ...built,
+    object: cilium
+      ? buildCiliumPolicy(meta, own.labels, rules)
+      : buildNetworkPolicy(meta, own.labels, direction, rules),
+  };
+}
+
+/** Egress to istiod and DNS alone, for a workload without egress on record that takes a sidecar inside an isolated namespace. */
+export function deriveMeshEgress(context: CandidateContext, workload: Workload): KubeManifest | undefined {
+  const own = selectorFor(context, workload.id);
+  if (isProblem(own)) return undefined;
+  const cilium = wantsCilium(context, []);
+  const built = cilium ? ciliumRules(context, workload, [], true) : networkRules(context, workload, 'egress', [], true);
+  const rules = built.rules.map((rule) => rule.rule);
+  if (rules.length === 0) return undefined;
+  const meta = {
+    name: policyName(workload, context.inventory, 'egress'),
+    namespace: workload.namespace,
+    workload: workload.id,
+  };
+  return cilium ? buildCiliumPolicy(meta, own.labels, rules) : buildNetworkPolicy(meta, own.labels, 'egress', rules);
+}
+
+/** Cilium does not match the API server, host names or its own host by ipBlock: such egress needs its own kind. */
+function wantsCilium(context: CandidateContext, groups: readonly (readonly [string, readonly Edge[]])[]): boolean {
+  if (context.inventory.facts.cni.name !== 'cilium') return false;
+  if (context.kinds !== undefined && !context.kinds.has('cilium.io/CiliumNetworkPolicy')) return false;
+  if (context.system.dns?.nodeLocal === true) return true;
+  return groups.some(([, edges]) => {
+    const dst = edges[0]?.dst;
+    return (
+      (dst?.kind === 'api-server' && !context.inventory.facts.cni.ipBlockMatches.includes('api-server')) ||
+      dst?.kind === 'node' ||
+      (dst?.kind === 'external' && dst.name !== undefined)
+    );
+  });
+}
+
+type Built = Pick<Candidate, 'rules' | 'problems'>;
+
+function networkRules(
+  context: CandidateContext,
+  workload: Workload,
+  direction: Direction,
+  groups: readonly (readonly [string, readonly Edge[]])[],
+  needsMesh: boolean,
+): Built {
+  const side = direction === 'ingress' ? 'from' : 'to';
+  const rules: CandidateRule[] = [];
+  const problems: CandidateProblem[] = [];
+  const { cni, apiServer } = context.inventory.facts;
+  const add = (peer: string, peers: readonly JsonObject[] | undefined, edges: readonly Edge[], note?: string): void => {
+    rules.push({
+      peer,
+      rule: { ...(peers === undefined ? {} : { [side]: peers }), ports: networkPorts(portsOf(edges)) },
+      edges,
+      ...(note === undefined ? {} : { note }),
+    });
+  };
+  for (const [peer, edges] of groups) {
+    const end = direction === 'ingress' ? edges[0]?.src : edges[0]?.dst;
+    if (end === undefined) continue;
+    switch (end.kind) {
+      case 'workload': {
+        if (context.system.dns?.workloads.includes(end.id) === true && direction === 'egress') break;
+        const host = context.inventory.workloads
+          .find((one) => one.id === end.id)
+          ?.podSets.every((set) => set.hostNetwork);
+        if (host === true) {
+          rules.push({ peer, rule: {}, edges, note: 'a host-network peer: only its node address could be named' });
+          break;
+        }
+        const chosen = selectorFor(context, end.id);
+        if (isProblem(chosen)) problems.push(chosen);
+        else add(peer, [podPeer(namespaceOfWorkload(end.id), chosen.labels, workload.namespace)], edges);
+        break;
+      }
+      case 'node':
+        rules.push({ peer, rule: {}, edges, note: 'the own node is always let through: no rule needed' });
+        break;
+      case 'api-server':
+        if (apiServer.length > 0 && cni.ipBlockMatches.includes('api-server'))
+          add(
+            peer,
+            apiServer.map((cidr) => ({ ipBlock: { cidr } })),
+            edges,
+          );
+        else if (direction === 'ingress')
+          add(peer, undefined, edges, 'the API server calls a webhook and cannot be selected: the port alone is named');
+        else
+          problems.push({
+            gate: 'expressible',
+            subject: workload.id,
+            text: `egress to the API server cannot be named in a NetworkPolicy under ${cni.name}`,
+            fix:
+              apiServer.length === 0
+                ? 'state cluster.apiServer (CIDRs) and cluster.cni.ipBlockMatches in the configuration'
+                : `install the CNI's own policy kind, or state that its ipBlock matches the API server`,
+          });
+        break;
+      case 'external':
+        if (end.name === undefined && end.ip !== undefined) {
+          add(peer, [{ ipBlock: { cidr: hostCidr(end.ip) } }], edges);
+        } else if (context.waived('expressible', workload.id)) {
+          add(
+            peer,
+            [{ ipBlock: { cidr: '0.0.0.0/0' } }],
+            edges,
+            `${end.name ?? peer} is a name and NetworkPolicy knows addresses alone: every address, on this port, by a person's waiver`,
+          );
+        } else {
+          problems.push({
+            gate: 'expressible',
+            subject: workload.id,
+            text: `${direction} ${direction === 'egress' ? 'to' : 'from'} ${end.name ?? peer} is by name; NetworkPolicy knows addresses alone and ${cni.name} offers no kind for it here`,
+            fix: `sallyport waive gate=expressible,subject=${workload.id} --reason "..." allows every address on these ports`,
+          });
+        }
+        break;
+      case 'unknown':
+        break;
+    }
+  }
+  if (direction === 'egress') {
+    const { dns, istiod } = context.system;
+    if (dns !== undefined) {
+      const edges = groups.filter(([peer]) => dns.workloads.includes(peer)).flatMap(([, list]) => list);
+      const peers: JsonObject[] = [podPeer(dns.namespace, dns.labels, workload.namespace)];
+      if (dns.nodeLocal) peers.push({ ipBlock: { cidr: '169.254.20.10/32' } });
+      rules.push({
+        peer: 'cluster DNS',
+        rule: {
+          to: peers,
+          ports: dns.ports.flatMap((port) => [
+            { protocol: 'UDP', port },
+            { protocol: 'TCP', port },
+          ]),
+        },
+        edges,
+        note: `names are resolved through ${dns.namespace}${dns.nodeLocal ? ' and NodeLocal DNSCache' : ''}`,
+      });
+    }
+    if (needsMesh && istiod !== undefined)
+      rules.push({
+        peer: 'mesh control plane',
+        rule: {
+          to: [podPeer(istiod.namespace, istiod.labels, workload.namespace)],
+          ports: [{ protocol: 'TCP', port: 15012 }],
+        },
+        edges: [],
+        note: 'the sidecar gets certificates and configuration from istiod on 15012',
+      });
+  }
+  return { rules, problems };
+}
+
+function ciliumRules(
+  context: CandidateContext,
+  workload: Workload,
+  groups: readonly (readonly [string, readonly Edge[]])[],
+  needsMesh: boolean,
+): Built {
+  const rules: CandidateRule[] = [];
+  const problems: CandidateProblem[] = [];
+  const endpoints = (namespace: string, labels: Labels): readonly JsonObject[] => [
+    { matchLabels: { 'k8s:io.kubernetes.pod.namespace': namespace, ...labels } },
+  ];
+  const add = (peer: string, target: JsonObject, edges: readonly Edge[], note?: string): void => {
+    rules.push({
+      peer,
+      rule: { ...target, toPorts: ciliumPorts(portsOf(edges)) },
+      edges,
+      ...(note === undefined ? {} : { note }),
+    });
+  };
+  const { dns, istiod } = context.system;
+  for (const [peer, edges] of groups) {
+    const end = edges[0]?.dst;
+    if (end === undefined) continue;
+    switch (end.kind) {
+      case 'workload': {
+        if (dns?.workloads.includes(end.id) === true) break;
+        const host = context.inventory.workloads
+          .find((one) => one.id === end.id)
+          ?.podSets.every((set) => set.hostNetwork);
+        if (host === true) {
+          add(peer, { toEntities: ['host', 'remote-node'] }, edges, 'a host-network peer');
+          break;
+        }
+        const chosen = selectorFor(context, end.id);
+        if (isProblem(chosen)) problems.push(chosen);
+        else add(peer, { toEndpoints: endpoints(namespaceOfWorkload(end.id), chosen.labels) }, edges);
+        break;
+      }
+      case 'node': {
+        const others = edges.filter((edge) => !(dns?.nodeLocal === true && edge.port === 53));
+        if (others.length > 0) add(peer, { toEntities: ['host', 'remote-node'] }, others);
+        break;
+      }
+      case 'api-server':
+        add(peer, { toEntities: ['kube-apiserver'] }, edges);
+        break;
+      case 'external':
+        if (end.name !== undefined) add(peer, { toFQDNs: [{ matchName: end.name }] }, edges);
+        else if (end.ip !== undefined) add(peer, { toCIDR: [hostCidr(end.ip)] }, edges);
+        break;
+      case 'unknown':
+        break;
+    }
+  }
+  if (dns !== undefined) {
+    const edges = groups.filter(([peer]) => dns.workloads.includes(peer)).flatMap(([, list]) => list);
+    const toPorts = [
+      {
+        ports: dns.ports.flatMap((port) => [
+          { port: String(port), protocol: 'UDP' },
+          { port: String(port), protocol: 'TCP' },
+        ]),
+        rules: { dns: [{ matchPattern: '*' }] },
+      },
+    ];
+    rules.push({
+      peer: 'cluster DNS',
+      rule: { toEndpoints: endpoints(dns.namespace, dns.labels), toPorts },
+      edges,
+      note: 'seen by the DNS proxy, so that names can be matched',
+    });
+    if (dns.nodeLocal)
+      rules.push({
+        peer: 'NodeLocal DNSCache',
+        rule: { toEntities: ['host'], toPorts },
+        edges: groups
+          .filter(([peer]) => peer === 'node')
+          .flatMap(([, list]) => list.filter((edge) => edge.port === 53)),
+        note: '169.254.20.10 is the host to Cilium, which an ipBlock does not match',
+      });
+  }
+  if (needsMesh && istiod !== undefined)
+    rules.push({
+      peer: 'mesh control plane',
+      rule: {
+        toEndpoints: endpoints(istiod.namespace, istiod.labels),
+        toPorts: [{ ports: [{ port: '15012', protocol: 'TCP' }] }],
+      },
+      edges: [],
+      note: 'the sidecar gets certificates and configuration from istiod on 15012',
+    });
+  return { rules, problems };
+}
+
+/** One line of evidence for a rule: how often, between when, by what source. */
+export function evidenceLine(edge: Edge): string {
+  const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
+  const what =
+    edge.origin.kind === 'declared'
+      ? `declared by ${edge.origin.by}`
+      : `seen ${edge.count}x on ${edge.days.length} day(s), ${day(edge.first)} to ${day(edge.last)}, by ${edge.sources.join(', ')}`;
+  return `${edgeId(edge)} ${formatEdge(edge)}: ${what}; ${edge.review}`;
+}

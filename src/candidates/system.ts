@@ -1,0 +1,38 @@
+import type { Inventory, Labels } from '../model/inventory.ts';
+import { findDns } from '../inventory/system-traffic.ts';
+import { chooseSelector } from './selector.ts';
+
+/** The peers that nearly every pod needs, and how a policy names them. */
+export interface SystemPeers {
+  readonly dns?: {
+    readonly workloads: readonly string[];
+    readonly namespace: string;
+    readonly labels: Labels;
+    /** Ports of the pods: 53, and 5353 on OpenShift. */
+    readonly ports: readonly number[];
+    readonly nodeLocal: boolean;
+  };
+  readonly istiod?: { readonly namespace: string; readonly labels: Labels };
+}
+
+export function findSystemPeers(inventory: Inventory): SystemPeers {
+  const dns = findDns(inventory);
+  const istiod = inventory.workloads.find((workload) => workload.classification.component === 'istiod');
+  const istiodSelector = istiod === undefined ? undefined : chooseSelector(istiod, inventory);
+  return {
+    ...(dns === undefined
+      ? {}
+      : {
+          dns: {
+            workloads: dns.workloadIds,
+            namespace: dns.namespace,
+            labels: dns.labels,
+            ports: dns.ports,
+            nodeLocal: dns.nodeLocal,
+          },
+        }),
+    ...(istiod === undefined || istiodSelector === undefined || istiodSelector.kind === 'none'
+      ? {}
+      : { istiod: { namespace: istiod.namespace, labels: istiodSelector.labels } }),
+  };
+}

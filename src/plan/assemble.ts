@@ -1,0 +1,160 @@
+import type { Phase, View } from '../engine/contract.ts';
+import type { Edge } from '../model/edge.ts';
+import type { Finding, Gate } from '../model/finding.ts';
+import type { PhaseName } from '../model/phase.ts';
+import { phasesBetween } from '../model/phase.ts';
+import { planHash } from './hash.ts';
+import type { EdgeVerdict, Plan, Step } from './plan.ts';
+import { judgeEdges, simulate } from './simulate.ts';
+import type { Rebuild } from './simulate.ts';
+
+/** What the plan is made with; all of it pure. */
+export interface Planner {
+  readonly phases: readonly Phase[];
+  readonly rebuild: Rebuild;
+  /** Edges that must keep working. */
+  readonly keep: (edges: readonly Edge[]) => readonly Edge[];
+  /** Configuration's "off" and people's waivers. */
+  readonly settle: (view: View, gate: Gate) => Gate;
+  /** Gates of every change: who else writes the objects, and the watch afterwards. */
+  readonly common: (view: View, steps: readonly Step[]) => readonly Gate[];
+}
+
+/** Steps from the namespace's present phase up to another, each phase planned on the state that the one before leaves. */
+export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
+  const from = view.phases.get(view.namespace) ?? 'none';
+  const keep = planner.keep(view.edges);
+  const before = judgeEdges(view.inventory, keep);
+  const steps: Step[] = [];
+  const gates: Gate[] = [];
+  const denied = new Map<string, EdgeVerdict>();
+  const unknown = new Map<string, EdgeVerdict>();
+  let now = view;
+  for (const name of phasesBetween(from, to)) {
+    const phase = planner.phases.find((candidate) => candidate.name === name);
+    if (phase === undefined) continue;
+    gates.push(...phase.requires(now).map((gate) => planner.settle(now, gate)));
+    const made = phase.up(now);
+    const result = simulate({ snapshot: now.snapshot, inventory: now.inventory }, made, keep, planner.rebuild, before);
+    for (const verdict of result.denied) if (!denied.has(verdict.edge)) denied.set(verdict.edge, verdict);
+    for (const verdict of result.unknown) if (!unknown.has(verdict.edge)) unknown.set(verdict.edge, verdict);
+    steps.push(...made);
+    now = {
+      ...now,
+      snapshot: result.end.snapshot,
+      inventory: result.end.inventory,
+      phases: new Map([...now.phases, [view.namespace, name]]),
+    };
+  }
+  return finish(view, planner, { from, to, direction: 'up', steps, gates, denied, unknown, keep });
+}
+
+/** The plan of a rollback: given steps, simulated and gated like any change, but for gates on evidence. */
+export function assembleDown(
+  view: View,
+  to: PhaseName,
+  steps: readonly Step[],
+  findings: readonly Finding[],
+  planner: Planner,
+): Plan {
+  const from = view.phases.get(view.namespace) ?? 'none';
+  const keep = planner.keep(view.edges);
+  const result = simulate({ snapshot: view.snapshot, inventory: view.inventory }, steps, keep, planner.rebuild);
+  const index = <T extends EdgeVerdict>(list: readonly T[]): ReadonlyMap<string, T> =>
+    new Map(list.map((verdict) => [verdict.edge, verdict]));
+  return finish(
+    view,
+    planner,
+    {
+      from,
+      to,
+      direction: 'down',
+      steps,
+      gates: [],
+      denied: index(result.denied),
+      unknown: index(result.unknown),
+      keep,
+    },
+    findings,
+  );
+}
+
+interface Parts {
+  readonly from: PhaseName;
+  readonly to: PhaseName;
+  readonly direction: 'up' | 'down';
+  readonly steps: readonly Step[];
+  readonly gates: readonly Gate[];
+  readonly denied: ReadonlyMap<string, EdgeVerdict>;
+  readonly unknown: ReadonlyMap<string, EdgeVerdict>;
+  readonly keep: readonly Edge[];
+}
+
+function finish(view: View, planner: Planner, parts: Parts, findings: readonly Finding[] = []): Plan {
+  const denied = [...parts.denied.values()];
+  const unknown = [...parts.unknown.values()];
+  const gates: Gate[] = [...parts.gates, deniesGate(view, parts, denied)];
+  // Unknowns never block the way back.
+  if (parts.direction === 'up') {
+    gates.push(...unknownGates(view, unknown, parts.keep.length).map((gate) => planner.settle(view, gate)));
+    gates.push(...planner.common(view, parts.steps).map((gate) => planner.settle(view, gate)));
+  }
+  return {
+    namespace: view.namespace,
+    from: parts.from,
+    to: parts.to,
+    direction: parts.direction,
+    steps: parts.steps,
+    gates,
+    denied,
+    unknown,
+    findings,
+    simulated: { edges: parts.keep.length, states: parts.steps.length },
+    hash: planHash(view.namespace, parts.from, parts.to, parts.steps, denied, unknown),
+  };
+}
+
+function deniesGate(view: View, parts: Parts, denied: readonly EdgeVerdict[]): Gate {
+  if (denied.length === 0)
+    return {
+      id: 'denies-observed',
+      answer: 'yes',
+      subject: view.namespace,
+      facts: [`${parts.keep.length} edges judged in ${parts.steps.length} states, none denied`],
+      fix: '',
+    };
+  return {
+    id: 'denies-observed',
+    answer: 'no',
+    subject: view.namespace,
+    facts: denied.map(
+      (verdict) => `${verdict.text}: ${verdict.reasons.join('; ')} (${verdict.step}; ${verdict.evidence})`,
+    ),
+    fix: 'sallyport accept QUERY --reason "..." for edges that may be cut; adopt and observe for those that may not',
+  };
+}
+
+function unknownGates(view: View, unknown: readonly EdgeVerdict[], judged: number): readonly Gate[] {
+  if (unknown.length === 0)
+    return [
+      {
+        id: 'unknown',
+        answer: 'yes',
+        subject: view.namespace,
+        facts: [`every one of ${judged} edges can be judged`],
+        fix: '',
+      },
+    ];
+  return unknown.map((verdict) => ({
+    id: 'unknown',
+    answer: 'unknown' as const,
+    subject: verdict.edge,
+    facts: [verdict.text, ...verdict.reasons, verdict.step],
+    fix: `sallyport waive gate=unknown,subject=${verdict.edge} --reason "..."`,
+  }));
+}
+
+/** Gates that keep a plan from running. */
+export function openGates(plan: Plan): readonly Gate[] {
+  return plan.gates.filter((gate) => gate.answer !== 'yes');
+}

@@ -1,0 +1,251 @@
+import type { AppliedStep } from '../engine/contract.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { formatRef, refKey, refOf } from '../model/object.ts';
+import type { PhaseName } from '../model/phase.ts';
+import { phaseIndex } from '../model/phase.ts';
+import type { FieldPath, Json } from '../shared/pure/json.ts';
+import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
+import { applyToObjects, changeRef } from './change.ts';
+import type { Change, FieldChange } from './change.ts';
+import type { Step } from './plan.ts';
+
+/** A field of ours that somebody changed meanwhile: the three versions between which a person chooses. */
+export interface Divergence {
+  readonly object: string;
+  readonly path: FieldPath;
+  readonly before: Json | undefined;
+  readonly ours: Json | undefined;
+  readonly theirs: Json | undefined;
+  /** The recorded step, newest first. */
+  readonly seq: number;
+}
+
+export interface Undo {
+  readonly steps: readonly Step[];
+  readonly divergences: readonly Divergence[];
+}
+
+/** A decision on a divergence: what to leave in the field. */
+export type Resolution = 'ours' | 'theirs' | 'before';
+
+/** Steps of the record that a rollback takes back: those of the namespace above the phase, newest first. */
+export function stepsToUndo(applied: readonly AppliedStep[], namespace: string, to: PhaseName): readonly AppliedStep[] {
+  return applied
+    .filter((step) => step.namespace === namespace && phaseIndex(step.phase) > phaseIndex(to))
+    .toSorted((a, b) => b.seq - a.seq);
+}
+
+/**
+ * The inverse of recorded steps against the objects as they are: what was created goes, what was edited gets back the recorded
+ * value or absence. A field that holds neither what we wrote nor what was there before is a divergence, never overwritten. What is back at
+ * its earlier value already needs no step. A field that a later step of ours, still in force for another namespace, holds counts as
+ * ours.
+ */
+export function deriveUndo(
+  undo: readonly AppliedStep[],
+  inForce: readonly AppliedStep[],
+  objects: readonly KubeManifest[],
+  resolutions: ReadonlyMap<string, Resolution> = new Map(),
+): Undo {
+  const steps: Step[] = [];
+  const divergences: Divergence[] = [];
+  let now = objects;
+  for (const applied of undo) {
+    const ref = changeRef(applied.change);
+    const key = refKey(ref);
+    const live = now.find((object) => refKey(refOf(object)) === key);
+    const inverse = invert(applied, live, inForce, resolutions, divergences);
+    if (inverse === undefined) continue;
+    now = applyToObjects(now, inverse);
+    steps.push({
+      id: `undo/${applied.step.id}`,
+      namespace: applied.namespace,
+      phase: applied.phase,
+      operation: inverse.kind,
+      title: `undo: ${applied.step.title}`,
+      ...(applied.step.workload === undefined ? {} : { workload: applied.step.workload }),
+      ...(applied.step.direction === undefined ? {} : { direction: applied.step.direction }),
+      change: inverse,
+      effects: applied.step.effects,
+      risks: applied.step.effects.some((effect) => effect.kind === 'rollout')
+        ? ['its pods are replaced one after another']
+        : [],
+      undoes: [applied.seq],
+    });
+  }
+  return { steps, divergences };
+}
+
+function invert(
+  applied: AppliedStep,
+  live: KubeManifest | undefined,
+  inForce: readonly AppliedStep[],
+  resolutions: ReadonlyMap<string, Resolution>,
+  divergences: Divergence[],
+): Change | undefined {
+  const { change } = applied;
+  switch (change.kind) {
+    case 'create': {
+      // Gone already: somebody, or an undo before this one, removed it.
+      if (live === undefined) return undefined;
+      const changed = differsFrom(change.object, live, ownWrites(applied, inForce));
+      if (changed !== undefined) {
+        const choice = resolutions.get(formatRef(refOf(live)));
+        if (choice === 'theirs') return undefined;
+        if (choice === undefined) {
+          divergences.push({
+            object: formatRef(refOf(live)),
+            path: changed,
+            before: undefined,
+            ours: getPath(change.object, changed),
+            theirs: getPath(live, changed),
+            seq: applied.seq,
+          });
+          return undefined;
+        }
+      }
+      const uid = live.metadata['uid'];
+      return { kind: 'delete', ref: refOf(live), ...(typeof uid === 'string' ? { uid } : {}), before: live };
+    }
+    case 'delete':
+      return live === undefined ? { kind: 'create', object: change.before } : undefined;
+    case 'edit': {
+      if (live === undefined) return undefined;
+      const fields: FieldChange[] = [];
+      for (const field of [...change.fields].reverse()) {
+        const theirs = getPath(live, field.path);
+        if (equalJson(theirs, field.before)) continue;
+        const ours = ownWrites(applied, inForce)
+          .flatMap((other) => (other.change.kind === 'edit' ? other.change.fields : []))
+          .filter((other) => equalJson([...other.path], [...field.path]))
+          .map((other) => other.after);
+        const isOurs = equalJson(theirs, field.after) || ours.some((value) => equalJson(theirs, value));
+        if (!isOurs && isJsonObject(field.after ?? null) && isJsonObject(theirs ?? null)) {
+          // A parent that we made and others have filled since: only what we put in is taken out again.
+          const inner = innerFields(field, theirs);
+          if (inner !== undefined) {
+            fields.push(...inner);
+            continue;
+          }
+        }
+        if (!isOurs) {
+          const choice = resolutions.get(formatRef(refOf(live)));
+          if (choice === 'theirs') continue;
+          if (choice === undefined || choice === 'ours') {
+            divergences.push({
+              object: formatRef(refOf(live)),
+              path: field.path,
+              before: field.before,
+              ours: field.after,
+              theirs,
+              seq: applied.seq,
+            });
+            continue;
+          }
+        }
+        fields.push({ path: field.path, before: theirs, after: field.before });
+      }
+      if (fields.length === 0) return undefined;
+      const uid = live.metadata['uid'];
+      return {
+        kind: 'edit',
+        ref: refOf(live),
+        ...(typeof uid === 'string' ? { uid } : {}),
+        fields,
+        owner: change.owner,
+      };
+    }
+  }
+}
+
+/** Later steps of ours on the same object that are still in force. */
+function ownWrites(applied: AppliedStep, inForce: readonly AppliedStep[]): readonly AppliedStep[] {
+  const key = refKey(changeRef(applied.change));
+  return inForce.filter((other) => other.seq > applied.seq && refKey(changeRef(other.change)) === key);
+}
+
+/** Where a parent object was absent before: the leaves that we put in and that still hold our value. Undefined if one was changed. */
+function innerFields(field: FieldChange, theirs: Json | undefined): readonly FieldChange[] | undefined {
+  if (field.before !== undefined) return undefined;
+  const out: FieldChange[] = [];
+  const walk = (ours: Json, live: Json | undefined, path: FieldPath): boolean => {
+    if (isJsonObject(ours) && isJsonObject(live)) {
+      return Object.entries(ours).every(([key, value]) =>
+        Object.hasOwn(live, key) ? walk(value, live[key], [...path, key]) : true,
+      );
+    }
+    if (!equalJson(ours, live)) return false;
+    out.push({ path, before: live, after: undefined });
+    return true;
+  };
+  return walk(field.after ?? null, theirs, field.path) ? out : undefined;
+}
+
+/** Fields that the API server and controllers write into any object. */
+const SERVER_METADATA = new Set([
+  'uid',
+  'resourceVersion',
+  'generation',
+  'creationTimestamp',
+  'managedFields',
+  'selfLink',
+  'namespace',
+]);
+
+/** The first field in which a created object no longer is what we made it, later writes of ours apart; undefined if it is. */
+function differsFrom(ours: KubeManifest, live: KubeManifest, later: readonly AppliedStep[]): FieldPath | undefined {
+  let expected = ours;
+  for (const applied of later) {
+    if (applied.change.kind !== 'edit') continue;
+    for (const field of applied.change.fields)
+      if (equalJson(getPath(live, field.path), field.after)) expected = withField(expected, field);
+  }
+  for (const key of Object.keys(live)) {
+    if (key === 'status' || key === 'apiVersion' || key === 'kind') continue;
+    if (key === 'metadata') {
+      for (const [name, value] of Object.entries(live.metadata)) {
+        if (SERVER_METADATA.has(name)) continue;
+        if (!equalJson(value, expected.metadata[name])) return ['metadata', name];
+      }
+      continue;
+    }
+    if (!contains(live[key], expected[key])) return [key];
+  }
+  return undefined;
+}
+
+function withField(object: KubeManifest, field: FieldChange): KubeManifest {
+  return applyToObjects([object], {
+    kind: 'edit',
+    ref: refOf(object),
+    fields: [field],
+    owner: 'sallyport',
+  })[0] as KubeManifest;
+}
+
+/** Does `live` hold everything of `ours`, with no other items in lists? Keys that the API server fills in are not a difference. */
+function contains(live: Json | undefined, ours: Json | undefined): boolean {
+  if (ours === undefined) return live === undefined || equalJson(live, {}) || equalJson(live, []);
+  if (isJsonObject(ours)) {
+    return (
+      isJsonObject(live) &&
+      Object.entries(ours).every(([key, value]) => contains(live[key], value)) &&
+      noRules(live, ours)
+    );
+  }
+  if (Array.isArray(ours))
+    return (
+      Array.isArray(live) &&
+      live.length === ours.length &&
+      (ours as readonly Json[]).every((item, index) => contains((live as readonly Json[])[index], item))
+    );
+  return equalJson(live, ours);
+}
+
+/** Lists that somebody added beside ours (an `ingress` in a policy of ours that had none) are a change; scalars are defaults. */
+function noRules(live: Json, ours: Json): boolean {
+  if (!isJsonObject(live) || !isJsonObject(ours)) return true;
+  return Object.entries(live).every(
+    ([key, value]) => Object.hasOwn(ours, key) || !Array.isArray(value) || value.length === 0,
+  );
+}

@@ -1,0 +1,138 @@
+import { compileWorld, evaluateConnection } from '../model/evaluate.ts';
+import type { ConnectionVerdict } from '../model/evaluate.ts';
+import type { Edge } from '../model/edge.ts';
+import { endpointKey, endpointNamespace, formatEdge } from '../model/edge.ts';
+import type { Inventory, Snapshot } from '../model/inventory.ts';
+import { isObject, namespaceOf } from '../model/object.ts';
+import { applyToObjects, changeRef } from './change.ts';
+import type { EdgeVerdict, Step } from './plan.ts';
+
+/** A state on the way: the objects, and what they amount to. */
+export interface State {
+  readonly snapshot: Snapshot;
+  readonly inventory: Inventory;
+}
+
+export type Rebuild = (snapshot: Snapshot) => Inventory;
+
+/**
+ * The state after a step. Where pods are replaced, the old ones are taken out, so that the new ones are judged by their template and
+ * the mesh's rules of injection.
+ */
+export function stateAfter(state: State, step: Step, rebuild: Rebuild): State {
+  let objects = applyToObjects(state.snapshot.objects, step.change);
+  const replaced = new Set(step.effects.filter((effect) => effect.kind === 'rollout').map((effect) => effect.workload));
+  if (replaced.size > 0) {
+    const gone = new Set(
+      state.inventory.workloads
+        .filter((workload) => replaced.has(workload.id))
+        .flatMap((workload) =>
+          workload.podSets.flatMap((podSet) => podSet.pods.map((pod) => `${workload.namespace}/${pod.name}`)),
+        ),
+    );
+    objects = objects.filter(
+      (object) => !(isObject(object, '', 'Pod') && gone.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`)),
+    );
+  }
+  const snapshot: Snapshot = { ...state.snapshot, objects };
+  return { snapshot, inventory: rebuild(snapshot) };
+}
+
+export type Verdicts = ReadonlyMap<string, ConnectionVerdict>;
+
+/** Edges with a request on record for the same pair and port: the bare connection is judged through them where only a request can be. */
+function withRequests(edges: readonly Edge[]): ReadonlySet<string> {
+  return new Set(edges.filter((edge) => edge.l7 !== undefined).map(pairKey));
+}
+
+function pairKey(edge: Edge): string {
+  return `${endpointKey(edge.src)}\n${endpointKey(edge.dst)}\n${edge.protocol}\n${edge.port}`;
+}
+
+/** Judges every edge in one state. */
+export function judgeEdges(inventory: Inventory, edges: readonly Edge[]): Verdicts {
+  const world = compileWorld(inventory);
+  const requests = withRequests(edges);
+  const verdicts = new Map<string, ConnectionVerdict>();
+  for (const edge of edges) {
+    const verdict = evaluateConnection(world, edge);
+    const throughRequests =
+      verdict.answer === 'unknown' &&
+      edge.l7 === undefined &&
+      requests.has(pairKey(edge)) &&
+      verdict.reasons.every((reason) => reason.decision !== 'unknown' || reason.layer === 'authorization');
+    verdicts.set(edge.id, throughRequests ? { ...verdict, answer: 'allowed' } : verdict);
+  }
+  return verdicts;
+}
+
+export interface Simulation {
+  readonly denied: readonly EdgeVerdict[];
+  readonly unknown: readonly EdgeVerdict[];
+  readonly states: number;
+  readonly edges: number;
+  readonly end: State;
+}
+
+/** Edges whose verdict a step can change: those that touch the namespace being moved or that of the object written. */
+function affected(edges: readonly Edge[], step: Step): readonly Edge[] {
+  const namespace = changeRef(step.change).namespace;
+  const near = new Set([step.namespace, ...(namespace === undefined ? [] : [namespace])]);
+  return edges.filter((edge) => {
+    const [src, dst] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
+    return (src !== undefined && near.has(src)) || (dst !== undefined && near.has(dst));
+  });
+}
+
+/**
+ * Passes through every intermediate state and judges the edges in each. An edge that was denied before the first step is not this
+ * plan's doing; one that becomes denied anywhere on the way is, and is reported with the step that does it. What cannot be judged is
+ * reported once, whether or not it could be before.
+ */
+export function simulate(
+  start: State,
+  steps: readonly Step[],
+  edges: readonly Edge[],
+  rebuild: Rebuild,
+  before: Verdicts = judgeEdges(start.inventory, edges),
+): Simulation {
+  const denied = new Map<string, EdgeVerdict>();
+  const unknown = new Map<string, EdgeVerdict>();
+  let state = start;
+  for (const step of steps) {
+    state = stateAfter(state, step, rebuild);
+    const near = affected(edges, step);
+    const now = judgeEdges(state.inventory, near);
+    for (const edge of near) {
+      const verdict = now.get(edge.id);
+      if (verdict === undefined || verdict.answer === 'allowed') continue;
+      if (verdict.answer === 'denied' && before.get(edge.id)?.answer === 'denied') continue;
+      const list = verdict.answer === 'denied' ? denied : unknown;
+      if (!list.has(edge.id)) list.set(edge.id, describe(step, edge, verdict));
+    }
+  }
+  return {
+    denied: [...denied.values()],
+    unknown: [...unknown.values()],
+    states: steps.length,
+    edges: edges.length,
+    end: state,
+  };
+}
+
+function describe(step: Step, edge: Edge, verdict: ConnectionVerdict): EdgeVerdict {
+  const decisive = verdict.reasons.filter((reason) =>
+    verdict.answer === 'denied' ? reason.decision === 'denies' : reason.decision === 'unknown',
+  );
+  return {
+    step: step.id,
+    edge: edge.id,
+    text: formatEdge(edge),
+    answer: verdict.answer === 'denied' ? 'denied' : 'unknown',
+    reasons: decisive.map((reason) => reason.text),
+    evidence:
+      edge.origin.kind === 'declared'
+        ? `declared by ${edge.origin.by}`
+        : `seen ${edge.count}x on ${edge.days.length} day(s), last ${new Date(edge.last).toISOString()}, by ${edge.sources.join(', ')}`,
+  };
+}

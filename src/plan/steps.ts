@@ -1,0 +1,120 @@
+import type { KubeManifest } from '../model/object.ts';
+import { refKey, refOf } from '../model/object.ts';
+import type { PhaseName } from '../model/phase.ts';
+import { isOwn } from '../objects/build.ts';
+import type { FieldPath, Json } from '../shared/pure/json.ts';
+import type { FieldChange } from './change.ts';
+import { editObject, fieldChange } from './change.ts';
+import type { Effect, Step } from './plan.ts';
+
+export interface StepBase {
+  readonly namespace: string;
+  readonly phase: PhaseName;
+  readonly id: string;
+  readonly title: string;
+  readonly workload?: string;
+  readonly direction?: 'ingress' | 'egress';
+  readonly effects?: readonly Effect[];
+  readonly risks?: readonly string[];
+}
+
+function base(step: StepBase): Omit<Step, 'operation' | 'change'> {
+  return {
+    id: `${step.phase}/${step.id}`,
+    namespace: step.namespace,
+    phase: step.phase,
+    title: step.title,
+    ...(step.workload === undefined ? {} : { workload: step.workload }),
+    ...(step.direction === undefined ? {} : { direction: step.direction }),
+    effects: step.effects ?? [],
+    risks: step.risks ?? [],
+  };
+}
+
+/** Objects by reference. */
+interface ObjectIndex {
+  get(object: KubeManifest): KubeManifest | undefined;
+  byKey(key: string): KubeManifest | undefined;
+}
+
+/**
+ * The step that makes the cluster hold `wanted`: a create, an edit of the spec of our own object, or nothing where it is there
+ * already. An object of that name that is not ours is edited only after confirmation.
+ */
+function ensureStep(index: ObjectIndex, wanted: KubeManifest, step: StepBase): Step | undefined {
+  const live = index.get(wanted);
+  if (live === undefined) return { ...base(step), operation: 'create', change: { kind: 'create', object: wanted } };
+  return editStep(live, [{ path: ['spec'], after: wanted['spec'] }], step);
+}
+
+/** An edit of some fields of an object that is there; undefined where they hold already. */
+function editStep(
+  live: KubeManifest,
+  fields: readonly { readonly path: FieldPath; readonly after: Json | undefined }[],
+  step: StepBase,
+): Step | undefined {
+  const changes: FieldChange[] = [];
+  for (const field of fields) {
+    const change = fieldChange(live, field.path, field.after);
+    if (change !== undefined) changes.push(change);
+  }
+  if (changes.length === 0) return undefined;
+  const uid = live.metadata['uid'];
+  const own = isOwn(live);
+  return {
+    ...base(step),
+    operation: 'edit',
+    change: {
+      kind: 'edit',
+      ref: refOf(live),
+      ...(typeof uid === 'string' ? { uid } : {}),
+      fields: changes,
+      owner: own ? 'sallyport' : 'other',
+    },
+    ...(own
+      ? {}
+      : {
+          confirm: `${live.kind} ${live.metadata.name} is not Sallyport's: it changes ${changes.map((one) => one.path.join('.')).join(', ')}`,
+        }),
+  };
+}
+
+/** Steps in the making: each is planned against the objects as the ones before leave them. */
+export interface Draft {
+  get(object: KubeManifest): KubeManifest | undefined;
+  byKey(key: string): KubeManifest | undefined;
+  /** The cluster is to hold this object; see ensureStep. */
+  ensure(wanted: KubeManifest, step: StepBase): void;
+  /** Fields of an object that is there; see editStep. */
+  edit(
+    live: KubeManifest,
+    fields: readonly { readonly path: FieldPath; readonly after: Json | undefined }[],
+    step: StepBase,
+  ): void;
+  readonly steps: readonly Step[];
+}
+
+export function draftSteps(objects: readonly KubeManifest[]): Draft {
+  const byKey = new Map(objects.map((object) => [refKey(refOf(object)), object]));
+  const index: ObjectIndex = {
+    get: (object) => byKey.get(refKey(refOf(object))),
+    byKey: (key) => byKey.get(key),
+  };
+  const steps: Step[] = [];
+  const add = (step: Step | undefined): void => {
+    if (step === undefined) return;
+    steps.push(step);
+    const { change } = step;
+    if (change.kind === 'create') byKey.set(refKey(refOf(change.object)), change.object);
+    if (change.kind === 'edit') {
+      const live = byKey.get(refKey(change.ref));
+      if (live !== undefined) byKey.set(refKey(change.ref), editObject(live, change.fields));
+    }
+  };
+  return {
+    ...index,
+    ensure: (wanted, step) => add(ensureStep(index, wanted, step)),
+    edit: (live, fields, step) => add(editStep(index.get(live) ?? live, fields, step)),
+    steps,
+  };
+}

@@ -1,0 +1,92 @@
+import type { CandidateContext } from '../candidates/network.ts';
+import { findSystemPeers } from '../candidates/system.ts';
+import type { View } from '../engine/contract.ts';
+import type { Edge } from '../model/edge.ts';
+import { endpointNamespace, hasPassed } from '../model/edge.ts';
+import type { Gate } from '../model/finding.ts';
+import type { Workload } from '../model/inventory.ts';
+import { asObject, asString } from '../shared/pure/json.ts';
+import { groupOf } from '../model/object.ts';
+import { matchText } from '../model/glob.ts';
+
+/**
+ * The edges that must keep working: seen to pass, stated by configuration beyond doubt, or adopted; and not accepted to be cut.
+ * Unreviewed ones count: nobody has said that they may go.
+ */
+export function keptEdges(edges: readonly Edge[]): readonly Edge[] {
+  return edges.filter(
+    (edge) =>
+      edge.review !== 'to-be-cut' &&
+      hasPassed(edge) &&
+      (edge.origin.kind === 'observed' || edge.origin.strength === 'strong' || edge.review === 'legitimate'),
+  );
+}
+
+export function touches(edge: Edge, namespace: string): boolean {
+  return endpointNamespace(edge.src) === namespace || endpointNamespace(edge.dst) === namespace;
+}
+
+export function workloadsOf(view: View): readonly Workload[] {
+  return view.inventory.workloads.filter((workload) => workload.namespace === view.namespace);
+}
+
+/** The waiver of a gate for a subject, if a person gave one: the newest. */
+export function waiverFor(view: View, gate: string, subject: string): string | undefined {
+  const found = view.decisions.findLast(
+    (decision) =>
+      decision.action === 'waive' &&
+      (decision.query.gate === undefined || matchText(decision.query.gate, gate)) &&
+      (decision.query.subject === undefined || matchText(decision.query.subject, subject)) &&
+      (decision.query.ns === undefined || matchText(decision.query.ns, view.namespace)) &&
+      (decision.query.gate !== undefined || decision.query.subject !== undefined),
+  );
+  return found === undefined ? undefined : `${found.reason} (${found.by})`;
+}
+
+/** Gates that a person may waive. A denial is accepted edge by edge instead. */
+const NOT_WAIVABLE = new Set(['denies-observed']);
+
+/** The gate with the configuration's "off" and the waivers taken into account. */
+export function settleGate(view: View, gate: Gate): Gate {
+  if (gate.answer === 'yes') return gate;
+  const settings: Readonly<Record<string, unknown>> = view.config.gates;
+  if (Object.hasOwn(settings, gate.id) && settings[gate.id] === 'off')
+    return { ...gate, answer: 'yes', facts: [...gate.facts, 'switched off in the configuration'], fix: '' };
+  if (NOT_WAIVABLE.has(gate.id)) return gate;
+  const reason = waiverFor(view, gate.id, gate.subject);
+  return reason === undefined ? gate : { ...gate, answer: 'yes', waived: reason, fix: '' };
+}
+
+/** What the candidates are derived from, in the state of `view`. `joining` are workloads whose proxies are about to start. */
+export function candidateContext(view: View, joining: ReadonlySet<string> = new Set()): CandidateContext {
+  const meshed = new Set(joining);
+  for (const workload of view.inventory.workloads)
+    if (workload.podSets.some((podSet) => podSet.mesh === 'sidecar')) meshed.add(workload.id);
+  const kinds = servedKinds(view);
+  return {
+    inventory: view.inventory,
+    edges: keptEdges(view.edges),
+    system: findSystemPeers(view.inventory),
+    waived: (gate, subject) => waiverFor(view, gate, subject) !== undefined,
+    meshed,
+    ...(kinds === undefined ? {} : { kinds }),
+  };
+}
+
+/** Custom kinds that the cluster serves, as `group/Kind`; undefined for a directory, which takes every kind. */
+export function servedKinds(view: View): ReadonlySet<string> | undefined {
+  if (view.snapshot.source === 'directory') return undefined;
+  const kinds = new Set<string>();
+  for (const object of view.snapshot.objects) {
+    if (object.kind !== 'CustomResourceDefinition' || groupOf(object.apiVersion) !== 'apiextensions.k8s.io') continue;
+    const spec = asObject(object['spec']);
+    const group = asString(spec['group']);
+    const kind = asString(asObject(spec['names'])['kind']);
+    if (group !== undefined && kind !== undefined) kinds.add(`${group}/${kind}`);
+  }
+  return kinds;
+}
+
+export function gate(id: string, answer: Gate['answer'], subject: string, facts: readonly string[], fix: string): Gate {
+  return { id, answer, subject, facts, fix: answer === 'yes' ? '' : fix };
+}

@@ -177,6 +177,10 @@ export interface MeshFacts {
   readonly trustDomain: string;
   /** Revision label value where not the default revision. */
   readonly revision?: string;
+  /** Values of `istio.io/rev` that some webhook serves, tags too; `default` for `istio-injection=enabled`. Absent: not known. */
+  readonly revisions?: readonly string[];
+  /** `enableAutoMtls` of the mesh configuration; on where it says nothing. Absent: not read. */
+  readonly autoMtls?: boolean;
   readonly nativeSidecars: 'yes' | 'no' | 'unknown';
   readonly because: string;
 }

@@ -1,0 +1,88 @@
+import type { Manager } from '../model/inventory.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { memoByObject } from './memo.ts';
+import { metaAnnotations, metaLabels, ownersOf } from './object-index.ts';
+
+const MANAGED_BY = 'app.kubernetes.io/managed-by';
+
+/**
+ * Who else writes this object, by the marks that Argo CD, Flux, Helm, OLM and controllers leave; undefined where there is
+ * none. The label `app.kubernetes.io/managed-by: Helm` alone is left by `helm template` as well and says nothing.
+ */
+export const managerOf: (manifest: KubeManifest) => Manager | undefined = memoByObject((manifest) => {
+  const labels = metaLabels(manifest);
+  const annotations = metaAnnotations(manifest);
+  return argoCd(labels, annotations) ?? flux(labels) ?? helm(labels, annotations) ?? other(labels) ?? operator(manifest);
+});
+
+type Marks = Readonly<Record<string, string>>;
+
+function argoCd(labels: Marks, annotations: Marks): Manager | undefined {
+  const tracking = annotations['argocd.argoproj.io/tracking-id'];
+  if (tracking !== undefined) {
+    return {
+      kind: 'argo-cd',
+      name: tracking.split(':')[0] ?? tracking,
+      because: 'annotation argocd.argoproj.io/tracking-id',
+    };
+  }
+  const instance = labels['argocd.argoproj.io/instance'];
+  if (instance !== undefined) {
+    return { kind: 'argo-cd', name: instance, because: 'label argocd.argoproj.io/instance' };
+  }
+  for (const [where, marks] of [
+    ['label', labels],
+    ['annotation', annotations],
+  ] as const) {
+    const key = Object.keys(marks).find((name) => name.startsWith('argocd.argoproj.io/'));
+    if (key !== undefined) {
+      return { kind: 'argo-cd', name: labels['app.kubernetes.io/instance'] ?? '', because: `${where} ${key}` };
+    }
+  }
+  return undefined;
+}
+
+function flux(labels: Marks): Manager | undefined {
+  for (const key of ['kustomize.toolkit.fluxcd.io/name', 'helm.toolkit.fluxcd.io/name']) {
+    const name = labels[key];
+    if (name !== undefined) return { kind: 'flux', name, because: `label ${key}` };
+  }
+  return undefined;
+}
+
+function helm(labels: Marks, annotations: Marks): Manager | undefined {
+  const release = annotations['meta.helm.sh/release-name'];
+  if (release === undefined || labels[MANAGED_BY] !== 'Helm') return undefined;
+  return { kind: 'helm', name: release, because: 'annotation meta.helm.sh/release-name' };
+}
+
+function other(labels: Marks): Manager | undefined {
+  const kapp = labels['kapp.k14s.io/app'];
+  if (kapp !== undefined) return { kind: 'other', name: 'kapp', because: 'label kapp.k14s.io/app' };
+  const addon = labels['addonmanager.kubernetes.io/mode'];
+  if (addon === 'Reconcile') {
+    return { kind: 'other', name: 'addon manager', because: 'label addonmanager.kubernetes.io/mode=Reconcile' };
+  }
+  return undefined;
+}
+
+function operator(manifest: KubeManifest): Manager | undefined {
+  // A Node is no writer: static pods are files on it.
+  const controller = ownersOf(manifest).find((owner) => owner.controller && owner.kind !== 'Node');
+  if (controller !== undefined) {
+    return {
+      kind: 'operator',
+      name: `${controller.kind}/${controller.name}`,
+      because: `owner ${controller.kind} ${controller.name}`,
+    };
+  }
+  const olm = metaLabels(manifest)['olm.owner'];
+  return olm === undefined ? undefined : { kind: 'operator', name: olm, because: 'label olm.owner' };
+}
+
+/** The release that rendered this object, where only the marks of `helm template` are left. */
+export function renderedByHelm(manifest: KubeManifest): string | undefined {
+  const labels = metaLabels(manifest);
+  if (labels[MANAGED_BY] !== 'Helm' || managerOf(manifest)?.kind === 'helm') return undefined;
+  return labels['app.kubernetes.io/instance'] ?? labels['helm.sh/chart'] ?? '';
+}

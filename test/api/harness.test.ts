@@ -454,7 +454,12 @@ describe('a server of its own', () => {
       const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
-      const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+      const first = await Promise.race([
+        once(createInterface({ input: child.stdout }), 'line'),
+        once(child, 'exit').then(() => ['']),
+      ]);
+      const [line] = first as [string];
+      expect(line, 'the process ended before its server was ready').not.toBe('');
       const { pids, caFile } = JSON.parse(line) as { pids: number[]; caFile: string };
       expect(pids.map(isRunning)).toEqual([true, true]);
       child.kill('SIGKILL');

@@ -1,11 +1,13 @@
 // The controllers of a cluster, played for tests on an API server that has none. The product never does any of this.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient } from './client.ts';
+import { buildScheduledJob } from './controllers/jobs.ts';
+import { templateHashOf } from './controllers/owned-pods.ts';
 import { holds, listAll, matchesSelector, nameOf, namespaceOf, pathOf, resources } from './objects.ts';
 import type { CronJob, KubeObject, Namespace, Node, Pod, PodTemplate, Resource } from './objects.ts';
 import { injectSidecar, isInjected } from './pods.ts';
-import { buildScheduledJob, reconcileOnce, templateHashOf } from './reconcile.ts';
-import type { Rules } from './reconcile.ts';
+import { reconcileOnce } from './reconcile.ts';
+import type { Rules } from './world.ts';
 
 export { deleteNamespace, finalizeNamespace } from './namespaces.ts';
 
@@ -52,7 +54,8 @@ const pollMs = 100;
  * Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs (when triggered), PyTorchJobs, EndpointSlices,
  * PodDisruptionBudgets, scheduler, kubelets and Istio's sidecar injection. At the start only, the two Nodes are created and
  * the rules of aggregated ClusterRoles (view, edit, admin) filled in. Give it a
- * client of the `controllers` user. Not played: ControllerRevisions, quotas, autoscalers, volumes, gradual rollouts.
+ * client of the `controllers` user. They run in
+ * this process: whoever waits for them must not block it (spawn, never spawnSync). Not played: ControllerRevisions, quotas, autoscalers, volumes, gradual rollouts.
  */
 export async function startControllers(client: ApiClient, options: ControllersOptions = {}): Promise<Controllers> {
   const { namespaces, revisions = ['default'], now = () => new Date() } = options;

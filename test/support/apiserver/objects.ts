@@ -121,6 +121,11 @@ export async function listAll<T extends KubeObject>(client: ApiClient, resource:
   return (response.body as { items: T[] }).items;
 }
 
+/** The fields that say what an object is. */
+export function header({ apiVersion, kind }: Resource): { apiVersion: string; kind: string } {
+  return { apiVersion, kind };
+}
+
 export function nameOf(object: KubeObject): string {
   return object.metadata?.name ?? '';
 }

@@ -32,12 +32,13 @@ export async function seedPlatform(client: ApiClient): Promise<void> {
       deployment(
         'istio-system',
         'istiod',
-        { app: 'istiod', istio: 'pilot', 'istio.io/rev': 'default' },
+        { app: 'istiod', istio: 'pilot' },
         {
           name: 'discovery',
           image: 'docker.io/istio/pilot:1.29.0',
           ports: [8080, 15010, 15012, 15014, 15017].map((containerPort) => ({ containerPort })),
         },
+        { 'istio.io/rev': 'default', 'sidecar.istio.io/inject': 'false' },
       ),
     ],
     [
@@ -126,10 +127,17 @@ function configMap(namespace: string, name: string, data: LabelMap): Draft {
   return { metadata: { name, namespace }, data };
 }
 
-function deployment(namespace: string, name: string, labels: LabelMap, container: object): Draft {
+function deployment(
+  namespace: string,
+  name: string,
+  selector: LabelMap,
+  container: object,
+  moreLabels: LabelMap = {},
+): Draft {
+  const labels = { ...selector, ...moreLabels };
   const spec = {
     replicas: 1,
-    selector: { matchLabels: labels },
+    selector: { matchLabels: selector },
     template: { metadata: { labels }, spec: { containers: [container] } },
   };
   return { metadata: { name, namespace, labels }, spec };

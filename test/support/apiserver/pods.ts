@@ -171,27 +171,23 @@ export function internalIpOf(node: Node): string {
   return node.status?.addresses?.find(({ type }) => type === 'InternalIP')?.address ?? '';
 }
 
-const podNetwork = '10.244';
-const addressCount = 65_536;
-
-/** The pod address of 10.244.0.0/16 that the name hashes to, or the next one that nobody has and that is usable. */
+/** The address of the node's pod range that the name hashes to, or the next one there that nobody has. */
 export function choosePodIp(name: string, node: Node, taken: ReadonlySet<string>): string {
-  const inNode = ipTest(node.spec?.podCIDR);
-  const start = digestOf(name).readUInt32BE() % addressCount;
-  for (let step = 0; step < addressCount; step += 1) {
-    const index = (start + step) % addressCount;
-    const high = index >> 8;
+  const { first, size } = parsePodRange(node);
+  const start = digestOf(name).readUInt32BE() % size;
+  for (let step = 0; step < size; step += 1) {
+    const index = first + ((start + step) % size);
     const low = index & 255;
-    const ip = `${podNetwork}.${high}.${low}`;
-    if (low !== 0 && low !== 255 && inNode(index) && !taken.has(ip)) return ip;
+    const ip = `10.244.${index >> 8}.${low}`;
+    if (low !== 0 && low !== 255 && !taken.has(ip)) return ip;
   }
-  throw new Error(`no free pod address in ${podNetwork}.0.0/16 on node ${nameOf(node)}`);
+  throw new Error(`no free pod address in ${node.spec?.podCIDR ?? 'no range'} of node ${nameOf(node)}`);
 }
 
-function ipTest(podCidr: string | undefined): (index: number) => boolean {
-  const match = /^10\.244\.(\d+)\.(\d+)\/(\d+)$/.exec(podCidr ?? '');
-  if (match === null) return () => true;
-  const first = Number(match[1]) * 256 + Number(match[2]);
-  const size = 2 ** (32 - Number(match[3]));
-  return (index) => index >= first && index < first + size;
+/** Where the node's range lies in 10.244.0.0/16; the whole of it for a node that a test made without one. */
+function parsePodRange(node: Node): { readonly first: number; readonly size: number } {
+  const match = /^10\.244\.(\d+)\.(\d+)\/(\d+)$/.exec(node.spec?.podCIDR ?? '10.244.0.0/16');
+  if (match === null)
+    throw new Error(`node ${nameOf(node)}: podCIDR ${String(node.spec?.podCIDR)} is not in 10.244.0.0/16`);
+  return { first: Number(match[1]) * 256 + Number(match[2]), size: 2 ** (32 - Number(match[3])) };
 }

@@ -149,3 +149,22 @@ export function createWriter(client: ApiClient): Writer {
 function isLate({ status, text }: ApiResponse): boolean {
   return status === 404 || status === 409 || (status === 403 && text.includes('because it is being terminated'));
 }
+
+/** What a test may decide about the played cluster. */
+export interface Rules {
+  /** Namespaces that these controllers look after. */
+  readonly looksAfter: (namespace: string) => boolean;
+  readonly revisions: readonly string[];
+  /** Do pods of this workload (`namespace/Kind/name`) and template never become ready? */
+  readonly isFailing: (workload: string, templateHash: string) => boolean;
+  /** Has this Job (`namespace/name`) done its work? */
+  readonly isComplete: (job: string) => boolean;
+  readonly now: () => string;
+}
+
+/** What every step of a pass works with. */
+export interface Pass extends Rules {
+  readonly client: ApiClient;
+  readonly world: World;
+  readonly writer: Writer;
+}

@@ -1,0 +1,374 @@
+import { Agent as HttpAgent, request as httpRequest } from 'node:http';
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, RequestOptions } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { RequestOptions as HttpsOptions } from 'node:https';
+import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
+import type { Json, JsonObject } from '../../shared/pure/json.ts';
+import { asString, isJsonObject } from '../../shared/pure/json.ts';
+import { safeText } from '../../shared/pure/text.ts';
+import type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
+import { errorCode, readKubeAccess } from './kubeconfig.ts';
+import type { ApiProblem, CallSubject, Connected } from './problem.ts';
+import { failureOf } from './problem.ts';
+import { parseRetryAfter, parseStatus } from './schema.ts';
+
+/** How time enters: for waits between attempts. */
+export interface Waiter {
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
+}
+
+export interface ApiCall {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** From the server's root, segments encoded. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: Json;
+  readonly contentType?: string;
+  readonly accept?: string;
+  readonly subject: CallSubject;
+  readonly signal?: AbortSignal;
+}
+
+export type ApiAnswer =
+  | {
+      readonly ok: true;
+      readonly status: number;
+      readonly body: JsonObject;
+      /** The server's own clock at the answer, milliseconds since the epoch, to a second; undefined if it does not say. */
+      readonly serverTime?: number;
+    }
+  | { readonly ok: false; readonly problem: ApiProblem; readonly serverTime?: number };
+
+/** An API server that can be asked. */
+export interface KubeApi extends Connected {
+  /** Of the certificate authority; with context and server it tells which cluster this is before anything is asked. */
+  readonly caSha256: string;
+  /**
+   * Sends one call. Reads and dry runs are tried again after a broken connection, a time-out or a 5xx, and every call after
+   * 429, at most four times in all. A write is never repeated once it may have reached the server: its outcome is then
+   * unknown and for the caller to find out. Throws only where credentials cannot be had (SP402) or the signal aborts.
+   */
+  send(call: ApiCall): Promise<ApiAnswer>;
+  /** As send; everything but success is the Failure of `failureOf`. */
+  must(call: ApiCall): Promise<JsonObject>;
+  close(): void;
+}
+
+export interface KubeOptions extends KubeconfigOptions {
+  readonly clock: Waiter;
+  /** For the connection to be made and between two pieces of an answer. Default 30 s. */
+  readonly timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+const ATTEMPTS = 4;
+const BACKOFF_MS = [500, 1000, 2000] as const;
+/** A server that asks for more patience than this is answered with a failure that says how long. */
+const LONGEST_RETRY_AFTER_SEC = 60;
+/** The largest pages are well below; more is a fault that would exhaust memory. */
+const LARGEST_ANSWER_BYTES = 512 * 1024 * 1024;
+
+/** Reads the kubeconfig and prepares the connection; nothing is asked yet. Errors: those of `readKubeAccess`. */
+export async function connectKube(options: KubeOptions): Promise<KubeApi> {
+  return openKubeApi(await readKubeAccess(options), options);
+}
+
+/** A connection of the access given. */
+export async function openKubeApi(
+  access: KubeAccess,
+  options: Pick<KubeOptions, 'clock' | 'timeoutMs'>,
+): Promise<KubeApi> {
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  const connected: Connected & { readonly caSha256: string } = {
+    context: access.context,
+    server: access.cluster.server,
+    caSha256: access.caSha256,
+    timeoutSec: timeoutMs / 1000,
+    ...(access.impersonate === undefined ? {} : { impersonating: access.impersonate.user }),
+  };
+  const credentials = await openCredentials(access, connected);
+
+  const send = async (call: ApiCall): Promise<ApiAnswer> => {
+    for (let attempt = 1; ; attempt += 1) {
+      call.signal?.throwIfAborted();
+      const answer = await sendOnce(call, access, await credentials.current(call), timeoutMs);
+      if (answer.ok || attempt === ATTEMPTS) return answer;
+      const waitMs = waitBeforeRetry(call, answer.problem, attempt);
+      if (waitMs === undefined) return answer;
+      await options.clock.sleep(waitMs, call.signal);
+    }
+  };
+  return {
+    ...connected,
+    send,
+    must: async (call) => {
+      const answer = await send(call);
+      if (answer.ok) return answer.body;
+      throw failureOf(answer.problem, call.subject, connected);
+    },
+    close: () => credentials.close(),
+  };
+}
+
+/** Undefined when the call must not or need not be tried again. */
+function waitBeforeRetry(call: ApiCall, problem: ApiProblem, attempt: number): number | undefined {
+  const backoff = BACKOFF_MS[attempt - 1] ?? 2000;
+  if (problem.kind === 'refused' && problem.status === 429) {
+    // 429 is given before anything is processed: writes may be repeated too.
+    if (problem.retryAfterSec === undefined) return backoff;
+    return problem.retryAfterSec > LONGEST_RETRY_AFTER_SEC ? undefined : problem.retryAfterSec * 1000;
+  }
+  const harmless = call.method === 'GET' || call.query?.['dryRun'] === 'All';
+  if (!harmless) return undefined;
+  if (problem.kind === 'no-answer') return problem.why === 'time-out' || problem.why === 'cut' ? backoff : undefined;
+  if (![500, 502, 503, 504].includes(problem.status)) return undefined;
+  const asked = problem.retryAfterSec;
+  return asked === undefined || asked > LONGEST_RETRY_AFTER_SEC ? backoff : asked * 1000;
+}
+
+interface Prepared {
+  readonly headers: OutgoingHttpHeaders;
+  readonly options: RequestOptions;
+}
+
+interface Credentials {
+  current(call: ApiCall): Promise<Prepared>;
+  close(): void;
+}
+
+async function openCredentials(access: KubeAccess, connected: Connected): Promise<Credentials> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [access.cluster],
+    users: [access.user],
+    contexts: [{ name: access.context, cluster: access.cluster.name, user: access.user.name }],
+    currentContext: access.context,
+  });
+  let kept: { readonly key: string; readonly agent: HttpAgent } | undefined;
+  return {
+    current: async (call) => {
+      // Asked anew each time: plugins renew tokens and certificates as they expire.
+      const options: HttpsOptions = { headers: {} };
+      try {
+        await config.applyToHTTPSOptions(options);
+      } catch (cause) {
+        throw credentialFailure(access, connected, call, cause);
+      }
+      const { headers, auth, agent, ca, cert, key, passphrase, pfx, servername, rejectUnauthorized } = options;
+      const tls = {
+        ...defined({ ca, cert, key, passphrase, pfx, servername }),
+        // Stated, so that no environment variable can switch verification off.
+        rejectUnauthorized: rejectUnauthorized ?? true,
+      };
+      const common = {
+        headers: {
+          ...(headers as OutgoingHttpHeaders),
+          ...(auth === undefined || auth === null
+            ? {}
+            : { authorization: `Basic ${Buffer.from(auth).toString('base64')}` }),
+          ...impersonationHeaders(access),
+        },
+      };
+      if (access.cluster.proxyUrl !== undefined) return { ...common, options: { ...tls, agent } };
+      // A connection kept open may be gone by the time it is used again. A read is simply repeated; for a write that would
+      // leave the outcome unknown, so each write has a connection of its own.
+      if (call.method !== 'GET') return { ...common, options: { ...tls, agent: false } };
+      const identity = JSON.stringify([ca, cert, key, servername, tls.rejectUnauthorized].map(partText));
+      if (kept?.key !== identity) {
+        kept?.agent.destroy();
+        const Agent = access.cluster.server.startsWith('https:') ? HttpsAgent : HttpAgent;
+        kept = { key: identity, agent: new Agent({ keepAlive: true, maxSockets: 16, ...tls }) };
+      }
+      return { ...common, options: { agent: kept.agent } };
+    },
+    close: () => kept?.agent.destroy(),
+  };
+}
+
+/** Certificates and keys come as text, as bytes or as lists of either. */
+function partText(part: unknown): string {
+  return Buffer.isBuffer(part) ? part.toString('base64') : (JSON.stringify(part) ?? '');
+}
+
+function defined<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined && value !== null),
+  ) as Partial<T>;
+}
+
+function impersonationHeaders({ impersonate }: KubeAccess): OutgoingHttpHeaders {
+  if (impersonate === undefined) return {};
+  // Header values go out as Latin-1: these are the bytes of the name in UTF-8, as the API server reads them.
+  const bytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+  return {
+    'Impersonate-User': bytes(impersonate.user),
+    ...(impersonate.uid === undefined ? {} : { 'Impersonate-Uid': bytes(impersonate.uid) }),
+    ...(impersonate.groups.length === 0 ? {} : { 'Impersonate-Group': impersonate.groups.map(bytes) }),
+  };
+}
+
+function credentialFailure(access: KubeAccess, connected: Connected, call: ApiCall, cause: unknown): Failure {
+  const exec: unknown = access.user.exec;
+  const command = isJsonObject(exec as Json) ? asString((exec as JsonObject)['command']) : undefined;
+  const what =
+    command === undefined
+      ? `the credentials of user "${safeText(access.user.name)}" cannot be read`
+      : `the credential plugin ${safeText(command)} failed`;
+  const lines = messageOf(cause)
+    .split('\n')
+    .filter((line) => line.trim() !== '');
+  return new Failure({
+    code: 'SP402',
+    exit: EXIT.cluster,
+    message: `${safeText(call.subject.doing)}: ${what}: ${safeText(lines.at(-1) ?? 'it said nothing').slice(0, 300)}`,
+    where: `context ${safeText(connected.context)}, ${safeText(connected.server)}`,
+    hint:
+      command !== undefined && errorCode(cause) === 'ENOENT'
+        ? 'install the plugin, or put it on the PATH'
+        : `log in again, then try: kubectl auth whoami --context ${safeText(connected.context)}`,
+    cause,
+  });
+}
+
+function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeoutMs: number): Promise<ApiAnswer> {
+  const base = new URL(access.cluster.server);
+  const query = Object.entries(call.query ?? {})
+    .map(([key, value]) => `${encodeURIComponent(key)}=${encodeURIComponent(value)}`)
+    .join('&');
+  const payload = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body), 'utf8');
+  const send = base.protocol === 'https:' ? httpsRequest : httpRequest;
+  const headers: OutgoingHttpHeaders = {
+    ...prepared.headers,
+    'user-agent': 'sallyport',
+    accept: call.accept ?? 'application/json',
+    ...(payload === undefined
+      ? {}
+      : { 'content-type': call.contentType ?? 'application/json', 'content-length': payload.length }),
+  };
+  return new Promise((resolve, reject) => {
+    let reached = false;
+    let timedOut = false;
+    let outgoing: ClientRequest;
+    const silence = (error: unknown): void => {
+      if (call.signal?.aborted === true) {
+        reject(call.signal.reason as Error);
+        return;
+      }
+      const why = timedOut ? 'time-out' : classify(error);
+      const mayHaveReached = why !== 'refused' && why !== 'host' && why !== 'tls' && reached;
+      resolve({
+        ok: false,
+        problem: { kind: 'no-answer', why, mayHaveReached, detail: detailOf(error), cause: error },
+      });
+    };
+    try {
+      outgoing = send(
+        {
+          ...prepared.options,
+          method: call.method,
+          protocol: base.protocol,
+          // Brackets of an IPv6 address belong to the URL, not to the name.
+          hostname: base.hostname.replace(/^\[|\]$/gu, ''),
+          port: base.port === '' ? undefined : base.port,
+          path: `${base.pathname.replace(/\/+$/u, '')}${call.path}${query === '' ? '' : `?${query}`}`,
+          headers,
+          timeout: timeoutMs,
+          ...(call.signal === undefined ? {} : { signal: call.signal }),
+        } as RequestOptions,
+        (incoming) => {
+          collect(incoming).then((text) => resolve(readAnswer(incoming, text)), silence);
+        },
+      );
+    } catch (error) {
+      // Node refuses header values and paths that no HTTP message can hold, before anything is sent.
+      silence(error);
+      return;
+    }
+    outgoing.on('socket', (socket) => {
+      // Behind a proxy it cannot be told how far a request got.
+      if (outgoing.reusedSocket || access.cluster.proxyUrl !== undefined) reached = true;
+      else
+        socket.once(base.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
+          reached = true;
+        });
+    });
+    outgoing.on('timeout', () => {
+      timedOut = true;
+      outgoing.destroy(new Error(`no answer within ${timeoutMs} ms`));
+    });
+    outgoing.on('error', silence);
+    outgoing.end(payload);
+  });
+}
+
+async function collect(incoming: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LARGEST_ANSWER_BYTES) throw new Error('the answer is larger than 512 MiB');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function readAnswer(incoming: IncomingMessage, text: string): ApiAnswer {
+  const status = incoming.statusCode ?? 0;
+  const date = Date.parse(incoming.headers.date ?? '');
+  const time = Number.isNaN(date) ? {} : { serverTime: date };
+  const body = parseJson(text);
+  if (status >= 200 && status < 300) {
+    if (isJsonObject(body)) return { ok: true, status, body, ...time };
+    return { ok: false, problem: garbled(`status ${status}, ${describeBody(incoming)}`), ...time };
+  }
+  // A redirect is not followed: it would carry the credentials to another address.
+  if (status < 400) return { ok: false, problem: garbled(`status ${status}, a redirect`), ...time };
+  const isStatus = isJsonObject(body) && body['kind'] === 'Status';
+  const retryAfterSec = parseRetryAfter(incoming.headers['retry-after'], time.serverTime);
+  return {
+    ok: false,
+    problem: {
+      kind: 'refused',
+      status,
+      // Proxies and some handlers answer with plain text.
+      body: parseStatus(isStatus ? body : { message: isJsonObject(body) ? '' : text.slice(0, 1000) }),
+      ...(retryAfterSec === undefined ? {} : { retryAfterSec }),
+    },
+    ...time,
+  };
+}
+
+function garbled(detail: string): ApiProblem {
+  return { kind: 'no-answer', why: 'garbled', mayHaveReached: true, detail };
+}
+
+function describeBody(incoming: IncomingMessage): string {
+  return `a body of type ${incoming.headers['content-type'] ?? 'unknown'} that is not a JSON object`;
+}
+
+function parseJson(text: string): Json | undefined {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return undefined;
+  }
+}
+
+const HOST_CODES = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'EHOSTDOWN']);
+const TLS_CODES =
+  /^(?:ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_CA|PATH_LENGTH|EPROTO$|HOSTNAME_MISMATCH)/u;
+
+function classify(error: unknown): 'refused' | 'host' | 'tls' | 'cut' {
+  const code = errorCode(error);
+  if (code === 'ECONNREFUSED') return 'refused';
+  if (HOST_CODES.has(code)) return 'host';
+  return TLS_CODES.test(code) ? 'tls' : 'cut';
+}
+
+function detailOf(error: unknown): string {
+  // Several addresses of one name fail together, each with its own error.
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  const message = messageOf(first).replace(/^write EPROTO [0-9A-F]+:error:/u, '');
+  return message === '' ? errorCode(first) : message;
+}

@@ -1,0 +1,12 @@
+export { connectKube, openKubeApi } from './connect.ts';
+export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';
+export { collectionPath, objectPath, openDiscovery, resourceName } from './discovery.ts';
+export type { Discovery } from './discovery.ts';
+export { readKubeAccess } from './kubeconfig.ts';
+export type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
+export { failureOf, isOutcomeUnknown } from './problem.ts';
+export type { ApiProblem, CallSubject, Connected } from './problem.ts';
+export type { ApiResource, ApiStatus } from './schema.ts';
+export { asManifest, readKubeSnapshot, readManifest } from './snapshot.ts';
+export type { ReadSnapshotOptions } from './snapshot.ts';
+export { trimManifest } from './trim.ts';

@@ -35,7 +35,10 @@ export const FINDINGS = {
     title: 'Workloads share a service account',
     hint: 'Principals cannot tell them apart; the identity phase gives each its own.',
   },
-  SP309: { title: 'A policy stands in a namespace that does not exist', hint: 'Create the namespace, or remove the policy.' },
+  SP309: {
+    title: 'A policy stands in a namespace that does not exist',
+    hint: 'Create the namespace, or remove the policy.',
+  },
   SP310: { title: 'A Service selects nothing', hint: 'Correct its selector, or remove the Service.' },
   SP311: {
     title: 'Objects of a kind that is not modelled',
@@ -108,6 +111,26 @@ export const FINDINGS = {
   SP328: {
     title: 'A namespace has no Namespace object',
     hint: 'Its labels are unknown: add the object, so that phases can change it.',
+  },
+  SP340: {
+    title: 'A NetworkPolicy that the API server refuses',
+    hint: 'Correct the field. Until then every answer about pods that it may select is unknown.',
+  },
+  SP341: {
+    title: 'A NetworkPolicy has a field that is not known',
+    hint: 'Correct the spelling. Until then every answer about pods that it may select is unknown.',
+  },
+  SP342: {
+    title: 'A CIDR has bits set beyond its prefix',
+    hint: 'The whole block is meant; write it so, as newer API servers refuse the other form.',
+  },
+  SP343: {
+    title: 'An Istio object has a field or value that cannot be judged',
+    hint: 'Correct it, or waive the answers that it makes unknown.',
+  },
+  SP344: {
+    title: 'A policy of a kind that is not evaluated',
+    hint: 'Where it may act, answers are unknown: check it by hand and waive them by subject.',
   },
 } as const satisfies Readonly<Record<string, FindingEntry>>;
 

@@ -1,0 +1,546 @@
+import type { Json } from '../shared/pure/json.ts';
+import { uniqueSorted } from '../shared/pure/order.ts';
+import type { AddressRange } from './cidr-set.ts';
+import { matchBlock } from './cidr-set.ts';
+import { endpointKey, formatPort } from './edge.ts';
+import type { Finding } from './finding.ts';
+import type { ForeignPolicy } from './foreign-policy.ts';
+import type { Inventory, IpBlockTarget } from './inventory.ts';
+import { judgeMesh } from './istio.ts';
+import type { NetworkPeer, NetworkPolicy, NetworkPort, NetworkRule } from './network-policy.ts';
+import type { PortRange } from './port-set.ts';
+import { coversPorts, portSet } from './port-set.ts';
+import { parseSelector } from './selector.ts';
+import type { Tri } from './tri.ts';
+import { agreed, and, or } from './tri.ts';
+import type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
+import type { Party, Pod, World } from './world.ts';
+import {
+  addressesOfPod,
+  cached,
+  isNetworkPolicy,
+  nodesOfPod,
+  partiesOf,
+  podsOfWorkload,
+  readForeignPolicy,
+  readIstioObject,
+  readNetworkPolicy,
+  selectsNamespace,
+  selectsPod,
+  subjectSelects,
+} from './world.ts';
+
+export { mtlsModeOf, principalOf, transportOf } from './istio.ts';
+export type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
+export { compileWorld } from './world.ts';
+export type { World } from './world.ts';
+
+type Direction = 'ingress' | 'egress';
+
+interface Answer {
+  readonly answer: Tri;
+  readonly reasons: readonly Reason[];
+}
+
+/** A NetworkPolicy that isolates a pod set in a direction, surely or perhaps. */
+interface Isolating {
+  readonly policy: NetworkPolicy;
+  readonly selected: Tri;
+  readonly rules: readonly NetworkRule[];
+}
+
+interface Isolation {
+  readonly policies: readonly Isolating[];
+  /** Policies that are not evaluated and may act here. */
+  readonly foreign: readonly ForeignPolicy[];
+  /** True where some rule speaks of addresses. */
+  readonly hasBlocks: boolean;
+}
+
+const ANSWER = { yes: 'allowed', no: 'denied', unknown: 'unknown' } as const satisfies Record<
+  Tri,
+  ConnectionVerdict['answer']
+>;
+const DECISION = { yes: 'allows', no: 'denies', unknown: 'unknown' } as const satisfies Record<Tri, Reason['decision']>;
+
+/**
+ * May this connection happen, and what says so. A workload stands for all its pods: the answer is `allowed` only if every
+ * pair may connect, `denied` if some pair surely may not. Both directions of NetworkPolicy, then the mesh; `layers` leaves
+ * one of the two out. What cannot be judged is `unknown`, with the object or fact that is missing.
+ */
+export function evaluateConnection(
+  world: World,
+  query: ConnectionQuery,
+  layers: { readonly networkPolicy?: boolean; readonly mesh?: boolean } = {},
+): ConnectionVerdict {
+  const [sources, destinations] = [partiesOf(world, query.src), whoListens(partiesOf(world, query.dst), query)];
+  let answer: Tri = 'yes';
+  const reasons: Reason[] = [];
+  for (const src of sources) {
+    for (const dst of destinations) {
+      if (layers.networkPolicy !== false) {
+        for (const [direction, self, other] of [
+          ['egress', src, dst],
+          ['ingress', dst, src],
+        ] as const) {
+          const judged = judgeDirection(world, direction, self, other, query);
+          answer = and(answer, judged.answer);
+          reasons.push(...judged.reasons);
+        }
+      }
+      if (layers.mesh !== false) {
+        const { protocol, port, endPort, l7 } = query;
+        const asked = { protocol, first: port, last: endPort ?? port, ...(l7 === undefined ? {} : { l7 }) };
+        const judged = judgeMesh(world, src, dst, asked);
+        answer = and(answer, judged.answer);
+        reasons.push(...judged.reasons);
+      }
+    }
+  }
+  return { answer: ANSWER[answer], reasons: orderReasons(reasons, sources.length * destinations.length > 1) };
+}
+
+const WEIGHT = { denies: 0, unknown: 1, allows: 2 } as const;
+
+function orderReasons(reasons: readonly Reason[], mayRepeat: boolean): readonly Reason[] {
+  const distinct = mayRepeat ? [...new Map(reasons.map((reason) => [reason.text, reason])).values()] : reasons;
+  return distinct.toSorted((a, b) => WEIGHT[a.decision] - WEIGHT[b.decision]);
+}
+
+/** The pod sets that declare the port, where some do; else all of them. */
+function whoListens(parties: readonly Party[], { protocol, port, endPort }: ConnectionQuery): readonly Party[] {
+  if (parties.length < 2) return parties;
+  const last = endPort ?? port;
+  const declaring = parties.filter((party) =>
+    party.pod?.ports.some((one) => one.protocol === protocol && one.port >= port && one.port <= last),
+  );
+  return declaring.length > 0 ? declaring : parties;
+}
+
+function isolationOf(world: World, pod: Pod, direction: Direction): Isolation {
+  return cached(world, direction, pod, () => {
+    const policies: Isolating[] = [];
+    for (const policy of world.networkPolicies.get(pod.namespace.name) ?? []) {
+      const rules = policy[direction];
+      if (rules === undefined) continue;
+      const selected = policy.selectorBroken ? 'unknown' : selectsPod(policy.selector, pod);
+      if (selected === 'no') continue;
+      policies.push({ policy, rules, selected: policy.broken ? 'unknown' : selected });
+    }
+    const foreign = world.foreign.filter((policy) =>
+      policy.subjects.some((subject) => subject[direction] && subjectSelects(subject, pod) !== 'no'),
+    );
+    const speaksOfAddresses = ({ peers }: NetworkRule): boolean =>
+      peers !== 'all' && peers.some(({ kind }) => kind === 'ip-block');
+    return { policies, foreign, hasBlocks: policies.some(({ rules }) => rules.some(speaksOfAddresses)) };
+  });
+}
+
+/** What NetworkPolicy says of one side of the pair. */
+function judgeDirection(world: World, direction: Direction, self: Party, other: Party, query: ConnectionQuery): Answer {
+  const { pod } = self;
+  if (self.kind === 'unknown') return judgeUnknownSide(world, direction, self);
+  if (self.kind === 'node') {
+    const policy = world.foreign.find(({ nodes }) => nodes);
+    if (policy !== undefined)
+      return unknownBecause(
+        direction,
+        policy.name,
+        `${policy.name} may act on ${nameOf(self)}, and it is not evaluated.`,
+      );
+    if (pod === undefined) return { answer: 'yes', reasons: [] };
+    const text = `${nameOf(self)} uses the host network: NetworkPolicy does not act on it.`;
+    return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
+  }
+  if (pod === undefined) return { answer: 'yes', reasons: [] };
+  const { policies, foreign, hasBlocks } = isolationOf(world, pod, direction);
+  const [first] = foreign;
+  if (first !== undefined) {
+    const reasons = foreign.map(({ name }) =>
+      reason(
+        direction,
+        'unknown',
+        `${name} may act on ${direction} of ${nameOf(self)}, and it is not evaluated.`,
+        name,
+      ),
+    );
+    return { answer: 'unknown', reasons };
+  }
+  const { cni } = world.inventory.facts;
+  if (policies.length === 0) {
+    const text = `No NetworkPolicy isolates ${nameOf(self)} for ${direction}.`;
+    return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
+  }
+  if (cni.enforces === 'no') {
+    const text = `${cni.name} does not enforce NetworkPolicy (${cni.because}), so none acts on ${nameOf(self)}.`;
+    return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
+  }
+  const own = onOwnNode(world, direction, pod, other, query);
+  if (own === 'yes') {
+    const text = `Traffic between ${nameOf(self)} and its own node is always allowed.`;
+    return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
+  }
+  const admitted = admit(world, direction, policies, hasBlocks, self, other, query);
+  if (admitted.answer !== 'no') return admitted;
+  if (other.kind === 'unknown') {
+    const text = `${nameOf(self)} is isolated for ${direction} by ${namesOf(policies)}, and what ${nameOf(other)} is, is not known.`;
+    return { answer: 'unknown', reasons: [reason(direction, 'unknown', text, policies[0]?.policy.name)] };
+  }
+  if (own === 'unknown') {
+    const text = `${namesOf(policies)} does not admit ${nameOf(other)} on ${formatPort(query)}, but traffic with a pod's own node is always allowed, and which node this is about is not known.`;
+    return { answer: 'unknown', reasons: [reason(direction, 'unknown', text, policies[0]?.policy.name)] };
+  }
+  return admitted;
+}
+
+function judgeUnknownSide(world: World, direction: Direction, self: Party): Answer {
+  const { cni } = world.inventory.facts;
+  if (!world.anyIsolation[direction] || (cni.enforces === 'no' && world.foreign.length === 0)) {
+    return { answer: 'yes', reasons: [] };
+  }
+  const text = `What ${nameOf(self)} is, is not known, so which policies isolate its ${direction} is not either.`;
+  return { answer: 'unknown', reasons: [reason(direction, 'unknown', text)] };
+}
+
+function reason(direction: Direction, answer: Tri, text: string, object?: string, rule?: number): Reason {
+  return {
+    layer: 'network-policy',
+    direction,
+    decision: DECISION[answer],
+    ...(object === undefined ? {} : { object }),
+    ...(rule === undefined ? {} : { rule }),
+    text,
+  };
+}
+
+function unknownBecause(direction: Direction, object: string, text: string): Answer {
+  return { answer: 'unknown', reasons: [reason(direction, 'unknown', text, object)] };
+}
+
+function nameOf(party: Party): string {
+  const role = party.pod?.role ?? '';
+  const key = endpointKey(party.endpoint);
+  return role === '' ? key : `${key} (${role})`;
+}
+
+function namesOf(policies: readonly Isolating[]): string {
+  return policies.map(({ policy }) => policy.name).join(', ');
+}
+
+/**
+ * Is the other side the node of the pod? The NetworkPolicy API always allows traffic between a pod and its node, whatever its
+ * address. Unknown where it may be for some pods, or where nodes are not known.
+ */
+function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, query: ConnectionQuery): Tri {
+  if (other.kind !== 'node') return 'no';
+  if (other.ownNode || world.inventory.nodes.length === 1) return 'yes';
+  const here = nodesOfPod(pod);
+  if (here.length === 0 || other.nodes.length === 0) return 'unknown';
+  if (!here.some((node) => other.nodes.includes(node))) return 'no';
+  if (here.length === 1 && other.nodes.length === 1) return 'yes';
+  // A kubelet probes the pods of its own node only.
+  const probed = pod.podSet?.containers.some(({ probePorts }) => probePorts.includes(query.port)) === true;
+  const isProbe = direction === 'ingress' && other.pod === undefined && query.endPort === undefined && probed;
+  return isProbe ? 'yes' : 'unknown';
+}
+
+/** Which addresses the other side may have, where a rule may ask: every entry must be admitted, by any of its addresses. */
+function addressesToAsk(
+  world: World,
+  other: Party,
+  hasBlocks: boolean,
+): readonly (readonly (AddressRange | undefined)[])[] {
+  if (!hasBlocks || !blockMayMatch(world, other)) return [[undefined]];
+  return other.kind === 'pod' && other.pod !== undefined ? addressesOfPod(world, other.pod) : other.addresses;
+}
+
+function blockTargetOf({ kind }: Party): IpBlockTarget | undefined {
+  if (kind === 'pod') return 'pods';
+  if (kind === 'node') return 'nodes';
+  return kind === 'api-server' ? kind : undefined;
+}
+
+/** False where the CNI surely does not match an ipBlock against this kind of peer. */
+function blockMayMatch(world: World, other: Party): boolean {
+  const target = blockTargetOf(other);
+  if (target === undefined || world.blockTargets.has(target)) return true;
+  return world.inventory.facts.cni.enforces === 'unknown';
+}
+
+function admit(
+  world: World,
+  direction: Direction,
+  policies: readonly Isolating[],
+  hasBlocks: boolean,
+  self: Party,
+  other: Party,
+  query: ConnectionQuery,
+): Answer {
+  let answer: Tri = 'yes';
+  let decisive: Admission | undefined;
+  for (const alternatives of addressesToAsk(world, other, hasBlocks)) {
+    const admissions = alternatives.map((address) =>
+      admitFrom(world, direction, policies, self, other, address, query),
+    );
+    const here = agreed(admissions.map((one) => one.answer));
+    if (decisive === undefined || here !== 'yes') {
+      decisive = admissions.find((one) => one.answer === here) ?? admissions.find((one) => one.answer !== 'yes');
+    }
+    answer = and(answer, here);
+    if (answer === 'no') break;
+  }
+  return { answer, reasons: [explain(direction, answer, policies, self, other, query, decisive)] };
+}
+
+function explain(
+  direction: Direction,
+  answer: Tri,
+  policies: readonly Isolating[],
+  self: Party,
+  other: Party,
+  query: ConnectionQuery,
+  decisive: Admission | undefined,
+): Reason {
+  const way =
+    direction === 'ingress' ? `from ${nameOf(other)} to ${nameOf(self)}` : `from ${nameOf(self)} to ${nameOf(other)}`;
+  const ports = formatPort(query);
+  const by = decisive?.policy;
+  const field = decisive?.rule === undefined ? '' : `spec.${direction}[${decisive.rule}] of `;
+  if (answer === 'yes') {
+    const text =
+      by === undefined
+        ? `The policies that isolate ${nameOf(self)} for ${direction} admit ${ports} ${way} together.`
+        : `${field}${by.name} admits ${ports} ${way}.`;
+    return reason(direction, 'yes', text, by?.name, decisive?.rule);
+  }
+  if (answer === 'no') {
+    const sure = policies.filter(({ selected }) => selected === 'yes');
+    const verb = sure.length === 1 ? 'isolates' : 'isolate';
+    const text = `${namesOf(sure)} ${verb} ${nameOf(self)} for ${direction}, and no rule admits ${ports} ${way}.`;
+    return reason(direction, 'no', text, sure[0]?.policy.name);
+  }
+  const why =
+    by?.broken === true ? 'it is not a valid policy' : 'labels, names or addresses that it asks for are not known';
+  const subject = by === undefined ? namesOf(policies) : `${field}${by.name}`;
+  return reason(
+    direction,
+    'unknown',
+    `Whether ${subject} admits ${ports} ${way} cannot be told: ${why}.`,
+    by?.name,
+    decisive?.rule,
+  );
+}
+
+interface Admission {
+  readonly answer: Tri;
+  readonly policy?: NetworkPolicy;
+  readonly rule?: number;
+}
+
+/**
+ * NetworkPolicies add up: a pod that none selects takes everything, one that some select takes what any of those admits. A
+ * policy that only may select can then neither deny alone what it admits itself, nor take away what another admits.
+ */
+function admitFrom(
+  world: World,
+  direction: Direction,
+  policies: readonly Isolating[],
+  self: Party,
+  other: Party,
+  address: AddressRange | undefined,
+  query: ConnectionQuery,
+): Admission {
+  const named = direction === 'ingress' ? self : other;
+  const sure: PortRange[] = [];
+  const possible: PortRange[] = [];
+  const wanted = { first: query.port, last: query.endPort ?? query.port };
+  let isolated = false;
+  let everyMaybeAdmits = true;
+  let maybe: Admission | undefined;
+  for (const { policy, selected, rules } of policies) {
+    if (selected === 'yes') isolated = true;
+    const alone: PortRange[] = [];
+    for (const rule of policy.broken ? [] : rules) {
+      const peer = matchPeers(world, policy, rule, other, address);
+      if (peer === 'no') continue;
+      for (const { range, sure: surely } of admittedPorts(rule.ports, named, query)) {
+        if (range.last < wanted.first || range.first > wanted.last) continue;
+        const whole = range.first <= wanted.first && wanted.last <= range.last;
+        if (peer === 'yes' && surely) {
+          if (whole && selected === 'yes') return { answer: 'yes', policy, rule: rule.index };
+          alone.push(range);
+        } else {
+          possible.push(range);
+          maybe ??= { answer: 'unknown', policy, rule: rule.index };
+        }
+      }
+    }
+    if (selected === 'yes') sure.push(...alone);
+    else {
+      possible.push(...alone);
+      if (policy.broken || !coversPorts(portSet(alone), wanted)) everyMaybeAdmits = false;
+      if (policy.broken) possible.push(wanted);
+      maybe ??= { answer: 'unknown', policy };
+    }
+  }
+  if (!isolated) {
+    if (everyMaybeAdmits) return { answer: 'yes' };
+    return maybe ?? { answer: 'unknown' };
+  }
+  if (coversPorts(portSet(sure), wanted)) return { answer: 'yes' };
+  if (coversPorts(portSet([...sure, ...possible]), wanted)) return maybe ?? { answer: 'unknown' };
+  return { answer: 'no' };
+}
+
+interface AdmittedPorts {
+  readonly range: PortRange;
+  readonly sure: boolean;
+}
+
+const WHOLE: readonly AdmittedPorts[] = [{ range: { first: 0, last: 65_535 }, sure: true }];
+
+function admittedPorts(ports: NetworkRule['ports'], named: Party, query: ConnectionQuery): readonly AdmittedPorts[] {
+  if (ports === 'all') return WHOLE;
+  const out: AdmittedPorts[] = [];
+  for (const port of ports) {
+    if (port.protocol !== query.protocol) continue;
+    if (port.kind === 'range') out.push({ range: port, sure: true });
+    else out.push(...resolveName(port, named, query));
+  }
+  return out;
+}
+
+/** A port name stands for what the destination pod declares under it; for anything but a pod it stands for nothing. */
+function resolveName(
+  { name, protocol }: Extract<NetworkPort, { kind: 'named' }>,
+  { kind, pod }: Party,
+  query: ConnectionQuery,
+): readonly AdmittedPorts[] {
+  const anyPort = { range: { first: query.port, last: query.endPort ?? query.port }, sure: false };
+  if (kind === 'unknown') return [anyPort];
+  if (pod === undefined) return [];
+  if (pod.podSet === undefined || pod.podSet.containers.length === 0) return [anyPort];
+  const isIt = (port: { readonly name?: string; readonly protocol: string }): boolean =>
+    port.name === name && port.protocol === protocol;
+  const found = pod.ports.filter(isIt).map(({ port }) => ({
+    range: { first: port, last: port },
+    // Implementations differ on names of host-network pods.
+    sure: !pod.hostNetwork,
+  }));
+  if (found.length > 0) return found;
+  // An init container may be a sidecar that runs along; which it is, is not recorded.
+  const early = pod.podSet.containers.flatMap((container) => (container.init ? container.ports : []));
+  return early.filter(isIt).map(({ port }) => ({ range: { first: port, last: port }, sure: false }));
+}
+
+function matchPeers(
+  world: World,
+  policy: NetworkPolicy,
+  { peers }: NetworkRule,
+  other: Party,
+  address: AddressRange | undefined,
+): Tri {
+  if (peers === 'all') return 'yes';
+  if (other.kind === 'unknown') return 'unknown';
+  let answer: Tri = 'no';
+  for (const peer of peers) {
+    answer = or(answer, matchPeer(world, policy, peer, other, address));
+    if (answer === 'yes') return answer;
+  }
+  return answer;
+}
+
+function matchPeer(
+  world: World,
+  policy: NetworkPolicy,
+  peer: NetworkPeer,
+  other: Party,
+  address: AddressRange | undefined,
+): Tri {
+  const { kind, pod } = other;
+  if (peer.kind === 'ip-block') {
+    if (address === undefined) return blockMayMatch(world, other) ? 'unknown' : 'no';
+    const match = matchBlock(peer.block, address);
+    const target = blockTargetOf(other);
+    if (target === undefined || world.blockTargets.has(target) || match === 'no') return match;
+    // Where the CNI is not known, neither is what its ipBlock matches.
+    return 'unknown';
+  }
+  // Selectors pick pods of the pod network only.
+  if (kind !== 'pod' || pod === undefined) return 'no';
+  const inNamespace: Tri =
+    peer.namespaces === 'own'
+      ? pod.namespace.name === policy.namespace
+        ? 'yes'
+        : 'no'
+      : selectsNamespace(peer.namespaces, pod.namespace);
+  return inNamespace === 'no' ? 'no' : and(inNamespace, selectsPod(peer.pods, pod));
+}
+
+/**
+ * Is a workload isolated in a direction: does some NetworkPolicy in force select its pods? `unknown` where that is true of
+ * some of its pod sets only, and where a policy that cannot be judged may select it. `by` names the policies.
+ */
+export function isIsolated(
+  world: World,
+  workloadId: string,
+  direction: Direction,
+): { readonly isolated: Tri; readonly by: readonly string[] } {
+  const by: string[] = [];
+  const answers = podsOfWorkload(world, workloadId).map((pod): Tri => {
+    if (pod.hostNetwork) return 'no';
+    const { policies, foreign } = isolationOf(world, pod, direction);
+    const acting = world.inventory.facts.cni.enforces === 'no' ? [] : policies;
+    by.push(...acting.map(({ policy }) => policy.name), ...foreign.map(({ name }) => name));
+    if (acting.some(({ selected }) => selected === 'yes')) return 'yes';
+    return acting.length + foreign.length > 0 ? 'unknown' : 'no';
+  });
+  return { isolated: agreed(answers), by: uniqueSorted(by) };
+}
+
+/** Pod sets of a namespace that a label selector (meta/v1) surely picks. Empty where the selector is not valid. */
+export function podSetsSelected(
+  world: World,
+  selector: Json | undefined,
+  namespace: string,
+): readonly { readonly workload: string; readonly role: string }[] {
+  const parsed = parseSelector(selector, 'selector');
+  if (parsed.problems.length > 0) return [];
+  return (world.cluster.podsOfNamespace.get(namespace) ?? [])
+    .filter((pod) => pod.podSet !== undefined && selectsPod(parsed.selector, pod) === 'yes')
+    .map(({ workload, role }) => ({ workload, role }));
+}
+
+/** Ids of the workloads of a namespace of which a label selector (meta/v1) surely picks some pod set, host network or not. */
+export function workloadsSelected(world: World, selector: Json | undefined, namespace: string): readonly string[] {
+  return uniqueSorted(podSetsSelected(world, selector, namespace).map(({ workload }) => workload));
+}
+
+/**
+ * What is wrong with the policies of an inventory: SP340 to SP342 for NetworkPolicies (see parseNetworkPolicy), SP343 for
+ * Istio objects with a field or value that cannot be judged, SP344 for policies of kinds that are not evaluated.
+ */
+export function checkPolicies({ policies }: Pick<Inventory, 'policies'>): readonly Finding[] {
+  return policies.flatMap((manifest): readonly Finding[] => {
+    if (isNetworkPolicy(manifest)) return readNetworkPolicy(manifest).findings;
+    const istio = readIstioObject(manifest);
+    if (istio !== undefined && istio.kind !== 'extension') {
+      return istio.problems.map(({ field, message }) => ({
+        code: 'SP343',
+        severity: 'warning',
+        subject: istio.name,
+        message: `${field} ${message}: what depends on it is unknown`,
+        where: field,
+      }));
+    }
+    const name = istio?.name ?? readForeignPolicy(manifest)?.name;
+    if (name === undefined) return [];
+    const message = `${manifest.kind} is not evaluated: where it may act, answers are unknown`;
+    return [{ code: 'SP344', severity: 'info', subject: name, message }];
+  });
+}
+
+/** The verdict on an endpoint pair in one line, for messages: the first reason that is not an allowance. */
+export function mainReason({ reasons }: ConnectionVerdict): string {
+  return reasons.find(({ decision }) => decision !== 'allows')?.text ?? reasons[0]?.text ?? '';
+}

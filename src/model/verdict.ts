@@ -1,0 +1,31 @@
+import type { Endpoint, Protocol } from './edge.ts';
+
+export interface ConnectionQuery {
+  readonly src: Endpoint;
+  readonly dst: Endpoint;
+  readonly protocol: Protocol;
+  /** Destination port after NAT. */
+  readonly port: number;
+  /** Last port of a range: the answer is `allowed` only if it is for every port. */
+  readonly endPort?: number;
+  /** `METHOD /path` */
+  readonly l7?: string;
+}
+
+export interface Reason {
+  readonly layer: 'network-policy' | 'mtls' | 'authorization';
+  readonly direction?: 'ingress' | 'egress';
+  readonly decision: 'allows' | 'denies' | 'unknown';
+  /** `NetworkPolicy shop/allow-web` */
+  readonly object?: string;
+  /** Position of the rule in its manifest, from 0. */
+  readonly rule?: number;
+  /** A full sentence for people. */
+  readonly text: string;
+}
+
+export interface ConnectionVerdict {
+  readonly answer: 'allowed' | 'denied' | 'unknown';
+  /** What denies first, then what is unknown, then what allows. */
+  readonly reasons: readonly Reason[];
+}

@@ -14,7 +14,7 @@ export function jsonPointer(path: FieldPath): string {
 
 /**
  * A JSON Patch (RFC 6902) that makes the edit of the live object and nothing else: all tests come first, on the uid and on each
- * old value. Absence cannot be tested, so where a field is to be added the whole object must still be the version read.
+ * old value. Where that cannot be tested, the whole object must still be the version read.
  */
 export function buildEditPatch(live: KubeManifest, fields: readonly FieldChange[]): readonly PatchOperation[] {
   const tests: PatchOperation[] = [];
@@ -22,11 +22,11 @@ export function buildEditPatch(live: KubeManifest, fields: readonly FieldChange[
   const uid = live.metadata['uid'];
   if (uid !== undefined) tests.push({ op: 'test', path: '/metadata/uid', value: uid });
   const version = live.metadata['resourceVersion'];
-  if (fields.some(({ before }) => before === undefined) && version !== undefined)
+  if (fields.some(({ before }) => !isTestable(before)) && version !== undefined)
     tests.push({ op: 'test', path: '/metadata/resourceVersion', value: version });
   let edited: JsonObject = live;
   for (const { path, before, after } of fields) {
-    if (before !== undefined) tests.push({ op: 'test', path: jsonPointer(path), value: before });
+    if (before !== undefined && isTestable(before)) tests.push({ op: 'test', path: jsonPointer(path), value: before });
     const now = getPath(edited, path);
     if (after === undefined) {
       if (now !== undefined) writes.push({ op: 'remove', path: jsonPointer(path) });
@@ -38,6 +38,21 @@ export function buildEditPatch(live: KubeManifest, fields: readonly FieldChange[
     edited = setPath(edited, path, after);
   }
   return [...tests, ...writes];
+}
+
+/**
+ * Absence cannot be tested. Nor can text with rare control characters: the test compares encoded bytes, and how these are escaped
+ * depends on the server's version.
+ */
+function isTestable(before: Json | undefined): boolean {
+  // eslint-disable-next-line no-control-regex -- these are what must be found
+  return before !== undefined && !/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/u.test(allText(before));
+}
+
+function allText(value: Json): string {
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value)) return (value as readonly Json[]).map(allText).join('');
+  return isJsonObject(value) ? Object.values(value).map(allText).join('') : '';
 }
 
 /** `add` needs the parent to be there, so the highest one that is missing is added with what is to be in it. */

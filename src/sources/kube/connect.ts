@@ -188,7 +188,7 @@ async function openCredentials(access: KubeAccess, connected: Connected): Promis
 
 /** Certificates and keys come as text, as bytes or as lists of either. */
 function partText(part: unknown): string {
-  return Buffer.isBuffer(part) ? part.toString('base64') : (JSON.stringify(part) ?? '');
+  return Buffer.isBuffer(part) ? part.toString('base64') : JSON.stringify(part ?? null);
 }
 
 function defined<T extends object>(values: T): Partial<T> {
@@ -236,7 +236,7 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
   const query = Object.entries(call.query ?? {})
     .map(([key, value]) => `${encodeURIComponent(key)}=${encodeURIComponent(value)}`)
     .join('&');
-  const payload = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body), 'utf8');
+  const payload = call.body === undefined ? undefined : Buffer.from(renderBody(call.body), 'utf8');
   const send = base.protocol === 'https:' ? httpsRequest : httpRequest;
   const headers: OutgoingHttpHeaders = {
     ...prepared.headers,
@@ -300,6 +300,17 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
     outgoing.on('error', silence);
     outgoing.end(payload);
   });
+}
+
+/**
+ * JSON with the escapes that Go's encoder writes. The API server compares the `test` of a JSON Patch byte by byte with its own
+ * encoding, so a text with `&` would never be equal otherwise.
+ */
+function renderBody(body: Json): string {
+  return JSON.stringify(body).replace(
+    /[<>&\u2028\u2029]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 async function collect(incoming: IncomingMessage): Promise<string> {

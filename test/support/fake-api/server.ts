@@ -24,6 +24,8 @@ export interface LoggedCall {
   readonly query: Readonly<Record<string, string>>;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Json | undefined;
+  /** The body as it was sent. */
+  readonly text: string;
   /** Zero when no answer was given. */
   status: number;
 }
@@ -112,6 +114,7 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
       query: Object.fromEntries(url.searchParams),
       headers: Object.fromEntries(Object.entries(request.headers).map(([key, value]) => [key, String(value)])),
       body: text === '' ? undefined : (JSON.parse(text) as Json),
+      text,
       status: 0,
     };
     calls.push(call);
@@ -480,7 +483,10 @@ class Store {
     }
     if (live === undefined) return notFound(kind, name);
     if (type === 'application/json-patch+json') {
-      const patched = applyJsonPatch(live, call.body ?? null);
+      // A real API server compares bytes with what Go's encoder writes, which escapes these.
+      const patched = /[<>&\u2028\u2029]/u.test(call.text)
+        ? 'testing value failed: not escaped as the API server does'
+        : applyJsonPatch(live, call.body ?? null);
       if (typeof patched === 'string')
         return {
           status: 422,

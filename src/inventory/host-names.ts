@@ -23,7 +23,8 @@ const SCHEME_PORTS: Readonly<Record<string, number>> = {
 };
 
 // Environment variables whose value is a host by itself.
-const HOST_VARIABLE = /(?:^|_)(?:HOST|HOSTNAME|SERVER|ADDR|ADDRESS|ENDPOINT|URL|URI|BROKER|BROKERS|BOOTSTRAP_SERVERS)$/i;
+const HOST_VARIABLE =
+  /(?:^|_)(?:HOST|HOSTNAME|SERVER|ADDR|ADDRESS|ENDPOINT|URL|URI|BROKER|BROKERS|BOOTSTRAP_SERVERS)$/i;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
 const NAME = new RegExp(`^${LABEL}(?:\\.${LABEL}){0,6}\\.?$`);
 const TEXT_LIMIT = 65_536;

@@ -12,7 +12,9 @@ const MANAGED_BY = 'app.kubernetes.io/managed-by';
 export const managerOf: (manifest: KubeManifest) => Manager | undefined = memoByObject((manifest) => {
   const labels = metaLabels(manifest);
   const annotations = metaAnnotations(manifest);
-  return argoCd(labels, annotations) ?? flux(labels) ?? helm(labels, annotations) ?? other(labels) ?? operator(manifest);
+  return (
+    argoCd(labels, annotations) ?? flux(labels) ?? helm(labels, annotations) ?? other(labels) ?? operator(manifest)
+  );
 });
 
 type Marks = Readonly<Record<string, string>>;

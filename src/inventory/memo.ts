@@ -14,12 +14,8 @@ export function memoByObject<Key extends object, Value>(compute: (key: Key) => V
 }
 
 /** The same, for a result that also depends on other values: kept for the last ones only, compared by identity. */
-export function memoWithInputs<Key extends object, Value>(): (
-  key: Key,
-  inputs: readonly unknown[],
-  compute: () => Value,
-) => Value {
-  const known = new WeakMap<Key, { readonly inputs: readonly unknown[]; readonly value: Value }>();
+export function memoWithInputs<Value>(): (key: object, inputs: readonly unknown[], compute: () => Value) => Value {
+  const known = new WeakMap<object, { readonly inputs: readonly unknown[]; readonly value: Value }>();
   return (key, inputs, compute) => {
     const hit = known.get(key);
     if (hit !== undefined && sameItems(hit.inputs, inputs)) return hit.value;

@@ -365,7 +365,8 @@ function servingContainers(spec: JsonObject, given: readonly ContainerInfo[]): r
   }
   // A model format: the runtime gives the container, which is named by convention.
   const framework = Object.entries(spec).find(
-    ([, value]) => isJsonObject(value) && ('storageUri' in value || 'modelFormat' in value || 'runtimeVersion' in value),
+    ([, value]) =>
+      isJsonObject(value) && ('storageUri' in value || 'modelFormat' in value || 'runtimeVersion' in value),
   );
   const model = framework === undefined ? {} : asObject(framework[1]);
   const ports = asArray(model['ports']).flatMap((item): MadeContainer['ports'] => {
@@ -397,11 +398,7 @@ function llmPods(manifest: KubeManifest): readonly ExpectedPods[] {
   return [
     ...main,
     ...fromSpec(at(manifest, 'spec', 'worker'), 'worker', labels('llminferenceservice-workload-worker')),
-    ...fromSpec(
-      at(manifest, 'spec', 'prefill', 'template'),
-      'prefill',
-      labels('llminferenceservice-workload-prefill'),
-    ),
+    ...fromSpec(at(manifest, 'spec', 'prefill', 'template'), 'prefill', labels('llminferenceservice-workload-prefill')),
   ];
 }
 
@@ -532,12 +529,10 @@ function strimziPods(
 }
 
 function kafkaPods(manifest: KubeManifest): readonly ExpectedPods[] {
-  const listeners = asArray(at(manifest, 'spec', 'kafka', 'listeners')).flatMap(
-    (item): MadeContainer['ports'] => {
-      const port = asNumber(asObject(item)['port']);
-      return port === undefined ? [] : [[port, `tcp-${asString(asObject(item)['name']) ?? String(port)}`]];
-    },
-  );
+  const listeners = asArray(at(manifest, 'spec', 'kafka', 'listeners')).flatMap((item): MadeContainer['ports'] => {
+    const port = asNumber(asObject(item)['port']);
+    return port === undefined ? [] : [[port, `tcp-${asString(asObject(item)['name']) ?? String(port)}`]];
+  });
   const kafka = strimziPods(manifest, 'kafka', 'kafka', 'kafka', {
     name: 'kafka',
     image: asString(at(manifest, 'spec', 'kafka', 'image')),
@@ -552,7 +547,11 @@ function kafkaPods(manifest: KubeManifest): readonly ExpectedPods[] {
 }
 
 /** prometheus-operator/prometheus-operator pkg/{prometheus,alertmanager,thanos}: labels of the StatefulSet's pods. */
-function monitoringPods(app: string, port: number, container: string): (manifest: KubeManifest) => readonly ExpectedPods[] {
+function monitoringPods(
+  app: string,
+  port: number,
+  container: string,
+): (manifest: KubeManifest) => readonly ExpectedPods[] {
   return (manifest) => {
     const name = nameOf(manifest);
     const metadata = asObject(at(manifest, 'spec', 'podMetadata'));
@@ -591,11 +590,15 @@ function custom(
   expected: OwnerKind['expected'],
   more: Partial<Pick<OwnerKind, 'batch' | 'schedule' | 'roleKeys'>> = {},
 ): OwnerKind {
-  return { group, kind, custom: true, batch: more.batch ?? false, expected, roleKeys: more.roleKeys ?? [], ...pick(more) };
-}
-
-function pick(more: Partial<Pick<OwnerKind, 'schedule'>>): Partial<Pick<OwnerKind, 'schedule'>> {
-  return more.schedule === undefined ? {} : { schedule: more.schedule };
+  return {
+    group,
+    kind,
+    custom: true,
+    batch: more.batch ?? false,
+    expected,
+    roleKeys: more.roleKeys ?? [],
+    ...(more.schedule === undefined ? {} : { schedule: more.schedule }),
+  };
 }
 
 const NOTHING: OwnerKind['expected'] = () => [];
@@ -637,11 +640,7 @@ export const OWNER_KINDS: readonly OwnerKind[] = [
     (manifest) =>
       asArray(at(manifest, 'spec', 'replicatedJobs')).flatMap((item) => {
         const role = asString(asObject(item)['name']) ?? '';
-        return inList(
-          getPath(item, ['template', 'spec', 'template']),
-          role,
-          jobSetLabels(nameOf(manifest), role),
-        );
+        return inList(getPath(item, ['template', 'spec', 'template']), role, jobSetLabels(nameOf(manifest), role));
       }),
     { batch: true, roleKeys: JOBSET_ROLES },
   ),
@@ -669,12 +668,9 @@ export const OWNER_KINDS: readonly OwnerKind[] = [
   custom('kubeflow.org', 'Suggestion', NOTHING),
 
   ...many(['ray.io'], (group) =>
-    custom(
-      group,
-      'RayCluster',
-      (manifest) => rayPods(asObject(at(manifest, 'spec')), ['spec'], nameOf(manifest)),
-      { roleKeys: RAY_ROLES },
-    ),
+    custom(group, 'RayCluster', (manifest) => rayPods(asObject(at(manifest, 'spec')), ['spec'], nameOf(manifest)), {
+      roleKeys: RAY_ROLES,
+    }),
   ),
   custom('ray.io', 'RayJob', (manifest) => rayJobPods(manifest, asObject(at(manifest, 'spec')), ['spec']), {
     batch: true,
@@ -776,24 +772,19 @@ export const OWNER_KINDS: readonly OwnerKind[] = [
 
   custom('argoproj.io', 'Workflow', (manifest) => workflowPods(asObject(at(manifest, 'spec'))), BATCH),
   custom('argoproj.io', 'WorkflowTemplate', (manifest) => workflowPods(asObject(at(manifest, 'spec'))), BATCH),
-  custom(
-    'argoproj.io',
-    'CronWorkflow',
-    (manifest) => workflowPods(asObject(at(manifest, 'spec', 'workflowSpec'))),
-    {
-      batch: true,
-      schedule: (manifest) => {
-        const list = asArray(at(manifest, 'spec', 'schedules')).flatMap((item) => asString(item) ?? []);
-        const single = asString(at(manifest, 'spec', 'schedule'));
-        return scheduleOf(manifest, {
-          cron: [...new Set([...list, ...(single === undefined || single === '' ? [] : [single])])].join(' || '),
-          timeZone: asString(at(manifest, 'spec', 'timezone')),
-          suspended: asBoolean(at(manifest, 'spec', 'suspend')) ?? false,
-          lastSchedule: at(manifest, 'status', 'lastScheduledTime'),
-        });
-      },
+  custom('argoproj.io', 'CronWorkflow', (manifest) => workflowPods(asObject(at(manifest, 'spec', 'workflowSpec'))), {
+    batch: true,
+    schedule: (manifest) => {
+      const list = asArray(at(manifest, 'spec', 'schedules')).flatMap((item) => asString(item) ?? []);
+      const single = asString(at(manifest, 'spec', 'schedule'));
+      return scheduleOf(manifest, {
+        cron: [...new Set([...list, ...(single === undefined || single === '' ? [] : [single])])].join(' || '),
+        timeZone: asString(at(manifest, 'spec', 'timezone')),
+        suspended: asBoolean(at(manifest, 'spec', 'suspend')) ?? false,
+        lastSchedule: at(manifest, 'status', 'lastScheduledTime'),
+      });
     },
-  ),
+  }),
   custom(
     'kubeflow.org',
     'ScheduledWorkflow',
@@ -880,22 +871,17 @@ export const OWNER_KINDS: readonly OwnerKind[] = [
   ]),
   custom('core.strimzi.io', 'StrimziPodSet', NOTHING),
   custom('postgresql.cnpg.io', 'Cluster', (manifest) => [
-    made(
-      '',
-      { 'cnpg.io/cluster': nameOf(manifest), 'cnpg.io/podRole': 'instance' },
-      nameOf(manifest),
-      [
-        {
-          name: 'postgres',
-          image: asString(at(manifest, 'spec', 'imageName')) ?? 'ghcr.io/cloudnative-pg/postgresql',
-          ports: [
-            [5432, 'postgresql'],
-            [9187, 'metrics'],
-            [8000, 'status'],
-          ],
-        },
-      ],
-    ),
+    made('', { 'cnpg.io/cluster': nameOf(manifest), 'cnpg.io/podRole': 'instance' }, nameOf(manifest), [
+      {
+        name: 'postgres',
+        image: asString(at(manifest, 'spec', 'imageName')) ?? 'ghcr.io/cloudnative-pg/postgresql',
+        ports: [
+          [5432, 'postgresql'],
+          [9187, 'metrics'],
+          [8000, 'status'],
+        ],
+      },
+    ]),
   ]),
   custom('acid.zalan.do', 'postgresql', (manifest) => [
     made('', { application: 'spilo', 'cluster-name': nameOf(manifest) }, 'postgres-pod', [
@@ -1006,6 +992,32 @@ export const OWNER_KINDS: readonly OwnerKind[] = [
 const BY_KEY: ReadonlyMap<string, OwnerKind> = new Map(
   OWNER_KINDS.map((owner) => [`${owner.group}/${owner.kind}`, owner]),
 );
+
+/** Kinds that make an object of another kind, which owns the pods. */
+const MAKES: Readonly<Record<string, readonly [string, string]>> = {
+  'batch/CronJob': ['batch', 'Job'],
+  'ray.io/RayJob': ['ray.io', 'RayCluster'],
+  'ray.io/RayService': ['ray.io', 'RayCluster'],
+  'ray.io/RayCronJob': ['ray.io', 'RayJob'],
+  'trainer.kubeflow.org/TrainJob': ['jobset.x-k8s.io', 'JobSet'],
+  'sparkoperator.k8s.io/ScheduledSparkApplication': ['sparkoperator.k8s.io', 'SparkApplication'],
+  'argoproj.io/CronWorkflow': ['argoproj.io', 'Workflow'],
+  'argoproj.io/WorkflowTemplate': ['argoproj.io', 'Workflow'],
+  'kubeflow.org/ScheduledWorkflow': ['argoproj.io', 'Workflow'],
+  'kubernetes.dask.org/DaskJob': ['kubernetes.dask.org', 'DaskCluster'],
+};
+
+/** Kinds from what will own the pods up to the object itself, for an object whose pods are yet to come. */
+export function expectedOwners(
+  group: string,
+  kind: string,
+): readonly { readonly group: string; readonly kind: string }[] {
+  const chain = [{ group, kind }];
+  for (let made = MAKES[`${group}/${kind}`]; made !== undefined; made = MAKES[made.join('/')]) {
+    chain.unshift({ group: made[0], kind: made[1] });
+  }
+  return chain;
+}
 
 /** How a kind makes pods; undefined where that is not known. */
 export function ownerKind(group: string, kind: string): OwnerKind | undefined {

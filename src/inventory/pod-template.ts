@@ -46,7 +46,11 @@ export function ownContainers(containers: readonly ContainerInfo[]): readonly Co
 /** Parses `{metadata, spec}` of a pod template or a pod. Environment values are looked through for host names only. */
 export const parsePodFacts: (template: JsonObject) => PodFacts = memoByObject((template) => {
   const metadata = asObject(template['metadata']);
-  return parsePodSpec(asObject(template['spec']), asStringMap(metadata['labels']), asStringMap(metadata['annotations']));
+  return parsePodSpec(
+    asObject(template['spec']),
+    asStringMap(metadata['labels']),
+    asStringMap(metadata['annotations']),
+  );
 });
 
 /** The same for a bare pod spec whose labels and annotations stand elsewhere. */

@@ -1,15 +1,7 @@
 import { asArray, asNumber, asObject, asString, getPath } from '../shared/pure/json.ts';
 import { canonicalJson } from '../shared/pure/json.ts';
 import { compareText, sortBy } from '../shared/pure/order.ts';
-import type {
-  Labels,
-  Manager,
-  MeshFacts,
-  MeshMembership,
-  PodInfo,
-  PodSet,
-  Schedule,
-} from '../model/inventory.ts';
+import type { Labels, Manager, MeshFacts, MeshMembership, PodInfo, PodSet, Schedule } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { groupOf, namespaceOf, refKey, refOf } from '../model/object.ts';
 import { isDurableLabel, lastingLabels } from '../model/durable-labels.ts';
@@ -17,9 +9,10 @@ import { managerOf } from './manager.ts';
 import { memoByObject, memoWithInputs } from './memo.ts';
 import { predictMembership } from './mesh.ts';
 import type { ObjectIndex } from './object-index.ts';
-import { findObject, keyOf, metaLabels, objectsOf, ownerRef, ownersOf } from './object-index.ts';
+import { findObject, metaLabels, objectsOf, ownerRef, ownersOf } from './object-index.ts';
 import type { ExpectedPods, OwnerKind } from './owners.ts';
 import {
+  expectedOwners,
   expectedPods,
   OWNER_KINDS,
   ownerKind,
@@ -165,7 +158,8 @@ function parentOf(link: Link, index: ObjectIndex): Link | undefined {
   const only = owners.length === 1 ? owners[0] : undefined;
   // Some operators do not set `controller`: one owner of a kind that is known to own pods is enough.
   const owner =
-    controller ?? (only !== undefined && ownerKind(groupOf(only.apiVersion), only.kind) !== undefined ? only : undefined);
+    controller ??
+    (only !== undefined && ownerKind(groupOf(only.apiVersion), only.kind) !== undefined ? only : undefined);
   if (owner === undefined) return workflowTemplate(link, namespace, index);
   const group = groupOf(owner.apiVersion);
   if (group === '' && owner.kind === 'Node') return undefined;
@@ -279,7 +273,7 @@ function collectGroups(index: ObjectIndex): { groups: Map<string, Group>; unread
       name,
       pods: [],
       children: [],
-      ownerKinds: [{ group: top.group, kind: top.ref.kind }],
+      ownerKinds: expectedOwners(top.group, top.ref.kind),
       task,
     };
     groups.set(key, made);
@@ -302,6 +296,7 @@ function collectGroups(index: ObjectIndex): { groups: Map<string, Group>; unread
     const task = chain.length === 1 ? airflowTask(record) : undefined;
     const group = groupOfLink(top, task ?? top.ref.name, task !== undefined);
     group.pods.push({ record, owner: runName(chain, group.top) });
+    // The longest chain says most: a submitter's Job is not what its RayJob is about.
     if (group.ownerKinds.length < chain.length - 1) group.ownerKinds = kindsOf(chain);
     if (chain.length > 1 && top.manifest === undefined) {
       unread.add(`${record.namespace}/${top.ref.kind}/${top.ref.name}`);
@@ -321,7 +316,7 @@ function runName(chain: Chain, top: Link): string | undefined {
 
 // ---- drafts
 
-const draftOf = memoWithInputs<KubeManifest, WorkloadDraft>();
+const draftOf = memoWithInputs<WorkloadDraft>();
 
 /**
  * Workloads by their top owner, with their pods; before Services and classification. `namespaceLabels` answers for
@@ -391,8 +386,7 @@ function buildDraft(
     ref: top.ref,
     ...(manifest === undefined ? {} : { manifest }),
     custom: owner?.custom ?? true,
-    batch: owner?.batch ?? false,
-    ...(group.task ? { batch: true } : {}),
+    batch: owner !== undefined && !isPod ? owner.batch : podsEnd(pods),
     podSets,
     ...(replicas === undefined ? {} : { replicas }),
     ...(schedule === undefined ? {} : { schedule }),
@@ -402,6 +396,15 @@ function buildDraft(
     configMaps: podSets.flatMap((draft) => draft.facts.configMaps),
     privileged: podSets.some((draft) => draft.facts.privileged),
   };
+}
+
+/** Bare pods and those of unknown owners: their restart policy tells whether they are meant to end. */
+function podsEnd(pods: readonly PodRecord[]): boolean {
+  if (pods.length === 0) return false;
+  return pods.every(({ manifest }) => {
+    const policy = getPath(manifest, ['spec', 'restartPolicy']);
+    return policy === 'Never' || policy === 'OnFailure';
+  });
 }
 
 function scheduleOfGroup(group: Group): Schedule | undefined {
@@ -615,9 +618,4 @@ function expectedMembership(
   if (parts.facts.hasProxy) return 'sidecar';
   const { labels, annotations, hostNetwork } = parts.facts;
   return predictMembership(namespaceLabels, { ...labels, ...parts.labels }, annotations, hostNetwork, namespace, mesh);
-}
-
-/** All workload keys of objects are stable; this one tells whether an object is at the top of its chain. */
-export function isTop(manifest: KubeManifest, index: ObjectIndex): boolean {
-  return parentOf(linkOf(manifest), index) === undefined && index.byKey.get(keyOf(manifest)) === manifest;
 }

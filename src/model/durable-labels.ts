@@ -88,8 +88,11 @@ const PASSING_KEYS: ReadonlySet<string> = new Set([
   'service.istio.io/canonical-revision',
 ]);
 
-/** Labels that pods keep but that switch something or come and go with the mesh: no selector of ours rests on one. */
-const SWITCH_KEYS: ReadonlySet<string> = new Set([
+/** Labels that pods keep but that an upgrade rewrites, or that switch the mesh: no selector of ours rests on one. */
+const CHANGING_KEYS: ReadonlySet<string> = new Set([
+  'helm.sh/chart',
+  'chart',
+  'app.kubernetes.io/version',
   'sidecar.istio.io/inject',
   'istio.io/rev',
   'istio.io/dataplane-mode',
@@ -121,7 +124,7 @@ function isPassing(key: string, ownerKind: string | undefined): boolean {
  * `ownerKind` is the kind of the workload (its top owner); some keys are per-run only under certain owners.
  */
 export function isDurableLabel(key: string, ownerKind?: string): boolean {
-  return !SWITCH_KEYS.has(key) && !isPassing(key, ownerKind);
+  return !CHANGING_KEYS.has(key) && !isPassing(key, ownerKind);
 }
 
 /**

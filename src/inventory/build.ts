@@ -1,0 +1,165 @@
+import { sortBy } from '../shared/pure/order.ts';
+import type { Config } from '../model/config.ts';
+import type { Finding } from '../model/finding.ts';
+import type { Declared, Inventory, ServiceInfo, Snapshot, Workload } from '../model/inventory.ts';
+import { endpointKey } from '../model/edge.ts';
+import type { KubeManifest } from '../model/object.ts';
+import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
+import { finding } from './analyzers/context.ts';
+import { analyzeGateways } from './analyzers/gateways.ts';
+import { analyzeHygiene } from './analyzers/hygiene.ts';
+import { analyzeIngress } from './analyzers/ingress.ts';
+import { analyzeProbes } from './analyzers/probes.ts';
+import { analyzeReferences } from './analyzers/references.ts';
+import { analyzeScrapes } from './analyzers/scrapes.ts';
+import { analyzeWebhooks } from './analyzers/webhooks.ts';
+import { classifyWorkload, compileSignatures } from './classify.ts';
+import type { CompiledSignatures } from './classify.ts';
+import { buildFacts, buildNodes } from './facts.ts';
+import { memoByObject, memoWithInputs } from './memo.ts';
+import { buildNamespaces } from './namespaces.ts';
+import { buildIndex } from './object-index.ts';
+import { isPolicy } from './policies.ts';
+import { buildLabelIndex, buildServices } from './services.ts';
+import type { Signatures } from './signatures.ts';
+import { buildDrafts } from './workloads.ts';
+import type { WorkloadDraft } from './workloads.ts';
+
+export interface InventoryOptions {
+  readonly config: Config;
+  readonly signatures: Signatures;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+const compiledOf: (signatures: Signatures) => CompiledSignatures = memoByObject(compileSignatures);
+const workloadOf = memoWithInputs<Workload>();
+
+/**
+ * What the cluster is, from everything read at one moment. Pure; objects of the snapshot must not change afterwards, because
+ * what is parsed of them is kept for the next snapshot that has the same object.
+ */
+export function buildInventory(snapshot: Snapshot, options: InventoryOptions): Inventory {
+  const index = buildIndex(snapshot);
+  const { facts, findings: factFindings } = buildFacts(index, options.config);
+  const namespaceOfName = (name: string): KubeManifest | undefined => index.byKey.get(`/Namespace//${name}`);
+  const { drafts, unreadOwners } = buildDrafts(index, namespaceOfName, facts.mesh);
+  const labels = buildLabelIndex(drafts);
+  const services = buildServices(index, labels, drafts);
+  const namespaces = buildNamespaces(index, drafts, facts.mesh);
+  const workloads = buildWorkloads(drafts, services, compiledOf(options.signatures));
+  const context: AnalyzerContext = {
+    index,
+    labels,
+    drafts,
+    workloads,
+    byId: new Map(workloads.map((workload) => [workload.id, workload])),
+    services,
+    serviceByName: new Map(services.map((service) => [`${service.namespace}/${service.name}`, service])),
+    namespaces,
+  };
+  const analyses: readonly Analysis[] = [
+    analyzeWebhooks(context),
+    analyzeProbes(context),
+    analyzeIngress(context),
+    analyzeGateways(context),
+    analyzeScrapes(context),
+    analyzeReferences(context),
+  ];
+  return {
+    namespaces,
+    workloads,
+    services,
+    nodes: buildNodes(index),
+    facts,
+    declared: distinctDeclared(analyses.flatMap((analysis) => analysis.declared)),
+    policies: snapshot.objects.filter(isPolicy),
+    findings: orderFindings([
+      ...snapshot.findings,
+      ...factFindings,
+      ...unreadOwners.map((owner) => finding('SP306', 'info', owner, `${owner} owns pods and was not read`)),
+      ...analyses.flatMap((analysis) => analysis.findings),
+      ...analyzeHygiene(context),
+    ]),
+  };
+}
+
+function buildWorkloads(
+  drafts: readonly WorkloadDraft[],
+  services: readonly ServiceInfo[],
+  compiled: CompiledSignatures,
+): readonly Workload[] {
+  const names = new Map<string, string[]>();
+  for (const service of services) {
+    for (const id of service.workloads) {
+      const list = names.get(id);
+      if (list === undefined) names.set(id, [service.name]);
+      else list.push(service.name);
+    }
+  }
+  return drafts.map((draft) => {
+    const serviceNames = names.get(draft.id) ?? [];
+    return workloadOf(draft, [compiled, serviceNames.join(',')], () => buildWorkload(draft, serviceNames, compiled));
+  });
+}
+
+function buildWorkload(draft: WorkloadDraft, serviceNames: readonly string[], compiled: CompiledSignatures): Workload {
+  const podSets = draft.podSets.map(({ set }) => set);
+  const containers = podSets.flatMap((set) => [...set.containers].sort((a, b) => Number(a.init) - Number(b.init)));
+  const classification = classifyWorkload(
+    {
+      namespace: draft.namespace,
+      name: draft.name,
+      kind: draft.kind,
+      group: draft.group,
+      ownerKinds: draft.ownerKinds,
+      labels: sharedLabels(podSets.map((set) => set.labels)),
+      images: containers.map((container) => container.image),
+      containerNames: containers.map((container) => container.name),
+      envNames: containers.flatMap((container) => container.envNames),
+      serviceAccount: podSets[0]?.serviceAccount ?? 'default',
+      serviceNames,
+      ports: containers.flatMap((container) =>
+        container.ports.map(({ port, name }) => (name === undefined ? { port } : { port, name })),
+      ),
+    },
+    compiled,
+  );
+  return {
+    id: draft.id,
+    namespace: draft.namespace,
+    kind: draft.kind,
+    name: draft.name,
+    ref: draft.ref,
+    custom: draft.custom,
+    podSets,
+    ...(draft.replicas === undefined ? {} : { replicas: draft.replicas }),
+    batch: draft.batch,
+    ...(draft.schedule === undefined ? {} : { schedule: draft.schedule }),
+    ...(draft.manager === undefined ? {} : { manager: draft.manager }),
+    classification,
+  };
+}
+
+function sharedLabels(all: readonly Readonly<Record<string, string>>[]): Readonly<Record<string, string>> {
+  const [first, ...others] = all;
+  if (first === undefined || others.length === 0) return first ?? {};
+  return Object.fromEntries(
+    Object.entries(first).filter(([key, value]) => others.every((labels) => labels[key] === value)),
+  );
+}
+
+/** One of each connection; where two sources state it, the strong one is kept. Sorted. */
+function distinctDeclared(all: readonly Declared[]): readonly Declared[] {
+  const known = new Map<string, Declared>();
+  for (const item of all) {
+    const key = `${endpointKey(item.src)}\n${endpointKey(item.dst)}\n${item.protocol}\n${item.port}`;
+    const earlier = known.get(key);
+    if (earlier === undefined || (earlier.strength === 'weak' && item.strength === 'strong')) known.set(key, item);
+  }
+  return sortBy(known, ([key]) => key).map(([, item]) => item);
+}
+
+function orderFindings(findings: readonly Finding[]): readonly Finding[] {
+  return sortBy(findings, (item) => `${item.code}\n${item.subject}\n${item.message}`);
+}

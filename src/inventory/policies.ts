@@ -1,0 +1,75 @@
+import type { KubeManifest } from '../model/object.ts';
+import { groupOf } from '../model/object.ts';
+import { memoByObject } from './memo.ts';
+
+/** Kinds of policy groups that are known not to decide about connections. */
+const BESIDE_POLICY: Readonly<Record<string, ReadonlySet<string>>> = {
+  'cilium.io': new Set([
+    'CiliumNode',
+    'CiliumEndpoint',
+    'CiliumEndpointSlice',
+    'CiliumIdentity',
+    'CiliumLoadBalancerIPPool',
+    'CiliumL2AnnouncementPolicy',
+    'CiliumBGPPeeringPolicy',
+    'CiliumBGPClusterConfig',
+    'CiliumBGPPeerConfig',
+    'CiliumBGPAdvertisement',
+    'CiliumBGPNodeConfig',
+    'CiliumPodIPPool',
+    'CiliumNodeConfig',
+    'CiliumGatewayClassConfig',
+  ]),
+  'projectcalico.org': new Set([
+    'BGPConfiguration',
+    'BGPPeer',
+    'BGPFilter',
+    'BlockAffinity',
+    'ClusterInformation',
+    'FelixConfiguration',
+    'IPAMBlock',
+    'IPAMConfig',
+    'IPAMHandle',
+    'IPPool',
+    'IPReservation',
+    'KubeControllersConfiguration',
+    'CalicoNodeStatus',
+  ]),
+  'networking.istio.io': new Set(['Gateway', 'VirtualService', 'WorkloadEntry', 'WorkloadGroup', 'ProxyConfig']),
+  'policy.networking.k8s.io': new Set(),
+  'security.istio.io': new Set(),
+};
+
+/** Groups in which an unknown kind may act on connections: it is handed on, and its verdict is unknown. */
+const POLICY_GROUPS: Readonly<Record<string, string>> = {
+  'policy.networking.k8s.io': 'policy.networking.k8s.io',
+  'cilium.io': 'cilium.io',
+  'crd.projectcalico.org': 'projectcalico.org',
+  'projectcalico.org': 'projectcalico.org',
+  'security.istio.io': 'security.istio.io',
+  'networking.istio.io': 'networking.istio.io',
+};
+
+/** Groups of policies by name, where only some kinds are policies. */
+const POLICY_KINDS: ReadonlySet<string> = new Set([
+  'networking.k8s.io/NetworkPolicy',
+  'crd.antrea.io/NetworkPolicy',
+  'crd.antrea.io/ClusterNetworkPolicy',
+  'policy.linkerd.io/Server',
+  'policy.linkerd.io/AuthorizationPolicy',
+  'policy.linkerd.io/ServerAuthorization',
+  'kuma.io/MeshTrafficPermission',
+  'k8s.ovn.org/EgressFirewall',
+  'networking.k8s.aws/PolicyEndpoint',
+  'networking.k8s.aws/ClusterNetworkPolicy',
+  'networking.gke.io/FQDNNetworkPolicy',
+  'extensions.istio.io/WasmPlugin',
+]);
+
+/** True for an object of a kind that is known or suspected to act on connections. */
+export const isPolicy: (manifest: KubeManifest) => boolean = memoByObject((manifest) => {
+  const group = groupOf(manifest.apiVersion);
+  if (POLICY_KINDS.has(`${group}/${manifest.kind}`)) return true;
+  const family = POLICY_GROUPS[group];
+  return family !== undefined && BESIDE_POLICY[family]?.has(manifest.kind) !== true;
+});

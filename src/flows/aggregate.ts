@@ -1,0 +1,337 @@
+import type { Edge, EdgeKey, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
+import { edgeId } from '../model/edge.ts';
+import type { Evidence } from '../model/evidence.ts';
+import type { Flow, InputReport } from '../model/flow.ts';
+import type { Inventory } from '../model/inventory.ts';
+import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import type { Attributor, Party } from './attribute.ts';
+import { createAttributor } from './attribute.ts';
+import { buildEvidence } from './evidence.ts';
+import { foldEphemeralPorts } from './fold.ts';
+import type { Counts, Tally } from './tally.ts';
+import { addToTally, countTally, createTally, createTapNumbers, mergeTally } from './tally.ts';
+
+const DAY_MS = 86_400_000;
+/** Distinct operations kept for one port between two parties. Beyond it paths carry identifiers and name no operation. */
+export const MAX_OPERATIONS = 64;
+/** Principals kept for an edge. */
+const MAX_PRINCIPALS = 16;
+/** Runs kept for an edge or workload: a run every minute of three weeks. */
+const MAX_RUNS = 32_768;
+
+/** Everything folded for one edge before its parties are settled. */
+interface Fold {
+  first: number;
+  last: number;
+  records: number;
+  firm: boolean;
+  plain: boolean;
+  encrypted: boolean;
+  lastPlaintext: number;
+  readonly days: Map<number, Tally>;
+  readonly runs: Map<string, Tally>;
+  readonly principals: Set<string>;
+  readonly sources: Set<string>;
+  lastDay: number;
+  lastTally: Tally | undefined;
+}
+
+interface PortFold {
+  /** The connections as such. */
+  bare: Fold | undefined;
+  operations: Map<string, Fold> | undefined;
+  /** Too many operations: they all count as the connections themselves. */
+  overflowed: boolean;
+}
+
+export interface Aggregate {
+  readonly edges: readonly Edge[];
+  readonly evidence: Evidence;
+}
+
+export interface Aggregator {
+  /** Folds one flow. Memory grows with edges, days and runs, never with flows. */
+  add(flow: Flow): void;
+  /** A DNS answer: names for addresses outside. */
+  addName(ip: string, name: string): void;
+  /** Settles what was open. `reports` of the inputs that the flows came from. Call once. */
+  finish(reports: readonly InputReport[]): Aggregate;
+}
+
+/** Folds flows into edges and evidence. The result does not depend on the order of the flows. */
+export function createAggregator(inventory: Inventory): Aggregator {
+  const attributor = createAttributor(inventory);
+  const pairs = new Map<Party, Map<Party, Map<number, PortFold>>>();
+  const tapNumber = createTapNumbers();
+  const daysSeen = new Set<number>();
+  const runsSeen = new Map<string, Set<string>>();
+  const dropped = new Map<string, number>();
+  let seenDay = -1;
+
+  const noteRun = (party: Party, run: string | undefined): void => {
+    if (run === undefined || party.endpoint?.kind !== 'workload') return;
+    const { id } = party.endpoint;
+    const runs = runsSeen.get(id);
+    if (runs === undefined) runsSeen.set(id, new Set([run]));
+    else if (runs.size < MAX_RUNS) runs.add(run);
+  };
+
+  const foldOf = (src: Party, dst: Party, protocol: Protocol, port: number, l7: string | undefined): Fold => {
+    let bySrc = pairs.get(src);
+    if (bySrc === undefined) pairs.set(src, (bySrc = new Map<Party, Map<number, PortFold>>()));
+    let byDst = bySrc.get(dst);
+    if (byDst === undefined) bySrc.set(dst, (byDst = new Map<number, PortFold>()));
+    const portKey = port * 4 + PROTOCOLS.indexOf(protocol);
+    let ports = byDst.get(portKey);
+    if (ports === undefined)
+      byDst.set(portKey, (ports = { bare: undefined, operations: undefined, overflowed: false }));
+    if (l7 === undefined || ports.overflowed) return (ports.bare ??= createFold());
+    ports.operations ??= new Map();
+    const known = ports.operations.get(l7);
+    if (known !== undefined) return known;
+    if (ports.operations.size < MAX_OPERATIONS) {
+      const made = createFold();
+      ports.operations.set(l7, made);
+      return made;
+    }
+    ports.overflowed = true;
+    const bare = (ports.bare ??= createFold());
+    for (const operation of ports.operations.values()) mergeFold(bare, operation);
+    ports.operations = undefined;
+    return bare;
+  };
+
+  return {
+    add(record) {
+      const flow = record.initiatorKnown ? record : orient(record, attributor);
+      if (flow === undefined) {
+        dropped.set(UNORIENTED, (dropped.get(UNORIENTED) ?? 0) + 1);
+        return;
+      }
+      const src = attributor.attribute(flow.src, flow.first, flow.protocol);
+      const dst = attributor.attribute(flow.dst, flow.first, flow.protocol, flow.port);
+      if (src.unroutable === true || dst.unroutable === true) {
+        dropped.set(UNROUTABLE, (dropped.get(UNROUTABLE) ?? 0) + 1);
+        return;
+      }
+      const fold = foldOf(src.party, dst.party, flow.protocol, dst.port ?? flow.port, flow.l7);
+      const tap = tapNumber(flow.tap);
+      const day = Math.floor(flow.last / DAY_MS);
+      if (day !== seenDay) {
+        daysSeen.add(day);
+        seenDay = day;
+      }
+      fold.records += 1;
+      if (flow.first < fold.first) fold.first = flow.first;
+      if (flow.last > fold.last) fold.last = flow.last;
+      if (flow.initiatorKnown) fold.firm = true;
+      if (flow.mtls === 'no' || flow.mtls === 'mixed') {
+        fold.plain = true;
+        if (flow.last > fold.lastPlaintext) fold.lastPlaintext = flow.last;
+      }
+      if (flow.mtls === 'yes' || flow.mtls === 'mixed') fold.encrypted = true;
+      if (flow.principal !== undefined) addBounded(fold.principals, flow.principal);
+      fold.sources.add(flow.source);
+
+      let tally = fold.lastDay === day ? fold.lastTally : undefined;
+      if (tally === undefined) {
+        tally = tallyAt(fold.days, day);
+        fold.lastDay = day;
+        fold.lastTally = tally;
+      }
+      const firstDay = Math.floor(flow.first / DAY_MS);
+      if (firstDay === day || flow.count < 2) addToTally(tally, flow, tap);
+      else {
+        // A record of several days is sure of its first connection and its last; the others are counted with the last.
+        daysSeen.add(firstDay);
+        addToTally(tallyAt(fold.days, firstDay), { ...flow, count: 1 }, tap);
+        addToTally(tally, { ...flow, count: flow.count - 1 }, tap);
+      }
+      if (src.run !== undefined) {
+        noteRun(src.party, src.run);
+        if (fold.runs.size < MAX_RUNS || fold.runs.has(src.run)) addToTally(tallyAt(fold.runs, src.run), flow, tap);
+      }
+      if (dst.run !== undefined && dst.run !== src.run) {
+        noteRun(dst.party, dst.run);
+        if (fold.runs.size < MAX_RUNS || fold.runs.has(dst.run)) addToTally(tallyAt(fold.runs, dst.run), flow, tap);
+      }
+    },
+    addName(ip, name) {
+      attributor.learnName(ip, name);
+    },
+    finish(reports) {
+      const settled = new Map<string, { key: EdgeKey; readonly fold: Fold }>();
+      const settle = (
+        src: Party,
+        dst: Party,
+        protocol: Protocol,
+        port: number,
+        l7: string | undefined,
+        fold: Fold,
+      ): void => {
+        const key: EdgeKey = {
+          src: attributor.settle(src, fold.first, fold.last),
+          dst: attributor.settle(dst, fold.first, fold.last),
+          protocol,
+          port,
+          ...(l7 === undefined ? {} : { l7 }),
+        };
+        const id = edgeId(key);
+        const known = settled.get(id);
+        if (known === undefined) settled.set(id, { key, fold });
+        else {
+          // One address may be unknown for several reasons: the choice must not hang on the order of the records.
+          if (compareText(reasonOf(key), reasonOf(known.key)) < 0) known.key = key;
+          mergeFold(known.fold, fold);
+        }
+      };
+      for (const [src, bySrc] of pairs)
+        for (const [dst, byDst] of bySrc)
+          for (const [portKey, ports] of byDst) {
+            const port = Math.floor(portKey / 4);
+            const protocol = PROTOCOLS[portKey % 4] ?? 'TCP';
+            if (ports.bare !== undefined) settle(src, dst, protocol, port, undefined, ports.bare);
+            for (const [l7, fold] of ports.operations ?? []) settle(src, dst, protocol, port, l7, fold);
+          }
+      pairs.clear();
+
+      const unattributed = new Map<string, number>(dropped);
+      const edges: Edge[] = [];
+      for (const [id, { key, fold }] of settled) {
+        for (const end of [key.src, key.dst])
+          if (end.kind === 'unknown') unattributed.set(end.why, (unattributed.get(end.why) ?? 0) + fold.records);
+        edges.push(buildEdge(id, key, fold));
+      }
+      const folded = foldEphemeralPorts(edges, (id, protocol, port) => attributor.declaresPort(id, protocol, port));
+      return {
+        edges: sortBy(folded, (edge) => edge.id),
+        evidence: buildEvidence(reports, {
+          days: uniqueSorted([...daysSeen].map(dayText)),
+          unattributed: Object.fromEntries([...unattributed].sort(([a], [b]) => compareText(a, b))),
+          runs: Object.fromEntries(
+            [...runsSeen].sort(([a], [b]) => compareText(a, b)).map(([id, runs]) => [id, uniqueSorted(runs)]),
+          ),
+        }),
+      };
+    },
+  };
+}
+
+const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
+const UNROUTABLE = 'a multicast, broadcast or loopback address';
+const UNORIENTED = 'the record does not say which side opened the connection';
+
+/**
+ * The record turned so that `src` opened the connection, by its ports: a port that a workload declares, else one below 1024,
+ * else the lower one belongs to the server. Undefined where the ports do not tell either.
+ */
+function orient(flow: Flow, attributor: Attributor): Flow | undefined {
+  const { srcPort, port } = flow;
+  if (srcPort === undefined) return flow;
+  const declares = (end: Flow['src'], number: number): boolean => {
+    const { endpoint } = attributor.attribute(end, flow.first, flow.protocol, number).party;
+    return endpoint?.kind === 'workload' && attributor.declaresPort(endpoint.id, flow.protocol, number);
+  };
+  const here = declares(flow.dst, port);
+  const there = declares(flow.src, srcPort);
+  if (here !== there) return here ? flow : turn(flow, srcPort);
+  if (port < 1024 !== srcPort < 1024) return port < 1024 ? flow : turn(flow, srcPort);
+  if (port === srcPort) return undefined;
+  return port < srcPort ? flow : turn(flow, srcPort);
+}
+
+function turn(flow: Flow, srcPort: number): Flow {
+  return { ...flow, src: flow.dst, dst: flow.src, port: srcPort, srcPort: flow.port, reply: true, stage: 'ongoing' };
+}
+
+function reasonOf(key: EdgeKey): string {
+  return [key.src, key.dst].map((end) => (end.kind === 'unknown' ? end.why : '')).join('\n');
+}
+
+function createFold(): Fold {
+  return {
+    first: Infinity,
+    last: -Infinity,
+    records: 0,
+    firm: false,
+    plain: false,
+    encrypted: false,
+    lastPlaintext: -Infinity,
+    days: new Map(),
+    runs: new Map(),
+    principals: new Set(),
+    sources: new Set(),
+    lastDay: -1,
+    lastTally: undefined,
+  };
+}
+
+function mergeFold(into: Fold, from: Fold): void {
+  into.first = Math.min(into.first, from.first);
+  into.last = Math.max(into.last, from.last);
+  into.records += from.records;
+  into.firm ||= from.firm;
+  into.plain ||= from.plain;
+  into.encrypted ||= from.encrypted;
+  into.lastPlaintext = Math.max(into.lastPlaintext, from.lastPlaintext);
+  for (const [day, tally] of from.days) mergeTally(tallyAt(into.days, day), tally);
+  for (const [run, tally] of from.runs) mergeTally(tallyAt(into.runs, run), tally);
+  for (const principal of from.principals) addBounded(into.principals, principal);
+  for (const source of from.sources) into.sources.add(source);
+}
+
+/** The alphabetically first few, so that the order of arrival does not show. */
+function addBounded(set: Set<string>, item: string): void {
+  set.add(item);
+  if (set.size <= MAX_PRINCIPALS) return;
+  let last = item;
+  for (const one of set) if (compareText(one, last) > 0) last = one;
+  set.delete(last);
+}
+
+function tallyAt<K>(map: Map<K, Tally>, key: K): Tally {
+  let tally = map.get(key);
+  if (tally === undefined) map.set(key, (tally = createTally()));
+  return tally;
+}
+
+function dayText(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10);
+}
+
+function passes(counts: Counts): boolean {
+  return counts.allowed + counts.audit + counts.unknown > 0;
+}
+
+function buildEdge(id: string, key: EdgeKey, fold: Fold): Edge {
+  const total: Record<Verdict3, number> = { allowed: 0, denied: 0, audit: 0, unknown: 0 };
+  const days: string[] = [];
+  for (const [day, tally] of fold.days) {
+    const counts = countTally(tally);
+    for (const verdict of VERDICTS) total[verdict] += counts[verdict];
+    if (passes(counts)) days.push(dayText(day));
+  }
+  const runs: string[] = [];
+  for (const [run, tally] of fold.runs) if (passes(countTally(tally))) runs.push(run);
+  const verdicts = Object.fromEntries(VERDICTS.flatMap((one) => (total[one] > 0 ? [[one, total[one]]] : [])));
+  const mtls: Mtls = fold.plain ? (fold.encrypted ? 'mixed' : 'no') : fold.encrypted ? 'yes' : 'unknown';
+  return {
+    ...key,
+    id,
+    count: VERDICTS.reduce((sum, verdict) => sum + total[verdict], 0),
+    first: fold.first,
+    last: fold.last,
+    verdicts,
+    days: uniqueSorted(days),
+    runs: uniqueSorted(runs),
+    sources: uniqueSorted(fold.sources),
+    principals: uniqueSorted(fold.principals),
+    mtls,
+    ...(fold.lastPlaintext === -Infinity ? {} : { lastPlaintext: fold.lastPlaintext }),
+    ...(fold.firm ? {} : { guessedDirection: true }),
+    origin: { kind: 'observed' },
+    review: 'unreviewed',
+  };
+}
+
+const VERDICTS: readonly Verdict3[] = ['allowed', 'denied', 'audit', 'unknown'];

@@ -1,0 +1,401 @@
+import { createCidrTest, isPrivateAddress, isUnroutable, neighbourhood, normaliseIp } from '../model/address.ts';
+import type { Endpoint, Protocol } from '../model/edge.ts';
+import { endpointKey } from '../model/edge.ts';
+import type { RawEnd } from '../model/flow.ts';
+import type { Inventory, PodInfo, ServiceInfo, Workload } from '../model/inventory.ts';
+import { compareText } from '../shared/pure/order.ts';
+import { createOwnerFinder } from './owner.ts';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+/** Names remembered for addresses outside; beyond it new addresses stay without a name. */
+const MAX_NAMES = 1_000_000;
+
+/** Addresses that mean the same on every cluster. */
+export function wellKnownAddress(ip: string): Endpoint | undefined {
+  switch (ip) {
+    // NodeLocal DNSCache listens on every node (kubernetes.io/docs/tasks/administer-cluster/nodelocaldns).
+    case '169.254.20.10':
+      return { kind: 'node' };
+    // The metadata servers of AWS (IPv4 and IPv6), Azure, Google Cloud, OpenStack and others.
+    case '169.254.169.254':
+    case 'fd00:ec2::254':
+      return { kind: 'external', name: 'metadata-server', ip };
+    default:
+      return undefined;
+  }
+}
+
+/** One side of a flow on its way to an endpoint. Compared by identity: one party for one answer. */
+export interface Party {
+  /** Known at once; absent where later records may still tell. */
+  readonly endpoint?: Endpoint;
+  /** An address whose holder, or whose name, is settled once all records are in. */
+  readonly ip?: string;
+  /** The source says that the address is outside the cluster. */
+  readonly world?: boolean;
+}
+
+export interface Attribution {
+  readonly party: Party;
+  /** The schedule run that the pod belonged to. */
+  readonly run?: string;
+  /** The port after NAT, where the record had a Service's address. */
+  readonly port?: number;
+  /** Not a party to anything: multicast, loopback. */
+  readonly unroutable?: boolean;
+}
+
+export interface Attributor {
+  /** The party behind a raw end at `time` (ms); `port` is the destination port when the end is a destination. */
+  attribute(end: RawEnd, time: number, protocol: Protocol, port?: number): Attribution;
+  /** A DNS answer. */
+  learnName(ip: string, name: string): void;
+  /** The endpoint of a party that was seen between `first` and `last`. After all records. */
+  settle(party: Party, first: number, last: number): Endpoint;
+  /** Is the port a container's or Service target's of the workload? */
+  declaresPort(id: string, protocol: Protocol, port: number): boolean;
+}
+
+/** A pod that the records show at an address. */
+interface Sighting {
+  readonly endpoint: Endpoint;
+  /** A pod that ends soon: its address may go round within the day. */
+  readonly brief: boolean;
+  first: number;
+  last: number;
+}
+
+interface Remembered {
+  readonly attribution: Attribution;
+  readonly sighting?: Sighting;
+}
+
+interface HeldBy {
+  readonly workload: Workload;
+  readonly pod: PodInfo;
+}
+
+/**
+ * Resolves raw ends to endpoints at the time of the flow. Order: identities that the source reserves, what the record says of
+ * the pod, labels and pod names against the inventory, then addresses: pods of the inventory in their lifetime, Services
+ * with one workload, nodes, the API server, and who else was stamped with that address. An address is never given to whoever
+ * holds it today for a flow of yesterday.
+ */
+export function createAttributor(inventory: Inventory): Attributor {
+  const findOwner = createOwnerFinder(inventory);
+  const workloads = new Map(inventory.workloads.map((workload) => [workload.id, workload]));
+  const services = new Map<string, ServiceInfo>();
+  const servicesByName = new Map<string, ServiceInfo>();
+  for (const service of inventory.services) {
+    servicesByName.set(`${service.namespace}/${service.name}`, service);
+    for (const text of service.clusterIPs) {
+      const ip = normaliseIp(text);
+      if (ip !== undefined) services.set(ip, service);
+    }
+  }
+  const nodes = new Set(inventory.nodes.flatMap((node) => node.addresses.map((text) => normaliseIp(text) ?? text)));
+  const podRanges = inventory.nodes.flatMap((node) => node.podCIDRs);
+  const inPodRange = createCidrTest(podRanges);
+  const isApiServer = createCidrTest(inventory.facts.apiServer);
+  const podsByIp = new Map<string, HeldBy[]>();
+  const podNeighbourhoods = new Set<string>();
+  for (const workload of inventory.workloads)
+    for (const set of workload.podSets)
+      for (const pod of set.pods) {
+        if (pod.hostNetwork || set.hostNetwork) continue;
+        for (const text of pod.ips) {
+          const ip = normaliseIp(text);
+          if (ip === undefined) continue;
+          const held = podsByIp.get(ip);
+          if (held === undefined) podsByIp.set(ip, [{ workload, pod }]);
+          else held.push({ workload, pod });
+          podNeighbourhoods.add(neighbourhood(ip));
+        }
+      }
+
+  const parties = new Map<string, Party>();
+  const remembered = new WeakMap<RawEnd, Remembered>();
+  const sightings = new Map<string, Map<string, Sighting>>();
+  const sightedNeighbourhoods = new Set<string>();
+  // An empty name: several names were seen, so none is sure.
+  const names = new Map<string, string>();
+  const declared = new Map<string, ReadonlySet<string>>();
+
+  const partyOf = (endpoint: Endpoint): Party => {
+    const key = endpointKey(endpoint);
+    const known = parties.get(key);
+    if (known !== undefined) return known;
+    const party: Party = { endpoint };
+    parties.set(key, party);
+    return party;
+  };
+  const NODE = partyOf({ kind: 'node' });
+  const API_SERVER = partyOf({ kind: 'api-server' });
+  const unknownParty = (why: string, ip?: string): Party => {
+    const key = `?${ip ?? ''}\n${why}`;
+    const known = parties.get(key);
+    if (known !== undefined) return known;
+    const party: Party = { endpoint: { kind: 'unknown', ...(ip === undefined ? {} : { ip }), why } };
+    parties.set(key, party);
+    return party;
+  };
+  const laterParty = (ip: string, time: number, world: boolean): Party => {
+    // Split by the hour, so that an address that changes hands does not make one party of two holders.
+    const key = `@${ip}\n${world ? 'w' : ''}${Math.floor(time / HOUR_MS)}`;
+    const known = parties.get(key);
+    if (known !== undefined) return known;
+    const party: Party = { ip, world };
+    parties.set(key, party);
+    return party;
+  };
+  const outsideParty = (ip: string): Party => {
+    const key = `>${ip}`;
+    const known = parties.get(key);
+    if (known !== undefined) return known;
+    const party: Party = { ip, world: true };
+    parties.set(key, party);
+    return party;
+  };
+
+  const workloadParty = (id: string): Party => {
+    const workload = workloads.get(id);
+    const host =
+      workload !== undefined && workload.podSets.length > 0 && workload.podSets.every((set) => set.hostNetwork);
+    return host ? NODE : partyOf({ kind: 'workload', id });
+  };
+
+  const throughService = (
+    service: ServiceInfo,
+    protocol: Protocol,
+    port: number | undefined,
+    ip?: string,
+  ): Attribution => {
+    const label = `Service ${service.namespace}/${service.name}`;
+    if (service.namespace === 'default' && service.name === 'kubernetes') return { party: API_SERVER };
+    const [only, ...others] = service.workloads;
+    if (only === undefined) return { party: unknownParty(`${label} selects no workload of the inventory`, ip) };
+    if (others.length > 0) return { party: unknownParty(`${label} stands for several workloads`, ip) };
+    if (port === undefined) return { party: workloadParty(only) };
+    const entry = service.ports.find((one) => one.port === port && one.protocol === protocol);
+    // A headless Service translates no ports.
+    if (service.headless) return { party: workloadParty(only), port };
+    if (entry === undefined) return { party: unknownParty(`${label} has no port ${port}/${protocol}`, ip) };
+    const target = targetPort(entry.targetPort, workloads.get(only), protocol);
+    if (target === undefined)
+      return { party: unknownParty(`${label} sends port ${port} to one that no container names`, ip) };
+    return { party: workloadParty(only), port: target };
+  };
+
+  const spelling = new Map<string, string | undefined>();
+  const spell = (text: string): string | undefined => {
+    if (spelling.has(text)) return spelling.get(text);
+    if (spelling.size > MAX_NAMES) spelling.clear();
+    const ip = normaliseIp(text);
+    spelling.set(text, ip);
+    return ip;
+  };
+
+  const learnName = (text: string, name: string): void => {
+    const ip = spell(text);
+    if (ip === undefined) return;
+    const known = names.get(ip);
+    if (known === undefined) {
+      if (names.size < MAX_NAMES) names.set(ip, name);
+    } else if (known !== name) names.set(ip, '');
+  };
+
+  /** What an address means at any time and for any port; undefined where either matters. */
+  const fixedAddress = (ip: string, world: boolean, ownNames: readonly string[]): Attribution | undefined => {
+    if (isUnroutable(ip)) return { party: unknownParty('an address of nobody in particular', ip), unroutable: true };
+    const special = wellKnownAddress(ip);
+    if (special !== undefined) return { party: partyOf(special) };
+    if (services.has(ip)) return undefined;
+    if (isApiServer(ip)) return { party: API_SERVER };
+    if (nodes.has(ip)) return { party: NODE };
+    if (podsByIp.has(ip) || inPodRange(ip)) return undefined;
+    for (const name of ownNames) learnName(ip, name);
+    const [ownName, ...otherNames] = ownNames;
+    if (world && ownName !== undefined && otherNames.length === 0)
+      return { party: partyOf({ kind: 'external', name: ownName }) };
+    if (!podNeighbourhoods.has(neighbourhood(ip)) && (world || !isPrivateAddress(ip)))
+      return { party: outsideParty(ip) };
+    return undefined;
+  };
+
+  const byAddress = (end: RawEnd, time: number, protocol: Protocol, port: number | undefined): Attribution => {
+    const ip = spell(end.ip ?? '');
+    if (ip === undefined) return { party: unknownParty('its address does not read as one') };
+    const service = services.get(ip);
+    if (service !== undefined) return throughService(service, protocol, port, ip);
+    const [only, ...others] = (podsByIp.get(ip) ?? []).filter(({ pod }) => livedAt(pod, time));
+    if (only !== undefined && others.length === 0) return { party: workloadParty(only.workload.id), ...runOfPod(only) };
+    return { party: laterParty(ip, time, end.reserved.includes('world')) };
+  };
+
+  const isTimeless = (end: RawEnd): Remembered | undefined => {
+    const { reserved } = end;
+    if (reserved.includes('kube-apiserver')) return { attribution: { party: API_SERVER } };
+    if (reserved.some((one) => one === 'host' || one === 'remote-node' || one === 'health' || one === 'ingress')) {
+      const special = end.ip === undefined ? undefined : wellKnownAddress(end.ip);
+      return { attribution: { party: special === undefined ? NODE : partyOf(special) } };
+    }
+    const owner = findOwner(end);
+    // A pod for sure, whose address may be that of a proxy by now: to go by the address would blame somebody else.
+    if (typeof owner === 'string')
+      return { attribution: { party: unknownParty(owner, end.ip === undefined ? undefined : spell(end.ip)) } };
+    if (owner !== undefined) {
+      const party = workloadParty(owner.id);
+      const attribution: Attribution = { party, ...(owner.run === undefined ? {} : { run: owner.run }) };
+      const ip = end.ip === undefined || end.pod === undefined ? undefined : normaliseIp(end.ip);
+      if (ip === undefined || party.endpoint === undefined || party.endpoint.kind !== 'workload')
+        return { attribution };
+      return { attribution, sighting: sight(ip, `${end.namespace ?? ''}/${end.pod ?? ''}`, party.endpoint, owner.run) };
+    }
+    if (end.ip === undefined && end.service === undefined) {
+      const [name] = [...end.names].sort(compareText);
+      if (name !== undefined) return { attribution: { party: partyOf({ kind: 'external', name }) } };
+      if (reserved.includes('world')) return { attribution: { party: partyOf({ kind: 'external' }) } };
+      return { attribution: { party: unknownParty('the record names neither a pod nor an address') } };
+    }
+    const ip = end.ip === undefined ? undefined : spell(end.ip);
+    const fixed = ip === undefined ? undefined : fixedAddress(ip, reserved.includes('world'), end.names);
+    return fixed === undefined ? undefined : { attribution: fixed };
+  };
+
+  const sight = (ip: string, pod: string, endpoint: Endpoint, run: string | undefined): Sighting => {
+    let holders = sightings.get(ip);
+    if (holders === undefined) {
+      holders = new Map();
+      sightings.set(ip, holders);
+      sightedNeighbourhoods.add(neighbourhood(ip));
+    }
+    const known = holders.get(pod);
+    if (known !== undefined) return known;
+    const batch = endpoint.kind === 'workload' && workloads.get(endpoint.id)?.batch === true;
+    const made: Sighting = { endpoint, brief: batch || run !== undefined, first: Infinity, last: -Infinity };
+    holders.set(pod, made);
+    return made;
+  };
+
+  const settleAddress = (ip: string, world: boolean, first: number, last: number): Endpoint => {
+    const holders = [...(sightings.get(ip)?.values() ?? [])];
+    const at = holders.filter((one) => one.first <= first && last <= one.last);
+    const during = holders.filter((one) => one.first <= last && first <= one.last);
+    if (at.length === 1 && during.length === 1 && at[0] !== undefined) return at[0].endpoint;
+    if (during.length === 0) {
+      // Before the first or after the last sighting, but on a day on which nobody else was seen there.
+      const day = (time: number): number => Math.floor(time / DAY_MS);
+      const sameDay = holders.filter((one) => day(one.first) <= day(last) && day(first) <= day(one.last));
+      const only = sameDay.length === 1 ? sameDay[0] : undefined;
+      if (only !== undefined && !only.brief && day(only.first) <= day(first) && day(last) <= day(only.last)) {
+        const started = (podsByIp.get(ip) ?? []).some(
+          ({ pod }) => pod.startedAt !== undefined && pod.startedAt > first,
+        );
+        if (!started) return only.endpoint;
+      }
+    }
+    if (holders.length > 1 || at.length + during.length > 0)
+      return { kind: 'unknown', ip, why: 'address changed hands' };
+    if (
+      holders.length === 1 ||
+      podsByIp.has(ip) ||
+      inPodRange(ip) ||
+      sightedNeighbourhoods.has(neighbourhood(ip)) ||
+      podNeighbourhoods.has(neighbourhood(ip))
+    )
+      return { kind: 'unknown', ip, why: 'address was held by nobody known at that time' };
+    if (!world && podRanges.length === 0 && isPrivateAddress(ip))
+      return { kind: 'unknown', ip, why: "a private address, and the pods' address ranges are not known" };
+    return outside(ip);
+  };
+
+  const outside = (ip: string): Endpoint => {
+    const name = names.get(ip);
+    return name === undefined || name === '' ? { kind: 'external', ip } : { kind: 'external', name };
+  };
+
+  return {
+    attribute(end, time, protocol, port) {
+      let known = remembered.get(end);
+      if (known === undefined) {
+        known = isTimeless(end);
+        if (known !== undefined) remembered.set(end, known);
+      }
+      if (known !== undefined) {
+        const { sighting } = known;
+        if (sighting !== undefined) {
+          if (time < sighting.first) sighting.first = time;
+          if (time > sighting.last) sighting.last = time;
+        }
+        return known.attribution;
+      }
+      if (end.service !== undefined) {
+        const service = servicesByName.get(`${end.service.namespace}/${end.service.name}`);
+        return service === undefined
+          ? { party: unknownParty(`no Service ${end.service.namespace}/${end.service.name} in the inventory`) }
+          : throughService(service, protocol, port);
+      }
+      return byAddress(end, time, protocol, port);
+    },
+    learnName,
+    settle(party, first, last) {
+      if (party.endpoint !== undefined) return party.endpoint;
+      if (party.ip === undefined) return { kind: 'unknown', why: 'the record names neither a pod nor an address' };
+      return settleAddress(party.ip, party.world === true, first, last);
+    },
+    declaresPort(id, protocol, port) {
+      let ports = declared.get(id);
+      if (ports === undefined) {
+        ports = declaredPorts(workloads.get(id), inventory.services);
+        declared.set(id, ports);
+      }
+      return ports.has(`${port}/${protocol}`);
+    },
+  };
+}
+
+function runOfPod({ workload, pod }: HeldBy): Pick<Attribution, 'run'> {
+  return workload.schedule !== undefined && pod.owner !== undefined && pod.owner !== workload.name
+    ? { run: pod.owner }
+    : {};
+}
+
+/** Did the pod hold its address at `time`? A pod whose start is not known never answers for the past. */
+function livedAt(pod: PodInfo, time: number): boolean {
+  if (pod.startedAt === undefined || time < pod.startedAt) return false;
+  if (pod.finishedAt !== undefined) return time <= pod.finishedAt;
+  return pod.phase !== 'Succeeded' && pod.phase !== 'Failed';
+}
+
+function targetPort(target: number | string, workload: Workload | undefined, protocol: Protocol): number | undefined {
+  if (typeof target === 'number') return target;
+  const numbers = new Set(
+    (workload?.podSets ?? [])
+      .flatMap((set) => set.containers)
+      .flatMap((container) => container.ports)
+      .filter((port) => port.name === target && port.protocol === protocol)
+      .map((port) => port.port),
+  );
+  const [only, ...others] = numbers;
+  return others.length === 0 ? only : undefined;
+}
+
+/** `port/protocol` of every container port and Service target of a workload. */
+export function declaredPorts(workload: Workload | undefined, services: readonly ServiceInfo[]): ReadonlySet<string> {
+  const ports = new Set<string>();
+  if (workload === undefined) return ports;
+  for (const set of workload.podSets)
+    for (const container of set.containers) {
+      for (const port of container.ports) ports.add(`${port.port}/${port.protocol}`);
+      for (const port of container.probePorts) ports.add(`${port}/TCP`);
+    }
+  for (const service of services) {
+    if (!service.workloads.includes(workload.id)) continue;
+    for (const port of service.ports) {
+      const target = targetPort(port.targetPort, workload, port.protocol);
+      if (target !== undefined) ports.add(`${target}/${port.protocol}`);
+    }
+  }
+  return ports;
+}

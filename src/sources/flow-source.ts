@@ -1,0 +1,31 @@
+import type { Flow, InputReport } from '../model/flow.ts';
+
+/** Bytes with a name. `open` is called once. */
+export interface FlowInput {
+  /** As the user gave it; stands in messages. */
+  readonly name: string;
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/** Takes what a source reads, record by record. What it throws ends the reading. */
+export interface FlowSink {
+  flow(flow: Flow): void;
+  /** A DNS answer: `ip` was given for `name`. */
+  name(ip: string, name: string): void;
+}
+
+export interface ReadOptions {
+  /** `abort`: the first malformed record is a Failure. `skip`: they are counted. */
+  readonly badRecords: 'abort' | 'skip';
+}
+
+/**
+ * A source of traffic: turns bytes into flows. `read` throws a Failure (exit 2) with file and line for input that it cannot
+ * use; nothing read before that may then be kept, which is for the caller's transaction to see to.
+ */
+export interface FlowSource {
+  readonly name: string;
+  /** One line for `observe --help`. */
+  readonly summary: string;
+  read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport>;
+}

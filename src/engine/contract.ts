@@ -145,6 +145,11 @@ export interface AuditEntry {
   readonly object: string;
   readonly reason: string;
   readonly run?: string;
+  /**
+   * Files the entry under a namespace; not given back. An entry with a run is filed under the run's namespace by itself, one
+   * without either shows for every namespace.
+   */
+  readonly namespace?: string;
 }
 
 /** The durable record of runs. Every call is one transaction, on disk when it returns. */

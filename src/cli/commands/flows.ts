@@ -1,0 +1,80 @@
+import type { App } from '../context.ts';
+import { reviewEdges } from '../../flows/decide.ts';
+import { endpointKey, endpointNamespace, formatPort } from '../../model/edge.ts';
+import type { Edge } from '../../model/edge.ts';
+import { plural } from '../../shared/pure/text.ts';
+import { table } from '../output.ts';
+import type { NamespaceOption } from './inventory.ts';
+
+/** The edges on record. */
+export async function flows(app: App, options: NamespaceOption): Promise<void> {
+  const { reader } = await app.state('read');
+  const edges = reviewEdges(reader.edges(), await app.decisions()).filter(
+    (edge) =>
+      options.namespace === undefined ||
+      endpointNamespace(edge.src) === options.namespace ||
+      endpointNamespace(edge.dst) === options.namespace,
+  );
+  const evidence = reader.evidence();
+  const { output } = app;
+  output.document('Flows', {
+    edges: edges.map(edgeDocument),
+    window: { first: time(evidence.first), last: time(evidence.last) },
+    losses: evidence.sources.map(({ source, records, lost, bad, ignored, sampledOneIn }) => ({
+      source,
+      records,
+      lost,
+      bad,
+      ignored,
+      sampledOneIn,
+    })),
+    unattributed: evidence.unattributed,
+  });
+  if (edges.length === 0) {
+    output.line('No traffic is on record. Next: sallyport observe SOURCE INPUT (sallyport observe --help)');
+    return;
+  }
+  const rows = edges.map((edge) => [
+    edge.id,
+    `${endpointKey(edge.src)} -> ${endpointKey(edge.dst)}`,
+    formatPort(edge),
+    String(edge.count),
+    edge.review,
+    edge.l7 ?? '',
+  ]);
+  for (const line of table([['EDGE', 'FROM -> TO', 'PORT', 'SEEN', 'REVIEW', 'REQUEST'], ...rows], output.width))
+    output.line(line);
+  output.line(`\n${plural(edges.length, 'edge')}, ${time(evidence.first) ?? '?'} to ${time(evidence.last) ?? '?'}`);
+}
+
+function time(milliseconds: number | undefined): string | null {
+  return milliseconds === undefined ? null : new Date(milliseconds).toISOString();
+}
+
+export function edgeDocument(edge: Edge): object {
+  return {
+    id: edge.id,
+    src: endpointKey(edge.src),
+    dst: endpointKey(edge.dst),
+    protocol: edge.protocol,
+    port: edge.port,
+    ...(edge.endPort === undefined ? {} : { endPort: edge.endPort }),
+    l7: edge.l7 ?? null,
+    count: edge.count,
+    first: time(edge.first),
+    last: time(edge.last),
+    verdict: verdictOf(edge),
+    mtls: edge.mtls,
+    principal: edge.principals,
+    sources: edge.sources,
+    days: edge.days,
+    review: edge.review,
+  };
+}
+
+function verdictOf(edge: Edge): string {
+  const seen = Object.entries(edge.verdicts)
+    .filter(([, count]) => count > 0)
+    .map(([verdict]) => verdict);
+  return seen.length === 1 ? (seen[0] ?? 'unknown') : seen.length === 0 ? 'unknown' : 'mixed';
+}

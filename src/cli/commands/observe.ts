@@ -1,0 +1,98 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { App } from '../context.ts';
+import { loadAll } from '../context.ts';
+import { createAggregator } from '../../flows/aggregate.ts';
+import type { FlowInput } from '../../sources/flow-source.ts';
+import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
+import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+
+export interface ObserveOptions {
+  readonly badRecords: string;
+}
+
+/** Imports flows of a source: all of the inputs, or, when one of them is bad, none. */
+export async function observe(
+  app: App,
+  sourceName: string,
+  inputs: readonly string[],
+  options: ObserveOptions,
+): Promise<void> {
+  const source = findSource(sourceName);
+  if (source === undefined)
+    throw new Failure({
+      code: 'SP217',
+      exit: EXIT.usage,
+      message: `there is no source of flows called ${sourceName}`,
+      hint: `one of: ${FLOW_SOURCES.map((one) => one.name).join(', ')} (sallyport observe --help)`,
+    });
+  if (options.badRecords !== 'abort' && options.badRecords !== 'skip')
+    throw new Failure({
+      code: 'SP218',
+      exit: EXIT.usage,
+      message: `--bad-records ${options.badRecords} is neither abort nor skip`,
+      hint: 'sallyport observe --help',
+    });
+  const { badRecords } = options;
+  const opened = await Promise.all((inputs.length === 0 ? ['-'] : inputs).map((name) => openInput(name)));
+  const loaded = await loadAll(app);
+  const { writer } = await app.state('write');
+  if (writer === undefined) throw new Error('a state opened for writing has a writer');
+  const aggregator = createAggregator(loaded.inventory);
+  const reports = [];
+  for (const input of opened) {
+    if (app.signal.aborted)
+      throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'cancelled; nothing was imported' });
+    app.output.note(`reading ${safeText(input.name)}`);
+    reports.push(await source.read(input, aggregator, { badRecords }));
+  }
+  const folded = aggregator.finish(reports);
+  const result = writer.importEdges({
+    inputs: reports,
+    edges: folded.edges,
+    evidence: folded.evidence,
+    at: Date.now(),
+    by: app.by,
+  });
+  const { output } = app;
+  const records = reports.reduce((sum, report) => sum + report.records, 0);
+  const lost = reports.reduce((sum, report) => sum + report.lost, 0);
+  const bad = reports.reduce((sum, report) => sum + report.bad, 0);
+  output.document('Observation', {
+    source: source.name,
+    inputs: reports,
+    records,
+    lost,
+    bad,
+    edges: { added: result.added, updated: result.updated },
+    alreadyImported: result.skippedInputs,
+    unattributed: folded.evidence.unattributed,
+  });
+  output.line(
+    `${plural(records, 'record')} of ${source.name} folded into ${plural(folded.edges.length, 'edge')}: ${result.added} new, ${result.updated} seen again`,
+  );
+  for (const name of result.skippedInputs) output.line(`already imported, counted once: ${safeText(name)}`);
+  if (lost > 0) output.line(`${lost} records lost by the source itself`);
+  if (bad > 0) output.line(`${bad} malformed records skipped`);
+  for (const [why, count] of Object.entries(folded.evidence.unattributed))
+    output.line(`unattributed: ${plural(count, 'record')}, ${safeText(why)}`);
+}
+
+async function openInput(name: string): Promise<FlowInput> {
+  if (name === '-') return { name: '-', open: () => process.stdin };
+  try {
+    const facts = await stat(name);
+    if (facts.isDirectory()) throw new Error('it is a directory');
+  } catch (error) {
+    throw new Failure({
+      code: 'SP219',
+      exit: EXIT.usage,
+      message: `the input cannot be read: ${messageOf(error)}`,
+      where: name,
+      hint: 'give the path of a file, or - for standard input',
+      cause: error,
+    });
+  }
+  return { name, open: () => createReadStream(name) };
+}

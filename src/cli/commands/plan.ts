@@ -1,0 +1,157 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { App, Loaded } from '../context.ts';
+import { loadAll, requireNamespace, requireReadable } from '../context.ts';
+import type { View } from '../../engine/contract.ts';
+import { formatRef } from '../../model/object.ts';
+import type { KubeManifest } from '../../model/object.ts';
+import type { PhaseName } from '../../model/phase.ts';
+import { PHASES, isPhaseName, phaseIndex } from '../../model/phase.ts';
+import { assembleUp } from '../../plan/assemble.ts';
+import { changeRef } from '../../plan/change.ts';
+import type { Plan } from '../../plan/plan.ts';
+import { stateAfter } from '../../plan/simulate.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { groupBy } from '../../shared/pure/order.ts';
+import { renderPlan } from '../render-plan.ts';
+
+/** The phase asked for, or the next one. Exit 2 for a phase that does not exist or does not lie ahead. */
+export function targetPhase(text: string | undefined, now: PhaseName, direction: 'up' | 'down'): PhaseName {
+  if (text === undefined) {
+    const index = phaseIndex(now) + (direction === 'up' ? 1 : -1);
+    const next = PHASES[index];
+    if (next !== undefined) return next;
+    throw new Failure({
+      code: 'SP222',
+      exit: EXIT.usage,
+      message:
+        direction === 'up'
+          ? `it is in the last phase, ${now}, already`
+          : 'it is in no phase, so there is nothing to take back',
+      hint: direction === 'up' ? 'sallyport verify, or sallyport rollback NS --to PHASE' : 'sallyport status',
+    });
+  }
+  if (!isPhaseName(text))
+    throw new Failure({
+      code: 'SP223',
+      exit: EXIT.usage,
+      message: `there is no phase ${text}`,
+      hint: `one of: ${PHASES.join(', ')}`,
+    });
+  const ahead = phaseIndex(text) - phaseIndex(now);
+  if (direction === 'up' ? ahead > 0 : ahead < 0) return text;
+  throw new Failure({
+    code: 'SP224',
+    exit: EXIT.usage,
+    message: `it is in phase ${now}, and ${text} does not lie ${direction === 'up' ? 'ahead' : 'behind'} of that`,
+    hint:
+      direction === 'up' ? `sallyport rollback NS --to ${text} goes back` : `sallyport advance NS --to ${text} goes on`,
+  });
+}
+
+export interface Planned {
+  readonly loaded: Loaded;
+  readonly view: View;
+  readonly plan: Plan;
+}
+
+/** Reads everything and plans the way up. Writes nothing but the gates' answers, for `status`. */
+export async function planUp(app: App, namespace: string, to: string | undefined): Promise<Planned> {
+  const loaded = await loadAll(app);
+  requireNamespace(loaded, namespace);
+  requireReadable(loaded, await app.decisions());
+  const view = loaded.view(namespace);
+  const now = view.phases.get(namespace) ?? 'none';
+  const plan = assembleUp(view, targetPhase(to, now, 'up'), loaded.planner);
+  return { loaded, view, plan };
+}
+
+export function planDocument(plan: Plan): object {
+  return {
+    namespace: plan.namespace,
+    from: plan.from,
+    to: plan.to,
+    hash: plan.hash,
+    steps: plan.steps.map((step) => ({
+      id: step.id,
+      phase: step.phase,
+      operation: step.operation,
+      title: step.title,
+      object: formatRef(changeRef(step.change)),
+      diff: diffOf(plan, step.id),
+      effects: step.effects,
+      risks: step.risks,
+      confirm: step.confirm ?? null,
+    })),
+    gates: plan.gates,
+    denied: plan.denied,
+    unknown: plan.unknown,
+    simulated: plan.simulated,
+    findings: plan.findings,
+  };
+}
+
+function diffOf(plan: Plan, id: string): readonly object[] {
+  const change = plan.steps.find((step) => step.id === id)?.change;
+  switch (change?.kind) {
+    case 'create':
+      return [{ path: '', before: null, after: change.object }];
+    case 'delete':
+      return [{ path: '', before: change.before, after: null }];
+    case 'edit':
+      return change.fields.map((field) => ({
+        path: field.path.join('.'),
+        before: field.before ?? null,
+        after: field.after ?? null,
+      }));
+    case undefined:
+      return [];
+  }
+}
+
+/** Prints the plan; with --states also writes the manifests of the cluster as each step leaves them. */
+export async function plan(
+  app: App,
+  namespace: string,
+  options: { readonly to?: string; readonly states?: string },
+): Promise<void> {
+  const planned = await planUp(app, namespace, options.to);
+  checkPlanHash(app, planned.plan);
+  if (options.states !== undefined) await writeStates(planned, options.states);
+  app.output.document('Plan', planDocument(planned.plan));
+  app.output.line(renderPlan(planned.plan, app.output));
+}
+
+export function checkPlanHash(app: App, made: Plan): void {
+  const wanted = app.options.planHash;
+  if (wanted === undefined || made.hash === wanted || (wanted.length >= 12 && made.hash.startsWith(wanted))) return;
+  throw new Failure({
+    code: 'SP605',
+    exit: EXIT.refused,
+    message: `the plan is not ${wanted} any more but ${made.hash.slice(0, 12)}: the cluster, the record or a decision changed`,
+    hint: `sallyport plan ${made.namespace} --to ${made.to}`,
+  });
+}
+
+async function writeStates({ loaded, view, plan: made }: Planned, dir: string): Promise<void> {
+  let state = { snapshot: view.snapshot, inventory: view.inventory };
+  await writeState(join(dir, '000-start'), state.snapshot.objects);
+  for (const [index, step] of made.steps.entries()) {
+    state = stateAfter(state, step, loaded.rebuild);
+    const name = step.id.replaceAll(/[^a-z0-9.-]+/gi, '-').slice(0, 100);
+    await writeState(join(dir, `${String(index + 1).padStart(3, '0')}-${name}`), state.snapshot.objects);
+  }
+}
+
+/** One List a namespace; JSON, which every reader of manifests takes. */
+async function writeState(dir: string, objects: readonly KubeManifest[]): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const groups = groupBy(objects, (object) => {
+    const namespace = object.metadata['namespace'];
+    return typeof namespace === 'string' && namespace !== '' ? namespace : '_cluster';
+  });
+  for (const [namespace, items] of groups) {
+    const file = join(dir, `${namespace.replaceAll(/[^a-z0-9_-]/gi, '-')}.json`);
+    await writeFile(file, `${JSON.stringify({ apiVersion: 'v1', kind: 'List', items }, undefined, 1)}\n`);
+  }
+}

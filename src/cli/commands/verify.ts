@@ -1,0 +1,50 @@
+import type { App } from '../context.ts';
+import { loadAll, requireNamespace } from '../context.ts';
+import type { Gate } from '../../model/finding.ts';
+import { checkDrift } from '../../plan/drift.ts';
+import { settleGate } from '../../readiness/view.ts';
+import { EXIT } from '../../shared/pure/errors.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import { phases } from '../../../phases/index.ts';
+import { renderGates } from '../render-plan.ts';
+import { wrap } from '../output.ts';
+
+/** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
+export async function verify(app: App, namespace: string | undefined): Promise<number> {
+  const loaded = await loadAll(app);
+  if (namespace !== undefined) requireNamespace(loaded, namespace);
+  const applied = loaded.view('').applied;
+  const names =
+    namespace === undefined
+      ? [...loaded.view('').phases]
+          .filter(([, phase]) => phase !== 'none')
+          .map(([name]) => name)
+          .sort()
+      : [namespace];
+  const drift = checkDrift(
+    namespace === undefined ? applied : applied.filter((step) => step.namespace === namespace),
+    loaded.snapshot.objects,
+  );
+  const gates: Gate[] = names.flatMap((name) => {
+    const view = loaded.view(name);
+    const now = view.phases.get(name) ?? 'none';
+    const reached = phases.slice(0, phases.findIndex((phase) => phase.name === now) + 1);
+    return reached.flatMap((phase) => phase.verify(view).map((gate) => settleGate(view, gate)));
+  });
+  const { output } = app;
+  output.document('Verify', { drift, gates });
+  if (names.length === 0) output.line('No namespace is under way: nothing to verify.');
+  else if (drift.length === 0) output.line(`No drift: ${plural(names.length, 'namespace')} as Sallyport left it.`);
+  for (const one of drift)
+    output.line(
+      wrap(
+        safeText(
+          `drift: ${one.object} ${one.path}: ours ${JSON.stringify(one.ours)}, now ${JSON.stringify(one.now)} (since step ${one.step})`,
+        ),
+        output.width,
+        4,
+      ),
+    );
+  if (gates.length > 0) output.line(renderGates(gates, output));
+  return drift.length > 0 || gates.some((gate) => gate.answer === 'no') ? EXIT.drift : EXIT.done;
+}

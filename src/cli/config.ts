@@ -1,0 +1,140 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import type { Config } from '../model/config.ts';
+import { DEFAULT_CONFIG } from '../model/config.ts';
+import type { Decision } from '../model/decision.ts';
+import { parseQuery } from '../flows/query.ts';
+import { parseYaml } from '../shared/io/yaml.ts';
+import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+
+const onOff = z.union([z.enum(['on', 'off']), z.boolean()]).transform((value) => {
+  if (typeof value === 'boolean') return value ? ('on' as const) : ('off' as const);
+  return value;
+});
+// `off` is the only false that a threshold knows.
+const threshold = z
+  .union([z.number().nonnegative(), z.literal('off'), z.literal(false)])
+  .transform((value) => (value === false ? ('off' as const) : value));
+
+const configSchema = z.strictObject({
+  gates: z
+    .strictObject({
+      window: threshold,
+      coverage: threshold,
+      schedules: onOff,
+      'unseen-workloads': onOff,
+      review: onOff,
+      losses: threshold,
+      enforcement: onOff,
+      mesh: onOff,
+      plaintext: onOff,
+      soak: onOff,
+    })
+    .partial()
+    .optional(),
+  soak: z.strictObject({ minutes: z.number().positive() }).optional(),
+  cluster: z
+    .strictObject({
+      cni: z
+        .strictObject({
+          name: z.string().min(1),
+          ipBlockMatches: z.array(z.enum(['pods', 'nodes', 'api-server'])).default([]),
+        })
+        .optional(),
+      mesh: z
+        .strictObject({
+          kind: z.literal('istio'),
+          mode: z.enum(['sidecar', 'ambient']),
+          version: z.coerce.string().optional(),
+          rootNamespace: z.string().optional(),
+          trustDomain: z.string().optional(),
+        })
+        .optional(),
+      apiServer: z.array(z.union([z.cidrv4(), z.cidrv6()])).optional(),
+    })
+    .optional(),
+});
+
+const decisionSchema = z.strictObject({
+  action: z.enum(['accept', 'waive', 'adopt']),
+  query: z.string().min(1),
+  reason: z.string().trim().min(1, 'a reason is needed: it stands on the audit trail'),
+  by: z.string().min(1),
+  at: z.union([z.iso.datetime({ offset: true }), z.date()]).transform((value) => new Date(value).getTime()),
+  matched: z.array(z.string()).default([]),
+});
+const decisionsSchema = z.strictObject({ decisions: z.array(decisionSchema) });
+
+async function readText(file: string, what: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new Failure({
+      code: 'SP210',
+      exit: EXIT.usage,
+      message: `the ${what} cannot be read: ${messageOf(error)}`,
+      where: file,
+      hint: `check the path given to --${what === 'configuration' ? 'config' : 'decisions'}`,
+      cause: error,
+    });
+  }
+}
+
+function parseFile<T>(schema: z.ZodType<T>, text: string, file: string, what: string): T {
+  const read = parseYaml(text);
+  if ('problem' in read)
+    throw new Failure({
+      code: 'SP211',
+      exit: EXIT.usage,
+      message: `the ${what} is not YAML: ${read.problem.message}`,
+      where: `${file}:${read.problem.line}:${read.problem.column}`,
+      hint: 'mend the file at that line',
+    });
+  const parsed = schema.safeParse(read.value ?? {});
+  if (parsed.success) return parsed.data;
+  throw new Failure({
+    code: 'SP212',
+    exit: EXIT.usage,
+    message: `the ${what} is not as it should be: ${parsed.error.issues
+      .map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`)
+      .join('; ')}`,
+    where: file,
+    hint: 'see the README, "Configuration"',
+  });
+}
+
+function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
+
+/** Reads the configuration; what it does not set keeps its default. Exit 2 with file and field for anything else. */
+export async function readConfig(file: string | undefined): Promise<Config> {
+  if (file === undefined) return DEFAULT_CONFIG;
+  const given = parseFile(configSchema, await readText(file, 'configuration'), file, 'configuration');
+  const cluster = given.cluster ?? {};
+  return {
+    gates: { ...DEFAULT_CONFIG.gates, ...defined(given.gates ?? {}) },
+    soak: given.soak ?? DEFAULT_CONFIG.soak,
+    cluster: {
+      ...(cluster.cni === undefined ? {} : { cni: cluster.cni }),
+      ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) as NonNullable<Config['cluster']['mesh']> }),
+      ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
+    },
+  };
+}
+
+/** Reads a decisions file. Lists of matched edges may be empty: they are then taken from the edges on record. */
+export async function readDecisions(file: string | undefined): Promise<readonly Decision[]> {
+  if (file === undefined) return [];
+  const given = parseFile(decisionsSchema, await readText(file, 'decisions file'), file, 'decisions file');
+  return given.decisions.map((decision, index) => {
+    try {
+      return { ...decision, text: decision.query, query: parseQuery(decision.query) };
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      throw new Failure({ ...error.detail, where: `${file}, decision ${index + 1}` });
+    }
+  });
+}

@@ -1,0 +1,238 @@
+import { Command, CommanderError, Option } from 'commander';
+import { FLOW_SOURCES } from '../sources/registry.ts';
+import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { PHASES } from '../model/phase.ts';
+import type { App, GlobalOptions } from './context.ts';
+
+/** What a command gives back: an exit code, or nothing for 0. */
+type Action = (app: App) => Promise<number | void>;
+
+export interface Invocation {
+  readonly options: GlobalOptions;
+  readonly action: Action | undefined;
+}
+
+const GLOBAL_HELP = 'Flags for every command:';
+
+function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
+}
+
+/**
+ * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call. `--help` and
+ * `--version` print and come back without an action.
+ */
+export function parseCommandLine(argv: readonly string[], version: string, write: (text: string) => void): Invocation {
+  let action: Action | undefined;
+  const program = new Command('sallyport');
+  const errors: string[] = [];
+  program
+    .description(
+      'Moves the namespaces of a Kubernetes cluster that runs ML pipelines to zero trust,\nstep by step, with proof and a way back. Alone, on a terminal: the interactive session.',
+    )
+    .version(version, '--version', 'print the version')
+    .exitOverride()
+    .configureOutput({ writeOut: write, writeErr: (text) => errors.push(text) })
+    .showSuggestionAfterError(true)
+    .configureHelp({ helpWidth: 80 })
+    .optionsGroup(GLOBAL_HELP)
+    .option('--state <file>', 'SQLite state (default: $XDG_STATE_HOME/sallyport/<id>.sqlite)')
+    .option('--kubeconfig <file>', 'kubeconfig to use')
+    .option('--context <name>', 'context of the kubeconfig')
+    .option('--as <user>', 'impersonate this user')
+    .option('--manifests <dir>', 'a directory of manifests instead of a cluster')
+    .option('--default-namespace <ns>', 'for manifests that name no namespace')
+    .option('--now <time>', 'the moment for windows and schedules (default with --manifests: the newest record)')
+    .option('--json', 'one JSON document on standard output')
+    .option('--yes', 'confirm the plan; never accepts edges')
+    .option('--plan-hash <hash>', 'refuse if the plan is not this one')
+    .option('--decisions <file>', 'decisions beside those in the state')
+    .option('--config <file>', 'gates and facts of the cluster (YAML)')
+    .option('--no-color', 'no colour')
+    .addHelpText(
+      'after',
+      examples('sallyport demo', 'sallyport inventory --manifests ./cluster', 'sallyport plan shop --to allow-list'),
+    );
+
+  const phases = PHASES.filter((phase) => phase !== 'none').join(', ');
+  const set = (make: Action): void => {
+    action = make;
+  };
+
+  program
+    .command('demo')
+    .description('a complete session on the bundled example, no cluster needed')
+    .option('--keep <dir>', 'keep the example cluster and the state there')
+    .addHelpText('after', examples('sallyport demo', 'sallyport demo --keep ./try-it'))
+    .action((options: { keep?: string }) =>
+      set(async (app) => (await import('./commands/demo.ts')).demo(app, options)),
+    );
+  program
+    .command('inventory')
+    .description('namespaces, workloads, and what each of them is and why')
+    .option('--namespace <ns>', 'this namespace alone')
+    .addHelpText('after', examples('sallyport inventory', 'sallyport inventory --namespace shop --json'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/inventory.ts')).inventory(app, options)),
+    );
+  program
+    .command('observe')
+    .description('import flows from a source; - is standard input')
+    .argument('<source>', FLOW_SOURCES.map((source) => source.name).join(', '))
+    .argument('[input...]', 'files, plain or gzip; without any: standard input')
+    .addOption(
+      new Option('--bad-records <what>', 'a malformed record aborts the import, or is skipped and counted')
+        .choices(['abort', 'skip'])
+        .default('abort'),
+    )
+    .addHelpText(
+      'after',
+      `\nSources:\n${FLOW_SOURCES.map((source) => `  ${source.name.padEnd(10)} ${source.summary}`).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', 'hubble observe -o json | sallyport observe hubble -', 'sallyport observe edges edges.jsonl')}`,
+    )
+    .action((source: string, inputs: readonly string[], options: { badRecords: string }) =>
+      set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),
+    );
+  program
+    .command('flows')
+    .description('the edges on record')
+    .option('--namespace <ns>', 'edges that touch this namespace')
+    .addHelpText('after', examples('sallyport flows --namespace shop', 'sallyport flows --json'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/flows.ts')).flows(app, options)),
+    );
+  program
+    .command('suggest')
+    .description('candidate policies as YAML, each rule with its evidence as a comment')
+    .argument('<ns>', 'namespace')
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport suggest shop > policies.yaml',
+        'sallyport suggest shop | kubectl apply --dry-run=server -f -',
+      ),
+    )
+    .action((ns: string) => set(async (app) => (await import('./commands/suggest.ts')).suggest(app, ns)));
+  program
+    .command('plan')
+    .description('steps, diffs, simulated effect, gates and hash; writes nothing')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
+    .option('--states <dir>', 'write the manifests of the cluster after each step there')
+    .addHelpText('after', examples('sallyport plan shop', 'sallyport plan shop --to identity --states ./states'))
+    .action((ns: string, options: { to?: string; states?: string }) =>
+      set(async (app) => (await import('./commands/plan.ts')).plan(app, ns, options)),
+    );
+  program
+    .command('advance')
+    .description('plan, confirm, apply, verify')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
+    .addHelpText(
+      'after',
+      examples('sallyport advance shop', 'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5'),
+    )
+    .action((ns: string, options: { to?: string }) =>
+      set(async (app) => (await import('./commands/run.ts')).advance(app, ns, options)),
+    );
+  program
+    .command('rollback')
+    .description('the same, backwards, from the record')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to go back to, or none (default: one phase back)`)
+    .addHelpText('after', examples('sallyport rollback shop', 'sallyport rollback shop --to none --yes'))
+    .action((ns: string, options: { to?: string }) =>
+      set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),
+    );
+  program
+    .command('resume')
+    .description('finish what a crash or Ctrl-C left behind')
+    .addHelpText('after', examples('sallyport resume'))
+    .action(() => set(async (app) => (await import('./commands/run.ts')).resume(app)));
+  for (const [name, text, example] of [
+    ['accept', 'edges that may be cut', 'sallyport accept src=shop/Pod/debug --reason "a forgotten toolbox"'],
+    [
+      'waive',
+      'a gate or an unknown',
+      'sallyport waive gate=coverage,subject=shop/egress --reason "fixed code, four peers"',
+    ],
+    [
+      'adopt',
+      'observed or declared edges as legitimate',
+      'sallyport adopt src=shop/CronJob/report --reason "runs on Mondays"',
+    ],
+  ] as const)
+    program
+      .command(name)
+      .description(text)
+      .argument(
+        '<query>',
+        'comma-joined key=value; keys: ns src dst port verdict before, for waive gate ns subject; * matches within a value',
+      )
+      .option('--reason <text>', 'stands on the audit trail')
+      .addHelpText('after', examples(example))
+      .action((query: string, options: { reason?: string }) =>
+        set(async (app) => (await import('./commands/decide.ts')).decide(app, name, query, options)),
+      );
+  program
+    .command('status')
+    .description('where each namespace stands, from the state alone')
+    .option('--namespace <ns>', 'this namespace alone')
+    .addHelpText('after', examples('sallyport status', 'sallyport status --json'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/status.ts')).status(app, options)),
+    );
+  program
+    .command('audit')
+    .description('who did what, when and why')
+    .option('--namespace <ns>', 'this namespace alone')
+    .addHelpText('after', examples('sallyport audit --namespace shop'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/status.ts')).audit(app, options)),
+    );
+  program
+    .command('verify')
+    .description('drift and gates, as the cluster is now; exit 6 when something is off')
+    .argument('[ns]', 'namespace')
+    .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
+    .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
+  for (const command of program.commands)
+    command.exitOverride().configureHelp({ helpWidth: 80, showGlobalOptions: false });
+  program.action(() => set(async (app) => (await import('./session/session.ts')).session(app)));
+  // Flags may stand before or after the command.
+  for (const command of program.commands)
+    for (const option of program.options) if (option.long !== '--version') command.addOption(hidden(option));
+
+  try {
+    program.parse([...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { options: {}, action: undefined };
+    throw new Failure({
+      code: 'SP200',
+      exit: EXIT.usage,
+      message:
+        errors
+          .join('')
+          .replace(/^error: /, '')
+          .trim()
+          .replaceAll('\n', ' ') || error.message,
+      hint: 'sallyport --help',
+    });
+  }
+  const used = program.commands.find((command) => command.name() === program.args[0]);
+  return { options: { ...program.opts<GlobalOptions>(), ...given(used) }, action };
+}
+
+function hidden(option: Option): Option {
+  const copy = new Option(option.flags, option.description).hideHelp();
+  return copy;
+}
+
+/** Values that were typed, not defaults: a flag after the command wins over one before it. */
+function given(command: Command | undefined): GlobalOptions {
+  if (command === undefined) return {};
+  const values = command.opts<Record<string, unknown>>();
+  return Object.fromEntries(
+    Object.entries(values).filter(([key]) => command.getOptionValueSource(key) === 'cli'),
+  ) as GlobalOptions;
+}

@@ -1,0 +1,12 @@
+import type { Step } from '../plan/plan.ts';
+
+/** What a run tells while it goes. The engine never prints. */
+export type RunEvent =
+  | { readonly kind: 'step-started'; readonly step: Step; readonly index: number; readonly total: number }
+  | { readonly kind: 'step-waiting'; readonly step: Step; readonly text: string }
+  | { readonly kind: 'step-done'; readonly step: Step; readonly index: number; readonly outcome: string }
+  | { readonly kind: 'step-failed'; readonly step: Step; readonly index: number; readonly error: string }
+  | { readonly kind: 'step-undone'; readonly step: Step; readonly index: number }
+  | { readonly kind: 'phase-reached'; readonly namespace: string; readonly phase: string };
+
+export type Emit = (event: RunEvent) => void;

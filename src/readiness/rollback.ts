@@ -1,0 +1,116 @@
+import { deriveAuthorization } from '../candidates/authorization.ts';
+import type { View } from '../engine/contract.ts';
+import { endpointKey } from '../model/edge.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { isObject, namespaceOf } from '../model/object.ts';
+import type { PhaseName } from '../model/phase.ts';
+import { buildAuthorizationPolicy, isOwn } from '../objects/build.ts';
+import { assembleDown } from '../plan/assemble.ts';
+import type { Planner } from '../plan/assemble.ts';
+import type { Plan, Step } from '../plan/plan.ts';
+import { deriveUndo, stepsToUndo } from '../plan/rollback.ts';
+import type { Divergence, Resolution } from '../plan/rollback.ts';
+import { simulate } from '../plan/simulate.ts';
+import { draftSteps } from '../plan/steps.ts';
+import type { Draft } from '../plan/steps.ts';
+import { asArray, asObject, asString } from '../shared/pure/json.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
+import { candidateContext } from './view.ts';
+
+/**
+ * The way back to a phase, from the record. Where undoing a step would cut a caller at a peer of another namespace that Sallyport
+ * hardened (a caller that leaves the mesh while the peer takes mTLS alone), the peer is loosened first; those steps are recorded under
+ * the peer's namespace, whose own way back takes them along.
+ */
+export function planRollback(
+  view: View,
+  to: PhaseName,
+  planner: Planner,
+  resolutions: ReadonlyMap<string, Resolution> = new Map(),
+): { readonly plan: Plan; readonly divergences: readonly Divergence[] } {
+  const undo = stepsToUndo(view.applied, view.namespace, to);
+  const gone = new Set(undo.map((step) => step.seq));
+  const inForce = view.applied.filter((step) => !gone.has(step.seq));
+  const all = deriveUndo(undo, [...inForce, ...undo], view.snapshot.objects, resolutions);
+  const loosening = looseningSteps(view, all.steps, planner);
+  const after = loosening.length === 0 ? all.steps : [...loosening, ...all.steps];
+  return { plan: assembleDown(view, to, after, [], planner), divergences: all.divergences };
+}
+
+function looseningSteps(view: View, undo: readonly Step[], planner: Planner): readonly Step[] {
+  const keep = planner.keep(view.edges);
+  const start = { snapshot: view.snapshot, inventory: view.inventory };
+  const result = simulate(start, undo, keep, planner.rebuild);
+  if (result.denied.length === 0) return [];
+  const denied = new Set(result.denied.map((verdict) => verdict.edge));
+  const draft = draftSteps(view.snapshot.objects);
+  const atEnd: View = { ...view, snapshot: result.end.snapshot, inventory: result.end.inventory };
+  const servers = new Set(
+    keep.filter((edge) => denied.has(edge.id) && edge.dst.kind === 'workload').map((edge) => endpointKey(edge.dst)),
+  );
+  for (const id of [...servers].sort()) {
+    const server = view.inventory.workloads.find((workload) => workload.id === id);
+    if (server === undefined || server.namespace === view.namespace) continue;
+    loosenMtls(draft, view, server.id, server.namespace);
+    const wanted = deriveAuthorization(candidateContext(atEnd), server).object;
+    const live = wanted === undefined ? undefined : draft.get(wanted);
+    if (wanted === undefined || live === undefined || !isOwn(live)) continue;
+    draft.ensure(withRules(live, wanted), {
+      namespace: server.namespace,
+      phase: 'identity',
+      id: `loosen-${server.namespace}-${server.name}-callers`,
+      title: `${server.id} admits its callers as they will be after the way back`,
+      workload: server.id,
+    });
+  }
+  return draft.steps;
+}
+
+/** Own PeerAuthentications that make the server refuse plaintext: its own one, and the namespace's. */
+function loosenMtls(draft: Draft, view: View, server: string, namespace: string): void {
+  for (const object of view.snapshot.objects) {
+    if (
+      !isObject(object, 'security.istio.io', 'PeerAuthentication') ||
+      namespaceOf(object) !== namespace ||
+      !isOwn(object)
+    )
+      continue;
+    const spec = asObject(object['spec']);
+    const ofServer = asString(asObject(object.metadata['annotations'])['sallyport.dev/workload']) === server;
+    if (!ofServer && spec['selector'] !== undefined) continue;
+    if (asString(asObject(spec['mtls'])['mode']) !== 'STRICT') continue;
+    // The namespace default decides only where the workload has none of its own.
+    if (!ofServer && hasOwnMode(view, server, namespace)) continue;
+    draft.edit(object, [{ path: ['spec', 'mtls', 'mode'], after: 'PERMISSIVE' }], {
+      namespace,
+      phase: 'strict-mtls',
+      id: `loosen-${namespace}-${object.metadata.name}`,
+      title: `${server} takes plaintext again, for callers that leave the mesh`,
+      workload: server,
+    });
+  }
+}
+
+function hasOwnMode(view: View, server: string, namespace: string): boolean {
+  return view.snapshot.objects.some(
+    (object) =>
+      isObject(object, 'security.istio.io', 'PeerAuthentication') &&
+      namespaceOf(object) === namespace &&
+      asString(asObject(object.metadata['annotations'])['sallyport.dev/workload']) === server,
+  );
+}
+
+/** The rules of both policies. */
+function withRules(live: KubeManifest, wanted: KubeManifest): KubeManifest {
+  const spec = asObject(live['spec']);
+  const rules = [...asArray(spec['rules'])];
+  const texts = new Set(rules.map((rule) => JSON.stringify(rule)));
+  for (const rule of asArray(asObject(wanted['spec'])['rules'])) if (!texts.has(JSON.stringify(rule))) rules.push(rule);
+  const labels = asObject(asObject(spec['selector'])['matchLabels']) as Readonly<Record<string, string>>;
+  const built = buildAuthorizationPolicy(
+    { name: live.metadata.name, namespace: namespaceOf(live) ?? '' },
+    labels,
+    rules as readonly JsonObject[],
+  );
+  return { ...live, spec: built['spec'] ?? {} };
+}

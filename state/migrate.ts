@@ -1,0 +1,39 @@
+import type { Database } from 'better-sqlite3';
+import { initial } from './schema/001-initial.ts';
+
+/** One step of the schema, forward only. Frozen once released. */
+export interface Migration {
+  /** 1, 2, 3, ... without gaps; `user_version` of a file that has it. */
+  readonly version: number;
+  readonly name: string;
+  readonly sql: string;
+}
+
+/** Every migration, in order. */
+export const MIGRATIONS: readonly Migration[] = [initial];
+
+/** The schema version that a list of migrations ends at. */
+export function newestVersion(migrations: readonly Migration[]): number {
+  return migrations.at(-1)?.version ?? 0;
+}
+
+export function schemaVersion(db: Database): number {
+  return Number(db.pragma('user_version', { simple: true }));
+}
+
+/**
+ * Brings the schema up to the newest version, each migration in a transaction of its own with its version number: a crash
+ * leaves the file at a version that exists. Throws what SQLite throws.
+ */
+export function migrate(db: Database, migrations: readonly Migration[] = MIGRATIONS): void {
+  migrations.forEach((migration, index) => {
+    if (migration.version !== index + 1) throw new Error(`migration ${migration.version} stands at ${index + 1}`);
+  });
+  for (const migration of migrations) {
+    db.transaction(() => {
+      if (schemaVersion(db) >= migration.version) return;
+      db.exec(migration.sql);
+      db.pragma(`user_version = ${migration.version}`);
+    }).immediate();
+  }
+}

@@ -1,0 +1,186 @@
+import type { AppliedStep, AuditEntry, JournalStep, RunRecord } from '../src/engine/contract.ts';
+import type { Decision } from '../src/model/decision.ts';
+import type { Edge } from '../src/model/edge.ts';
+import { mergeSources } from '../src/model/edge-merge.ts';
+import type { Evidence } from '../src/model/evidence.ts';
+import type { PhaseName } from '../src/model/phase.ts';
+import { equalJson } from '../src/shared/pure/json.ts';
+import { readAudit } from './audit.ts';
+import type { Check, Place } from './checks.ts';
+import { number, text } from './checks.ts';
+import type { Handle } from './handle.ts';
+import { read } from './handle.ts';
+import type { ImportRecord, Row, RunSummary } from './rows.ts';
+import {
+  column,
+  parseAppliedRow,
+  parseDecisionRow,
+  parseEdgeRow,
+  parseImportRow,
+  parsePhaseRow,
+  parseRunRow,
+  parseRunSummaryRow,
+  parseStepRow,
+} from './rows.ts';
+
+/** What may be known of the state. Holding one gives no way to write. Every function may throw a Failure with exit 5. */
+export interface Reader {
+  /** Edges by id; with a namespace, those that start or end there. As recorded: decisions are applied by the caller. */
+  edges(filter?: { readonly namespace?: string }): readonly Edge[];
+  evidence(): Evidence;
+  /** In the order they were taken down. */
+  decisions(): readonly Decision[];
+  /** A namespace that is absent is in phase none. */
+  phases(): ReadonlyMap<string, PhaseName>;
+  /** Every run, oldest first. */
+  runs(): readonly RunSummary[];
+  /** One run with its plan. */
+  run(id: string): RunRecord | undefined;
+  /** Runs without an outcome, oldest first: running now, or left behind by a crash. */
+  openRuns(): readonly RunRecord[];
+  /** Steps of a run in the order of its plan. */
+  stepsOf(run: string): readonly JournalStep[];
+  /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
+  applied(): readonly AppliedStep[];
+  /** Oldest first; with a namespace, the lines that concern it. */
+  audit(filter?: { readonly namespace?: string }): readonly AuditEntry[];
+  /** Inputs read, oldest first. */
+  imports(): readonly ImportRecord[];
+  /** Whether these bytes of this source were imported: to be asked before reading an input again. */
+  hasImport(sha256: string, source: string): boolean;
+  /** Time of the newest record of traffic; undefined where there is none. */
+  newestRecord(): number | undefined;
+  /** Runs several reads on one state of the file, whatever a writer does meanwhile. */
+  consistently<T>(work: () => T): T;
+}
+
+export function openReader(handle: Handle): Reader {
+  const { db, file } = handle;
+  const all = <T>(attempt: string, sql: string, parse: (row: Row, file: string) => T, ...values: string[]): T[] =>
+    read(handle, attempt, () =>
+      db
+        .prepare<string[], Row>(sql)
+        .all(...values)
+        .map((row) => parse(row, file)),
+    );
+
+  const stepsOf = (run: string): readonly JournalStep[] =>
+    all('reading the steps of a run', 'SELECT * FROM steps WHERE run = ? ORDER BY position', parseStepRow, run);
+
+  const toRun = (row: Row): RunRecord => {
+    const { id } = parseRunSummaryRow(row, file);
+    return parseRunRow(
+      row,
+      stepsOf(id).map(({ step }) => step),
+      file,
+    );
+  };
+
+  const reader: Reader = {
+    edges: (filter = {}) =>
+      filter.namespace === undefined
+        ? all('reading edges', 'SELECT * FROM edges ORDER BY id', parseEdgeRow)
+        : all(
+            'reading edges',
+            'SELECT * FROM edges WHERE src_ns = ? OR dst_ns = ? ORDER BY id',
+            parseEdgeRow,
+            filter.namespace,
+            filter.namespace,
+          ),
+    evidence: () => reader.consistently(() => readEvidence(handle, reader.imports())),
+    decisions: () => all('reading decisions', 'SELECT * FROM decisions ORDER BY id', parseDecisionRow),
+    phases: () =>
+      new Map(all('reading phases', "SELECT * FROM namespaces WHERE phase <> 'none' ORDER BY name", parsePhaseRow)),
+    runs: () => all('reading runs', 'SELECT * FROM runs ORDER BY number', parseRunSummaryRow),
+    run: (id) => reader.consistently(() => all('reading a run', 'SELECT * FROM runs WHERE id = ?', toRun, id)[0]),
+    openRuns: () =>
+      reader.consistently(() =>
+        all('reading open runs', 'SELECT * FROM runs WHERE outcome IS NULL ORDER BY number', toRun),
+      ),
+    stepsOf,
+    applied: () =>
+      all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(
+        (applied) => applied.step.undoes === undefined && changesSomething(applied),
+      ),
+    audit: (filter = {}) => read(handle, 'reading the audit trail', () => readAudit(handle, filter.namespace)),
+    imports: () => all('reading imports', 'SELECT * FROM imports ORDER BY id', parseImportRow),
+    hasImport: (sha256, source) =>
+      read(
+        handle,
+        'looking up an import',
+        () => db.prepare('SELECT 1 FROM imports WHERE sha256 = ? AND source = ?').get(sha256, source) !== undefined,
+      ),
+    newestRecord: () =>
+      read(handle, 'looking up the newest record', () => {
+        const found = db
+          .prepare(
+            'SELECT max(last) FROM (SELECT max(last) AS last FROM edges UNION ALL SELECT max(last) FROM imports)',
+          )
+          .pluck()
+          .get();
+        return typeof found === 'number' ? found : undefined;
+      }),
+    consistently: (work) => read(handle, 'reading the state', () => db.transaction(work).deferred()),
+  };
+  return reader;
+}
+
+function changesSomething({ change }: AppliedStep): boolean {
+  return change.kind !== 'edit' || change.fields.some((field) => !equalJson(field.before, field.after));
+}
+
+function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidence {
+  const { db, file } = handle;
+  const pairs = <A, B>(table: string, sql: string, a: readonly [string, Check<A>], b: readonly [string, Check<B>]) =>
+    db
+      .prepare<[], Row>(sql)
+      .all()
+      .map((row): readonly [A, B] => {
+        const place: Place = { file, table, row: String(row[a[0]]) };
+        return [column(row, a[0], a[1], place), column(row, b[0], b[1], place)];
+      });
+
+  const days = pairs('evidence_days', 'SELECT day FROM evidence_days ORDER BY day', ['day', text], ['day', text]);
+  const unattributed = pairs(
+    'unattributed',
+    'SELECT reason, count FROM unattributed ORDER BY reason',
+    ['reason', text],
+    ['count', number],
+  );
+  const runs = new Map<string, string[]>();
+  for (const [workload, run] of pairs(
+    'schedule_runs',
+    'SELECT workload, run FROM schedule_runs ORDER BY workload, run',
+    ['workload', text],
+    ['run', text],
+  )) {
+    const known = runs.get(workload);
+    if (known === undefined) runs.set(workload, [run]);
+    else known.push(run);
+  }
+  // An input without a single record has no times, but its lost and bad records count.
+  const sources = mergeSources(
+    imports.map(({ source, first = Infinity, last = -Infinity, records, lost, bad, ignored, sampledOneIn }) => ({
+      source,
+      first,
+      last,
+      records,
+      lost,
+      bad,
+      ignored,
+      sampledOneIn,
+    })),
+  ).filter((source) => Number.isFinite(source.first));
+  return {
+    sources,
+    days: days.map(([day]) => day),
+    ...(sources.length === 0
+      ? {}
+      : {
+          first: Math.min(...sources.map(({ first }) => first)),
+          last: Math.max(...sources.map(({ last }) => last)),
+        }),
+    unattributed: Object.fromEntries(unattributed),
+    runs: Object.fromEntries(runs),
+  };
+}

@@ -1,0 +1,379 @@
+import type { AppliedStep, AuditEntry, JournalStep, RunOutcome, RunRecord, StepState } from '../src/engine/contract.ts';
+import type { Decision, Query } from '../src/model/decision.ts';
+import type { Edge, EdgeOrigin, Endpoint, Verdict3 } from '../src/model/edge.ts';
+import { endpointKey, endpointNamespace } from '../src/model/edge.ts';
+import type { SourceRecord } from '../src/model/evidence.ts';
+import type { Finding, Gate } from '../src/model/finding.ts';
+import type { KubeManifest, ObjectRef } from '../src/model/object.ts';
+import { isKubeManifest } from '../src/model/object.ts';
+import { PHASES } from '../src/model/phase.ts';
+import type { Change, FieldChange } from '../src/plan/change.ts';
+import type { EdgeVerdict, Effect, Plan, Step } from '../src/plan/plan.ts';
+import type { Check, Place } from './checks.ts';
+import { badRow, json, jsonColumn, list, nullable, number, object, oneOf, plainObject, text } from './checks.ts';
+
+/** A row as the database gives it: nothing is known of it. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** One input that was read: a file, a stream, a query. */
+export interface ImportRecord extends Omit<SourceRecord, 'first' | 'last'> {
+  /** Of the input's bytes: the same bytes of the same source are counted once. */
+  readonly sha256: string;
+  /** The file, or `stdin`. */
+  readonly name: string;
+  /** When it was imported. */
+  readonly at: number;
+  /** Times of the first and last record; absent when there was none. */
+  readonly first?: number;
+  readonly last?: number;
+}
+
+/** A run as listings need it. */
+export interface RunSummary extends Omit<RunRecord, 'plan'> {
+  /** Absent while the run is open: a crash left it behind, or it runs now. */
+  readonly outcome?: RunOutcome;
+  readonly endedAt?: number;
+}
+
+const phase = oneOf(PHASES);
+
+const objectRef = object<ObjectRef>({ apiVersion: text, kind: text, name: text }, { namespace: text });
+
+const manifest: Check<KubeManifest> = (value, place, path) => {
+  if (!isKubeManifest(value)) throw badRow(place, path, 'a Kubernetes object expected');
+  return value;
+};
+
+/** JSON has no undefined: a value that is not there stands for a field that is absent. */
+const fieldChange: Check<FieldChange> = (value, place, path) => {
+  const raw = plainObject(value, place, path);
+  for (const key of Object.keys(raw))
+    if (!['path', 'before', 'after'].includes(key)) throw badRow(place, `${path}.${key}`, 'unknown field');
+  return {
+    path: list(text)(raw['path'], place, `${path}.path`),
+    before: raw['before'] === undefined ? undefined : json(raw['before'], place, `${path}.before`),
+    after: raw['after'] === undefined ? undefined : json(raw['after'], place, `${path}.after`),
+  };
+};
+
+function variant<T>(checks: Readonly<Record<string, Check<T>>>): Check<T> {
+  const kinds = new Map(Object.entries(checks));
+  return (value, place, path) => {
+    const kind = text(plainObject(value, place, path)['kind'], place, `${path}.kind`);
+    const check = kinds.get(kind);
+    if (check === undefined) throw badRow(place, `${path}.kind`, `one of ${[...kinds.keys()].join(', ')} expected`);
+    return check(value, place, path);
+  };
+}
+
+type Kind<T, K> = Extract<T, { readonly kind: K }>;
+
+const change = variant<Change>({
+  create: object<Kind<Change, 'create'>>({ kind: oneOf(['create']), object: manifest }, {}),
+  edit: object<Kind<Change, 'edit'>>(
+    { kind: oneOf(['edit']), ref: objectRef, fields: list(fieldChange), owner: oneOf(['sallyport', 'other']) },
+    { uid: text },
+  ),
+  delete: object<Kind<Change, 'delete'>>({ kind: oneOf(['delete']), ref: objectRef, before: manifest }, { uid: text }),
+});
+
+const effect = variant<Effect>({
+  rollout: object<Kind<Effect, 'rollout'>>({ kind: oneOf(['rollout']), workload: text }, {}),
+  'next-run': object<Kind<Effect, 'next-run'>>({ kind: oneOf(['next-run']), workload: text }, {}),
+});
+
+const step = object<Step>(
+  {
+    id: text,
+    namespace: text,
+    phase,
+    operation: oneOf(['create', 'edit', 'delete']),
+    title: text,
+    change,
+    effects: list(effect),
+    risks: list(text),
+  },
+  { workload: text, direction: oneOf(['ingress', 'egress']), confirm: text, undoes: list(number) },
+);
+
+const gate = object<Gate>(
+  { id: text, answer: oneOf(['yes', 'no', 'unknown']), subject: text, facts: list(text), fix: text },
+  { waived: text },
+);
+
+const edgeVerdict = object<EdgeVerdict>(
+  { step: text, edge: text, text, answer: oneOf(['denied', 'unknown']), reasons: list(text), evidence: text },
+  {},
+);
+
+const finding = object<Finding>(
+  { code: text, severity: oneOf(['info', 'warning', 'error']), subject: text, message: text },
+  { where: text, hint: text },
+);
+
+type PlanRest = Omit<Plan, 'steps'>;
+const planRest = object<PlanRest>(
+  {
+    namespace: text,
+    from: phase,
+    to: phase,
+    direction: oneOf(['up', 'down']),
+    gates: list(gate),
+    denied: list(edgeVerdict),
+    unknown: list(edgeVerdict),
+    findings: list(finding),
+    simulated: object<Plan['simulated']>({ edges: number, states: number }, {}),
+    hash: text,
+  },
+  {},
+);
+
+const endpoint = variant<Endpoint>({
+  workload: object<Kind<Endpoint, 'workload'>>({ kind: oneOf(['workload']), id: text }, {}),
+  node: object<Kind<Endpoint, 'node'>>({ kind: oneOf(['node']) }, { name: text }),
+  'api-server': object<Kind<Endpoint, 'api-server'>>({ kind: oneOf(['api-server']) }, {}),
+  external: object<Kind<Endpoint, 'external'>>({ kind: oneOf(['external']) }, { name: text, ip: text }),
+  unknown: object<Kind<Endpoint, 'unknown'>>({ kind: oneOf(['unknown']), why: text }, { ip: text }),
+});
+
+const origin = variant<EdgeOrigin>({
+  observed: object<Kind<EdgeOrigin, 'observed'>>({ kind: oneOf(['observed']) }, {}),
+  declared: object<Kind<EdgeOrigin, 'declared'>>(
+    { kind: oneOf(['declared']), strength: oneOf(['strong', 'weak']), by: text },
+    {},
+  ),
+});
+
+/** What of an edge has no column. */
+type EdgeData = Pick<Edge, 'src' | 'dst' | 'verdicts' | 'days' | 'runs' | 'sources' | 'principals' | 'origin'>;
+const edgeData = jsonColumn(
+  object<EdgeData>(
+    {
+      src: endpoint,
+      dst: endpoint,
+      verdicts: object<Partial<Record<Verdict3, number>>>(
+        {},
+        { allowed: number, denied: number, audit: number, unknown: number },
+      ),
+      days: list(text),
+      runs: list(text),
+      sources: list(text),
+      principals: list(text),
+      origin,
+    },
+    {},
+  ),
+);
+
+const query = object<Query>(
+  {},
+  { ns: text, src: text, dst: text, port: text, verdict: text, before: text, gate: text, subject: text },
+);
+
+const protocol = oneOf(['TCP', 'UDP', 'SCTP']);
+const mtls = oneOf(['yes', 'no', 'mixed', 'unknown']);
+
+export function parseEdgeRow(row: Row, file: string): Edge {
+  const place: Place = { file, table: 'edges', row: rowName(row['id']) };
+  const data = edgeData(row['data'], place, 'data');
+  const endPort = optional(row, 'end_port', number, place);
+  const l7 = optional(row, 'l7', text, place);
+  const lastPlaintext = optional(row, 'last_plaintext', number, place);
+  return {
+    id: column(row, 'id', text, place),
+    src: data.src,
+    dst: data.dst,
+    protocol: column(row, 'protocol', protocol, place),
+    port: column(row, 'port', number, place),
+    ...(endPort === undefined ? {} : { endPort }),
+    ...(l7 === undefined ? {} : { l7 }),
+    count: column(row, 'count', number, place),
+    first: column(row, 'first', number, place),
+    last: column(row, 'last', number, place),
+    verdicts: data.verdicts,
+    days: data.days,
+    runs: data.runs,
+    sources: data.sources,
+    principals: data.principals,
+    mtls: column(row, 'mtls', mtls, place),
+    ...(lastPlaintext === undefined ? {} : { lastPlaintext }),
+    ...(column(row, 'guessed_direction', number, place) === 1 ? { guessedDirection: true } : {}),
+    origin: data.origin,
+    review: 'unreviewed',
+  };
+}
+
+/** Values of the columns of `edges`, in the order of the table. */
+export function edgeColumns(edge: Edge): readonly (string | number | null)[] {
+  const data: EdgeData = {
+    src: edge.src,
+    dst: edge.dst,
+    verdicts: edge.verdicts,
+    days: edge.days,
+    runs: edge.runs,
+    sources: edge.sources,
+    principals: edge.principals,
+    origin: edge.origin,
+  };
+  return [
+    edge.id,
+    endpointKey(edge.src),
+    endpointKey(edge.dst),
+    endpointNamespace(edge.src) ?? null,
+    endpointNamespace(edge.dst) ?? null,
+    edge.protocol,
+    edge.port,
+    edge.endPort ?? null,
+    edge.l7 ?? null,
+    edge.count,
+    edge.first,
+    edge.last,
+    edge.mtls,
+    edge.lastPlaintext ?? null,
+    edge.guessedDirection === true ? 1 : 0,
+    JSON.stringify(data),
+  ];
+}
+
+export function parseImportRow(row: Row, file: string): ImportRecord {
+  const place: Place = { file, table: 'imports', row: rowName(row['id']) };
+  const first = optional(row, 'first', number, place);
+  const last = optional(row, 'last', number, place);
+  return {
+    sha256: column(row, 'sha256', text, place),
+    source: column(row, 'source', text, place),
+    name: column(row, 'name', text, place),
+    at: column(row, 'at', number, place),
+    ...(first === undefined ? {} : { first }),
+    ...(last === undefined ? {} : { last }),
+    records: column(row, 'records', number, place),
+    lost: column(row, 'lost', number, place),
+    bad: column(row, 'bad', number, place),
+    ignored: column(row, 'ignored', number, place),
+    sampledOneIn: column(row, 'sampled_one_in', number, place),
+  };
+}
+
+export function parseDecisionRow(row: Row, file: string): Decision {
+  const place: Place = { file, table: 'decisions', row: rowName(row['id']) };
+  return {
+    action: column(row, 'action', oneOf(['accept', 'waive', 'adopt']), place),
+    query: column(row, 'query', jsonColumn(query), place),
+    text: column(row, 'text', text, place),
+    reason: column(row, 'reason', text, place),
+    by: column(row, 'decided_by', text, place),
+    at: column(row, 'at', number, place),
+    matched: column(row, 'matched', jsonColumn(list(text)), place),
+  };
+}
+
+export function parseRunSummaryRow(row: Row, file: string): RunSummary {
+  const place: Place = { file, table: 'runs', row: rowName(row['id']) };
+  const outcome = optional(row, 'outcome', oneOf(['done', 'failed', 'undone', 'cancelled', 'partial']), place);
+  const endedAt = optional(row, 'ended_at', number, place);
+  return {
+    id: column(row, 'id', text, place),
+    kind: column(row, 'kind', oneOf(['advance', 'rollback']), place),
+    namespace: column(row, 'namespace', text, place),
+    from: column(row, 'from_phase', phase, place),
+    to: column(row, 'to_phase', phase, place),
+    planHash: column(row, 'plan_hash', text, place),
+    startedAt: column(row, 'started_at', number, place),
+    by: column(row, 'started_by', text, place),
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(endedAt === undefined ? {} : { endedAt }),
+  };
+}
+
+export function parseRunRow(row: Row, steps: readonly Step[], file: string): RunRecord {
+  const summary = parseRunSummaryRow(row, file);
+  const rest = jsonColumn(planRest)(row['plan'], { file, table: 'runs', row: summary.id }, 'plan');
+  return {
+    id: summary.id,
+    kind: summary.kind,
+    namespace: summary.namespace,
+    from: summary.from,
+    to: summary.to,
+    planHash: summary.planHash,
+    startedAt: summary.startedAt,
+    by: summary.by,
+    plan: { ...rest, steps },
+  };
+}
+
+/** The plan as `runs` stores it: its steps are rows of their own. */
+export function planColumn(plan: Plan): string {
+  const rest: PlanRest & { steps: undefined } = { ...plan, steps: undefined };
+  return JSON.stringify(rest);
+}
+
+const stepStates: readonly StepState[] = ['pending', 'started', 'done', 'failed', 'undone', 'skipped'];
+
+export function parseStepRow(row: Row, file: string): JournalStep {
+  const place = stepPlace(row, file);
+  const written = optional(row, 'change', jsonColumn(change), place);
+  const uid = optional(row, 'uid', text, place);
+  const error = optional(row, 'error', text, place);
+  return {
+    seq: column(row, 'seq', number, place),
+    run: column(row, 'run', text, place),
+    index: column(row, 'position', number, place),
+    step: column(row, 'step', jsonColumn(step), place),
+    state: column(row, 'state', oneOf(stepStates), place),
+    ...(written === undefined ? {} : { change: written }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+/** A row of `steps` in state done. */
+export function parseAppliedRow(row: Row, file: string): AppliedStep {
+  const place = stepPlace(row, file);
+  const planned = column(row, 'step', jsonColumn(step), place);
+  const uid = optional(row, 'uid', text, place);
+  return {
+    seq: column(row, 'seq', number, place),
+    run: column(row, 'run', text, place),
+    namespace: planned.namespace,
+    phase: planned.phase,
+    step: planned,
+    change: column(row, 'change', jsonColumn(change), place),
+    ...(uid === undefined ? {} : { uid }),
+    at: column(row, 'ended_at', number, place),
+  };
+}
+
+export function parsePhaseRow(row: Row, file: string): readonly [string, (typeof PHASES)[number]] {
+  const place: Place = { file, table: 'namespaces', row: rowName(row['name']) };
+  return [column(row, 'name', text, place), column(row, 'phase', phase, place)];
+}
+
+export function parseAuditRow(row: Row, file: string): AuditEntry {
+  const place: Place = { file, table: 'audit', row: rowName(row['id']) };
+  const run = optional(row, 'run', text, place);
+  return {
+    at: column(row, 'at', number, place),
+    who: column(row, 'who', text, place),
+    what: column(row, 'what', text, place),
+    object: column(row, 'object', text, place),
+    reason: column(row, 'reason', text, place),
+    ...(run === undefined ? {} : { run }),
+  };
+}
+
+/** One column of any row. */
+export function column<T>(row: Row, name: string, check: Check<T>, place: Place): T {
+  return check(row[name], place, name);
+}
+
+function optional<T>(row: Row, name: string, check: Check<T>, place: Place): T | undefined {
+  return nullable(check)(row[name], place, name);
+}
+
+function stepPlace(row: Row, file: string): Place {
+  return { file, table: 'steps', row: `${rowName(row['run'])}/${rowName(row['position'])}` };
+}
+
+function rowName(value: unknown): string | number {
+  return typeof value === 'string' || typeof value === 'number' ? value : '?';
+}

@@ -1,0 +1,156 @@
+import type { AuditEntry } from '../src/engine/contract.ts';
+import type { Decision } from '../src/model/decision.ts';
+import type { Edge } from '../src/model/edge.ts';
+import { mergeEdge } from '../src/model/edge-merge.ts';
+import type { Evidence } from '../src/model/evidence.ts';
+import { sha256 } from '../src/shared/pure/hash.ts';
+import { sortBy } from '../src/shared/pure/order.ts';
+import { plural, safeText } from '../src/shared/pure/text.ts';
+import { appendAudit } from './audit.ts';
+import { STATE_CODE, stateFailure } from './failure.ts';
+import type { Handle } from './handle.ts';
+import { HANDLE, write } from './handle.ts';
+import type { Reader } from './reader.ts';
+import { openReader } from './reader.ts';
+import type { ImportRecord, Row } from './rows.ts';
+import { edgeColumns, parseEdgeRow } from './rows.ts';
+
+/** Edges folded from some inputs, with what the inputs say of themselves. */
+export interface EdgeImport {
+  readonly inputs: readonly ImportRecord[];
+  readonly edges: Iterable<Edge>;
+  /** Figures per source and the window come from `inputs`; the rest is taken from here. */
+  readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs'>;
+}
+
+export interface ImportResult {
+  readonly added: number;
+  readonly updated: number;
+  /** Inputs that were imported before. When there are any, nothing was imported. */
+  readonly skippedInputs: readonly ImportRecord[];
+}
+
+/** A Reader that may also write. Only one process holds one at a time. */
+export interface Writer extends Reader {
+  readonly [HANDLE]: Handle;
+  /**
+   * Adds edges to those on record, in one transaction. Inputs that were all imported before are skipped, so that repeating an
+   * import changes nothing. Where only some were, their share of the edges cannot be told apart: a Failure (SP511) names them.
+   */
+  importEdges(batch: EdgeImport): ImportResult;
+  /**
+   * Takes down a decision and its audit line together. The very same decision is kept once, so that a decisions file may be read
+   * on every run. Returns whether it was new.
+   */
+  addDecision(decision: Decision): boolean;
+  /** One line on the audit trail. */
+  appendAudit(entry: AuditEntry): void;
+}
+
+export function openWriter(handle: Handle): Writer {
+  return {
+    ...openReader(handle),
+    [HANDLE]: handle,
+    importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
+    addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
+    appendAudit: (entry) => write(handle, 'recording an audit line', () => appendAudit(handle, entry)),
+  };
+}
+
+function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
+  const { db, file } = handle;
+  if (batch.inputs.length === 0) throw new Error('an import names the inputs it came from');
+  const known = db.prepare('SELECT 1 FROM imports WHERE sha256 = ? AND source = ?');
+  const seen = new Set<string>();
+  const repeated = batch.inputs.filter((input) => {
+    const key = `${input.source}\n${input.sha256}`;
+    const again = seen.has(key) || known.get(input.sha256, input.source) !== undefined;
+    seen.add(key);
+    return again;
+  });
+  if (repeated.length === batch.inputs.length) return { added: 0, updated: 0, skippedInputs: repeated };
+  if (repeated.length > 0)
+    throw stateFailure(
+      STATE_CODE.importedAlready,
+      file,
+      `${plural(repeated.length, 'input')} of ${batch.inputs.length} imported before or given twice: ${repeated
+        .map(({ name }) => safeText(name))
+        .join(', ')}; nothing was imported`,
+      'leave these inputs out and import the others',
+    );
+
+  const addInput = db.prepare(
+    `INSERT INTO imports (sha256, source, name, at, first, last, records, lost, bad, ignored, sampled_one_in)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  for (const input of batch.inputs)
+    addInput.run(
+      input.sha256,
+      input.source,
+      input.name,
+      input.at,
+      input.first ?? null,
+      input.last ?? null,
+      input.records,
+      input.lost,
+      input.bad,
+      input.ignored,
+      input.sampledOneIn,
+    );
+
+  const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');
+  const add = db.prepare(`INSERT INTO edges VALUES (${Array(16).fill('?').join(', ')})`);
+  const update = db.prepare(
+    `UPDATE edges SET (id, src, dst, src_ns, dst_ns, protocol, port, end_port, l7, count, first, last, mtls, last_plaintext,
+       guessed_direction, data) = (${Array(16).fill('?').join(', ')}) WHERE id = ?`,
+  );
+  const added = new Set<string>();
+  const updated = new Set<string>();
+  for (const edge of batch.edges) {
+    const row = find.get(edge.id);
+    if (row === undefined) {
+      add.run(...edgeColumns(edge));
+      added.add(edge.id);
+    } else {
+      update.run(...edgeColumns(mergeEdge(parseEdgeRow(row, file), edge)), edge.id);
+      if (!added.has(edge.id)) updated.add(edge.id);
+    }
+  }
+  addEvidence(handle, batch.evidence);
+  return { added: added.size, updated: updated.size, skippedInputs: [] };
+}
+
+function addEvidence({ db }: Handle, evidence: EdgeImport['evidence']): void {
+  const addDay = db.prepare('INSERT INTO evidence_days (day) VALUES (?) ON CONFLICT DO NOTHING');
+  for (const day of evidence.days) addDay.run(day);
+  const addUnattributed = db.prepare(
+    'INSERT INTO unattributed (reason, count) VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count',
+  );
+  for (const [reason, count] of Object.entries(evidence.unattributed)) addUnattributed.run(reason, count);
+  const addRun = db.prepare('INSERT INTO schedule_runs (workload, run) VALUES (?, ?) ON CONFLICT DO NOTHING');
+  for (const [workload, runs] of Object.entries(evidence.runs)) for (const run of runs) addRun.run(workload, run);
+}
+
+function addDecision(handle: Handle, decision: Decision): boolean {
+  const { db } = handle;
+  const { action, text, reason, by, at, matched } = decision;
+  const query = sortBy(Object.entries(decision.query), ([key]) => key);
+  const digest = sha256(JSON.stringify([action, query, text, reason, by, at, matched]));
+  if (db.prepare('SELECT 1 FROM decisions WHERE digest = ?').get(digest) !== undefined) return false;
+  db.prepare(
+    'INSERT INTO decisions (digest, action, query, text, reason, decided_by, at, matched) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+  ).run(digest, action, JSON.stringify(Object.fromEntries(query)), text, reason, by, at, JSON.stringify(matched));
+
+  const namespaces = new Set<string>();
+  const { ns } = decision.query;
+  if (ns !== undefined && !ns.includes('*')) namespaces.add(ns);
+  const find = db.prepare<[string], Row>('SELECT src_ns, dst_ns FROM edges WHERE id = ?');
+  for (const id of matched) {
+    const row = find.get(id);
+    for (const namespace of [row?.['src_ns'], row?.['dst_ns']])
+      if (typeof namespace === 'string') namespaces.add(namespace);
+  }
+  const count = action === 'waive' ? '' : ` (${plural(matched.length, 'edge')})`;
+  appendAudit(handle, { at, who: by, what: action, object: `${text}${count}`, reason }, namespaces);
+  return true;
+}

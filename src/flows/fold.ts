@@ -1,7 +1,9 @@
 import type { Edge, Endpoint, Protocol } from '../model/edge.ts';
+import { mergeEdge } from '../model/edge-merge.ts';
 import { edgeId, endpointKey, hasPassed } from '../model/edge.ts';
+import type { Inventory } from '../model/inventory.ts';
 import { groupBy } from '../shared/pure/order.ts';
-import { combineEdges } from './merge.ts';
+import { declaredPorts } from './attribute.ts';
 
 /** The range from which Linux hands out local ports by default (net.ipv4.ip_local_port_range). */
 export const EPHEMERAL_FIRST = 32_768;
@@ -23,22 +25,22 @@ export function foldEphemeralPorts(edges: readonly Edge[], declares: DeclaresPor
   for (const edge of edges) (isFoldable(edge, declares) ? foldable : kept).push(edge);
   for (const group of groupBy(foldable, groupKey).values()) {
     const hasRange = group.some((edge) => edge.endPort !== undefined);
-    const [first, ...others] = group;
+    const [first] = group;
     if (first === undefined) continue;
     if (group.length < (hasRange ? 2 : EPHEMERAL_PORTS)) {
       kept.push(...group);
       continue;
     }
-    const merged = others.reduce(combineEdges, first);
     const key = {
-      src: merged.src,
-      dst: merged.dst,
-      protocol: merged.protocol,
+      src: first.src,
+      dst: first.dst,
+      protocol: first.protocol,
       port: EPHEMERAL_FIRST,
       endPort: EPHEMERAL_LAST,
     };
-    const review = group.find((edge) => edge.endPort !== undefined)?.review ?? 'unreviewed';
-    kept.push({ ...merged, ...key, id: edgeId(key), review });
+    const id = edgeId(key);
+    const ranged = group.map((edge): Edge => ({ ...edge, ...key, id }));
+    kept.push(ranged.reduce(mergeEdge));
   }
   return kept;
 }
@@ -53,4 +55,15 @@ function isFoldable(edge: Edge, declares: DeclaresPort): boolean {
 function groupKey(edge: Edge): string {
   const end = (one: Endpoint): string => endpointKey(one);
   return `${end(edge.src)}\n${end(edge.dst)}\n${edge.protocol}`;
+}
+
+/** foldEphemeralPorts over edges of several imports, each of which may have been too small to fold by itself. */
+export function foldEdges(edges: readonly Edge[], inventory: Inventory): readonly Edge[] {
+  const workloads = new Map(inventory.workloads.map((workload) => [workload.id, workload]));
+  const ports = new Map<string, ReadonlySet<string>>();
+  return foldEphemeralPorts(edges, (id, protocol, port) => {
+    let declared = ports.get(id);
+    if (declared === undefined) ports.set(id, (declared = declaredPorts(workloads.get(id), inventory.services)));
+    return declared.has(`${port}/${protocol}`);
+  });
 }

@@ -4,6 +4,7 @@
  *     node test/bench/observe.ts [LINES]
  */
 import { createAggregator } from '../../src/flows/aggregate.ts';
+import type { FlowSink } from '../../src/sources/flow-source.ts';
 import { hubbleSource } from '../../src/sources/hubble/index.ts';
 import { emptyInventory } from '../flows/build.ts';
 
@@ -70,9 +71,9 @@ async function* bytes(): AsyncIterable<Uint8Array> {
 }
 
 const aggregator = createAggregator(emptyInventory());
-const sink = {
-  flow: (flow: Parameters<typeof aggregator.add>[0]) => aggregator.add(flow),
-  name: (ip: string, name: string) => aggregator.addName(ip, name),
+const sink: FlowSink = {
+  flow: (flow) => aggregator.add(flow),
+  name: (ip, name) => aggregator.addName(ip, name),
 };
 const started = performance.now();
 const report = await hubbleSource.read({ name: 'bench', open: bytes }, sink, { badRecords: 'abort' });

@@ -78,8 +78,9 @@ function openPeers(view: View, draft: Draft): void {
     const live = candidate.object === undefined ? undefined : draft.get(candidate.object);
     // Only what Sallyport enforces there already; a namespace that is not under way is not begun from here.
     if (candidate.object === undefined || live === undefined) continue;
+    // Recorded under the peer's namespace: it goes when that one is rolled back, not when this one is and still needs it.
     draft.ensure(candidate.object, {
-      namespace: view.namespace,
+      namespace: workload.namespace,
       phase: 'allow-list',
       id: `open-${workload.namespace}-${workload.name}-${peer.direction}`,
       title: `open ${peer.direction} of ${workload.id} for its peers in ${view.namespace}`,

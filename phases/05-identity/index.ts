@@ -42,9 +42,13 @@ function allSplits(view: View): readonly AccountSplit[] {
 }
 
 function accountGates(view: View): readonly Gate[] {
-  const gates = allSplits(view)
-    .filter((split) => split.obstacles.length > 0)
-    .map((split) =>
+  const stuck = allSplits(view).filter((split) => split.obstacles.length > 0);
+  const gates: Gate[] = [];
+  for (const split of stuck) {
+    const still = stuck.filter((other) => other.from === split.from);
+    // When every other sharer moves away, the one that cannot move is left with an account of its own.
+    if (still.length === 1) continue;
+    gates.push(
       gate(
         'service-account',
         'no',
@@ -53,7 +57,8 @@ function accountGates(view: View): readonly Gate[] {
         `give it an account of its own by hand, or sallyport waive gate=service-account,subject=${split.workload.id} --reason "..." to leave it shared`,
       ),
     );
-  for (const object of namedByOthers(view)) gates.push(object);
+  }
+  gates.push(...namedByOthers(view));
   return gates.length > 0
     ? gates
     : [gate('service-account', 'yes', view.namespace, ['every shared account can be split'], '')];
@@ -108,10 +113,10 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   for (const server of peers) {
     const both = deriveAuthorization(before, server, added).object;
     if (both === undefined) continue;
-    draft.ensure(
-      both,
-      step(`expand-${server.namespace}-${server.name}`, `${server.id} admits both accounts of ${workload.id}`),
-    );
+    draft.ensure(both, {
+      ...step(`expand-${server.namespace}-${server.name}`, `${server.id} admits both accounts of ${workload.id}`),
+      namespace: server.namespace,
+    });
   }
   const object = draft.byKey(refKey(workload.ref));
   const template = workload.podSets[0]?.templatePath;
@@ -130,10 +135,10 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   for (const server of peers) {
     const contracted = deriveAuthorization(after, server).object;
     if (contracted === undefined) continue;
-    draft.ensure(
-      contracted,
-      step(`contract-${server.namespace}-${server.name}`, `${server.id} forgets the old account of ${workload.id}`),
-    );
+    draft.ensure(contracted, {
+      ...step(`contract-${server.namespace}-${server.name}`, `${server.id} forgets the old account of ${workload.id}`),
+      namespace: server.namespace,
+    });
   }
 }
 

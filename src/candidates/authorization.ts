@@ -130,22 +130,28 @@ export function deriveAuthorization(
       src.kind === 'workload'
         ? uniqueSorted([...principalsOfWorkload(inventory, src.id), ...(extraPrincipals.get(src.id) ?? [])])
         : [];
-    const to = operations(inventory, workload, list).map(
-      (operation) => ({ operation: { ...operation } }) as JsonObject,
-    );
-    rules.push({
-      peer,
-      rule: {
-        ...(principals.length === 0 ? {} : { from: [{ source: { principals } }] }),
-        ...(to.length === 0 ? {} : { to }),
-      },
-      edges: list,
-      ...(principals.length === 0
-        ? { note: 'a caller without a mesh identity: the port is named, not the caller' }
-        : to.length === 0
-          ? { note: 'ephemeral ports: AuthorizationPolicy knows no ranges, so every port for this caller' }
-          : {}),
-    });
+    const exempt = list.filter((edge) => context.plaintextExempt(workload.id, edge.port));
+    const named = list.filter((edge) => !exempt.includes(edge));
+    for (const [part, who] of [
+      [named, principals],
+      [exempt, []],
+    ] as const) {
+      if (part.length === 0) continue;
+      const to = operations(inventory, workload, part).map((operation) => ({ operation: { ...operation } }));
+      rules.push({
+        peer,
+        rule: {
+          ...(who.length === 0 ? {} : { from: [{ source: { principals: who } }] }),
+          ...(to.length === 0 ? {} : { to }),
+        },
+        edges: part,
+        ...(who.length === 0
+          ? { note: 'a caller without a mesh identity: the port is named, not the caller' }
+          : to.length === 0
+            ? { note: 'ephemeral ports: AuthorizationPolicy knows no ranges, so every port for this caller' }
+            : {}),
+      });
+    }
   }
   const written = rules.map((rule) => rule.rule).filter((rule) => Object.keys(rule).length > 0);
   if (written.length === 0) return { workload: workload.id, rules, problems: [] };

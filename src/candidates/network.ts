@@ -45,6 +45,8 @@ export interface CandidateContext {
   readonly waived: (gate: string, subject: string) => boolean;
   /** Workloads that are, or are about to be, in the mesh: their proxies reach istiod. */
   readonly meshed: ReadonlySet<string>;
+  /** Is plaintext to this port of a workload exempted by a person? Its callers have no identity to name. */
+  readonly plaintextExempt: (workload: string, port: number) => boolean;
   /** Kinds the cluster takes, as `group/Kind`; undefined where every kind is taken (a directory). */
   readonly kinds?: ReadonlySet<string>;
 }
@@ -321,10 +323,7 @@ function networkRules(
         peer: 'cluster DNS',
         rule: {
           to: peers,
-          ports: dns.ports.flatMap((port) => [
-            { protocol: 'UDP', port },
-            { protocol: 'TCP', port },
-          ]),
+          ports: dns.ports.map(({ port, protocol }) => ({ protocol, port })),
         },
         edges,
         note: `names are resolved through ${dns.namespace}${dns.nodeLocal ? ' and NodeLocal DNSCache' : ''}`,
@@ -402,10 +401,7 @@ function ciliumRules(
     const edges = groups.filter(([peer]) => dns.workloads.includes(peer)).flatMap(([, list]) => list);
     const toPorts = [
       {
-        ports: dns.ports.flatMap((port) => [
-          { port: String(port), protocol: 'UDP' },
-          { port: String(port), protocol: 'TCP' },
-        ]),
+        ports: dns.ports.map(({ port, protocol }) => ({ port: String(port), protocol })),
         rules: { dns: [{ matchPattern: '*' }] },
       },
     ];

@@ -8,8 +8,8 @@ export interface SystemPeers {
     readonly workloads: readonly string[];
     readonly namespace: string;
     readonly labels: Labels;
-    /** Ports of the pods: 53, and 5353 on OpenShift. */
-    readonly ports: readonly number[];
+    /** Ports of the pods: 53, or 5353 on OpenShift. */
+    readonly ports: readonly { readonly port: number; readonly protocol: 'TCP' | 'UDP' }[];
     readonly nodeLocal: boolean;
   };
   readonly istiod?: { readonly namespace: string; readonly labels: Labels };
@@ -26,7 +26,7 @@ export function findSystemPeers(inventory: Inventory): SystemPeers {
           dns: {
             workloads: dns.workloadIds,
             namespace: dns.namespace,
-            labels: dns.labels,
+            labels: dns.selector,
             ports: dns.ports,
             nodeLocal: dns.nodeLocal,
           },

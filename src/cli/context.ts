@@ -1,14 +1,13 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Clock, Target, View } from '../engine/contract.ts';
 import { declaredEdges, reviewEdges } from '../flows/decide.ts';
 import { buildInventory } from '../inventory/build.ts';
-import { compileSignatures } from '../inventory/classify.ts';
-import type { CompiledSignatures } from '../inventory/classify.ts';
 import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
+import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
@@ -21,7 +20,8 @@ import { simulatedClock, systemClock } from '../shared/io/clock.ts';
 import type { KubeconfigOptions } from '../sources/kube/kubeconfig.ts';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { openState } from '../../state/open.ts';
-import type { Reader, State } from '../../state/open.ts';
+import type { State, WritableState } from '../../state/open.ts';
+import type { Reader } from '../../state/reader.ts';
 import { readConfig, readDecisions } from './config.ts';
 import type { Output } from './output.ts';
 
@@ -51,12 +51,14 @@ export interface App {
   readonly by: string;
   /** The cluster or directory. Opened once. */
   target(): Promise<Target>;
-  /** The state of the target, without asking the cluster where it is remembered. Opened once, for writing if ever asked so. */
-  state(mode: 'read' | 'write'): Promise<State>;
+  /** The state of the target, without asking the cluster where its identity is remembered. */
+  state(): Promise<State>;
+  /** The same, as the one writer; the cluster's identity is checked. */
+  writableState(): Promise<WritableState>;
   config(): Promise<Config>;
   /** Decisions of the state and of the file, oldest first. */
   decisions(): Promise<readonly Decision[]>;
-  signatures(): Promise<CompiledSignatures>;
+  signatures(): Promise<Signatures>;
   /** The moment for windows and schedules. */
   now(reader: Reader): number;
   clock(): Clock;
@@ -67,9 +69,9 @@ export interface App {
 export function openApp(options: GlobalOptions, output: Output, env: NodeJS.ProcessEnv, signal: AbortSignal): App {
   let target: Promise<Target> | undefined;
   let state: State | undefined;
-  let stateMode: 'read' | 'write' | undefined;
+  let writable: WritableState | undefined;
   let config: Promise<Config> | undefined;
-  let signatures: Promise<CompiledSignatures> | undefined;
+  let signatures: Promise<Signatures> | undefined;
   const clock = options.manifests === undefined ? systemClock : simulatedClock(Date.now());
 
   const openTarget = async (): Promise<Target> => {
@@ -85,6 +87,8 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     return openClusterTarget({ ...kubeOptions(options, env), clock: systemClock });
   };
 
+  const stateFile = (target: Identity): string => options.state ?? defaultStateFile(env, target.id);
+
   const app: App = {
     options,
     output,
@@ -92,18 +96,27 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     signal,
     by: operatorName(env),
     target: () => (target ??= openTarget()),
-    async state(mode) {
-      if (state !== undefined && (mode === 'read' || stateMode === 'write')) return state;
-      state?.close();
-      const { id, kind, description } = await targetIdentity(app, mode);
-      const file = options.state ?? defaultStateFile(env, id);
-      state = openState(file, { target: { id, kind, description }, mode, create: true });
-      stateMode = mode;
+    async state() {
+      if (writable !== undefined) return writable;
+      if (state !== undefined) return state;
+      const target = await targetIdentity(app, 'read');
+      const file = stateFile(target);
+      // A first look at a cluster finds no state: an empty one is made, so that every command answers.
+      if (!existsSync(file)) openState(file, { target, mode: 'write', create: true }).close();
+      state = openState(file, { target, mode: 'read' });
       return state;
+    },
+    async writableState() {
+      if (writable !== undefined) return writable;
+      state?.close();
+      state = undefined;
+      const target = await targetIdentity(app, 'write');
+      writable = openState(stateFile(target), { target, mode: 'write', create: true });
+      return writable;
     },
     config: () => (config ??= readConfig(options.config)),
     async decisions() {
-      const stored = (await app.state('read')).reader.decisions();
+      const stored = (await app.state()).reader.decisions();
       const given = await readDecisions(options.decisions);
       return [...stored, ...given].toSorted((a, b) => a.at - b.at);
     },
@@ -125,6 +138,7 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     clock: () => clock,
     async close() {
       state?.close();
+      writable?.close();
       const opened = await target?.catch(() => undefined);
       await opened?.close();
     },
@@ -156,13 +170,13 @@ function safeUser(): string | undefined {
   }
 }
 
-async function loadSignatures(): Promise<CompiledSignatures> {
+async function loadSignatures(): Promise<Signatures> {
   const folder = assetPath('templates', 'signatures');
   const files = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
   const parts = await Promise.all(
     files.map(async (name) => parseSignatures(JSON.parse(await readFile(join(folder, name), 'utf8')), name)),
   );
-  return compileSignatures(mergeSignatures(parts));
+  return mergeSignatures(parts);
 }
 
 interface Identity {
@@ -244,7 +258,7 @@ export interface Loaded {
 
 export async function loadAll(app: App): Promise<Loaded> {
   const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
-  const { reader } = await app.state('read');
+  const { reader } = await app.state();
   const now = app.now(reader);
   const snapshot = await target.readSnapshot((text) => app.output.note(text));
   const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });

@@ -4,7 +4,7 @@ import { mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
-import { gate, keptEdges, waiverFor, workloadsOf } from './view.ts';
+import { gate, keptEdges, plaintextSubject, waiverFor, workloadsOf } from './view.ts';
 
 /** Protocols in which the server speaks first: detection by the first bytes of the client stalls them (Istio, protocol selection). */
 const SERVER_FIRST_PORTS: ReadonlyMap<number, string> = new Map([
@@ -110,11 +110,6 @@ export function joinedGates(view: View): readonly Gate[] {
         `wait until they end, restart them, or sallyport waive gate=mesh,subject=${workload.id} --reason "..."`,
       ),
     );
-}
-
-/** The subject under which a plaintext port is exempted. */
-export function plaintextSubject(workloadId: string, port: number): string {
-  return `${workloadId}:${port}`;
 }
 
 export function exemptPorts(view: View, workload: Workload): readonly number[] {

@@ -3,7 +3,7 @@ import type { Gate } from '../model/finding.ts';
 import { formatRef, refKey, refOf } from '../model/object.ts';
 import { changeRef } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
-import { findManager } from '../inventory/manager.ts';
+import { managerOf } from '../inventory/manager.ts';
 import { gate } from './view.ts';
 
 /** Objects of others that somebody's automation would write back: one red gate each, with what to do instead. */
@@ -18,7 +18,7 @@ export function managedGates(view: View, steps: readonly Step[]): readonly Gate[
     if (seen.has(key)) continue;
     seen.add(key);
     const object = objects.get(key);
-    const manager = object === undefined ? undefined : findManager(object);
+    const manager = object === undefined ? undefined : managerOf(object);
     if (manager === undefined) continue;
     const patch = step.change.fields
       .map((field) => `${field.path.join('.')}=${JSON.stringify(field.after ?? null)}`)

@@ -69,8 +69,14 @@ export function candidateContext(view: View, joining: ReadonlySet<string> = new 
     system: findSystemPeers(view.inventory),
     waived: (gate, subject) => waiverFor(view, gate, subject) !== undefined,
     meshed,
+    plaintextExempt: (workload, port) => waiverFor(view, 'plaintext', plaintextSubject(workload, port)) !== undefined,
     ...(kinds === undefined ? {} : { kinds }),
   };
+}
+
+/** The subject under which a plaintext port is exempted. */
+export function plaintextSubject(workloadId: string, port: number): string {
+  return `${workloadId}:${port}`;
 }
 
 /** Custom kinds that the cluster serves, as `group/Kind`; undefined for a directory, which takes every kind. */

@@ -34,8 +34,7 @@ export async function decide(
       hint: `sallyport ${action} --help`,
     });
   const reason = (options.reason ?? '').trim();
-  const { writer } = await app.state('write');
-  if (writer === undefined) throw new Error('a state opened for writing has a writer');
+  const { writer } = await app.writableState();
   const edges = action === 'waive' ? [] : (await loadAll(app)).view('').edges;
   const matched = action === 'waive' ? [] : matchEdges(query, edges);
   if (action !== 'waive' && matched.length === 0)

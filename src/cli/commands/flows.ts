@@ -8,7 +8,7 @@ import type { NamespaceOption } from './inventory.ts';
 
 /** The edges on record. */
 export async function flows(app: App, options: NamespaceOption): Promise<void> {
-  const { reader } = await app.state('read');
+  const { reader } = await app.state();
   const edges = reviewEdges(reader.edges(), await app.decisions()).filter(
     (edge) =>
       options.namespace === undefined ||

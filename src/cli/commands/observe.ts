@@ -3,7 +3,8 @@ import { stat } from 'node:fs/promises';
 import type { App } from '../context.ts';
 import { loadAll } from '../context.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
-import type { FlowInput } from '../../sources/flow-source.ts';
+import type { FlowInput, FlowSink } from '../../sources/flow-source.ts';
+import type { InputReport } from '../../model/flow.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
@@ -37,23 +38,37 @@ export async function observe(
   const { badRecords } = options;
   const opened = await Promise.all((inputs.length === 0 ? ['-'] : inputs).map((name) => openInput(name)));
   const loaded = await loadAll(app);
-  const { writer } = await app.state('write');
-  if (writer === undefined) throw new Error('a state opened for writing has a writer');
+  const { writer } = await app.writableState();
   const aggregator = createAggregator(loaded.inventory);
-  const reports = [];
+  const sink: FlowSink = {
+    flow: (flow) => aggregator.add(flow),
+    name: (ip, name) => aggregator.addName(ip, name),
+  };
+  const reports: InputReport[] = [];
   for (const input of opened) {
     if (app.signal.aborted)
       throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'cancelled; nothing was imported' });
     app.output.note(`reading ${safeText(input.name)}`);
-    reports.push(await source.read(input, aggregator, { badRecords }));
+    reports.push(await source.read(input, sink, { badRecords }));
   }
   const folded = aggregator.finish(reports);
+  const at = Date.now();
   const result = writer.importEdges({
-    inputs: reports,
+    inputs: reports.map((report) => ({
+      source: report.source,
+      sha256: report.sha256,
+      name: report.input,
+      at,
+      ...(report.first === undefined ? {} : { first: report.first }),
+      ...(report.last === undefined ? {} : { last: report.last }),
+      records: report.records,
+      lost: report.lost,
+      bad: report.bad,
+      ignored: Object.values(report.ignored).reduce((sum, count) => sum + count, 0),
+      sampledOneIn: 1,
+    })),
     edges: folded.edges,
     evidence: folded.evidence,
-    at: Date.now(),
-    by: app.by,
   });
   const { output } = app;
   const records = reports.reduce((sum, report) => sum + report.records, 0);
@@ -66,13 +81,14 @@ export async function observe(
     lost,
     bad,
     edges: { added: result.added, updated: result.updated },
-    alreadyImported: result.skippedInputs,
+    alreadyImported: result.skippedInputs.map((input) => input.name),
     unattributed: folded.evidence.unattributed,
   });
   output.line(
     `${plural(records, 'record')} of ${source.name} folded into ${plural(folded.edges.length, 'edge')}: ${result.added} new, ${result.updated} seen again`,
   );
-  for (const name of result.skippedInputs) output.line(`already imported, counted once: ${safeText(name)}`);
+  for (const input of result.skippedInputs)
+    output.line(`already imported, so not counted again: ${safeText(input.name)}`);
   if (lost > 0) output.line(`${lost} records lost by the source itself`);
   if (bad > 0) output.line(`${bad} malformed records skipped`);
   for (const [why, count] of Object.entries(folded.evidence.unattributed))

@@ -14,11 +14,11 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import { renderGates, renderPlan } from '../render-plan.ts';
 import { wrap } from '../output.ts';
 import { openJournal } from '../../../state/journal.ts';
+import type { Writer } from '../../../state/writer.ts';
 import { checkPlanHash, planUp, targetPhase } from './plan.ts';
 
 export async function openEngine(app: App): Promise<Engine & { close: () => void }> {
-  const state = await app.state('write');
-  if (state.writer === undefined) throw new Error('a state opened for writing has a writer');
+  const state = await app.writableState();
   const { openTasks } = await import('../tasks.ts');
   const tasks = openTasks(app.output);
   return {
@@ -44,7 +44,7 @@ export async function advance(app: App, namespace: string, options: { readonly t
 /** The same, backwards, from the record. */
 export async function rollback(app: App, namespace: string, options: { readonly to?: string }): Promise<number> {
   // Closing what was interrupted comes first: what it wrote is part of what goes back.
-  const open = (await app.state('read')).reader
+  const open = (await app.state()).reader
     .runs()
     .filter((run) => run.outcome === undefined && run.namespace === namespace);
   if (open.length > 0) {
@@ -94,7 +94,7 @@ function foreignChange(divergences: readonly Divergence[]): Failure {
 }
 
 async function refuseOpenRun(app: App): Promise<void> {
-  const { reader } = await app.state('read');
+  const { reader } = await app.state();
   const [open] = reader.runs().filter((run) => run.outcome === undefined);
   if (open === undefined) return;
   throw new Failure({
@@ -113,8 +113,8 @@ async function carryOut(
   kind: 'advance' | 'rollback',
 ): Promise<number> {
   const { output } = app;
-  const state = await app.state('write');
-  state.writer?.saveGates(plan.namespace, plan.gates, Date.now());
+  const state = await app.writableState();
+  state.writer.saveGates(plan.namespace, plan.gates, Date.now());
   const open = openGates(plan);
   if (open.length > 0) {
     output.line(renderGates(plan.gates, output));
@@ -143,7 +143,7 @@ async function carryOut(
     if (!agreed)
       throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
   }
-  recordSettings(loaded, view, state, app.by, plan);
+  recordSettings(loaded, view, state.writer, app.by, plan);
   const engine = await openEngine(app);
   try {
     const result = await executePlan(plan, kind, engine);
@@ -157,12 +157,11 @@ async function carryOut(
 function recordSettings(
   loaded: Loaded,
   view: View,
-  state: Awaited<ReturnType<App['state']>>,
+  writer: Writer,
   by: string,
   plan: Plan,
 ): void {
-  if (state.writer === undefined) return;
-  const journal = openJournal(state.writer);
+  const journal = openJournal(writer);
   const at = Date.now();
   for (const [id, value] of Object.entries(loaded.config.gates))
     if (value === 'off')
@@ -201,7 +200,7 @@ function gateNames(gates: readonly Gate[]): string {
 
 /** Finishes what a crash or Ctrl-C left. */
 export async function resume(app: App): Promise<number> {
-  const state = await app.state('write');
+  const state = await app.writableState();
   const open = state.reader.runs().filter((run) => run.outcome === undefined);
   const [run] = open;
   if (run === undefined) {

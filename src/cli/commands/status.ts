@@ -6,7 +6,7 @@ import type { NamespaceOption } from './inventory.ts';
 
 /** Where each namespace stands, from the state alone. */
 export async function status(app: App, options: NamespaceOption): Promise<void> {
-  const { reader } = await app.state('read');
+  const { reader } = await app.state();
   const phases = reader.phases();
   const open = reader.runs().filter((run) => run.outcome === undefined);
   const names = [...new Set([...phases.keys(), ...open.map((run) => run.namespace)])]
@@ -47,7 +47,7 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
 
 /** Who did what, when and why. */
 export async function audit(app: App, options: NamespaceOption): Promise<void> {
-  const { reader } = await app.state('read');
+  const { reader } = await app.state();
   const entries = reader.audit(options.namespace === undefined ? {} : { namespace: options.namespace });
   const { output } = app;
   output.document('Audit', {

@@ -45,7 +45,6 @@ export function buildEditPatch(live: KubeManifest, fields: readonly FieldChange[
  * depends on the server's version.
  */
 function isTestable(before: Json | undefined): boolean {
-  // eslint-disable-next-line no-control-regex -- these are what must be found
   return before !== undefined && !/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/u.test(allText(before));
 }
 

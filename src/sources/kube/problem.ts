@@ -136,8 +136,12 @@ function wordForbidden(
 ): Words {
   if (body.causes.some(({ reason }) => reason === 'NamespaceTerminating'))
     return { code: 'SP404', message: `namespace ${safeText(subject.namespace ?? '')} is being deleted (403)` };
-  // RBAC's own words are `User "u" cannot VERB resource ...`; admission, quota and the like refuse with 403 as well.
-  const byRights = body.message === '' || / cannot (?:\w+) (?:resource|path)|cannot impersonate/u.test(body.message);
+  // RBAC's own words are `User "u" cannot VERB resource ...`; admission, quota and the like refuse writes with 403 as well.
+  const byRights =
+    subject.verb === 'get' ||
+    subject.verb === 'list' ||
+    body.message === '' ||
+    / cannot (?:\w+) (?:resource|path)|cannot impersonate/u.test(body.message);
   if (!byRights)
     return {
       code: 'SP406',

@@ -225,7 +225,7 @@ describe('messages', () => {
   it('makes hostile text of a server harmless', async () => {
     server.failNext({ fault: status(409, statusBody(409, 'Conflict', 'a\u001b]0;title\u0007b\u202e')) });
     const detail = await failure(api.must(READ));
-     
+
     expect(detail.message).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
   });
 

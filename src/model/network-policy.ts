@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { isJsonObject } from '../shared/pure/json.ts';
+import type { CiliumEntity } from './cilium-policy.ts';
 import type { AddressBlock, AddressRange } from './cidr-set.ts';
 import { coversAddresses, parseCidr } from './cidr-set.ts';
 import type { Protocol } from './edge.ts';
@@ -25,7 +26,11 @@ export type NetworkPeer =
       readonly namespaces: 'own' | Selector;
       readonly pods: Selector;
     }
-  | { readonly kind: 'ip-block'; readonly block: AddressBlock };
+  | { readonly kind: 'ip-block'; readonly block: AddressBlock }
+  /** Cilium only. */
+  | { readonly kind: 'entity'; readonly entity: CiliumEntity }
+  /** Cilium only: a DNS name, or a pattern with `*`. */
+  | { readonly kind: 'name'; readonly pattern: string };
 
 export interface NetworkRule {
   /** Position in the manifest, from 0. */
@@ -48,6 +53,8 @@ export interface NetworkPolicy {
   readonly broken: boolean;
   /** True where even whom it selects is unknown. */
   readonly selectorBroken: boolean;
+  /** Set for a CiliumNetworkPolicy that could be read: to Cilium the own node is a destination like any other. */
+  readonly cilium?: true;
 }
 
 export interface ParsedNetworkPolicy {
@@ -137,14 +144,16 @@ function checkFields(object: JsonObject, field: string, known: readonly string[]
 function parseTypes(value: Json | undefined, hasEgress: boolean, problems: Problem[]): readonly string[] {
   const types = listAt(value, 'spec.policyTypes', problems);
   if (types.length > 2) problems.push(refused('spec.policyTypes', 'has more than two items'));
+  const known = types.filter((type) => type === 'Ingress' || type === 'Egress');
   types.forEach((type, index) => {
     if (type !== 'Ingress' && type !== 'Egress') {
       problems.push(refused(`spec.policyTypes[${index}]`, `${JSON.stringify(type)} is neither Ingress nor Egress`));
     }
   });
+  if (known.length < types.length) return ['Ingress', 'Egress'];
   // Left out, the API server fills it in: ingress always, egress where there are egress rules.
   if (types.length === 0) return hasEgress ? ['Ingress', 'Egress'] : ['Ingress'];
-  return types.filter((type): type is string => typeof type === 'string');
+  return known;
 }
 
 function parseRules(

@@ -51,7 +51,7 @@ export interface State {
   /** The cluster it belongs to, as the file says. */
   readonly target: StateTarget;
   readonly reader: Reader;
-  close(): void;
+  readonly close: () => void;
 }
 
 /** The one writer of a state file; nobody else gets to write until it is closed or the process ends. */
@@ -120,7 +120,7 @@ function openReadable(migrations: readonly Migration[], file: string, options: O
   return closingOnFailure(db, () => {
     const handle: Handle = { db, file, inode: inodeOf(file) };
     const target = checkTarget(handle, options.target);
-    return { file, target, reader: openReader(handle), close: () => db.close() };
+    return { file, target, reader: openReader(handle), close: () => void db.close() };
   });
 }
 

@@ -3,6 +3,7 @@ import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { mergeSources } from '../src/model/edge-merge.ts';
 import type { Evidence } from '../src/model/evidence.ts';
+import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAudit } from './audit.ts';
@@ -16,6 +17,7 @@ import {
   parseAppliedRow,
   parseDecisionRow,
   parseEdgeRow,
+  parseGatesRow,
   parseImportRow,
   parsePhaseRow,
   parseRunRow,
@@ -34,6 +36,8 @@ export interface Reader {
   phases(): ReadonlyMap<string, PhaseName>;
   /** Every run, oldest first. */
   runs(): readonly RunSummary[];
+  /** The gates of a namespace as the newest attempt to advance found them; empty before the first. */
+  gates(namespace: string): readonly Gate[];
   /** One run with its plan. */
   run(id: string): RunRecord | undefined;
   /** Runs without an outcome, oldest first: running now, or left behind by a crash. */
@@ -91,6 +95,8 @@ export function openReader(handle: Handle): Reader {
     decisions: () => all('reading decisions', 'SELECT * FROM decisions ORDER BY id', parseDecisionRow),
     phases: () =>
       new Map(all('reading phases', "SELECT * FROM namespaces WHERE phase <> 'none' ORDER BY name", parsePhaseRow)),
+    gates: (namespace) =>
+      all('reading gates', 'SELECT * FROM gates WHERE namespace = ?', parseGatesRow, namespace)[0] ?? [],
     runs: () => all('reading runs', 'SELECT * FROM runs ORDER BY number', parseRunSummaryRow),
     run: (id) => reader.consistently(() => all('reading a run', 'SELECT * FROM runs WHERE id = ?', toRun, id)[0]),
     openRuns: () =>

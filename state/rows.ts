@@ -348,6 +348,11 @@ export function parsePhaseRow(row: Row, file: string): readonly [string, (typeof
   return [column(row, 'name', text, place), column(row, 'phase', phase, place)];
 }
 
+export function parseGatesRow(row: Row, file: string): readonly Gate[] {
+  const place: Place = { file, table: 'gates', row: rowName(row['namespace']) };
+  return column(row, 'gates', jsonColumn(list(gate)), place);
+}
+
 export function parseAuditRow(row: Row, file: string): AuditEntry {
   const place: Place = { file, table: 'audit', row: rowName(row['id']) };
   const run = optional(row, 'run', text, place);

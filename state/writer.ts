@@ -2,6 +2,7 @@ import type { AuditEntry } from '../src/engine/contract.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
+import type { Gate } from '../src/model/finding.ts';
 import type { Evidence } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
 import { sortBy } from '../src/shared/pure/order.ts';
@@ -43,6 +44,8 @@ export interface Writer extends Reader {
    * on every run. Returns whether it was new.
    */
   addDecision(decision: Decision): boolean;
+  /** Keeps the gates that an attempt to advance met, in place of the ones before. */
+  saveGates(namespace: string, gates: readonly Gate[], at: number): void;
   /** One line on the audit trail. */
   appendAudit(entry: AuditEntry): void;
 }
@@ -53,6 +56,14 @@ export function openWriter(handle: Handle): Writer {
     [HANDLE]: handle,
     importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
+    saveGates: (namespace, gates, at) =>
+      write(handle, 'recording gates', () => {
+        handle.db
+          .prepare(
+            'INSERT INTO gates (namespace, at, gates) VALUES (?, ?, ?) ON CONFLICT (namespace) DO UPDATE SET at = excluded.at, gates = excluded.gates',
+          )
+          .run(namespace, at, JSON.stringify(gates));
+      }),
     appendAudit: (entry) => write(handle, 'recording an audit line', () => appendAudit(handle, entry)),
   };
 }

@@ -105,7 +105,10 @@ function buildWorkloads(
 
 function buildWorkload(draft: WorkloadDraft, serviceNames: readonly string[], compiled: CompiledSignatures): Workload {
   const podSets = draft.podSets.map(({ set }) => set);
-  const containers = podSets.flatMap((set) => [...set.containers].sort((a, b) => Number(a.init) - Number(b.init)));
+  // What hands a job in is not what the job is.
+  const telling = podSets.filter((set) => set.role !== 'submitter');
+  const speaking = telling.length > 0 ? telling : podSets;
+  const containers = speaking.flatMap((set) => [...set.containers].sort((a, b) => Number(a.init) - Number(b.init)));
   const classification = classifyWorkload(
     {
       namespace: draft.namespace,
@@ -113,11 +116,11 @@ function buildWorkload(draft: WorkloadDraft, serviceNames: readonly string[], co
       kind: draft.kind,
       group: draft.group,
       ownerKinds: draft.ownerKinds,
-      labels: sharedLabels(podSets.map((set) => set.labels)),
+      labels: sharedLabels(speaking.map((set) => set.labels)),
       images: containers.map((container) => container.image),
       containerNames: containers.map((container) => container.name),
       envNames: containers.flatMap((container) => container.envNames),
-      serviceAccount: podSets[0]?.serviceAccount ?? 'default',
+      serviceAccount: speaking[0]?.serviceAccount ?? 'default',
       serviceNames,
       ports: containers.flatMap((container) =>
         container.ports.map(({ port, name }) => (name === undefined ? { port } : { port, name })),

@@ -27,8 +27,9 @@ export function predictMembership(
   const sidecar = willInject(namespaceLabels, podLabels, podAnnotations, namespaceName, mesh);
   const answer = sidecar === 'no' ? willCapture(namespaceLabels, podLabels, mesh) : sidecar;
   if (answer === 'no') return 'none';
-  // Labels ask for a mesh that nobody has seen: a directory without the control plane.
-  return mesh.kind === 'unknown' ? 'unknown' : answer;
+  // Labels ask for a mesh of which no control plane and no webhook was seen.
+  const unseen = mesh.kind === 'unknown' || (mesh.mode === 'unknown' && mesh.revisions === undefined);
+  return unseen ? 'unknown' : answer;
 }
 
 function willInject(

@@ -70,6 +70,11 @@ const POLICY_KINDS: ReadonlySet<string> = new Set([
 export const isPolicy: (manifest: KubeManifest) => boolean = memoByObject((manifest) => {
   const group = groupOf(manifest.apiVersion);
   if (POLICY_KINDS.has(`${group}/${manifest.kind}`)) return true;
-  const family = POLICY_GROUPS[group];
-  return family !== undefined && BESIDE_POLICY[family]?.has(manifest.kind) !== true;
+  return POLICY_GROUPS[group] !== undefined && !isBesidePolicy(group, manifest.kind);
 });
+
+/** True for a kind of a policy group that is known not to decide about connections. */
+export function isBesidePolicy(group: string, kind: string): boolean {
+  const family = POLICY_GROUPS[group];
+  return family !== undefined && BESIDE_POLICY[family]?.has(kind) === true;
+}

@@ -1,5 +1,7 @@
 import type { Json } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
+import type { CiliumEntity } from './cilium-policy.ts';
+import { matchText } from './glob.ts';
 import type { AddressRange } from './cidr-set.ts';
 import { matchBlock } from './cidr-set.ts';
 import { endpointKey, formatPort } from './edge.ts';
@@ -12,7 +14,7 @@ import type { PortRange } from './port-set.ts';
 import { coversPorts, portSet } from './port-set.ts';
 import { parseSelector } from './selector.ts';
 import type { Tri } from './tri.ts';
-import { agreed, and, or } from './tri.ts';
+import { agreed, and, or, triOf } from './tri.ts';
 import type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
 import type { Party, Pod, World } from './world.ts';
 import {
@@ -175,7 +177,9 @@ function judgeDirection(world: World, direction: Direction, self: Party, other: 
     const text = `${cni.name} does not enforce NetworkPolicy (${cni.because}), so none acts on ${nameOf(self)}.`;
     return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
   }
-  const own = onOwnNode(world, direction, pod, other, query);
+  // Cilium lets an isolated pod reach its own node only where a policy names the host.
+  const viaCilium = direction === 'egress' && policies.some(({ policy }) => policy.cilium === true);
+  const own = viaCilium ? 'no' : onOwnNode(world, direction, pod, other, query);
   if (own === 'yes') {
     const text = `Traffic between ${nameOf(self)} and its own node is always allowed.`;
     return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
@@ -450,6 +454,25 @@ function matchPeers(
   return answer;
 }
 
+function matchEntity(entity: CiliumEntity, { kind, ownNode }: Party): Tri {
+  switch (entity) {
+    case 'all':
+      return 'yes';
+    case 'cluster':
+      return triOf(kind !== 'external');
+    case 'world':
+      return triOf(kind === 'external');
+    case 'kube-apiserver':
+      return triOf(kind === 'api-server');
+    case 'any-node':
+      return triOf(kind === 'node');
+    case 'host':
+      return kind === 'node' ? (ownNode ? 'yes' : 'unknown') : 'no';
+    case 'remote-node':
+      return kind === 'node' && !ownNode ? 'unknown' : 'no';
+  }
+}
+
 function matchPeer(
   world: World,
   policy: NetworkPolicy,
@@ -465,6 +488,12 @@ function matchPeer(
     if (target === undefined || world.blockTargets.has(target) || match === 'no') return match;
     // Where the CNI is not known, neither is what its ipBlock matches.
     return 'unknown';
+  }
+  if (peer.kind === 'entity') return matchEntity(peer.entity, other);
+  if (peer.kind === 'name') {
+    if (other.endpoint.kind !== 'external') return 'no';
+    const { name } = other.endpoint;
+    return name === undefined ? 'unknown' : triOf(matchText(peer.pattern, name));
   }
   // Selectors pick pods of the pod network only.
   if (kind !== 'pod' || pod === undefined) return 'no';

@@ -5,6 +5,7 @@ import { isDurableLabel } from './durable-labels.ts';
 import type { Endpoint } from './edge.ts';
 import type { ForeignPolicy, ForeignSubject } from './foreign-policy.ts';
 import { parseForeignPolicy } from './foreign-policy.ts';
+import { parseCiliumPolicy } from './cilium-policy.ts';
 import type { ContainerPort, Inventory, IpBlockTarget, Labels, PodSet, ServiceInfo, Workload } from './inventory.ts';
 import type {
   AuthorizationPolicy,
@@ -118,6 +119,7 @@ export interface World {
 }
 
 const parsedNetworkPolicies = new WeakMap<KubeManifest, ParsedNetworkPolicy>();
+const parsedCilium = new WeakMap<KubeManifest, { readonly policy: NetworkPolicy | undefined }>();
 const parsedForeign = new WeakMap<KubeManifest, { readonly policy: ForeignPolicy | undefined }>();
 const parsedIstio = new WeakMap<KubeManifest, { readonly object: IstioObject | undefined }>();
 const clusters = new WeakMap<Inventory['workloads'], { readonly inventory: Inventory; readonly cluster: Cluster }>();
@@ -141,6 +143,11 @@ export function isNetworkPolicy(manifest: KubeManifest): boolean {
 /** Reads a NetworkPolicy; the same object is read once. */
 export function readNetworkPolicy(manifest: KubeManifest): ParsedNetworkPolicy {
   return remember(parsedNetworkPolicies, manifest, parseNetworkPolicy);
+}
+
+/** Reads a CiliumNetworkPolicy whose meaning is plain; undefined for every other object. */
+export function readCiliumPolicy(manifest: KubeManifest): NetworkPolicy | undefined {
+  return remember(parsedCilium, manifest, (key) => ({ policy: parseCiliumPolicy(key) })).policy;
 }
 
 /** Reads a policy that is not evaluated; undefined where the object is none. */
@@ -170,6 +177,14 @@ export function compileWorld(inventory: Inventory): World {
       else list.push(policy);
       anyIsolation.ingress ||= policy.ingress !== undefined;
       anyIsolation.egress ||= policy.egress !== undefined;
+      continue;
+    }
+    const cilium = inventory.facts.cni.name === 'cilium' ? readCiliumPolicy(manifest) : undefined;
+    if (cilium !== undefined) {
+      const list = networkPolicies.get(cilium.namespace);
+      if (list === undefined) networkPolicies.set(cilium.namespace, [cilium]);
+      else list.push(cilium);
+      anyIsolation.egress = true;
       continue;
     }
     const object = readIstioObject(manifest);

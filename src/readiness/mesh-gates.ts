@@ -175,6 +175,7 @@ function fixFor(view: View, srcId: string | undefined, src: string, dst: string,
   if (optedOut(workload)) return `remove sidecar.istio.io/inject "false" from ${src}; ${exempt}; ${cut}`;
   if (workload.podSets.some((podSet) => podSet.hostNetwork))
     return `${exempt} (host-network pods take no sidecar); ${cut}`;
+  if (inMesh(workload)) return `give the port a Service through which ${src} can reach it; ${exempt}; ${cut}`;
   return `sallyport advance ${workload.namespace} --to permissive-mtls first; ${exempt}; ${cut}`;
 }
 

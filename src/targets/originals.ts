@@ -19,10 +19,11 @@ export interface Original {
 
 export type OriginalKey = Pick<Original, 'file' | 'object' | 'path'>;
 
+// No ending that kubectl takes for a manifest: `kubectl apply -R -f DIR` looks into hidden folders too.
 const FOLDER = '.original';
 
 function pathOf(folder: string, { file, object, path }: OriginalKey): string {
-  return join(folder, FOLDER, `${sha256(JSON.stringify([file, object, path])).slice(0, 32)}.json`);
+  return join(folder, FOLDER, `${sha256(JSON.stringify([file, object, path])).slice(0, 32)}.record`);
 }
 
 /** The records of a field; none when it was not touched. */
@@ -41,7 +42,7 @@ export async function readOriginals(folder: string): Promise<readonly Original[]
   }
   const all = await Promise.all(
     names
-      .filter((name) => /^[0-9a-f]{32}\.json$/u.test(name))
+      .filter((name) => /^[0-9a-f]{32}\.record$/u.test(name))
       .map((name) => readOriginalFile(join(folder, FOLDER, name))),
   );
   return all.filter((one) => one !== undefined);

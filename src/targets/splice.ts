@@ -433,7 +433,7 @@ function endOfPair(pair: YamlPair): number {
 function endOfNode(node: YamlNode, least: number): number {
   if (node.kind === 'map' && !node.flow) return node.pairs.reduce((end, pair) => Math.max(end, endOfPair(pair)), least);
   if (node.kind === 'seq' && !node.flow)
-    return node.items.reduce((end, item) => Math.max(end, endOfNode(item, end)), least);
+    return node.items.reduce((end, item) => endOfNode(item, Math.max(end, item.start)), least);
   if (node.kind === 'scalar' && node.start === node.end) return least;
   return Math.max(node.end, least);
 }

@@ -84,6 +84,13 @@ export const initial: Migration = {
       since INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 
+    -- The gates as the newest attempt to advance found them, for status, which reads the state alone.
+    CREATE TABLE gates (
+      namespace TEXT NOT NULL PRIMARY KEY,
+      at INTEGER NOT NULL,
+      gates TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
     -- plan: without its steps, which are rows of their own.
     CREATE TABLE runs (
       number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import type { App } from '../context.ts';
 import { loadAll } from '../context.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
-import type { FlowInput, FlowSink } from '../../sources/flow-source.ts';
+import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
@@ -37,6 +37,16 @@ export async function observe(
     });
   const { badRecords } = options;
   const opened = await Promise.all((inputs.length === 0 ? ['-'] : inputs).map((name) => openInput(name)));
+  await importFlows(app, source, opened, badRecords);
+}
+
+/** Folds the inputs into edges and records them in one transaction. */
+export async function importFlows(
+  app: App,
+  source: FlowSource,
+  opened: readonly FlowInput[],
+  badRecords: 'abort' | 'skip',
+): Promise<{ readonly records: number; readonly edges: number }> {
   const loaded = await loadAll(app);
   const { writer } = await app.writableState();
   const aggregator = createAggregator(loaded.inventory);
@@ -93,6 +103,7 @@ export async function observe(
   if (bad > 0) output.line(`${bad} malformed records skipped`);
   for (const [why, count] of Object.entries(folded.evidence.unattributed))
     output.line(`unattributed: ${plural(count, 'record')}, ${safeText(why)}`);
+  return { records, edges: folded.edges.length };
 }
 
 async function openInput(name: string): Promise<FlowInput> {

@@ -154,13 +154,7 @@ async function carryOut(
 }
 
 /** Gates that were switched off or waived for this run stand on the audit trail beside it. */
-function recordSettings(
-  loaded: Loaded,
-  view: View,
-  writer: Writer,
-  by: string,
-  plan: Plan,
-): void {
+function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, plan: Plan): void {
   const journal = openJournal(writer);
   const at = Date.now();
   for (const [id, value] of Object.entries(loaded.config.gates))

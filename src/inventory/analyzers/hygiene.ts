@@ -8,7 +8,7 @@ import { isDurableLabel } from '../../model/durable-labels.ts';
 import { memoByObject } from '../memo.ts';
 import { renderedByHelm } from '../manager.ts';
 import { ownerKind } from '../owners.ts';
-import { isPolicy } from '../policies.ts';
+import { isBesidePolicy, isPolicy } from '../policies.ts';
 import type { WorkloadDraft } from '../workloads.ts';
 import type { AnalyzerContext } from './context.ts';
 import { finding } from './context.ts';
@@ -200,6 +200,7 @@ const unmodelled: (manifest: KubeManifest) => string | undefined = memoByObject(
     KNOWN_GROUPS.has(group) ||
     ownerKind(group, manifest.kind) !== undefined ||
     KNOWN_KINDS.has(`${group}/${manifest.kind}`) ||
+    isBesidePolicy(group, manifest.kind) ||
     isPolicy(manifest);
   return known ? undefined : `${manifest.kind}.${group}`;
 });

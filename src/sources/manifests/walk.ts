@@ -64,7 +64,7 @@ export async function readManifestFiles(root: string): Promise<ManifestFiles> {
       if (EXTENSION.test(name)) skipped.push({ file: name, message: `a link to nothing: ${errorCodeOf(error) ?? ''}` });
       return;
     }
-    if (!target.startsWith(root.endsWith(sep) ? root : root + sep)) {
+    if (target !== root && !target.startsWith(root.endsWith(sep) ? root : root + sep)) {
       skipped.push({ file: name, message: 'a link that leaves the directory is not followed' });
       return;
     }

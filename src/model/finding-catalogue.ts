@@ -132,6 +132,14 @@ export const FINDINGS = {
     title: 'A policy of a kind that is not evaluated',
     hint: 'Where it may act, answers are unknown: check it by hand and waive them by subject.',
   },
+  SP360: {
+    title: 'A document is not a Kubernetes object',
+    hint: 'It is left out. If it should be one, give it apiVersion, kind and metadata.name.',
+  },
+  SP361: {
+    title: 'A file or folder was not read',
+    hint: 'Links that leave the directory, special files and what is too large are left out: copy it in, or make it smaller.',
+  },
 } as const satisfies Readonly<Record<string, FindingEntry>>;
 
 export type FindingCode = keyof typeof FINDINGS;

@@ -47,7 +47,7 @@ export interface ManifestDirectory {
 
 /**
  * Reads every manifest under a directory: `.yaml`, `.yml` and `.json`, sorted by name, several documents, lists. What cannot be
- * read is a finding (SP302 does not parse, SP303 given twice, SP304 no namespace, SP340 not an object, SP341 not read) and the
+ * read is a finding (SP302 does not parse, SP303 given twice, SP304 no namespace, SP360 not an object, SP361 not read) and the
  * rest is read. Throws a Failure (exit 2) when there is no such directory.
  */
 export async function readManifestDirectory(dir: string, options: ManifestOptions = {}): Promise<Snapshot> {
@@ -59,7 +59,7 @@ export async function readManifestIndex(dir: string, options: ManifestOptions = 
   const root = await resolveManifestRoot(dir);
   const { files, skipped, leftovers } = await readManifestFiles(root);
   const findings: Finding[] = skipped.map(({ file, message }) => ({
-    code: 'SP341',
+    code: 'SP361',
     severity: 'warning',
     subject: safeText(file),
     message: `Not read: ${message}`,
@@ -187,7 +187,7 @@ function noteFindings(file: string, chunk: YamlChunk, parsed: ParsedChunk, befor
       return brokenFinding(file, message, `${file}:${chunk.line + line - 1}:${column}, ${document}`);
     }
     return {
-      code: 'SP340',
+      code: 'SP360',
       severity: note.severity,
       subject: safeText(file),
       message: `Not a Kubernetes object: ${safeText(note.message)}`,

@@ -91,11 +91,15 @@ describe('readKubeSnapshot', () => {
   it('reads the list whole when its pages have expired', async () => {
     const fake = await start({ objects: [SHOP, ...accounts(1201)] });
     fake.afterCall(({ path, query }) => {
-      if (path === '/api/v1/serviceaccounts' && query['continue'] === 'token-1') fake.expireContinueTokens();
+      if (path !== '/api/v1/serviceaccounts' || query['continue'] !== 'token-1') return;
+      fake.expireContinueTokens();
+      // Was on the first page; the whole list no longer has it.
+      fake.remove(object('v1', 'ServiceAccount', 'a-0000'));
     });
     const keys = keysOf(await read(), '/ServiceAccount/');
-    expect(keys).toHaveLength(1201);
-    expect(new Set(keys).size).toBe(1201);
+    expect(keys).toHaveLength(1200);
+    expect(keys).not.toContain('/ServiceAccount/shop/a-0000');
+    expect(new Set(keys).size).toBe(1200);
     const last = fake.calls.filter(({ path }) => path === '/api/v1/serviceaccounts').at(-1);
     expect(last?.query).toEqual({});
   });

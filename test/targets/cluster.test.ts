@@ -185,7 +185,14 @@ describe('how changes are sent', () => {
     expect(body['spec']).toEqual({ ...asObject(POLICY['spec']), ingress });
     // What another manager added is not taken over.
     expect(getPath(body, ['metadata', 'labels'])).toEqual({ 'app.kubernetes.io/managed-by': 'sallyport' });
-    expect(getPath(await target.readObject(refOf(POLICY)), ['metadata', 'labels', 'theirs'])).toBe('1');
+    const edited = await target.readObject(refOf(POLICY));
+    expect(getPath(edited, ['metadata', 'labels', 'theirs'])).toBe('1');
+    expect(edited?.metadata['managedFields']).toEqual(
+      expect.arrayContaining([
+        { manager: 'somebody', operation: 'Update' },
+        { manager: 'sallyport', operation: 'Apply' },
+      ]),
+    );
   });
 
   it('edits an own object again without another change of ownership', async () => {

@@ -203,7 +203,11 @@ export function parseEdgeRow(row: Row, file: string): Edge {
   };
 }
 
-/** Values of the columns of `edges`, in the order of the table. */
+/** How many columns `edges` has, and how many of them, the first ones, are the edge's key. */
+export const EDGE_COLUMNS = 16;
+export const EDGE_KEY_COLUMNS = 9;
+
+/** Values of the columns of `edges`, in the order of the table: the key's first. */
 export function edgeColumns(edge: Edge): readonly (string | number | null)[] {
   const data: EdgeData = {
     src: edge.src,

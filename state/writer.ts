@@ -14,7 +14,7 @@ import { HANDLE, write } from './handle.ts';
 import type { Reader } from './reader.ts';
 import { openReader } from './reader.ts';
 import type { ImportRecord, Row } from './rows.ts';
-import { edgeColumns, parseEdgeRow } from './rows.ts';
+import { EDGE_COLUMNS, EDGE_KEY_COLUMNS, edgeColumns, parseEdgeRow } from './rows.ts';
 
 /** Edges folded from some inputs, with what the inputs say of themselves. */
 export interface EdgeImport {
@@ -110,10 +110,11 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     );
 
   const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');
-  const add = db.prepare(`INSERT INTO edges VALUES (${Array(16).fill('?').join(', ')})`);
+  const add = db.prepare(`INSERT INTO edges VALUES (${Array(EDGE_COLUMNS).fill('?').join(', ')})`);
+  // The columns of the key stay as they are, and with them all indexes but one.
   const update = db.prepare(
-    `UPDATE edges SET (id, src, dst, src_ns, dst_ns, protocol, port, end_port, l7, count, first, last, mtls, last_plaintext,
-       guessed_direction, data) = (${Array(16).fill('?').join(', ')}) WHERE id = ?`,
+    `UPDATE edges SET count = ?, first = ?, last = ?, mtls = ?, last_plaintext = ?, guessed_direction = ?, data = ?
+     WHERE id = ?`,
   );
   const added = new Set<string>();
   const updated = new Set<string>();
@@ -123,7 +124,7 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
       add.run(...edgeColumns(edge));
       added.add(edge.id);
     } else {
-      update.run(...edgeColumns(mergeEdge(parseEdgeRow(row, file), edge)), edge.id);
+      update.run(...edgeColumns(mergeEdge(parseEdgeRow(row, file), edge)).slice(EDGE_KEY_COLUMNS), edge.id);
       if (!added.has(edge.id)) updated.add(edge.id);
     }
   }

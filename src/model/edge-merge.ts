@@ -90,6 +90,7 @@ function keyText(edge: Edge): string {
 
 /** Endpoints of one key may differ in detail (the address behind a DNS name): an address is kept, the lowest of several. */
 function mergeEndpoint(a: Endpoint, b: Endpoint): Endpoint {
+  if (a.kind === 'workload' && b.kind === 'workload') return a;
   const rank = (endpoint: Endpoint): string => `${'ip' in endpoint ? 0 : 1}${canonicalJson({ ...endpoint })}`;
   return compareText(rank(a), rank(b)) <= 0 ? a : b;
 }

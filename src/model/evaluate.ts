@@ -236,7 +236,8 @@ function namesOf(policies: readonly Isolating[]): string {
  * address. Unknown where it may be for some pods, or where nodes are not known.
  */
 function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, query: ConnectionQuery): Tri {
-  if (other.kind !== 'node') return 'no';
+  const onNodes = other.kind === 'node' || (other.kind === 'api-server' && other.nodes.length > 0);
+  if (!onNodes) return 'no';
   if (other.ownNode || world.inventory.nodes.length === 1) return 'yes';
   const here = nodesOfPod(pod);
   if (here.length === 0 || other.nodes.length === 0) return 'unknown';
@@ -244,7 +245,12 @@ function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, q
   if (here.length === 1 && other.nodes.length === 1) return 'yes';
   // A kubelet probes the pods of its own node only.
   const probed = pod.podSet?.containers.some(({ probePorts }) => probePorts.includes(query.port)) === true;
-  const isProbe = direction === 'ingress' && other.pod === undefined && query.endPort === undefined && probed;
+  const isProbe =
+    direction === 'ingress' &&
+    other.kind === 'node' &&
+    other.pod === undefined &&
+    query.endPort === undefined &&
+    probed;
   return isProbe ? 'yes' : 'unknown';
 }
 

@@ -484,8 +484,12 @@ function matchIdentity(
   if (pod.podSet === undefined) return presentOr(values, 'unknown');
   if (field === 'principals') {
     // `cluster.local` in a policy stands for the mesh's own trust domain.
-    const { trustDomain } = world.inventory.facts.mesh;
-    return matchAny(values, uniqueSorted([principalText(trustDomain, pod), principalText('cluster.local', pod)]));
+    const names = cached(world, 'principals', pod, () =>
+      uniqueSorted(
+        [world.inventory.facts.mesh.trustDomain, 'cluster.local'].map((domain) => principalText(domain, pod)),
+      ),
+    );
+    return matchAny(values, names);
   }
   const account = pod.podSet.serviceAccount === '' ? 'default' : pod.podSet.serviceAccount;
   const names = [`${pod.namespace.name}/${account}`];

@@ -81,7 +81,7 @@ export interface Party {
   readonly endpoint: Endpoint;
   /** For kind pod, and for kind node where it is a host-network pod. */
   readonly pod?: Pod;
-  /** Node names where they are known; empty where not. */
+  /** Node names where they are known; empty where not, and for an API server that runs on no node of the cluster. */
   readonly nodes: readonly string[];
   /** True for the node that the other side runs on. */
   readonly ownNode: boolean;
@@ -418,7 +418,12 @@ function resolveParties(world: World, endpoint: Endpoint): readonly Party[] {
     }
     case 'api-server': {
       const addresses = cluster.apiServer.map((range) => [range]);
-      return [{ ...base, kind: 'api-server', addresses: addresses.length > 0 ? addresses : any }];
+      // A control plane that runs on nodes of the cluster is the own node of the pods there.
+      const nodes = [...cluster.nodes].filter(([, own]) =>
+        own.some((one) => cluster.apiServer.some((range) => isSame(range, one))),
+      );
+      const names = nodes.map(([name]) => name);
+      return [{ ...base, kind: 'api-server', nodes: names, addresses: addresses.length > 0 ? addresses : any }];
     }
     case 'external': {
       const range = endpoint.ip === undefined ? undefined : parseAddress(endpoint.ip);
@@ -427,6 +432,10 @@ function resolveParties(world: World, endpoint: Endpoint): readonly Party[] {
     case 'unknown':
       return [{ ...base, kind: 'unknown', addresses: any }];
   }
+}
+
+function isSame(a: AddressRange, b: AddressRange): boolean {
+  return a.family === b.family && a.first === b.first && a.last === b.last;
 }
 
 function hostParty(world: World, endpoint: Endpoint, pod: Pod): Party {

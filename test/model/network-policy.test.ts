@@ -354,6 +354,15 @@ describe('nodes', () => {
     expect(answer(spec, text, sketch)).toBe(expected);
   });
 
+  it.each<[string, readonly string[], string]>([
+    ['on another node', ['192.168.0.1/32'], 'denied'],
+    ['on the node of the pod', ['192.168.0.2/32'], 'allowed'],
+    ['on that node and another', ['192.168.0.1/32', '192.168.0.2/32'], 'unknown'],
+    ['on no node of the cluster', ['192.168.0.100/32'], 'denied'],
+  ])('an API server %s', (_, apiServer, expected) => {
+    expect(answer(onDb(), `api-server -> ${DB} 9000`, { apiServer })).toBe(expected);
+  });
+
   it('takes a named node at a probe port for the kubelet of the pods that it runs', () => {
     const workloads = {
       ...BASE.workloads,

@@ -764,6 +764,12 @@ describe('PeerAuthentication', () => {
     ['a call by pod address is passed through in plaintext', peers(STRICT), 'web -> api TCP/9102', PA],
   ]);
 
+  it('heeds ports of a workload’s policy and not of a namespace’s', () => {
+    const wide = peers('{mtls: {mode: PERMISSIVE}, portLevelMtls: {"8080": {mode: STRICT}}}', 'a');
+    expect(step(MESH, wide, 'plain -> api TCP/8080')).toEqual([]);
+    expect(step(MESH, wide + peers(own('mtls: {mode: STRICT}'), 'b'), 'plain -> api TCP/8080')).toHaveLength(1);
+  });
+
   it('leaves a port alone that is kept from the server’s sidecar', () => {
     const excluded =
       MESH + workload('open', { labels: INJECT, annotations: 'traffic.sidecar.istio.io/excludeInboundPorts: "8080"' });
@@ -1073,6 +1079,20 @@ describe('workloads of every kind', () => {
     ['a CronJob not by the name of one run', admits('job-name: nightly-1'), 'shop/CronJob/nightly -> api TCP/8080', P],
     ['a bare Pod in a List', admits('app: toolbox'), 'shop/Pod/toolbox -> api TCP/8080', OK],
   ]);
+});
+
+describe('accounts', () => {
+  it('lets executors run as their driver’s account', () => {
+    const meshed = MESH + CUSTOM.replaceAll('app: features', `app: features${INJECT}`);
+    const line = 'shop/SparkApplication/features -> api TCP/8080';
+    expect(step(meshed, apiRule(from('*/sa/spark')), line)).toEqual([]);
+    expect(step(meshed, apiRule(from('*/sa/default')), line)).toHaveLength(1);
+  });
+
+  it('takes the namespace’s default account where none is named', () => {
+    const meshed = MESH + CUSTOM.replaceAll('app: nightly', `app: nightly${INJECT}`);
+    expect(step(meshed, apiRule(from('*/ns/shop/sa/default')), 'shop/CronJob/nightly -> api TCP/8080')).toEqual([]);
+  });
 });
 
 // --- States ------------------------------------------------------------------------------------------------------------

@@ -69,8 +69,12 @@ const NOT_MODELLED = new Set([
   'RequestAuthentication',
 ]);
 
+const sorted = new WeakMap<World, ReadonlyMap<string, readonly KubeObject[]>>();
+
 export function inGroup(world: World, group: string, kind: string): readonly KubeObject[] {
-  return world.objects.filter((object) => object.group === group && object.kind === kind);
+  const known = sorted.get(world) ?? Map.groupBy(world.objects, (object) => `${object.group}/${object.kind}`);
+  sorted.set(world, known);
+  return known.get(`${group}/${kind}`) ?? [];
 }
 
 /**

@@ -19,7 +19,7 @@ import { buildFacts, buildNodes } from './facts.ts';
 import { memoByObject, memoWithInputs } from './memo.ts';
 import { buildNamespaces } from './namespaces.ts';
 import { buildIndex } from './object-index.ts';
-import { isPolicy } from './policies.ts';
+import { policiesOf } from './policies.ts';
 import { buildLabelIndex, buildServices } from './services.ts';
 import type { Signatures } from './signatures.ts';
 import { buildDrafts } from './workloads.ts';
@@ -73,7 +73,7 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
     nodes: buildNodes(index),
     facts,
     declared: distinctDeclared(analyses.flatMap((analysis) => analysis.declared)),
-    policies: snapshot.objects.filter(isPolicy),
+    policies: policiesOf(index),
     findings: orderFindings([
       ...snapshot.findings,
       ...factFindings,

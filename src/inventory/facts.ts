@@ -166,18 +166,20 @@ const CNI_KINDS: readonly CniKind[] = [
   },
 ];
 
-const CNI_ALIASES: Readonly<Record<string, string>> = {
-  'aws-node': 'aws-vpc-cni',
-  'vpc-cni': 'aws-vpc-cni',
-  canal: 'calico',
-  ovn: 'ovn-kubernetes',
-  'dataplane-v2': 'gke-dataplane-v2',
-  anetd: 'gke-dataplane-v2',
-};
+const CNI_ALIASES: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'aws-node': 'aws-vpc-cni',
+    'vpc-cni': 'aws-vpc-cni',
+    canal: 'calico',
+    ovn: 'ovn-kubernetes',
+    'dataplane-v2': 'gke-dataplane-v2',
+    anetd: 'gke-dataplane-v2',
+  }),
+);
 
 function cniKind(name: string): CniKind | undefined {
   const lower = name.toLowerCase();
-  return CNI_KINDS.find((kind) => kind.name === (CNI_ALIASES[lower] ?? lower));
+  return CNI_KINDS.find((kind) => kind.name === (CNI_ALIASES.get(lower) ?? lower));
 }
 
 /** The DaemonSet that is a network plugin's agent, with the plugin. */

@@ -6,21 +6,23 @@ export interface HostMention {
   readonly bare: boolean;
 }
 
-const SCHEME_PORTS: Readonly<Record<string, number>> = {
-  http: 80,
-  https: 443,
-  ws: 80,
-  wss: 443,
-  grpc: 443,
-  postgres: 5432,
-  postgresql: 5432,
-  mysql: 3306,
-  redis: 6379,
-  rediss: 6379,
-  amqp: 5672,
-  mongodb: 27017,
-  nats: 4222,
-};
+const SCHEME_PORTS: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    http: 80,
+    https: 443,
+    ws: 80,
+    wss: 443,
+    grpc: 443,
+    postgres: 5432,
+    postgresql: 5432,
+    mysql: 3306,
+    redis: 6379,
+    rediss: 6379,
+    amqp: 5672,
+    mongodb: 27017,
+    nats: 4222,
+  }),
+);
 
 // Environment variables whose value is a host by itself.
 const HOST_VARIABLE =
@@ -73,7 +75,7 @@ function readToken(token: string, isHostVariable: boolean): HostMention | undefi
   if (colon >= 0 && !/^\d{1,5}$/.test(portText)) return undefined;
   if (!NAME.test(host) || /^[\d.]+$/.test(host)) return undefined;
   const bare = !host.includes('.');
-  const port = portText === '' ? (scheme === undefined ? undefined : SCHEME_PORTS[scheme]) : Number(portText);
+  const port = portText === '' ? (scheme === undefined ? undefined : SCHEME_PORTS.get(scheme)) : Number(portText);
   if (port !== undefined && (port < 1 || port > 65_535)) return undefined;
   // A lone word is a host only where something says so: a port, a scheme, or the variable's name.
   if (bare && port === undefined && scheme === undefined && !(isHostVariable && !hasPath)) return undefined;

@@ -1,3 +1,4 @@
+import { asObject } from '../shared/pure/json.ts';
 import type { Manager } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { memoByObject } from './memo.ts';
@@ -84,7 +85,9 @@ function operator(manifest: KubeManifest): Manager | undefined {
 
 /** The release that rendered this object, where only the marks of `helm template` are left. */
 export function renderedByHelm(manifest: KubeManifest): string | undefined {
+  // Asked of every object: most end here, without anything being parsed.
+  if (asObject(manifest.metadata['labels'])[MANAGED_BY] !== 'Helm') return undefined;
+  if (ownersOf(manifest).length > 0 || managerOf(manifest)?.kind === 'helm') return undefined;
   const labels = metaLabels(manifest);
-  if (labels[MANAGED_BY] !== 'Helm' || managerOf(manifest)?.kind === 'helm') return undefined;
   return labels['app.kubernetes.io/instance'] ?? labels['helm.sh/chart'] ?? '';
 }

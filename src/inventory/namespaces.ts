@@ -8,11 +8,7 @@ import type { ObjectIndex } from './object-index.ts';
 import { metaAnnotations, metaLabels, namesOfNamespaces, objectsOf } from './object-index.ts';
 import type { WorkloadDraft } from './workloads.ts';
 
-const KUBERNETES: Readonly<Record<string, string>> = {
-  'kube-system': 'belongs to Kubernetes',
-  'kube-public': 'belongs to Kubernetes',
-  'kube-node-lease': 'belongs to Kubernetes',
-};
+const KUBERNETES: ReadonlySet<string> = new Set(['kube-system', 'kube-public', 'kube-node-lease']);
 
 // Repository parts of what a cluster cannot do without, and what it is.
 const PLATFORM_IMAGES: readonly (readonly [string, string])[] = [
@@ -33,7 +29,7 @@ export function buildNamespaces(
   const reasons = systemReasons(index, drafts, mesh);
   return namesOfNamespaces(index).map((name) => {
     const manifest = index.byKey.get(`/Namespace//${name}`);
-    const system = KUBERNETES[name] ?? reasons.get(name);
+    const system = KUBERNETES.has(name) ? 'belongs to Kubernetes' : reasons.get(name);
     return {
       name,
       labels: manifest === undefined ? {} : metaLabels(manifest),

@@ -6,8 +6,10 @@ import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { annotationsOf, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
 import { memoByObject } from './memo.ts';
 
-/** `group/Kind/namespace/name` of an object, made once. */
-export const keyOf: (manifest: KubeManifest) => string = memoByObject((manifest) => refKey(refOf(manifest)));
+/** Texts by which an object is looked up, made once: one table for both, because snapshots are large. */
+const identityOf: (manifest: KubeManifest) => { readonly key: string; readonly kind: string } = memoByObject(
+  (manifest) => ({ key: refKey(refOf(manifest)), kind: `${groupOf(manifest.apiVersion)}/${manifest.kind}` }),
+);
 /** Labels of an object's own metadata, made once. */
 export const metaLabels: (manifest: KubeManifest) => Labels = memoByObject(labelsOf);
 /** Annotations of an object's own metadata, made once. */
@@ -24,18 +26,14 @@ export function buildIndex(snapshot: Snapshot): ObjectIndex {
   const byKey = new Map<string, KubeManifest>();
   const byKind = new Map<string, KubeManifest[]>();
   for (const manifest of snapshot.objects) {
-    byKey.set(keyOf(manifest), manifest);
-    const kind = kindKeyOf(manifest);
+    const { key, kind } = identityOf(manifest);
+    byKey.set(key, manifest);
     const list = byKind.get(kind);
     if (list === undefined) byKind.set(kind, [manifest]);
     else list.push(manifest);
   }
   return { snapshot, byKey, byKind };
 }
-
-const kindKeyOf: (manifest: KubeManifest) => string = memoByObject(
-  (manifest) => `${groupOf(manifest.apiVersion)}/${manifest.kind}`,
-);
 
 /** Objects of one kind in snapshot order. */
 export function objectsOf(index: ObjectIndex, group: string, kind: string): readonly KubeManifest[] {
@@ -65,16 +63,16 @@ export interface OwnerReference {
 }
 
 /** The owners that an object names, in its order. */
-export const ownersOf: (manifest: KubeManifest) => readonly OwnerReference[] = memoByObject((manifest) =>
-  asArray(manifest.metadata['ownerReferences']).flatMap((item) => {
+export function ownersOf(manifest: KubeManifest): readonly OwnerReference[] {
+  return asArray(manifest.metadata['ownerReferences']).flatMap((item) => {
     const owner = asObject(item);
     const apiVersion = asString(owner['apiVersion']);
     const kind = asString(owner['kind']);
     const name = asString(owner['name']);
     if (apiVersion === undefined || kind === undefined || name === undefined) return [];
     return [{ apiVersion, kind, name, controller: asBoolean(owner['controller']) === true }];
-  }),
-);
+  });
+}
 
 /** A reference to an object that may not have been read. */
 export function ownerRef(owner: OwnerReference, namespace: string): ObjectRef {
@@ -100,7 +98,7 @@ export function matchesSelector(selector: JsonObject, labels: Labels): boolean {
 function matchesExpression(expression: JsonObject, labels: Labels): boolean {
   const key = asString(expression['key']) ?? '';
   const values: readonly Json[] = asArray(expression['values']);
-  const value = labels[key];
+  const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
   switch (expression['operator']) {
     case 'In':
       return value !== undefined && values.includes(value);

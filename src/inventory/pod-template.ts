@@ -3,7 +3,6 @@ import { asArray, asBoolean, asNumber, asObject, asString, asStringMap } from '.
 import type { ContainerInfo, ContainerPort, Labels } from '../model/inventory.ts';
 import { findHosts } from './host-names.ts';
 import type { HostMention } from './host-names.ts';
-import { memoByObject } from './memo.ts';
 
 /** A host and perhaps a port that a container's settings name. Values themselves are not kept. */
 export interface Mention extends HostMention {
@@ -44,14 +43,14 @@ export function ownContainers(containers: readonly ContainerInfo[]): readonly Co
 }
 
 /** Parses `{metadata, spec}` of a pod template or a pod. Environment values are looked through for host names only. */
-export const parsePodFacts: (template: JsonObject) => PodFacts = memoByObject((template) => {
+export function parsePodFacts(template: JsonObject): PodFacts {
   const metadata = asObject(template['metadata']);
   return parsePodSpec(
     asObject(template['spec']),
     asStringMap(metadata['labels']),
     asStringMap(metadata['annotations']),
   );
-});
+}
 
 /** The same for a bare pod spec whose labels and annotations stand elsewhere. */
 export function parsePodSpec(spec: JsonObject, labels: Labels, annotations: Labels): PodFacts {

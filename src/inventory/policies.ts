@@ -1,54 +1,59 @@
+import { sortBy } from '../shared/pure/order.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { groupOf } from '../model/object.ts';
-import { memoByObject } from './memo.ts';
+import { refKey, refOf } from '../model/object.ts';
+import type { ObjectIndex } from './object-index.ts';
 
 /** Kinds of policy groups that are known not to decide about connections. */
-const BESIDE_POLICY: Readonly<Record<string, ReadonlySet<string>>> = {
-  'cilium.io': new Set([
-    'CiliumNode',
-    'CiliumEndpoint',
-    'CiliumEndpointSlice',
-    'CiliumIdentity',
-    'CiliumLoadBalancerIPPool',
-    'CiliumL2AnnouncementPolicy',
-    'CiliumBGPPeeringPolicy',
-    'CiliumBGPClusterConfig',
-    'CiliumBGPPeerConfig',
-    'CiliumBGPAdvertisement',
-    'CiliumBGPNodeConfig',
-    'CiliumPodIPPool',
-    'CiliumNodeConfig',
-    'CiliumGatewayClassConfig',
-  ]),
-  'projectcalico.org': new Set([
-    'BGPConfiguration',
-    'BGPPeer',
-    'BGPFilter',
-    'BlockAffinity',
-    'ClusterInformation',
-    'FelixConfiguration',
-    'IPAMBlock',
-    'IPAMConfig',
-    'IPAMHandle',
-    'IPPool',
-    'IPReservation',
-    'KubeControllersConfiguration',
-    'CalicoNodeStatus',
-  ]),
-  'networking.istio.io': new Set(['Gateway', 'VirtualService', 'WorkloadEntry', 'WorkloadGroup', 'ProxyConfig']),
-  'policy.networking.k8s.io': new Set(),
-  'security.istio.io': new Set(),
-};
+const BESIDE_POLICY: ReadonlyMap<string, ReadonlySet<string>> = new Map(
+  Object.entries({
+    'cilium.io': new Set([
+      'CiliumNode',
+      'CiliumEndpoint',
+      'CiliumEndpointSlice',
+      'CiliumIdentity',
+      'CiliumLoadBalancerIPPool',
+      'CiliumL2AnnouncementPolicy',
+      'CiliumBGPPeeringPolicy',
+      'CiliumBGPClusterConfig',
+      'CiliumBGPPeerConfig',
+      'CiliumBGPAdvertisement',
+      'CiliumBGPNodeConfig',
+      'CiliumPodIPPool',
+      'CiliumNodeConfig',
+      'CiliumGatewayClassConfig',
+    ]),
+    'projectcalico.org': new Set([
+      'BGPConfiguration',
+      'BGPPeer',
+      'BGPFilter',
+      'BlockAffinity',
+      'ClusterInformation',
+      'FelixConfiguration',
+      'IPAMBlock',
+      'IPAMConfig',
+      'IPAMHandle',
+      'IPPool',
+      'IPReservation',
+      'KubeControllersConfiguration',
+      'CalicoNodeStatus',
+    ]),
+    'networking.istio.io': new Set(['Gateway', 'VirtualService', 'WorkloadEntry', 'WorkloadGroup', 'ProxyConfig']),
+    'policy.networking.k8s.io': new Set<string>(),
+    'security.istio.io': new Set<string>(),
+  }),
+);
 
 /** Groups in which an unknown kind may act on connections: it is handed on, and its verdict is unknown. */
-const POLICY_GROUPS: Readonly<Record<string, string>> = {
-  'policy.networking.k8s.io': 'policy.networking.k8s.io',
-  'cilium.io': 'cilium.io',
-  'crd.projectcalico.org': 'projectcalico.org',
-  'projectcalico.org': 'projectcalico.org',
-  'security.istio.io': 'security.istio.io',
-  'networking.istio.io': 'networking.istio.io',
-};
+const POLICY_GROUPS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    'policy.networking.k8s.io': 'policy.networking.k8s.io',
+    'cilium.io': 'cilium.io',
+    'crd.projectcalico.org': 'projectcalico.org',
+    'projectcalico.org': 'projectcalico.org',
+    'security.istio.io': 'security.istio.io',
+    'networking.istio.io': 'networking.istio.io',
+  }),
+);
 
 /** Groups of policies by name, where only some kinds are policies. */
 const POLICY_KINDS: ReadonlySet<string> = new Set([
@@ -66,15 +71,23 @@ const POLICY_KINDS: ReadonlySet<string> = new Set([
   'extensions.istio.io/WasmPlugin',
 ]);
 
-/** True for an object of a kind that is known or suspected to act on connections. */
-export const isPolicy: (manifest: KubeManifest) => boolean = memoByObject((manifest) => {
-  const group = groupOf(manifest.apiVersion);
-  if (POLICY_KINDS.has(`${group}/${manifest.kind}`)) return true;
-  return POLICY_GROUPS[group] !== undefined && !isBesidePolicy(group, manifest.kind);
-});
+/** True for a kind that is known or suspected to act on connections. */
+export function isPolicyKind(group: string, kind: string): boolean {
+  if (POLICY_KINDS.has(`${group}/${kind}`)) return true;
+  return POLICY_GROUPS.has(group) && !isBesidePolicy(group, kind);
+}
+
+/** Every object of such a kind, in the snapshot's order. */
+export function policiesOf(index: ObjectIndex): readonly KubeManifest[] {
+  const found = [...index.byKind].flatMap(([key, objects]) => {
+    const slash = key.indexOf('/');
+    return isPolicyKind(key.slice(0, slash), key.slice(slash + 1)) ? objects : [];
+  });
+  return sortBy(found, (manifest) => refKey(refOf(manifest)));
+}
 
 /** True for a kind of a policy group that is known not to decide about connections. */
 export function isBesidePolicy(group: string, kind: string): boolean {
-  const family = POLICY_GROUPS[group];
-  return family !== undefined && BESIDE_POLICY[family]?.has(kind) === true;
+  const family = POLICY_GROUPS.get(group);
+  return family !== undefined && BESIDE_POLICY.get(family)?.has(kind) === true;
 }

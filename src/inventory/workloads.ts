@@ -34,6 +34,8 @@ export interface PodRecord {
   readonly finished: boolean;
   /** False for a Pod of a directory that nothing has started. */
   readonly observed: boolean;
+  /** All of its owners, as a text; absent for a pod without any. */
+  readonly ownerKey?: string;
 }
 
 /** A PodSet with what is needed while the inventory is built. */
@@ -92,9 +94,12 @@ export const parsePod: (manifest: KubeManifest) => PodRecord = memoByObject((man
   const startedAt = parseTime(status['startTime']);
   const finished = phase !== undefined && FINISHED.has(phase);
   const finishedAt = finished ? finishTime(status) : undefined;
+  const namespace = namespaceOf(manifest) ?? 'default';
+  const owners = ownersOf(manifest).map((owner) => Object.values(owner).join('/'));
   return {
     manifest,
-    namespace: namespaceOf(manifest) ?? 'default',
+    namespace,
+    ...(owners.length === 0 ? {} : { ownerKey: `${namespace}/${owners.join(',')}` }),
     facts,
     finished,
     observed: phase !== undefined,
@@ -235,7 +240,9 @@ function topOf(chain: Chain): Link {
 interface Group {
   readonly top: Link;
   readonly name: string;
-  readonly pods: { readonly record: PodRecord; readonly owner: string | undefined }[];
+  readonly pods: PodRecord[];
+  /** The run or direct owner of each of `pods`. */
+  readonly runs: (string | undefined)[];
   /** Objects between pods and the top: Jobs of a CronJob, Deployments of an InferenceService. */
   readonly children: KubeManifest[];
   ownerKinds: readonly { readonly group: string; readonly kind: string }[];
@@ -272,6 +279,7 @@ function collectGroups(index: ObjectIndex): { groups: Map<string, Group>; unread
       top,
       name,
       pods: [],
+      runs: [],
       children: [],
       ownerKinds: expectedOwners(top.group, top.ref.kind),
       task,
@@ -289,18 +297,28 @@ function collectGroups(index: ObjectIndex): { groups: Map<string, Group>; unread
       if (chain.length > 1) group.children.push(manifest);
     }
   }
+  // Pods of one owner share all above it.
+  const byOwner = new Map<string, { readonly group: Group; readonly run: string | undefined }>();
   for (const manifest of objectsOf(index, '', 'Pod')) {
     const record = parsePod(manifest);
+    const known = record.ownerKey === undefined ? undefined : byOwner.get(record.ownerKey);
+    if (known !== undefined) {
+      known.group.pods.push(record);
+      known.group.runs.push(known.run);
+      continue;
+    }
     const chain = chainOf(manifest, index, chains);
     const top = topOf(chain);
     const task = chain.length === 1 ? airflowTask(record) : undefined;
     const group = groupOfLink(top, task ?? top.ref.name, task !== undefined);
-    group.pods.push({ record, owner: runName(chain, group.top) });
+    const run = runName(chain, group.top);
+    group.pods.push(record);
+    group.runs.push(run);
     // The longest chain says most: a submitter's Job is not what its RayJob is about.
     if (group.ownerKinds.length < chain.length - 1) group.ownerKinds = kindsOf(chain);
-    if (chain.length > 1 && top.manifest === undefined) {
-      unread.add(`${record.namespace}/${top.ref.kind}/${top.ref.name}`);
-    }
+    if (chain.length === 1) continue;
+    if (record.ownerKey !== undefined) byOwner.set(record.ownerKey, { group, run });
+    if (top.manifest === undefined) unread.add(`${record.namespace}/${top.ref.kind}/${top.ref.name}`);
   }
   return { groups, unreadOwners: [...unread].sort(compareText) };
 }
@@ -332,23 +350,16 @@ export function buildDrafts(
   const taken = new Set<string>();
   const drafts: WorkloadDraft[] = [];
   for (const group of groups.values()) {
-    const namespace = group.top.ref.namespace ?? group.pods[0]?.record.namespace ?? 'default';
+    const namespace = group.top.ref.namespace ?? group.pods[0]?.namespace ?? 'default';
     const plainId = `${namespace}/${group.top.ref.kind}/${group.name}`;
     // Two kinds of one name from different groups (batch and Volcano Jobs): the second says its group.
     const kind = taken.has(plainId) ? `${group.top.ref.kind}.${group.top.group}` : group.top.ref.kind;
     taken.add(`${namespace}/${kind}/${group.name}`);
     const namespaceManifest = namespaceOfName(namespace);
     const compute = (): WorkloadDraft => buildDraft(group, namespace, kind, namespaceManifest, mesh);
-    const key = group.top.manifest ?? group.pods[0]?.record.manifest;
+    const key = group.top.manifest ?? group.pods[0]?.manifest;
     if (key === undefined) continue;
-    const inputs = [
-      kind,
-      group.name,
-      meshKey,
-      namespaceManifest,
-      ...group.children,
-      ...group.pods.flatMap(({ record, owner }) => [record, owner]),
-    ];
+    const inputs = [kind, group.name, meshKey, namespaceManifest, ...group.children, ...group.pods, ...group.runs];
     drafts.push(draftOf(key, inputs, compute));
   }
   return { drafts: sortBy(drafts, (draft) => draft.id), unreadOwners };
@@ -364,9 +375,11 @@ function buildDraft(
   const { top } = group;
   const owner = ownerKind(top.group, top.ref.kind);
   const isPod = top.group === '' && top.ref.kind === 'Pod';
-  const pods = sortBy(group.pods, ({ record }) => record.info.name).map(({ record, owner: run }) =>
-    run === undefined ? record : { ...record, info: { ...record.info, owner: run } },
-  );
+  const named = group.pods.map((record, at) => {
+    const run = group.runs[at];
+    return run === undefined ? record : { ...record, info: { ...record.info, owner: run } };
+  });
+  const pods = sortBy(named, (record) => record.info.name);
   const podSets = membership(
     assemblePodSets(group, owner, isPod, pods),
     namespace,

@@ -112,6 +112,19 @@ describe('namespaces', () => {
     expect(inventory.namespaces.find((item) => item.name === name)?.system).toBe(reason);
   });
 
+  it('named like words of the language are namespaces like others', () => {
+    const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'constructor', labels: {} } };
+    const policy = {
+      apiVersion: 'constructor/v1',
+      kind: 'toString',
+      metadata: { name: '__proto__', namespace: 'constructor' },
+    };
+    const built = inventoryOf(snapshotOf([namespace, policy]));
+    expect(built.namespaces).toMatchObject([{ name: 'constructor', declared: true }]);
+    expect(built.namespaces[0]).not.toHaveProperty('system');
+    expect(built.policies).toEqual([]);
+  });
+
   it('are implied by an object where there is no Namespace', () => {
     const pod = {
       apiVersion: 'v1',

@@ -1,14 +1,12 @@
 import { plural } from '../../shared/pure/text.ts';
-import { compareText, uniqueSorted } from '../../shared/pure/order.ts';
+import { compareText, sortBy, uniqueSorted } from '../../shared/pure/order.ts';
 import type { Labels, ServiceInfo } from '../../model/inventory.ts';
 import type { Finding } from '../../model/finding.ts';
-import type { KubeManifest } from '../../model/object.ts';
-import { formatRef, groupOf, namespaceOf, refOf } from '../../model/object.ts';
+import { formatRef, namespaceOf, refOf } from '../../model/object.ts';
 import { isDurableLabel } from '../../model/durable-labels.ts';
-import { memoByObject } from '../memo.ts';
 import { renderedByHelm } from '../manager.ts';
 import { ownerKind } from '../owners.ts';
-import { isBesidePolicy, isPolicy } from '../policies.ts';
+import { isBesidePolicy, isPolicyKind, policiesOf } from '../policies.ts';
 import type { WorkloadDraft } from '../workloads.ts';
 import type { AnalyzerContext } from './context.ts';
 import { finding } from './context.ts';
@@ -126,10 +124,9 @@ function namespaceFindings(context: AnalyzerContext): readonly Finding[] {
     .flatMap((name) =>
       inhabited.has(name) ? [finding('SP328', 'info', name, `namespace ${name} has no Namespace object`)] : [],
     );
-  for (const manifest of context.index.snapshot.objects) {
+  for (const manifest of policiesOf(context.index)) {
     const namespace = namespaceOf(manifest);
-    if (namespace === undefined || !undeclared.has(namespace) || inhabited.has(namespace) || !isPolicy(manifest))
-      continue;
+    if (namespace === undefined || !undeclared.has(namespace) || inhabited.has(namespace)) continue;
     const by = formatRef(refOf(manifest));
     found.push(finding('SP309', 'warning', by, `${by} stands in a namespace that does not exist`));
   }
@@ -194,31 +191,26 @@ const KNOWN_KINDS: ReadonlySet<string> = new Set([
   'kafka.strimzi.io/KafkaConnector',
 ]);
 
-const unmodelled: (manifest: KubeManifest) => string | undefined = memoByObject((manifest) => {
-  const group = groupOf(manifest.apiVersion);
-  const known =
+function isModelled(group: string, kind: string): boolean {
+  return (
     KNOWN_GROUPS.has(group) ||
-    ownerKind(group, manifest.kind) !== undefined ||
-    KNOWN_KINDS.has(`${group}/${manifest.kind}`) ||
-    isBesidePolicy(group, manifest.kind) ||
-    isPolicy(manifest);
-  return known ? undefined : `${manifest.kind}.${group}`;
-});
+    ownerKind(group, kind) !== undefined ||
+    KNOWN_KINDS.has(`${group}/${kind}`) ||
+    isBesidePolicy(group, kind) ||
+    isPolicyKind(group, kind)
+  );
+}
 
 function unknownKinds(context: AnalyzerContext): readonly Finding[] {
-  const counts = new Map<string, { count: number; example: string }>();
-  for (const manifest of context.index.snapshot.objects) {
-    const kind = unmodelled(manifest);
-    if (kind === undefined) continue;
-    const entry = counts.get(kind);
-    if (entry === undefined) counts.set(kind, { count: 1, example: formatRef(refOf(manifest)) });
-    else entry.count += 1;
-  }
-  return [...counts]
-    .sort(([a], [b]) => compareText(a, b))
-    .map(([kind, { count, example }]) =>
-      finding('SP311', 'info', kind, `${plural(count, 'object')} of kind ${kind}, such as ${example}`),
-    );
+  const found = [...context.index.byKind].flatMap(([key, objects]) => {
+    const slash = key.indexOf('/');
+    const [group, kind] = [key.slice(0, slash), key.slice(slash + 1)];
+    const [first] = objects;
+    if (first === undefined || isModelled(group, kind)) return [];
+    const text = `${plural(objects.length, 'object')} of kind ${kind}.${group}, such as ${formatRef(refOf(first))}`;
+    return [finding('SP311', 'info', `${kind}.${group}`, text)];
+  });
+  return sortBy(found, (item) => item.subject);
 }
 
 function helmFindings(context: AnalyzerContext): readonly Finding[] {

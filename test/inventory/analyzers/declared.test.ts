@@ -119,6 +119,10 @@ describe('host names in settings', () => {
     expect(serviceOfHost(host, 'shop', (namespace, name) => known.has(`${namespace}/${name}`))).toEqual(expected);
   });
 
+  it('of a scheme that is a word of the language have no port', () => {
+    expect(findHosts('constructor://db')).toEqual([{ host: 'db', bare: true }]);
+  });
+
   it('are found in time that grows with the text, whatever it holds', () => {
     const hostile = `${'a-'.repeat(30_000)}:1`;
     expect(findHosts(hostile)).toEqual([]);

@@ -1,9 +1,13 @@
 import { deriveMeshEgress, deriveNetworkCandidate } from '../../src/candidates/network.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
+import type { Edge } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { isObject, namespaceOf, refKey } from '../../src/model/object.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { stateAfter } from '../../src/plan/simulate.ts';
+import type { State } from '../../src/plan/simulate.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
 import { canJoin, inMesh, joinedGates, meshGates } from '../../src/readiness/mesh-gates.ts';
@@ -16,23 +20,42 @@ export const permissiveMtls: Phase = {
   name: 'permissive-mtls',
   requires: (view) => meshGates(view),
   up(view) {
-    const draft = draftSteps(view.snapshot.objects);
-    permissiveDefault(view, draft);
     const joining = byRisk(
       view,
       workloadsOf(view).filter((workload) => canJoin(workload) && !inMesh(workload)),
     );
-    const joined = new Set<string>();
-    for (const workload of joining) {
-      joined.add(workload.id);
-      join(view, draft, workload, joined);
-    }
-    namespaceLabel(view, draft);
-    return draft.steps;
+    const joinedView = afterJoin(view, build(view, joining, view.edges));
+    return build(view, joining, withNew(view.edges, joinedView));
   },
   verify: (view) => joinedGates(view),
   down: () => [],
 };
+
+/** The steps, for the edges that there will be. */
+function build(view: View, joining: readonly Workload[], edges: readonly Edge[]): readonly Step[] {
+  const draft = draftSteps(view.snapshot.objects);
+  const ahead = { ...view, edges };
+  permissiveDefault(view, draft);
+  const joined = new Set<string>();
+  for (const workload of joining) {
+    joined.add(workload.id);
+    join(ahead, draft, workload, joined);
+  }
+  namespaceLabel(view, draft);
+  return draft.steps;
+}
+
+/** Edges that only exist once the namespace has joined: Istio's agent takes over scrapes and probes on ports of its own. */
+function afterJoin(view: View, steps: readonly Step[]): readonly Edge[] {
+  let state: State = { snapshot: view.snapshot, inventory: view.inventory };
+  for (const step of steps) state = stateAfter(state, step, view.rebuild);
+  return view.edgesIn(state.inventory);
+}
+
+function withNew(edges: readonly Edge[], later: readonly Edge[]): readonly Edge[] {
+  const known = new Set(edges.map((edge) => edge.id));
+  return [...edges, ...later.filter((edge) => !known.has(edge.id))];
+}
 
 /** PeerAuthentication objects for a whole namespace (no selector), oldest first: Istio lets the oldest decide. */
 export function namespaceWide(view: View): readonly KubeManifest[] {
@@ -74,7 +97,9 @@ function permissiveDefault(view: View, draft: Draft): void {
 
 /** Opens what the proxy needs, then labels the pod template. */
 function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<string>): void {
-  const candidate = deriveNetworkCandidate(candidateContext(view, joined), workload, 'egress');
+  const context = candidateContext(view, joined);
+  const candidate = deriveNetworkCandidate(context, workload, 'egress');
+  const inward = deriveNetworkCandidate(context, workload, 'ingress').object;
   const name = `${workload.kind.toLowerCase()}-${workload.name}`;
   if (candidate.object !== undefined && draft.get(candidate.object) !== undefined)
     draft.ensure(candidate.object, {
@@ -100,6 +125,16 @@ function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<
         direction: 'egress',
       });
   }
+  const admits = inward === undefined ? undefined : draft.get(inward);
+  if (inward !== undefined && (admits !== undefined || isolated))
+    draft.ensure(inward, {
+      namespace: view.namespace,
+      phase: 'permissive-mtls',
+      id: `${name}-open-ingress`,
+      title: `let ${workload.id} be reached on the ports of its sidecar`,
+      workload: workload.id,
+      direction: 'ingress',
+    });
   const live = draft.byKey(refKey(workload.ref));
   const template = workload.podSets[0]?.templatePath;
   if (live === undefined || template === undefined) return;

@@ -1,5 +1,6 @@
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey } from '../model/edge.ts';
+import { UNREDIRECTED_PORTS } from '../model/evaluate.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { buildAuthorizationPolicy } from '../objects/build.ts';
@@ -121,9 +122,11 @@ export function deriveAuthorization(
       ],
     };
   const rules: AuthorizationRule[] = [];
-  for (const [peer, list] of sortBy(groupBy(edges, (edge) => endpointKey(edge.src)).entries(), ([key]) => key)) {
-    const src = list[0]?.src;
+  for (const [peer, all] of sortBy(groupBy(edges, (edge) => endpointKey(edge.src)).entries(), ([key]) => key)) {
+    const src = all[0]?.src;
     if (src === undefined) continue;
+    const list = all.filter((edge) => !UNREDIRECTED_PORTS.has(edge.port));
+    if (list.length === 0) continue;
     const probes = isProbe(src, list, workload);
     if (probes) continue;
     const principals =
@@ -171,5 +174,5 @@ export function deriveAuthorization(
 function isProbe(src: Endpoint, edges: readonly Edge[], workload: Workload): boolean {
   if (src.kind !== 'node') return false;
   const ports = new Set(workload.podSets.flatMap((set) => set.containers.flatMap((one) => one.probePorts)));
-  return edges.every((edge) => ports.has(edge.port) || edge.port === 15021 || edge.port === 15020);
+  return edges.every((edge) => ports.has(edge.port));
 }

@@ -10,6 +10,7 @@ import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
+import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import { phases } from '../../phases/index.ts';
 import type { Planner } from '../plan/assemble.ts';
@@ -265,12 +266,18 @@ export async function loadAll(app: App): Promise<Loaded> {
   const inventory = rebuild(snapshot);
   const observed = reader.edges();
   const decisions = await app.decisions();
-  const edges = reviewEdges([...observed, ...declaredEdges(inventory, observed)], decisions);
+  const reviewed = reviewEdges(observed, decisions);
+  const edgesIn = (state: Inventory): readonly Edge[] => [
+    ...reviewed,
+    ...reviewEdges(declaredEdges(state, observed), decisions),
+  ];
   const evidence = reader.evidence();
   const base = {
     snapshot,
     inventory,
-    edges,
+    edges: edgesIn(inventory),
+    edgesIn,
+    rebuild,
     evidence,
     decisions,
     config,
@@ -283,15 +290,14 @@ export async function loadAll(app: App): Promise<Loaded> {
     inventory,
     config,
     rebuild,
-    planner: makePlanner(rebuild, target.kind),
+    planner: makePlanner(target.kind),
     view: (namespace) => ({ ...base, namespace }),
   };
 }
 
-function makePlanner(rebuild: (snapshot: Snapshot) => Inventory, kind: Target['kind']): Planner {
+function makePlanner(kind: Target['kind']): Planner {
   return {
     phases,
-    rebuild,
     keep: keptEdges,
     settle: settleGate,
     common: (view, steps) => [

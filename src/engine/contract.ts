@@ -33,6 +33,13 @@ export interface View {
   readonly phases: ReadonlyMap<string, PhaseName>;
   /** Steps on record that are still in force, oldest first. */
   readonly applied: readonly AppliedStep[];
+  /** What another snapshot amounts to. Pure. */
+  readonly rebuild: (snapshot: Snapshot) => Inventory;
+  /**
+   * The edges of another state: those observed, and what its configuration declares. A sidecar, say, moves the port that is scraped,
+   * so what is declared is a matter of the state. Pure.
+   */
+  readonly edgesIn: (inventory: Inventory) => readonly Edge[];
 }
 
 /** A phase: pure functions of a view. The engine performs; a phase never does. */

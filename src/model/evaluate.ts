@@ -32,7 +32,7 @@ import {
   subjectSelects,
 } from './world.ts';
 
-export { mtlsModeOf, principalOf, transportOf } from './istio.ts';
+export { mtlsModeOf, principalOf, transportOf, UNREDIRECTED_PORTS } from './istio.ts';
 export type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
 export { compileWorld } from './world.ts';
 export type { World } from './world.ts';

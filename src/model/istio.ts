@@ -51,7 +51,7 @@ interface ModeChoice {
 }
 
 /** Ports that the agent and the proxy serve themselves: never redirected into the proxy. */
-const UNREDIRECTED_PORTS: ReadonlySet<number> = new Set([15_020, 15_021, 15_090]);
+export const UNREDIRECTED_PORTS: ReadonlySet<number> = new Set([15_020, 15_021, 15_090]);
 const NOTHING: IstioNamespace = { peers: [], rules: [], authorization: [], sidecars: [], extensions: [] };
 const FINE: MeshAnswer = { answer: 'yes', reasons: [] };
 

@@ -6,12 +6,11 @@ import { phasesBetween } from '../model/phase.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
 import { judgeEdges, simulate } from './simulate.ts';
-import type { Rebuild } from './simulate.ts';
+import type { Simulated } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
 export interface Planner {
   readonly phases: readonly Phase[];
-  readonly rebuild: Rebuild;
   /** Edges that must keep working. */
   readonly keep: (edges: readonly Edge[]) => readonly Edge[];
   /** Configuration's "off" and people's waivers. */
@@ -23,8 +22,9 @@ export interface Planner {
 /** Steps from the namespace's present phase up to another, each phase planned on the state that the one before leaves. */
 export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
   const from = view.phases.get(view.namespace) ?? 'none';
-  const keep = planner.keep(view.edges);
-  const before = judgeEdges(view.inventory, keep);
+  const world = simulated(view, planner);
+  const before = judgeEdges(view.inventory, world.edgesIn(view.inventory));
+  let edges = before.size;
   const steps: Step[] = [];
   const gates: Gate[] = [];
   const denied = new Map<string, EdgeVerdict>();
@@ -35,7 +35,8 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
     if (phase === undefined) continue;
     gates.push(...phase.requires(now).map((gate) => planner.settle(now, gate)));
     const made = phase.up(now);
-    const result = simulate({ snapshot: now.snapshot, inventory: now.inventory }, made, keep, planner.rebuild, before);
+    const result = simulate({ snapshot: now.snapshot, inventory: now.inventory }, made, world, before);
+    edges = Math.max(edges, result.edges);
     for (const verdict of result.denied) if (!denied.has(verdict.edge)) denied.set(verdict.edge, verdict);
     for (const verdict of result.unknown) if (!unknown.has(verdict.edge)) unknown.set(verdict.edge, verdict);
     steps.push(...made);
@@ -43,10 +44,11 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
       ...now,
       snapshot: result.end.snapshot,
       inventory: result.end.inventory,
+      edges: view.edgesIn(result.end.inventory),
       phases: new Map([...now.phases, [view.namespace, name]]),
     };
   }
-  return finish(view, planner, { from, to, direction: 'up', steps, gates, denied, unknown, keep });
+  return finish(view, planner, { from, to, direction: 'up', steps, gates, denied, unknown, edges });
 }
 
 /** The plan of a rollback: given steps, simulated and gated like any change, but for gates on evidence. */
@@ -58,8 +60,7 @@ export function assembleDown(
   planner: Planner,
 ): Plan {
   const from = view.phases.get(view.namespace) ?? 'none';
-  const keep = planner.keep(view.edges);
-  const result = simulate({ snapshot: view.snapshot, inventory: view.inventory }, steps, keep, planner.rebuild);
+  const result = simulate({ snapshot: view.snapshot, inventory: view.inventory }, steps, simulated(view, planner));
   const index = <T extends EdgeVerdict>(list: readonly T[]): ReadonlyMap<string, T> =>
     new Map(list.map((verdict) => [verdict.edge, verdict]));
   return finish(
@@ -73,10 +74,14 @@ export function assembleDown(
       gates: [],
       denied: index(result.denied),
       unknown: index(result.unknown),
-      keep,
+      edges: result.edges,
     },
     findings,
   );
+}
+
+function simulated(view: View, planner: Planner): Simulated {
+  return { rebuild: view.rebuild, edgesIn: (inventory) => planner.keep(view.edgesIn(inventory)) };
 }
 
 interface Parts {
@@ -87,7 +92,8 @@ interface Parts {
   readonly gates: readonly Gate[];
   readonly denied: ReadonlyMap<string, EdgeVerdict>;
   readonly unknown: ReadonlyMap<string, EdgeVerdict>;
-  readonly keep: readonly Edge[];
+  /** How many edges were judged. */
+  readonly edges: number;
 }
 
 function finish(view: View, planner: Planner, parts: Parts, findings: readonly Finding[] = []): Plan {
@@ -96,7 +102,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
   const gates: Gate[] = [...parts.gates, deniesGate(view, parts, denied)];
   // Unknowns never block the way back.
   if (parts.direction === 'up') {
-    gates.push(...unknownGates(view, unknown, parts.keep.length).map((gate) => planner.settle(view, gate)));
+    gates.push(...unknownGates(view, unknown, parts.edges).map((gate) => planner.settle(view, gate)));
     gates.push(...planner.common(view, parts.steps).map((gate) => planner.settle(view, gate)));
   }
   return {
@@ -109,7 +115,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     denied,
     unknown,
     findings,
-    simulated: { edges: parts.keep.length, states: parts.steps.length },
+    simulated: { edges: parts.edges, states: parts.steps.length },
     hash: planHash(view.namespace, parts.from, parts.to, parts.steps, denied, unknown),
   };
 }
@@ -120,7 +126,7 @@ function deniesGate(view: View, parts: Parts, denied: readonly EdgeVerdict[]): G
       id: 'denies-observed',
       answer: 'yes',
       subject: view.namespace,
-      facts: [`${parts.keep.length} edges judged in ${parts.steps.length} states, none denied`],
+      facts: [`${parts.edges} edges judged in ${parts.steps.length} states, none denied`],
       fix: '',
     };
   return {

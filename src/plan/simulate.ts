@@ -66,6 +66,12 @@ export function judgeEdges(inventory: Inventory, edges: readonly Edge[]): Verdic
   return verdicts;
 }
 
+/** How states are read: what their objects amount to, and which edges must then work. */
+export interface Simulated {
+  readonly rebuild: Rebuild;
+  readonly edgesIn: (inventory: Inventory) => readonly Edge[];
+}
+
 export interface Simulation {
   readonly denied: readonly EdgeVerdict[];
   readonly unknown: readonly EdgeVerdict[];
@@ -92,16 +98,17 @@ function affected(edges: readonly Edge[], step: Step): readonly Edge[] {
 export function simulate(
   start: State,
   steps: readonly Step[],
-  edges: readonly Edge[],
-  rebuild: Rebuild,
-  before: Verdicts = judgeEdges(start.inventory, edges),
+  world: Simulated,
+  before: Verdicts = judgeEdges(start.inventory, world.edgesIn(start.inventory)),
 ): Simulation {
   const denied = new Map<string, EdgeVerdict>();
   const unknown = new Map<string, EdgeVerdict>();
+  const judged = new Set(before.keys());
   let state = start;
   for (const step of steps) {
-    state = stateAfter(state, step, rebuild);
-    const near = affected(edges, step);
+    state = stateAfter(state, step, world.rebuild);
+    const near = affected(world.edgesIn(state.inventory), step);
+    for (const edge of near) judged.add(edge.id);
     const now = judgeEdges(state.inventory, near);
     for (const edge of near) {
       const verdict = now.get(edge.id);
@@ -115,7 +122,7 @@ export function simulate(
     denied: [...denied.values()],
     unknown: [...unknown.values()],
     states: steps.length,
-    edges: edges.length,
+    edges: judged.size,
     end: state,
   };
 }

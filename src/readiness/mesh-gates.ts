@@ -1,6 +1,6 @@
 import type { View } from '../engine/contract.ts';
 import { endpointKey, formatEdge } from '../model/edge.ts';
-import { mtlsModeOf, transportOf } from '../model/evaluate.ts';
+import { UNREDIRECTED_PORTS, mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
@@ -142,6 +142,8 @@ export function plaintextGates(view: View, world: World): readonly Gate[] {
     const joinedAt = joinTime(view, edge.src.kind === 'workload' ? edge.src.id : undefined);
     const seenAfter = edge.lastPlaintext !== undefined && joinedAt !== undefined && edge.lastPlaintext > joinedAt;
     if (transport.kind === 'mtls' && !seenAfter) continue;
+    // The proxy's own ports and rewritten probes never meet the mesh's policies.
+    if (UNREDIRECTED_PORTS.has(edge.port)) continue;
     if (edge.src.kind === 'node' && isProbed(dst, edge.port)) continue;
     listed.add(key);
     gates.push(

@@ -40,7 +40,10 @@ export function planRollback(
 function looseningSteps(view: View, undo: readonly Step[], planner: Planner): readonly Step[] {
   const keep = planner.keep(view.edges);
   const start = { snapshot: view.snapshot, inventory: view.inventory };
-  const result = simulate(start, undo, keep, planner.rebuild);
+  const result = simulate(start, undo, {
+    rebuild: view.rebuild,
+    edgesIn: (inventory) => planner.keep(view.edgesIn(inventory)),
+  });
   if (result.denied.length === 0) return [];
   const denied = new Set(result.denied.map((verdict) => verdict.edge));
   const draft = draftSteps(view.snapshot.objects);

@@ -4,6 +4,7 @@ import { loadAll, requireNamespace, requireReadable } from '../context.ts';
 import type { Engine, RunResult } from '../../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
 import type { View } from '../../engine/contract.ts';
+import { matchedBy } from '../../flows/decide.ts';
 import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
 import type { Plan } from '../../plan/plan.ts';
@@ -163,7 +164,8 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
         at,
         who: by,
         what: 'gate switched off',
-        object: `${view.namespace}: ${id}`,
+        object: id,
+        namespace: view.namespace,
         reason: 'the configuration says off',
       });
   for (const gate of plan.gates)
@@ -172,18 +174,13 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
         at,
         who: by,
         what: 'gate waived',
-        object: `${view.namespace}: ${gate.id} ${gate.subject}`,
+        object: `${gate.id} ${gate.subject}`,
+        namespace: view.namespace,
         reason: gate.waived,
       });
+  // A decision from a file is taken down with the list it matched, so that it means the same later.
   for (const decision of view.decisions)
-    if (decision.action !== 'waive')
-      journal.audit({
-        at,
-        who: decision.by,
-        what: `${decision.action} in force`,
-        object: decision.text,
-        reason: decision.reason,
-      });
+    writer.addDecision({ ...decision, matched: decision.action === 'waive' ? [] : matchedBy(decision, view.edges) });
 }
 
 function gateNames(gates: readonly Gate[]): string {

@@ -35,9 +35,9 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
       value = JSON.parse(text);
       value = unwrap(value);
     } catch {
-      const format = nameForeignFormat(text);
-      return { message: format === undefined ? 'not a JSON record' : `this is ${format}, not Hubble's JSON Lines` };
+      return foreign(text, 'not a JSON record');
     }
+    if (Array.isArray(value)) return foreign(text, 'not a JSON object');
     const record = parse(value);
     switch (record.kind) {
       case 'flow':
@@ -62,6 +62,11 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
         return { message: record.message };
     }
   });
+}
+
+function foreign(text: string, otherwise: string): BadRecord {
+  const format = nameForeignFormat(text);
+  return { message: format === undefined ? otherwise : `this is ${format}, not Hubble's JSON Lines` };
 }
 
 /** Docker's and Fluent Bit's `{"log":"<the line>"}`. */

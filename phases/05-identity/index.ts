@@ -12,7 +12,7 @@ import type { Draft } from '../../src/plan/steps.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, gate, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
-import { canonicalJson } from '../../src/shared/pure/json.ts';
+import { canonicalJson, getPath } from '../../src/shared/pure/json.ts';
 import type { Gate } from '../../src/model/finding.ts';
 
 /** An account per workload, moved by expand, migrate, contract; then policies on principals, rehearsed before they are enforced. */
@@ -121,7 +121,15 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   const object = draft.byKey(refKey(workload.ref));
   const template = workload.podSets[0]?.templatePath;
   if (object === undefined || template === undefined) return;
-  draft.edit(object, [{ path: [...template, 'spec', 'serviceAccountName'], after: split.to }], {
+  // The API server keeps the deprecated `serviceAccount` equal to `serviceAccountName` and falls back to it: only both together can be
+  // taken away again. (k8s.io/kubernetes pkg/apis/core/v1/conversion.go, PodSpec)
+  const mirror = [...template, 'spec', 'serviceAccount'];
+  const mirrored = view.snapshot.source === 'cluster' || getPath(object, mirror) !== undefined;
+  const fields = [
+    { path: [...template, 'spec', 'serviceAccountName'], after: split.to },
+    ...(mirrored ? [{ path: mirror, after: split.to }] : []),
+  ];
+  draft.edit(object, fields, {
     ...step('migrate', `${workload.id} runs as ${split.to} instead of ${split.from}`),
     effects: [
       workload.batch ? { kind: 'next-run', workload: workload.id } : { kind: 'rollout', workload: workload.id },

@@ -30,7 +30,7 @@ function commonDurableLabels(workload: Workload): Labels {
   const out: Record<string, string> = {};
   if (first === undefined) return out;
   for (const [key, value] of Object.entries(first.labels)) {
-    if (isDurableLabel(key) && others.every((podSet) => podSet.labels[key] === value)) out[key] = value;
+    if (isDurableLabel(key, workload.kind) && others.every((podSet) => podSet.labels[key] === value)) out[key] = value;
   }
   return out;
 }

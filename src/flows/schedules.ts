@@ -128,12 +128,16 @@ export function dueTimes(schedule: Pick<Schedule, 'cron' | 'timeZone'>, at: numb
   }
   const zone = /^(?:CRON_)?TZ=(\S+)\s+(.*)$/s.exec(schedule.cron.trim());
   const cron = zone?.[2] ?? schedule.cron.trim();
+  // The parser fills missing fields with stars; Kubernetes wants five, some operators six.
+  if (!cron.startsWith('@') && ![5, 6].includes(cron.split(/\s+/).length)) return undefined;
   // H means a random moment to the parser, and no moment to Kubernetes.
   if (/\bH\b/.test(cron)) return undefined;
   try {
-    const options = { currentDate: new Date(at), tz: schedule.timeZone ?? zone?.[1] ?? 'UTC' };
-    const previous = CronExpressionParser.parse(cron, options).prev().getTime();
-    const coming = CronExpressionParser.parse(cron, options).take(CADENCE_SAMPLES);
+    const tz = schedule.timeZone ?? zone?.[1] ?? 'UTC';
+    // A run due at this very second is the previous one.
+    const second = Math.floor(at / 1000) * 1000;
+    const previous = CronExpressionParser.parse(cron, { currentDate: new Date(second + 1000), tz }).prev().getTime();
+    const coming = CronExpressionParser.parse(cron, { currentDate: new Date(second), tz }).take(CADENCE_SAMPLES);
     let last = previous;
     let cadenceMs = 0;
     for (const date of coming) {

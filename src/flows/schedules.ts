@@ -136,7 +136,9 @@ export function dueTimes(schedule: Pick<Schedule, 'cron' | 'timeZone'>, at: numb
     const tz = schedule.timeZone ?? zone?.[1] ?? 'UTC';
     // A run due at this very second is the previous one.
     const second = Math.floor(at / 1000) * 1000;
-    const previous = CronExpressionParser.parse(cron, { currentDate: new Date(second + 1000), tz }).prev().getTime();
+    const previous = CronExpressionParser.parse(cron, { currentDate: new Date(second + 1000), tz })
+      .prev()
+      .getTime();
     const coming = CronExpressionParser.parse(cron, { currentDate: new Date(second), tz }).take(CADENCE_SAMPLES);
     let last = previous;
     let cadenceMs = 0;

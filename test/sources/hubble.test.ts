@@ -327,7 +327,7 @@ describe('bad input of Hubble', () => {
 
   it('shows hostile text without its control characters', async () => {
     const { message } = await failureOf(readAll(hubbleSource, input('\u001b]0;owned\u0007\u202e{"x"')));
-     
+
     expect(message).not.toMatch(/[\u0000-\u001f\u202e]/);
   });
 

@@ -1,4 +1,4 @@
-import type { Edge } from '../model/edge.ts';
+import type { Edge, Endpoint } from '../model/edge.ts';
 import { edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
@@ -47,7 +47,7 @@ export interface CandidateContext {
   readonly meshed: ReadonlySet<string>;
   /** Is plaintext to this port of a workload exempted by a person? Its callers have no identity to name. */
   readonly plaintextExempt: (workload: string, port: number) => boolean;
-  /** Kinds the cluster takes, as `group/Kind`; undefined where every kind is taken (a directory). */
+  /** Names of the cluster's CustomResourceDefinitions; undefined where every kind is taken (a directory). */
   readonly kinds?: ReadonlySet<string>;
 }
 
@@ -104,12 +104,24 @@ function ciliumPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
 function podPeer(namespace: string, labels: Labels, from: string): JsonObject {
   return {
     ...(namespace === from ? {} : { namespaceSelector: { matchLabels: { [NAMESPACE_NAME_LABEL]: namespace } } }),
-    podSelector: { matchLabels: labels },
+    ...(Object.keys(labels).length === 0 && namespace !== from ? {} : { podSelector: { matchLabels: labels } }),
   };
 }
 
+/** Where no name server was read (a directory of one application): DNS by its ports, 5353 being the pods' on OpenShift. */
+const DNS_PORTS = [53, 5353].flatMap((port) => [
+  { protocol: 'UDP', port },
+  { protocol: 'TCP', port },
+]);
+const DNS_UNREAD = "the cluster's name servers are not among what was read: their ports are named, and no address";
+
 function hostCidr(ip: string): string {
   return `${ip}/${ip.includes(':') ? 128 : 32}`;
+}
+
+/** Named by its address: no name is known, or the name is only our word for a well-known address (the cloud's metadata server). */
+function byAddress(end: Extract<Endpoint, { kind: 'external' }>): end is typeof end & { readonly ip: string } {
+  return end.ip !== undefined && (end.name === undefined || end.name === 'metadata-server');
 }
 
 /** Edges of a workload in one direction, by peer, peers in text order. */
@@ -216,14 +228,14 @@ export function deriveMeshEgress(context: CandidateContext, workload: Workload):
 /** Cilium does not match the API server, host names or its own host by ipBlock: such egress needs its own kind. */
 function wantsCilium(context: CandidateContext, groups: readonly (readonly [string, readonly Edge[]])[]): boolean {
   if (context.inventory.facts.cni.name !== 'cilium') return false;
-  if (context.kinds !== undefined && !context.kinds.has('cilium.io/CiliumNetworkPolicy')) return false;
+  if (context.kinds !== undefined && !context.kinds.has('ciliumnetworkpolicies.cilium.io')) return false;
   if (context.system.dns?.nodeLocal === true) return true;
   return groups.some(([, edges]) => {
     const dst = edges[0]?.dst;
     return (
       (dst?.kind === 'api-server' && !context.inventory.facts.cni.ipBlockMatches.includes('api-server')) ||
       dst?.kind === 'node' ||
-      (dst?.kind === 'external' && dst.name !== undefined)
+      (dst?.kind === 'external' && !byAddress(dst))
     );
   });
 }
@@ -291,7 +303,7 @@ function networkRules(
           });
         break;
       case 'external':
-        if (end.name === undefined && end.ip !== undefined) {
+        if (byAddress(end)) {
           add(peer, [{ ipBlock: { cidr: hostCidr(end.ip) } }], edges);
         } else if (context.waived('expressible', workload.id)) {
           add(
@@ -328,7 +340,7 @@ function networkRules(
         edges,
         note: `names are resolved through ${dns.namespace}${dns.nodeLocal ? ' and NodeLocal DNSCache' : ''}`,
       });
-    }
+    } else rules.push({ peer: 'cluster DNS', rule: { ports: DNS_PORTS }, edges: [], note: DNS_UNREAD });
     if (needsMesh && istiod !== undefined)
       rules.push({
         peer: 'mesh control plane',
@@ -390,8 +402,8 @@ function ciliumRules(
         add(peer, { toEntities: ['kube-apiserver'] }, edges);
         break;
       case 'external':
-        if (end.name !== undefined) add(peer, { toFQDNs: [{ matchName: end.name }] }, edges);
-        else if (end.ip !== undefined) add(peer, { toCIDR: [hostCidr(end.ip)] }, edges);
+        if (byAddress(end)) add(peer, { toCIDR: [hostCidr(end.ip)] }, edges);
+        else if (end.name !== undefined) add(peer, { toFQDNs: [{ matchName: end.name }] }, edges);
         break;
       case 'unknown':
         break;
@@ -420,6 +432,14 @@ function ciliumRules(
           .flatMap(([, list]) => list.filter((edge) => edge.port === 53)),
         note: '169.254.20.10 is the host to Cilium, which an ipBlock does not match',
       });
+  } else {
+    const toPorts = [
+      {
+        ports: DNS_PORTS.map(({ port, protocol }) => ({ port: String(port), protocol })),
+        rules: { dns: [{ matchPattern: '*' }] },
+      },
+    ];
+    rules.push({ peer: 'cluster DNS', rule: { toEntities: ['all'], toPorts }, edges: [], note: DNS_UNREAD });
   }
   if (needsMesh && istiod !== undefined)
     rules.push({

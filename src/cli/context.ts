@@ -5,6 +5,7 @@ import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Clock, Target, View } from '../engine/contract.ts';
 import { declaredEdges, reviewEdges } from '../flows/decide.ts';
+import { foldEdges } from '../flows/fold.ts';
 import { buildInventory } from '../inventory/build.ts';
 import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
 import type { Signatures } from '../inventory/signatures.ts';
@@ -264,7 +265,8 @@ export async function loadAll(app: App): Promise<Loaded> {
   const snapshot = await target.readSnapshot((text) => app.output.note(text));
   const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
   const inventory = rebuild(snapshot);
-  const observed = reader.edges();
+  // Ephemeral ports are folded over all imports together.
+  const observed = foldEdges(reader.edges(), inventory);
   const decisions = await app.decisions();
   const reviewed = reviewEdges(observed, decisions);
   const edgesIn = (state: Inventory): readonly Edge[] => [

@@ -2,7 +2,7 @@ import type { View } from '../engine/contract.ts';
 import { coverageOf } from '../flows/coverage.ts';
 import { findDoubtful } from '../flows/review.ts';
 import { checkSchedules } from '../flows/schedules.ts';
-import { endpointKey, formatEdge } from '../model/edge.ts';
+import { endpointKey, formatEdge, formatPort } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import { plural } from '../shared/pure/text.ts';
 import { gate, keptEdges, touches, workloadsOf } from './view.ts';
@@ -31,7 +31,9 @@ function windowGate(view: View): Gate {
     enough ? 'yes' : 'no',
     view.namespace,
     [...facts, `at least ${wanted} hours wanted`],
-    `observe ${Math.max(0, wanted - hours).toFixed(0)} hours more: sallyport observe SOURCE INPUT`,
+    gaps > 0
+      ? `observe ${wanted} hours without a gap: sallyport observe SOURCE INPUT`
+      : `observe ${Math.max(0, wanted - hours).toFixed(0)} hours more: sallyport observe SOURCE INPUT`,
   );
 }
 
@@ -57,7 +59,9 @@ function coverageGates(view: View): readonly Gate[] {
             wanted !== 'off' && share <= wanted ? 'yes' : 'no',
             subject,
             [
-              `at most ${percent(share)} of its edges unseen (Chao2, upper 95% bound; ${plural(coverage.observed, 'edge')} in ${coverage.units} days)`,
+              coverage.observed === 0
+                ? `its workloads that were seen on three days or runs show no edge in this direction, in ${coverage.units} days`
+                : `at most ${percent(share)} of its edges unseen (Chao2, upper 95% bound; ${plural(coverage.observed, 'edge')} in ${coverage.units} days)`,
               ...(wanted === 'off' ? [] : [`at most ${percent(wanted)} wanted`]),
             ],
             'observe longer, so that rare edges recur',
@@ -130,7 +134,7 @@ function reviewGates(view: View): readonly Gate[] {
       'no',
       edge.id,
       [formatEdge(edge), why],
-      `sallyport adopt|accept src=${endpointKey(edge.src)},dst=${endpointKey(edge.dst)},port=${edge.port} --reason "..."`,
+      `sallyport adopt|accept src=${endpointKey(edge.src)},dst=${endpointKey(edge.dst)},port=${formatPort(edge)} --reason "..."`,
     ),
   );
 }

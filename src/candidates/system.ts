@@ -12,6 +12,7 @@ export interface SystemPeers {
     readonly ports: readonly { readonly port: number; readonly protocol: 'TCP' | 'UDP' }[];
     readonly nodeLocal: boolean;
   };
+  /** Without labels where a mesh is stated and its control plane was not read: then its namespace is all that is known. */
   readonly istiod?: { readonly namespace: string; readonly labels: Labels };
 }
 
@@ -19,6 +20,7 @@ export function findSystemPeers(inventory: Inventory): SystemPeers {
   const dns = findDns(inventory);
   const istiod = inventory.workloads.find((workload) => workload.classification.component === 'istiod');
   const istiodSelector = istiod === undefined ? undefined : chooseSelector(istiod, inventory);
+  const { mesh } = inventory.facts;
   return {
     ...(dns === undefined
       ? {}
@@ -31,8 +33,10 @@ export function findSystemPeers(inventory: Inventory): SystemPeers {
             nodeLocal: dns.nodeLocal,
           },
         }),
-    ...(istiod === undefined || istiodSelector === undefined || istiodSelector.kind === 'none'
-      ? {}
-      : { istiod: { namespace: istiod.namespace, labels: istiodSelector.labels } }),
+    ...(istiod !== undefined && istiodSelector !== undefined && istiodSelector.kind !== 'none'
+      ? { istiod: { namespace: istiod.namespace, labels: istiodSelector.labels } }
+      : mesh.kind === 'istio' && mesh.mode === 'sidecar'
+        ? { istiod: { namespace: mesh.rootNamespace, labels: {} } }
+        : {}),
   };
 }

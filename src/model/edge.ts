@@ -103,7 +103,11 @@ export function formatPort(key: Pick<EdgeKey, 'protocol' | 'port' | 'endPort'>):
   return `${key.port}${key.endPort === undefined ? '' : `-${key.endPort}`}/${key.protocol}`;
 }
 
+function formatEnd(end: Endpoint): string {
+  return end.kind === 'unknown' && end.ip === undefined ? `unknown: (${end.why})` : endpointKey(end);
+}
+
 /** For people: `a/Deployment/x -> b/Deployment/y 8080/TCP POST /v1`. */
 export function formatEdge(key: EdgeKey): string {
-  return `${endpointKey(key.src)} -> ${endpointKey(key.dst)} ${formatPort(key)}${key.l7 === undefined ? '' : ` ${key.l7}`}`;
+  return `${formatEnd(key.src)} -> ${formatEnd(key.dst)} ${formatPort(key)}${key.l7 === undefined ? '' : ` ${key.l7}`}`;
 }

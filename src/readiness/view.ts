@@ -5,8 +5,7 @@ import type { Edge } from '../model/edge.ts';
 import { endpointNamespace, hasPassed } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
-import { asObject, asString } from '../shared/pure/json.ts';
-import { groupOf } from '../model/object.ts';
+import { isObject } from '../model/object.ts';
 import { matchText } from '../model/glob.ts';
 
 /**
@@ -79,18 +78,15 @@ export function plaintextSubject(workloadId: string, port: number): string {
   return `${workloadId}:${port}`;
 }
 
-/** Custom kinds that the cluster serves, as `group/Kind`; undefined for a directory, which takes every kind. */
+/** Names of the cluster's CustomResourceDefinitions (`plural.group`); undefined for a directory, which takes every kind. */
 export function servedKinds(view: View): ReadonlySet<string> | undefined {
   if (view.snapshot.source === 'directory') return undefined;
-  const kinds = new Set<string>();
-  for (const object of view.snapshot.objects) {
-    if (object.kind !== 'CustomResourceDefinition' || groupOf(object.apiVersion) !== 'apiextensions.k8s.io') continue;
-    const spec = asObject(object['spec']);
-    const group = asString(spec['group']);
-    const kind = asString(asObject(spec['names'])['kind']);
-    if (group !== undefined && kind !== undefined) kinds.add(`${group}/${kind}`);
-  }
-  return kinds;
+  // Their metadata alone is read, and the name is what the API server holds to.
+  return new Set(
+    view.snapshot.objects
+      .filter((object) => isObject(object, 'apiextensions.k8s.io', 'CustomResourceDefinition'))
+      .map((object) => object.metadata.name),
+  );
 }
 
 export function gate(id: string, answer: Gate['answer'], subject: string, facts: readonly string[], fix: string): Gate {

@@ -1,5 +1,6 @@
 import { asArray, asNumber, asObject, asString, asStringMap, getPath } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
+import type { Endpoint } from '../../model/edge.ts';
 import type { Declared } from '../../model/inventory.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -27,7 +28,18 @@ export function analyzeGateways(context: AnalyzerContext): Analysis {
     }
     return ids;
   };
-  const route = (manifest: KubeManifest, sources: readonly string[], target: Target): void => {
+  // Somebody comes through a gateway that was not read: who cannot be told, and a policy that shuts them out must not pass unasked.
+  const sourcesOf = (gateways: readonly KubeManifest[]): readonly Endpoint[] => {
+    const ids = uniqueSorted(gateways.flatMap(workloadsOf));
+    const unserved = gateways.filter((gateway) => workloadsOf(gateway).length === 0).map((one) => formatRef(refOf(one)));
+    return [
+      ...ids.map(workloadEndpoint),
+      ...(unserved.length === 0
+        ? []
+        : [{ kind: 'unknown' as const, why: `no workload serves ${uniqueSorted(unserved).join(', ')}` }]),
+    ];
+  };
+  const route = (manifest: KubeManifest, sources: readonly Endpoint[], target: Target): void => {
     const by = formatRef(refOf(manifest));
     const service = context.serviceByName.get(`${target.namespace}/${target.name}`);
     if (service === undefined) {
@@ -36,10 +48,10 @@ export function analyzeGateways(context: AnalyzerContext): Analysis {
       return;
     }
     for (const backend of backendsOf(context, service, target.port)) {
-      for (const id of sources) {
-        if (id === backend.workload) continue;
+      for (const src of sources) {
+        if (src.kind === 'workload' && src.id === backend.workload) continue;
         declared.push({
-          src: workloadEndpoint(id),
+          src,
           dst: workloadEndpoint(backend.workload),
           protocol: backend.protocol,
           port: backend.port,
@@ -57,15 +69,15 @@ export function analyzeGateways(context: AnalyzerContext): Analysis {
     for (const gateway of objectsOf(context.index, group, kind)) workloadsOf(gateway);
   }
   for (const service of objectsOf(context.index, 'networking.istio.io', 'VirtualService')) {
-    const sources = virtualServiceGateways(context, service).flatMap(workloadsOf);
+    const sources = sourcesOf(virtualServiceGateways(context, service));
     if (sources.length === 0) continue;
-    for (const target of virtualServiceTargets(context, service)) route(service, uniqueSorted(sources), target);
+    for (const target of virtualServiceTargets(context, service)) route(service, sources, target);
   }
   for (const kind of ROUTE_KINDS) {
     for (const manifest of objectsOf(context.index, 'gateway.networking.k8s.io', kind)) {
-      const sources = parentGateways(context, manifest).flatMap(workloadsOf);
+      const sources = sourcesOf(parentGateways(context, manifest));
       if (sources.length === 0) continue;
-      for (const target of routeTargets(manifest)) route(manifest, uniqueSorted(sources), target);
+      for (const target of routeTargets(manifest)) route(manifest, sources, target);
     }
   }
   return { declared, findings };

@@ -69,18 +69,24 @@ export function analyzeIngress(context: AnalyzerContext): Analysis {
       }
     }
   };
+  // Somebody comes through an Ingress all the same: a policy that shuts them out must not pass unasked.
+  const unidentified = (ingress: KubeManifest, controller: Controller | undefined): readonly Endpoint[] => {
+    const why = whyUnidentified(ingress, controller);
+    findings.push(finding('SP318', 'warning', formatRef(refOf(ingress)), why));
+    return [{ kind: 'unknown', why }];
+  };
   for (const ingress of objectsOf(context.index, 'networking.k8s.io', 'Ingress')) {
     const controller = controllerOf(context, ingress);
-    const sources = controller === undefined ? [] : sourcesOf(controller);
-    if (sources.length === 0) findings.push(unidentified(ingress, controller));
+    const known = controller === undefined ? [] : sourcesOf(controller);
+    const sources = known.length > 0 ? known : unidentified(ingress, controller);
     for (const { service, port } of ingressBackends(ingress)) route(ingress, sources, service, port);
   }
   for (const group of ['traefik.io', 'traefik.containo.us']) {
     for (const kind of ['IngressRoute', 'IngressRouteTCP']) {
       for (const ingress of objectsOf(context.index, group, kind)) {
         const traefik = CONTROLLERS.find((item) => item.classes.includes('traefik'));
-        const sources = traefik === undefined ? [] : sourcesOf(traefik);
-        if (sources.length === 0) findings.push(unidentified(ingress, traefik));
+        const known = traefik === undefined ? [] : sourcesOf(traefik);
+        const sources = known.length > 0 ? known : unidentified(ingress, traefik);
         for (const { service, port } of traefikBackends(ingress)) route(ingress, sources, service, port);
       }
     }
@@ -90,13 +96,12 @@ export function analyzeIngress(context: AnalyzerContext): Analysis {
 
 type Port = number | string | undefined;
 
-function unidentified(ingress: KubeManifest, controller: Controller | undefined): Finding {
-  const by = formatRef(refOf(ingress));
+function whyUnidentified(ingress: KubeManifest, controller: Controller | undefined): string {
   const why =
     controller === undefined
       ? 'no class names a controller that is known'
       : 'its controller has no workload in what was read';
-  return finding('SP318', 'warning', by, `who serves ${by} is not known: ${why}`);
+  return `who serves ${formatRef(refOf(ingress))} is not known: ${why}`;
 }
 
 function controllerOf(context: AnalyzerContext, ingress: KubeManifest): Controller | undefined {

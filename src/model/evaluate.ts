@@ -24,6 +24,7 @@ import {
   nodesOfPod,
   partiesOf,
   podsOfWorkload,
+  readCiliumPolicy,
   readForeignPolicy,
   readIstioObject,
   readNetworkPolicy,
@@ -555,9 +556,10 @@ export function workloadsSelected(world: World, selector: Json | undefined, name
  * What is wrong with the policies of an inventory: SP340 to SP342 for NetworkPolicies (see parseNetworkPolicy), SP343 for
  * Istio objects with a field or value that cannot be judged, SP344 for policies of kinds that are not evaluated.
  */
-export function checkPolicies({ policies }: Pick<Inventory, 'policies'>): readonly Finding[] {
+export function checkPolicies({ policies, facts }: Pick<Inventory, 'policies' | 'facts'>): readonly Finding[] {
   return policies.flatMap((manifest): readonly Finding[] => {
     if (isNetworkPolicy(manifest)) return readNetworkPolicy(manifest).findings;
+    if (facts.cni.name === 'cilium' && readCiliumPolicy(manifest) !== undefined) return [];
     const istio = readIstioObject(manifest);
     if (istio !== undefined && istio.kind !== 'extension') {
       return istio.problems.map(({ field, message }) => ({

@@ -38,6 +38,8 @@ const STAGED = new Set(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'Sta
 
 /** Kinds of policy groups that decide nothing by themselves: `group/Kind`. */
 const PASSIVE = new Set([
+  // Written by the controller of the CNI from NetworkPolicies, which are read themselves.
+  'networking.k8s.aws/PolicyEndpoint',
   ...['projectcalico.org', 'crd.projectcalico.org'].flatMap((group) =>
     [
       ...STAGED,

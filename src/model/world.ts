@@ -1,7 +1,7 @@
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { AddressRange } from './cidr-set.ts';
 import { ANY_V4, ANY_V6, parseAddress, parseAddressOrCidr } from './cidr-set.ts';
-import { isDurableLabel } from './durable-labels.ts';
+import { lastingLabels } from './durable-labels.ts';
 import type { Endpoint } from './edge.ts';
 import type { ForeignPolicy, ForeignSubject } from './foreign-policy.ts';
 import { parseForeignPolicy } from './foreign-policy.ts';
@@ -452,8 +452,27 @@ function hostParty(world: World, endpoint: Endpoint, pod: Pod): Party {
   return { kind: 'node', endpoint, pod, nodes, ownNode: false, addresses };
 }
 
-// Switches that the injector does not write: absent means absent.
-const KNOWN_ABSENT = new Set(['sidecar.istio.io/inject', 'istio.io/dataplane-mode', 'istio.io/use-waypoint']);
+/** Labels that the injector may add to the pods of a template that does not carry them. */
+const INJECTED = new Set(['istio.io/rev', 'service.istio.io/canonical-name']);
+
+const openKeys = new WeakMap<Selector, Map<string, ReadonlySet<string>>>();
+
+/** The keys of a selector that a pod set of this kind of owner leaves out though its pods may carry them. */
+function openKeysOf(selector: Selector, kind: string): ReadonlySet<string> {
+  let byKind = openKeys.get(selector);
+  if (byKind === undefined) {
+    byKind = new Map();
+    openKeys.set(selector, byKind);
+  }
+  const known = byKind.get(kind);
+  if (known !== undefined) return known;
+  const keys = selector.requirements.map(({ key }) => key);
+  const open = new Set(
+    keys.filter((key) => INJECTED.has(key) || !Object.hasOwn(lastingLabels({ [key]: '' }, kind), key)),
+  );
+  byKind.set(kind, open);
+  return open;
+}
 
 /**
  * Does a selector pick these pods? Unknown where their labels are, and where it asks for a label of one pod, run or revision,
@@ -462,15 +481,9 @@ const KNOWN_ABSENT = new Set(['sidecar.istio.io/inject', 'istio.io/dataplane-mod
 export function selectsPod(selector: Selector, pod: Pod): Tri {
   if (selector.requirements.length === 0) return 'yes';
   if (pod.podSet === undefined) return 'unknown';
-  for (const { key } of selector.requirements) {
-    if (Object.hasOwn(pod.labels, key) || isDurableLabel(key, pod.kind) || KNOWN_ABSENT.has(key)) continue;
-    return matchSelectorPartly(
-      selector,
-      pod.labels,
-      (wanted) => isDurableLabel(wanted, pod.kind) || KNOWN_ABSENT.has(wanted),
-    );
-  }
-  return triOf(matchSelector(selector, pod.labels));
+  const open = openKeysOf(selector, pod.kind);
+  if (open.size === 0) return triOf(matchSelector(selector, pod.labels));
+  return matchSelectorPartly(selector, pod.labels, (key) => !open.has(key));
 }
 
 /** Does a selector pick this namespace? Unknown where its labels are. */

@@ -11,7 +11,7 @@ import type { World } from '../../src/model/evaluate.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import type { InventorySketch } from '../support/world.ts';
-import { connection, endpoint, inventoryOf, manifest } from '../support/world.ts';
+import { answerOf, connection, endpoint, inventoryOf, manifest } from '../support/world.ts';
 
 const WEB = 'shop/Deployment/web';
 const API = 'shop/Deployment/api';
@@ -47,7 +47,7 @@ function worldOf(policies: readonly KubeManifest[], sketch: InventorySketch = {}
 }
 
 function ask(policies: readonly KubeManifest[], text: string, sketch: InventorySketch = {}): string {
-  return evaluateConnection(worldOf(policies, sketch), connection(text)).answer;
+  return answerOf(worldOf(policies, sketch), text);
 }
 
 function peerAuthentication(name: string, spec: JsonObject, created?: string): KubeManifest {
@@ -337,6 +337,36 @@ describe('mTLS between two sides', () => {
     expect(ask(policies, text)).toBe(expected);
   });
 
+  it('judges every port of a range', () => {
+    const ports = (value: JsonObject): readonly KubeManifest[] => [
+      peerAuthentication('shop/api', { ...select('api'), ...mode('STRICT'), portLevelMtls: value }),
+    ];
+    const open = { mode: 'PERMISSIVE' };
+    expect(ask(ports({ '8080': open }), `${OLD} -> ${API} 8080-8081`)).toBe('denied');
+    expect(ask(ports({ '8081': open }), `${OLD} -> ${API} 8080-8081`)).toBe('denied');
+    expect(ask(ports({ '8080': open, '8081': open }), `${OLD} -> ${API} 8080-8081`)).toBe('allowed');
+    expect(ask([], `${OLD} -> ${API} 8080-8081`)).toBe('allowed');
+  });
+
+  it('does not mind an unknown server where every policy is permissive', () => {
+    expect(ask([permissive], `${WEB} -> unknown 8080`)).toBe('allowed');
+    expect(ask([authorization('shop/p', {})], `${WEB} -> unknown 8080`)).toBe('unknown');
+  });
+
+  it('does not know the mode of pod sets that differ', () => {
+    const workloads = {
+      'shop/PyTorchJob/t': [
+        { role: 'Master', labels: { r: 'm' }, mesh: 'sidecar' as const },
+        { role: 'Worker', labels: { r: 'w' }, mesh: 'sidecar' as const },
+      ],
+    };
+    const world = worldOf(
+      [peerAuthentication('shop/m', { selector: { matchLabels: { r: 'm' } }, ...mode('STRICT') })],
+      { workloads },
+    );
+    expect(mtlsModeOf(world, 'shop/PyTorchJob/t', 1).mode).toBe('unknown');
+  });
+
   it('says which object refuses plaintext', () => {
     expect(evaluateConnection(worldOf([STRICT]), connection(`${OLD} -> ${API} 8080`)).reasons[0]).toEqual({
       layer: 'mtls',
@@ -402,6 +432,11 @@ describe('traffic past the proxy', () => {
     ],
   ])('%s', (_, text, sketch, expected) => {
     expect(ask([STRICT], text, sketch)).toBe(expected);
+  });
+
+  it('does not take a host-network pod for the kubelet', () => {
+    const workloads = { ...MESH.workloads, [OLD]: { hostNetwork: true } };
+    expect(ask([STRICT], `${OLD} -> ${API} 8081`, { workloads })).toBe('denied');
   });
 
   it('does not count host-network pods as members', () => {
@@ -534,6 +569,24 @@ describe('DestinationRule in force', () => {
     ['the outside', [], 'external:1.1.1.1', 'plaintext'],
   ])('%s', (_, policies, src, expected) => {
     expect(transportOf(worldOf(policies), endpoint(src), endpoint(API), 8080).kind).toBe(expected);
+  });
+
+  it('is not known where the mode of the server is not', () => {
+    const world = worldOf([peerAuthentication('shop/default', mode('x'))]);
+    expect(transportOf(world, endpoint(WEB), endpoint(API), 8080).kind).toBe('unknown');
+  });
+
+  it("asks the Service's namespace first for clients in the root namespace", () => {
+    const gateway = 'istio-system/Deployment/gw';
+    const sketch = { workloads: { ...MESH.workloads, [gateway]: { mesh: 'sidecar' as const } } };
+    const kind = (...policies: readonly KubeManifest[]): string =>
+      transportOf(worldOf(policies, sketch), endpoint(gateway), endpoint(API), 8080).kind;
+    const root = client('istio-system/a', HOST, 'DISABLE');
+    expect(kind(root)).toBe('plaintext');
+    expect(kind(root, client('shop/a', HOST, 'ISTIO_MUTUAL'))).toBe('mtls');
+    expect(
+      kind(client('istio-system/a', HOST, 'DISABLE', { exportTo: ['.'] }), client('shop/a', HOST, 'ISTIO_MUTUAL')),
+    ).toBe('plaintext');
   });
 
   it('is plaintext towards a server without a sidecar and without a mesh', () => {
@@ -706,6 +759,7 @@ describe('AuthorizationPolicy: actions', () => {
     ['a server of which some pods have one', [authorization('shop/p', {})], `${WEB} -> ${MIXED} 8080`, 'unknown'],
     ['it does nothing to UDP', one(select('api')), `${WEB} -> ${API} 53/UDP`, 'allowed'],
     ['targetRefs', one({ targetRefs: [{ kind: 'Service', name: 'api' }], rules: [] }), HTTP, 'unknown'],
+    ['one targetRef', one({ targetRef: { kind: 'Service', name: 'api' }, rules: [] }), HTTP, 'unknown'],
     ['an action that is none', one({ ...select('api'), action: 'DENI', rules: [{}] }), HTTP, 'unknown'],
     ['a field that is not known', one(allow({ from: [{ source: { principal: ['x'] } }] })), HTTP, 'unknown'],
     ['a source without anything', one(allow({ from: [{ source: {} }] })), HTTP, 'unknown'],
@@ -749,6 +803,8 @@ describe('AuthorizationPolicy: sources', () => {
     ['a namespace', source({ namespaces: ['shop'] }), WEB, 'allowed'],
     ['a namespace by prefix', source({ namespaces: ['sh*'] }), WEB, 'allowed'],
     ['another namespace', source({ namespaces: ['shop'] }), JOB, 'denied'],
+    ['another prefix', source({ namespaces: ['sh*'] }), JOB, 'denied'],
+    ['another suffix', source({ principals: ['*/sa/web'] }), JOB, 'denied'],
     ['not a namespace', source({ notNamespaces: ['shop'] }), JOB, 'allowed'],
     ["an account of the policy's namespace", source({ serviceAccounts: ['web'] }), WEB, 'allowed'],
     ['an account of another namespace', source({ serviceAccounts: ['batch/train'] }), JOB, 'allowed'],
@@ -786,6 +842,23 @@ describe('AuthorizationPolicy: sources', () => {
   it('gives no identity to a client whose rule switches TLS off', () => {
     const policies = [...one(source({ principals: ['*'] })), destinationRule('shop/off', 'api', tls('DISABLE'))];
     expect(ask(policies, HTTP)).toBe('denied');
+  });
+
+  it('gives one to a client whose rule demands mTLS, and may to one of which nothing is known', () => {
+    const spec = one(source({ principals: ['*'] }));
+    expect(ask([...spec, destinationRule('shop/on', 'api', tls('ISTIO_MUTUAL'))], HTTP)).toBe('allowed');
+    expect(ask([...spec, peerAuthentication('shop/default', mode('x'))], HTTP)).toBe('unknown');
+  });
+
+  it('says what an answer depends on', () => {
+    const reasonsOf = (src: string, spec: JsonObject): string | undefined =>
+      evaluateConnection(worldOf(one(spec)), connection(src)).reasons[0]?.text;
+    expect(reasonsOf(`${MIXED} -> ${API} 8080`, source({ principals: ['*'] }))).toBe(
+      `It depends on whether the client presents an identity, which is not known: AuthorizationPolicy shop/p selects ${API}, and no rule admits ${MIXED} (which has no identity here, as it sends plaintext) on port 8080.`,
+    );
+    expect(reasonsOf(HTTP, allow({ to: [{ operation: { methods: ['GET'] } }] }))).toBe(
+      `Whether AuthorizationPolicy shop/p admits ${WEB} to ${API} cannot be told: its rule looks at methods, which is not all known of this connection.`,
+    );
   });
 
   it('gives none on a server that takes no mTLS', () => {
@@ -872,12 +945,17 @@ describe('AuthorizationPolicy: operations', () => {
   it.each<[string, JsonObject, string]>([
     ['source.namespace', { key: 'source.namespace', values: ['shop'] }, 'allowed'],
     ['source.principal', { key: 'source.principal', notValues: ['*/sa/web'] }, 'denied'],
+    ['not a namespace', { key: 'source.namespace', notValues: ['x'] }, 'allowed'],
     ['source.ip', { key: 'source.ip', values: ['10.0.0.0/24'] }, 'allowed'],
     ['destination.port', { key: 'destination.port', values: ['1'] }, 'denied'],
     ['a header', { key: 'request.headers[x]', values: ['y'] }, 'unknown'],
     ['the SNI', { key: 'connection.sni', values: ['y'] }, 'unknown'],
   ])('when: %s', (_, when, expected) => {
     expect(ask(one(allow({ when: [when] })), HTTP)).toBe(expected);
+  });
+
+  it('does not know a condition that is not evaluated on a TCP port either', () => {
+    expect(ask(one(allow({ when: [{ key: 'connection.sni', values: ['y'] }] })), TCP)).toBe('unknown');
   });
 
   it('lets a condition on a header match nothing for ALLOW on a TCP port, and everything for DENY', () => {
@@ -896,6 +974,8 @@ describe('the mesh as a whole', () => {
     expect(ask([], HTTP, ambient)).toBe('unknown');
     expect(ask([], `${OLD} -> ${API} 8080`, ambient)).toBe('unknown');
     expect(ask([], `external:1.1.1.1 -> ${OLD} 8080`, ambient)).toBe('allowed');
+    const sidecarThere = { ...ambient, workloads: { [API]: { mesh: 'sidecar' as const }, [OLD]: {} } };
+    expect(ask([], `${OLD} -> ${API} 8080`, sidecarThere)).toBe('unknown');
     expect(mtlsModeOf(worldOf([], ambient), API, 8080).mode).toBe('unknown');
     expect(transportOf(worldOf([], ambient), endpoint(WEB), endpoint(API), 8080).kind).toBe('unknown');
   });
@@ -939,7 +1019,7 @@ describe('the mesh as a whole', () => {
       manifest('cilium.io/v2', 'CiliumNetworkPolicy', 'shop/d', {}),
       STRICT,
     ];
-    expect(checkPolicies({ policies }).map(({ code, subject }) => [code, subject])).toEqual([
+    expect(checkPolicies(inventoryOf({ policies })).map(({ code, subject }) => [code, subject])).toEqual([
       ['SP343', 'PeerAuthentication shop/a'],
       ['SP343', 'AuthorizationPolicy shop/b'],
       ['SP344', 'EnvoyFilter shop/c'],

@@ -16,7 +16,9 @@ import type {
 } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { JsonObject } from '../../src/shared/pure/json.ts';
-import type { ConnectionQuery } from '../../src/model/verdict.ts';
+import { evaluateConnection } from '../../src/model/evaluate.ts';
+import type { World } from '../../src/model/evaluate.ts';
+import type { ConnectionQuery, ConnectionVerdict } from '../../src/model/verdict.ts';
 
 /** `8080`, `http=8080`, `dns=53/UDP`, `9000/SCTP` */
 export type PortText = string | number;
@@ -105,7 +107,7 @@ export function podSet(sketch: PodSetSketch): PodSet {
 
 export function workload(id: string, sketch: PodSetSketch | readonly PodSetSketch[]): Workload {
   const [namespace = '', kind = '', name = ''] = id.split('/');
-  const sketches = 'length' in sketch ? (sketch) : [sketch];
+  const sketches = 'length' in sketch ? sketch : [sketch];
   return {
     id,
     namespace,
@@ -234,4 +236,18 @@ export function connection(text: string): ConnectionQuery {
     ...(endPort === undefined ? {} : { endPort: Number(endPort) }),
     ...(l7 === undefined ? {} : { l7 }),
   };
+}
+
+/** The answer, after a check that the reasons given bear it out. */
+export function answerOf(world: World, text: string): ConnectionVerdict['answer'] {
+  const { answer, reasons } = evaluateConnection(world, connection(text));
+  const decisions = new Set(reasons.map(({ decision }) => decision));
+  const bears =
+    answer === 'denied'
+      ? reasons[0]?.decision === 'denies'
+      : answer === 'unknown'
+        ? reasons[0]?.decision === 'unknown'
+        : !decisions.has('denies') && !decisions.has('unknown');
+  if (!bears) throw new Error(`${answer}, but: ${JSON.stringify(reasons)}`);
+  return answer;
 }

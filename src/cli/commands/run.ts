@@ -13,7 +13,7 @@ import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { renderGates, renderPlan } from '../render-plan.ts';
-import { wrap } from '../output.ts';
+import { renderFailure, wrap } from '../output.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import { checkPlanHash, planUp, targetPhase } from './plan.ts';
@@ -118,13 +118,27 @@ async function carryOut(
   state.writer.saveGates(plan.namespace, plan.gates, Date.now());
   const open = openGates(plan);
   if (open.length > 0) {
-    output.line(renderGates(plan.gates, output));
-    throw new Failure({
+    const refusal = new Failure({
       code: 'SP600',
       exit: EXIT.refused,
       message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${gateNames(open)}`,
       hint: `sallyport plan ${plan.namespace} --to ${plan.to} shows each with its fix`,
     });
+    output.line(renderGates(plan.gates, output));
+    if (!output.json) throw refusal;
+    // A script needs the gates, with facts and fixes, and gets one document alone.
+    output.document('Run', {
+      run: null,
+      outcome: 'refused',
+      phase: plan.from,
+      done: [],
+      failed: [],
+      notRun: plan.steps.map((step) => step.id),
+      gates: plan.gates,
+      error: errorBody(refusal),
+    });
+    output.note(renderFailure(refusal.detail, output.width).trimEnd());
+    return EXIT.refused;
   }
   checkPlanHash(app, plan);
   if (app.options.yes !== true) {

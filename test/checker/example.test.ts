@@ -2,24 +2,16 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EXAMPLE, readTruth, requestsOf, withRequests } from '../support/example-traffic.ts';
+import { ROOT } from '../support/imports.ts';
 import { checkStates, renderViolations } from './check.ts';
 import type { CheckOptions, Edge, Violation } from './check.ts';
 import { first, reorder, swap, without } from './states.ts';
 import type { StateStep } from './states.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const EXAMPLE = join(ROOT, 'examples/fraud-detection');
 /** What config.yaml states and the manifests cannot tell. */
 const FACTS: CheckOptions = { apiServer: ['172.18.0.2/32'], ipBlockMatches: [] };
-/** Any port that a Linux pod picks for itself. */
-const EPHEMERAL = { from: 32768, to: 60999 };
-
-interface Truth {
-  readonly legitimate: readonly (Omit<Edge, 'port'> & { readonly port: number | 'ephemeral' })[];
-}
-
 let dir = '';
 let legitimate: readonly Edge[] = [];
 const states = (): string => join(dir, 'states');
@@ -40,67 +32,11 @@ beforeAll(() => {
   node(join(EXAMPLE, 'generate.ts'), '--days', '9', '--out', join(dir, 'flows.ndjson'));
   sallyport('observe', 'hubble', join(dir, 'flows.ndjson'));
   sallyport('plan', 'fraud-serving', '--to', 'identity', '--states', states());
-  const truth = JSON.parse(readFileSync(join(EXAMPLE, 'traffic.truth.json'), 'utf8')) as Truth;
-  const requests = readRequests(join(dir, 'flows.ndjson'));
-  legitimate = truth.legitimate.flatMap(({ src, dst, protocol, port }): readonly Edge[] => {
-    const edge = { src, dst, protocol, port: port === 'ephemeral' ? EPHEMERAL : port };
-    const asked = [...new Set(requests.filter((one) => isOn(one, edge)).map((one) => one.l7))];
-    return asked.length === 0 ? [edge] : asked.map((l7) => ({ ...edge, l7 }));
-  });
+  const requests = requestsOf(readFileSync(join(dir, 'flows.ndjson'), 'utf8').split('\n'));
+  legitimate = readTruth().legitimate.flatMap((edge) => withRequests(edge, requests));
 }, 300_000);
 
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
-
-interface Request {
-  /** namespace/name of a workload, of one of its Jobs, or of a pod; `node` where the record names none. */
-  readonly src: string;
-  readonly dst: string;
-  readonly port: number;
-  readonly l7: string;
-}
-
-interface FlowEnd {
-  readonly namespace?: string;
-  readonly pod_name?: string;
-  readonly workloads?: readonly { readonly name: string }[];
-}
-
-interface HttpFlow {
-  readonly source: FlowEnd;
-  readonly destination: FlowEnd;
-  readonly l4: { readonly TCP: { readonly destination_port: number } };
-  readonly l7: { readonly type: string; readonly http: { readonly method: string; readonly url: string } };
-}
-
-/** The requests of the traffic itself: the truth file names connections alone. */
-function readRequests(file: string): readonly Request[] {
-  const nameOf = (end: FlowEnd): string =>
-    end.namespace === undefined ? 'node' : `${end.namespace}/${end.workloads?.[0]?.name ?? end.pod_name ?? ''}`;
-  const found = new Map<string, Request>();
-  for (const line of readFileSync(file, 'utf8').split('\n')) {
-    if (!line.includes('"type":"REQUEST","http"')) continue;
-    const { source, destination, l4, l7 } = (JSON.parse(line) as { readonly flow: HttpFlow }).flow;
-    const request = {
-      src: nameOf(source),
-      dst: nameOf(destination),
-      port: l4.TCP.destination_port,
-      l7: `${l7.http.method} ${new URL(l7.http.url).pathname}`,
-    };
-    found.set(JSON.stringify(request), request);
-  }
-  return [...found.values()];
-}
-
-/** A request of a CronJob may be on record as one of its Jobs', `name-29862810`. */
-function isOn(request: Request, edge: Edge): boolean {
-  const plain = (id: string): string => id.replace(/\/[^/]+\//, '/');
-  const job = request.src.replace(/-\d+$/, '');
-  return (
-    request.port === edge.port &&
-    request.dst === plain(edge.dst) &&
-    (request.src === plain(edge.src) || job === plain(edge.src))
-  );
-}
 
 /** The plan's steps in another order, checked. */
 function rearranged(

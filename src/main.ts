@@ -1,66 +1,100 @@
 import { readFileSync } from 'node:fs';
 import { assetPath } from './shared/io/assets.ts';
 import { EXIT, isFailure } from './shared/pure/errors.ts';
-import { safeText } from './shared/pure/text.ts';
-import { openOutput, renderFailure } from './cli/output.ts';
+import { openInterrupt, cancelled } from './cli/interrupt.ts';
+import type { Interrupt } from './cli/interrupt.ts';
+import { errorDocument, openOutput, renderFailure } from './cli/output.ts';
+import type { Output } from './cli/output.ts';
 import { parseCommandLine } from './cli/program.ts';
-import { openApp } from './cli/context.ts';
+import type { App } from './cli/context.ts';
+
+/** How long a command that was interrupted may take to tidy up before it is left. */
+const GRACE_MS = 3000;
 
 /** argv in, process.exitCode out. The only top-level catch. */
 export async function main(argv: readonly string[]): Promise<void> {
   const { stdout, stderr, stdin } = process;
-  // A reader such as `head` that closes the pipe ends the output, not the program with a stack trace.
-  stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
   const json = argv.includes('--json');
   const color = !argv.includes('--no-color') && (process.env['NO_COLOR'] ?? '') === '';
+  // What asks and what shows progress look at the environment alone.
+  if (!color) process.env['NO_COLOR'] = '1';
   const output = openOutput({ json, color }, { stdout, stderr, stdin });
-  const stop = new AbortController();
+  const streams = { broken: false };
+  // A reader such as `head` that closes the pipe ends the output, not the program with a stack trace.
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE' || streams.broken) return;
+    streams.broken = true;
+    stderr.write(`sallyport: standard output cannot be written: ${error.message} (SP107)\n`);
+  });
+  stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') streams.broken = true;
+  });
+
+  const interrupt = openInterrupt();
   const onSignal = (): void => {
-    if (stop.signal.aborted) return;
-    output.note(
-      '\nStopping after the step that is under way. Press Ctrl-C again to stop at once; nothing is lost by it.',
-    );
-    stop.abort(new Error('cancelled'));
-    process.once('SIGINT', () => process.exit(EXIT.cancelled));
+    if (interrupt.signal.aborted) process.exit(EXIT.cancelled);
+    if (interrupt.running)
+      output.note('Stopping after the step that is under way. Ctrl-C again stops at once; nothing is lost by it.');
+    interrupt.stop();
   };
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
-  let close: (() => Promise<void>) | undefined;
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  let app: App | undefined;
   try {
-    const version = packageVersion();
-    const { options, action } = parseCommandLine(argv, version, (text) => stdout.write(text));
+    const { options, action } = await parseCommandLine(argv, packageVersion(), (text) => stdout.write(text));
     if (action === undefined) return;
-    const app = openApp(options, output, process.env, stop.signal);
-    close = () => app.close();
-    process.exitCode = (await action(app)) ?? EXIT.done;
+    const { openApp } = await import('./cli/context.ts');
+    app = openApp(options, output, process.env, interrupt);
+    const exit = await orLeft(action(app), interrupt);
+    process.exitCode = typeof exit === 'number' ? exit : EXIT.done;
   } catch (error) {
-    process.exitCode = reportError(error, json, output.width);
+    process.exitCode = reportError(error, output);
   } finally {
-    await close?.();
+    const closed = app?.close() ?? Promise.resolve();
+    await (interrupt.signal.aborted ? Promise.race([closed, later(GRACE_MS)]) : closed);
     process.removeListener('SIGINT', onSignal);
     process.removeListener('SIGTERM', onSignal);
+    if (streams.broken && process.exitCode === EXIT.done) process.exitCode = EXIT.usage;
+    // Whatever still reads or waits was left behind by Ctrl-C.
+    if (interrupt.signal.aborted) process.exit();
   }
+}
 
-  function reportError(error: unknown, asJson: boolean, width: number): number {
-    if (isFailure(error)) {
-      const { code, message, where, hint, exit } = error.detail;
-      if (asJson)
-        output.document('Error', {
-          error: { code, message: safeText(message), where: where ?? null, hint: hint ?? null },
-        });
-      stderr.write(renderFailure(error.detail, width));
-      return exit;
-    }
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    if (asJson)
-      output.document('Error', { error: { code: 'SP001', message: 'a bug in sallyport', where: null, hint: null } });
-    stderr.write(
-      `sallyport ${packageVersion()} has a bug; what was written so far is on record. Please report this:\n${text}\n`,
-    );
-    return EXIT.bug;
+/** The outcome of a command, or a cancellation when Ctrl-C came outside a run and the command does not end by itself. */
+async function orLeft(work: Promise<unknown>, interrupt: Interrupt): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const left = new Promise<never>((_, reject) => {
+    interrupt.signal.addEventListener('abort', () => {
+      if (!interrupt.running) timer = setTimeout(() => reject(cancelled()), GRACE_MS);
+    });
+  });
+  try {
+    return await Promise.race([work, left]);
+  } catch (error) {
+    throw interrupt.signal.aborted && error instanceof Error && error.name === 'AbortError' ? cancelled() : error;
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+function later(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+function reportError(error: unknown, output: Output): number {
+  if (isFailure(error)) {
+    // A command that has printed its document has put the failure into it.
+    if (!output.documented) output.document('Error', { error: errorDocument(error) });
+    output.note(renderFailure(error.detail, output.width).trimEnd());
+    return error.detail.exit;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  if (!output.documented)
+    output.document('Error', { error: { code: 'SP001', message: 'a bug in sallyport', where: null, hint: null } });
+  output.note(
+    `sallyport ${packageVersion()} has a bug; what was written so far is on record. Please report this:\n${text}`,
+  );
+  return EXIT.bug;
 }
 
 function packageVersion(): string {

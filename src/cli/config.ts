@@ -3,9 +3,10 @@ import { z } from 'zod';
 import type { Config } from '../model/config.ts';
 import { DEFAULT_CONFIG } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
+import { explain } from './file-error.ts';
 import { parseQuery } from '../flows/query.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
-import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { EXIT, Failure } from '../shared/pure/errors.ts';
 
 const onOff = z.union([z.enum(['on', 'off']), z.boolean()]).transform((value) => {
   if (typeof value === 'boolean') return value ? ('on' as const) : ('off' as const);
@@ -72,7 +73,7 @@ async function readText(file: string, what: string): Promise<string> {
     throw new Failure({
       code: 'SP210',
       exit: EXIT.usage,
-      message: `the ${what} cannot be read: ${messageOf(error)}`,
+      message: `the ${what} cannot be read: ${explain(error)}`,
       where: file,
       hint: `check the path given to --${what === 'configuration' ? 'config' : 'decisions'}`,
       cause: error,
@@ -119,7 +120,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
     soak: given.soak ?? DEFAULT_CONFIG.soak,
     cluster: {
       ...(cluster.cni === undefined ? {} : { cni: cluster.cni }),
-      ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) as NonNullable<Config['cluster']['mesh']> }),
+      ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),
       ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
     },
   };

@@ -1,30 +1,20 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
 import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Clock, Target, View } from '../engine/contract.ts';
-import { declaredEdges, reviewEdges } from '../flows/decide.ts';
-import { foldEdges } from '../flows/fold.ts';
-import { buildInventory } from '../inventory/build.ts';
-import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
+import type { Clock, Target } from '../engine/contract.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
-import type { Edge } from '../model/edge.ts';
-import type { Inventory, Snapshot } from '../model/inventory.ts';
-import { phases } from '../../phases/index.ts';
-import type { Planner } from '../plan/assemble.ts';
-import { gate, keptEdges, settleGate } from '../readiness/view.ts';
-import { managedGates } from '../readiness/ownership-gates.ts';
-import { assetPath } from '../shared/io/assets.ts';
 import { simulatedClock, systemClock } from '../shared/io/clock.ts';
 import type { KubeconfigOptions } from '../sources/kube/kubeconfig.ts';
-import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { openState } from '../../state/open.ts';
 import type { State, WritableState } from '../../state/open.ts';
 import type { Reader } from '../../state/reader.ts';
-import { readConfig, readDecisions } from './config.ts';
+import { explain } from './file-error.ts';
+import type { Interrupt } from './interrupt.ts';
+import { parseMoment } from './moment.ts';
 import type { Output } from './output.ts';
 
 /** Flags that every command takes. */
@@ -49,7 +39,7 @@ export interface App {
   readonly options: GlobalOptions;
   readonly output: Output;
   readonly env: NodeJS.ProcessEnv;
-  readonly signal: AbortSignal;
+  readonly interrupt: Interrupt;
   readonly by: string;
   /** The cluster or directory. Opened once. */
   target(): Promise<Target>;
@@ -68,7 +58,7 @@ export interface App {
   close(): Promise<void>;
 }
 
-export function openApp(options: GlobalOptions, output: Output, env: NodeJS.ProcessEnv, signal: AbortSignal): App {
+export function openApp(options: GlobalOptions, output: Output, env: NodeJS.ProcessEnv, interrupt: Interrupt): App {
   let target: Promise<Target> | undefined;
   let state: State | undefined;
   let writable: WritableState | undefined;
@@ -95,7 +85,7 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     options,
     output,
     env,
-    signal,
+    interrupt,
     by: operatorName(env),
     target: () => (target ??= openTarget()),
     async state() {
@@ -116,25 +106,16 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
       writable = openState(stateFile(target), { target, mode: 'write', create: true });
       return writable;
     },
-    config: () => (config ??= readConfig(options.config)),
+    config: () => (config ??= import('./config.ts').then(({ readConfig }) => readConfig(options.config))),
     async decisions() {
       const stored = (await app.state()).reader.decisions();
-      const given = await readDecisions(options.decisions);
-      return [...stored, ...given].toSorted((a, b) => a.at - b.at);
+      if (options.decisions === undefined) return stored;
+      const { readDecisions } = await import('./config.ts');
+      return [...stored, ...(await readDecisions(options.decisions))].toSorted((a, b) => a.at - b.at);
     },
-    signatures: () => (signatures ??= loadSignatures()),
+    signatures: () => (signatures ??= import('./load.ts').then(({ loadSignatures }) => loadSignatures())),
     now(reader) {
-      if (options.now !== undefined) {
-        const time = Date.parse(options.now);
-        if (Number.isNaN(time))
-          throw new Failure({
-            code: 'SP213',
-            exit: EXIT.usage,
-            message: `--now ${options.now} is not a time`,
-            hint: 'give it as 2026-10-14T00:00:00Z',
-          });
-        return time;
-      }
+      if (options.now !== undefined) return parseMoment(options.now);
       return options.manifests === undefined ? Date.now() : (reader.newestRecord() ?? Date.now());
     },
     clock: () => clock,
@@ -172,15 +153,6 @@ function safeUser(): string | undefined {
   }
 }
 
-async function loadSignatures(): Promise<Signatures> {
-  const folder = assetPath('templates', 'signatures');
-  const files = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
-  const parts = await Promise.all(
-    files.map(async (name) => parseSignatures(JSON.parse(await readFile(join(folder, name), 'utf8')), name)),
-  );
-  return mergeSignatures(parts);
-}
-
 interface Identity {
   readonly id: string;
   readonly kind: 'cluster' | 'directory';
@@ -201,7 +173,7 @@ async function targetIdentity(app: App, mode: 'read' | 'write'): Promise<Identit
       throw new Failure({
         code: 'SP214',
         exit: EXIT.usage,
-        message: `there is no directory of manifests: ${messageOf(error)}`,
+        message: `there is no directory of manifests: ${explain(error)}`,
         where: options.manifests,
         hint: 'check the path given to --manifests',
         cause: error,
@@ -210,6 +182,7 @@ async function targetIdentity(app: App, mode: 'read' | 'write'): Promise<Identit
     const id = createHash('sha256').update(real).digest('hex').slice(0, 16);
     return { id, kind: 'directory', description: real };
   }
+  // Not through the folder's index: that loads the client, which a look at the state does not need.
   const { readKubeAccess } = await import('../sources/kube/kubeconfig.ts');
   const access = await readKubeAccess(kubeOptions(options, env));
   const key = createHash('sha256')
@@ -235,8 +208,19 @@ function readMemory(file: string): Readonly<Record<string, string>> {
 }
 
 function remember(file: string, key: string, id: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  writeFileSync(file, `${JSON.stringify({ ...readMemory(file), [key]: id }, undefined, 2)}\n`, { mode: 0o600 });
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    writeFileSync(file, `${JSON.stringify({ ...readMemory(file), [key]: id }, undefined, 2)}\n`, { mode: 0o600 });
+  } catch (error) {
+    throw new Failure({
+      code: 'SP229',
+      exit: EXIT.state,
+      message: `the cluster's identity cannot be kept: ${explain(error)}`,
+      where: file,
+      hint: 'make that folder writable, or name another with XDG_STATE_HOME',
+      cause: error,
+    });
+  }
 }
 
 function stateFolder(env: NodeJS.ProcessEnv): string {
@@ -246,105 +230,4 @@ function stateFolder(env: NodeJS.ProcessEnv): string {
 
 function defaultStateFile(env: NodeJS.ProcessEnv, id: string): string {
   return join(stateFolder(env), `${id}.sqlite`);
-}
-
-/** Everything known, as of now: cluster or directory, state, decisions. */
-export interface Loaded {
-  readonly snapshot: Snapshot;
-  readonly inventory: Inventory;
-  readonly config: Config;
-  readonly planner: Planner;
-  readonly rebuild: (snapshot: Snapshot) => Inventory;
-  view(namespace: string): View;
-}
-
-export async function loadAll(app: App): Promise<Loaded> {
-  const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
-  const { reader } = await app.state();
-  const now = app.now(reader);
-  const snapshot = await target.readSnapshot((text) => app.output.note(text));
-  const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
-  const inventory = rebuild(snapshot);
-  // Ephemeral ports are folded over all imports together.
-  const observed = foldEdges(reader.edges(), inventory);
-  const decisions = await app.decisions();
-  const reviewed = reviewEdges(observed, decisions);
-  const edgesIn = (state: Inventory): readonly Edge[] => [
-    ...reviewed,
-    ...reviewEdges(declaredEdges(state, observed), decisions),
-  ];
-  const evidence = reader.evidence();
-  const base = {
-    snapshot,
-    inventory,
-    edges: edgesIn(inventory),
-    edgesIn,
-    rebuild,
-    evidence,
-    decisions,
-    config,
-    now,
-    phases: reader.phases(),
-    applied: reader.applied(),
-  };
-  return {
-    snapshot,
-    inventory,
-    config,
-    rebuild,
-    planner: makePlanner(target.kind),
-    view: (namespace) => ({ ...base, namespace }),
-  };
-}
-
-function makePlanner(kind: Target['kind']): Planner {
-  return {
-    phases,
-    keep: keptEdges,
-    settle: settleGate,
-    common: (view, steps) => [
-      ...managedGates(view, steps),
-      kind === 'directory'
-        ? gate('soak', 'yes', view.namespace, ['offline: answered by the simulation of every state'], '')
-        : gate(
-            'soak',
-            'unknown',
-            view.namespace,
-            ['no signal of denied connections is followed on a live cluster by this version'],
-            'watch the workloads yourself and switch it off: gates: {soak: off} in the configuration',
-          ),
-    ],
-  };
-}
-
-/** The namespace, known to the cluster or to the record; exit 2 with the names there are otherwise. */
-export function requireNamespace(loaded: Loaded, namespace: string): void {
-  if (loaded.inventory.namespaces.some((one) => one.name === namespace)) return;
-  const names = loaded.inventory.namespaces.map((one) => one.name);
-  throw new Failure({
-    code: 'SP215',
-    exit: EXIT.usage,
-    message: `there is no namespace ${namespace}`,
-    where: loaded.snapshot.source === 'directory' ? 'the directory of manifests' : 'the cluster',
-    hint: `one of: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ', ...' : ''}`,
-  });
-}
-
-/** Files that do not parse block every plan until a person waives them by name. */
-export function requireReadable(loaded: Loaded, decisions: readonly Decision[]): void {
-  const waived = new Set(
-    decisions
-      .filter((decision) => decision.action === 'waive' && decision.query.subject !== undefined)
-      .map((decision) => decision.query.subject),
-  );
-  const broken = loaded.snapshot.findings.filter((finding) => finding.code === 'SP302' && !waived.has(finding.subject));
-  const [first] = broken;
-  if (first === undefined) return;
-  throw new Failure({
-    code: 'SP216',
-    exit: EXIT.usage,
-    message: `${broken.length} of the files cannot be read, so nothing is planned: ${first.message}`,
-    where: broken.map((finding) => finding.where ?? finding.subject).join(', '),
-    hint: `mend it, or: sallyport waive subject=${first.subject} --reason "..." (it is then never edited)`,
-  });
 }

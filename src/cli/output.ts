@@ -1,4 +1,4 @@
-import type { FailureDetail } from '../shared/pure/errors.ts';
+import type { Failure, FailureDetail } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 
 export const API_VERSION = 'sallyport.dev/v1';
@@ -10,14 +10,18 @@ export interface Output {
   readonly width: number;
   /** Is a person at the keyboard? */
   readonly interactive: boolean;
+  /** Has the one document been printed? */
+  readonly documented: boolean;
   /** Data, for people. Nothing with --json. */
   line(text?: string): void;
   /** The one document of a --json run. */
   document(kind: string, body: object): void;
   /** Text for standard output as it is: a manifest to pipe on. */
   raw(text: string): void;
-  /** Progress and remarks: standard error. */
+  /** Remarks: standard error. */
   note(text: string): void;
+  /** How far a long reading is: standard error; on a terminal one line that the next output replaces. */
+  progress(text: string): void;
 }
 
 export interface Streams {
@@ -26,27 +30,67 @@ export interface Streams {
   readonly stdin: NodeJS.ReadStream;
 }
 
+const CLEAR_LINE = '\r\u001b[2K';
+
 export function openOutput(options: { json: boolean; color: boolean }, streams: Streams): Output {
   const { stdout, stderr, stdin } = streams;
   const terminal = stdout.isTTY;
+  let documented = false;
+  let showing = false;
+  const clear = (): void => {
+    if (showing) stderr.write(CLEAR_LINE);
+    showing = false;
+  };
+  const width = Math.max(40, Math.min(stdout.columns || 80, 120));
   return {
     json: options.json,
     color: options.color && terminal && !options.json,
-    width: Math.max(40, Math.min(stdout.columns || 80, 120)),
+    width,
     interactive: terminal && stdin.isTTY && !options.json,
+    get documented() {
+      return documented;
+    },
     line: (text = '') => {
+      clear();
       if (!options.json) stdout.write(`${text}\n`);
     },
     document: (kind, body) => {
-      if (options.json) stdout.write(`${JSON.stringify({ apiVersion: API_VERSION, kind, ...body }, undefined, 2)}\n`);
+      if (!options.json) return;
+      if (documented) throw new Error(`a second document, ${kind}, in one run`);
+      documented = true;
+      clear();
+      stdout.write(`${escapeJson(JSON.stringify({ apiVersion: API_VERSION, kind, ...body }, undefined, 2))}\n`);
     },
     raw: (text) => {
+      clear();
       stdout.write(text);
     },
     note: (text) => {
+      clear();
       stderr.write(`${text}\n`);
     },
+    progress: (text) => {
+      const safe = safeText(text);
+      if (!stderr.isTTY) stderr.write(`${safe}\n`);
+      else {
+        stderr.write(`${CLEAR_LINE}${safe.slice(0, width - 1)}`);
+        showing = true;
+      }
+    },
   };
+}
+
+// C1 controls and direction marks are legal in JSON text, and a terminal obeys them: written as escapes they are only data.
+const UNSAFE_IN_JSON = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+
+function escapeJson(text: string): string {
+  return text.replace(UNSAFE_IN_JSON, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** The `error` of a document. */
+export function errorDocument(failure: Failure): object {
+  const { code, message, where, hint } = failure.detail;
+  return { code, message, where: where ?? null, hint: hint ?? null };
 }
 
 const COLORS = { red: 31, green: 32, yellow: 33, dim: 2, bold: 1 } as const;
@@ -56,42 +100,77 @@ export function paint(output: Output, color: keyof typeof COLORS, text: string):
   return output.color ? `\u001b[${COLORS[color]}m${text}\u001b[0m` : text;
 }
 
-/** Breaks text at spaces so that no line is longer than `width`; continuation lines are indented. A longer word stays whole. */
-export function wrap(text: string, width: number, indent = 0, first = 0): string {
+/**
+ * Breaks text at spaces so that no line is longer than `width`; continuation lines are indented. A longer word is broken behind
+ * `/` and `,`, as ids have them; with `whole` it stays in one piece, to be copied.
+ */
+export function wrap(text: string, width: number, indent = 0, first = 0, whole = false): string {
   const pad = ' '.repeat(indent);
   const lines: string[] = [];
   let line = ' '.repeat(first);
   let empty = true;
-  for (const word of text.split(' ')) {
-    if (!empty && line.length + 1 + word.length > width) {
+  const put = (piece: string, glue: string): void => {
+    if (!empty && line.length + glue.length + piece.length > width) {
       lines.push(line);
       line = pad;
       empty = true;
     }
-    line += empty ? word : ` ${word}`;
+    line += empty ? piece : glue + piece;
     empty = false;
+  };
+  for (const word of text.split(' ')) {
+    if (whole || word.length <= width - indent) put(word, ' ');
+    else for (const [index, piece] of word.split(/(?<=[/,])/).entries()) put(piece, index === 0 ? ' ' : '');
   }
   lines.push(line);
   return lines.join('\n');
 }
 
-/** Rows in columns, the last one cut to fit. Text from the cluster is made safe. */
+/** Cuts to `width` columns, saying so. */
+export function cut(text: string, width: number): string {
+  return text.length > width ? `${text.slice(0, Math.max(0, width - 1))}…` : text;
+}
+
+/** Rows in columns, the last one wrapped under itself where it is too long. Text from the cluster is made safe. */
 export function table(rows: readonly (readonly string[])[], width: number): readonly string[] {
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const safe = rows.map((row) => row.map(safeText));
-  const widths = Array.from({ length: columns }, (_, index) => Math.max(...safe.map((row) => row[index]?.length ?? 0)));
-  return safe.map((row) => {
-    const line = row
-      .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
-      .join('  ');
-    return line.length > width ? `${line.slice(0, width - 1)}…` : line;
+  const widths = Array.from({ length: columns - 1 }, (_, index) =>
+    Math.max(...safe.map((row) => row[index]?.length ?? 0)),
+  );
+  const room = width - widths.reduce((sum, one) => sum + one + 2, 0);
+  return safe.flatMap((row) => {
+    const head = widths.map((one, index) => (row[index] ?? '').padEnd(one)).join('  ');
+    const last = row[columns - 1] ?? '';
+    if (room >= 20)
+      return wrap(`${head}  ${last}`.trimEnd(), Infinity).length <= width || last === ''
+        ? [`${head}  ${last}`.trimEnd()]
+        : wrap(last, room)
+            .split('\n')
+            .map((line, index) => `${index === 0 ? head : ' '.repeat(head.length)}  ${line}`.trimEnd());
+    return [head.trimEnd(), ...(last === '' ? [] : wrap(last, width, 4, 4).split('\n'))];
   });
+}
+
+/** What is left and right of a gutter; the right side wraps under itself. A left side beyond the gutter stands alone. */
+export function beside(left: string, right: string, gutter: number, width: number): readonly string[] {
+  const lines = wrap(right, width - gutter).split('\n');
+  const pad = ' '.repeat(gutter);
+  if (left.length + 1 > gutter) return [left, ...lines.map((line) => pad + line)];
+  return lines.map((line, index) => (index === 0 ? left.padEnd(gutter) : pad) + line);
+}
+
+/** The first few of a list, and how many more there are. */
+export function few<T>(items: readonly T[], most: number): { readonly shown: readonly T[]; readonly more: string } {
+  // One line to say "and 1 more" is no shorter than the one left out.
+  if (items.length <= most + 1) return { shown: items, more: '' };
+  return { shown: items.slice(0, most), more: `and ${items.length - most} more (--json shows all)` };
 }
 
 /** A failure for people: what, where, what next. */
 export function renderFailure(detail: FailureDetail, width: number): string {
   const lines = [wrap(`sallyport: ${safeText(detail.message)} (${detail.code})`, width, 2)];
-  if (detail.where !== undefined) lines.push(wrap(`where: ${safeText(detail.where)}`, width, 9, 2));
-  if (detail.hint !== undefined) lines.push(wrap(`next: ${safeText(detail.hint)}`, width, 8, 2));
+  if (detail.where !== undefined) lines.push(wrap(`where: ${safeText(detail.where)}`, width, 9, 2, true));
+  if (detail.hint !== undefined) lines.push(wrap(`next: ${safeText(detail.hint)}`, width, 8, 2, true));
   return `${lines.join('\n')}\n`;
 }

@@ -1,42 +1,73 @@
 import { Command, CommanderError, Option } from 'commander';
-import { FLOW_SOURCES } from '../sources/registry.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { PHASES } from '../model/phase.ts';
+import { beside } from './output.ts';
+import { checkCommandLine } from './check-command-line.ts';
 import type { App, GlobalOptions } from './context.ts';
 
-/** What a command gives back: an exit code, or nothing for 0. */
-type Action = (app: App) => Promise<number | void>;
+/** What a command gives back: an exit code; anything else is 0. */
+type Action = (app: App) => Promise<unknown>;
 
 export interface Invocation {
   readonly options: GlobalOptions;
   readonly action: Action | undefined;
 }
 
-const GLOBAL_HELP = 'Flags for every command:';
+const GLOBAL_HELP = 'Flags for every command, before or after it:';
+const GLOBAL_HINT = `
+Flags for every command (--manifests, --state, --kubeconfig, --context, --json,
+--yes, --decisions, --config, ...) and exit codes: sallyport --help
+`;
 
 function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
 }
 
+const EXIT_CODES = `
+Exit codes:
+  0  done                          5  the state file
+  1  a bug of ours                 6  drift or a violation found
+  2  wrong use or bad input        7  partly done; what is listed
+  3  refused by a gate, or held    8  pulled back in soak and undone
+     by another run              130  cancelled
+  4  the cluster failed us; the state is safe
+`;
+
 /**
- * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call. `--help` and
- * `--version` print and come back without an action.
+ * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call, with every
+ * mistake at once. `--help` and `--version` print and come back without an action.
  */
-export function parseCommandLine(argv: readonly string[], version: string, write: (text: string) => void): Invocation {
+export async function parseCommandLine(
+  argv: readonly string[],
+  version: string,
+  write: (text: string) => void,
+): Promise<Invocation> {
+  // Only this command speaks of the sources, and each brings its parser.
+  const sources = argv.includes('observe') ? (await import('../sources/registry.ts')).FLOW_SOURCES : [];
   let action: Action | undefined;
   const program = new Command('sallyport');
   const errors: string[] = [];
   program
     .description(
-      'Moves the namespaces of a Kubernetes cluster that runs ML pipelines to zero trust,\nstep by step, with proof and a way back. Alone, on a terminal: the interactive session.',
+      'Moves the namespaces of a Kubernetes cluster that runs ML pipelines to zero trust, step by step, with proof and a way back. Without a command, on a terminal: the interactive session.',
     )
     .version(version, '--version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: write, writeErr: (text) => errors.push(text) })
     .showSuggestionAfterError(true)
-    .configureHelp({ helpWidth: 80 })
+    .configureHelp({
+      helpWidth: 80,
+      minWidthToWrap: 20,
+      subcommandTerm: (command) =>
+        [
+          command.name(),
+          ...command.registeredArguments.map((one) =>
+            one.required ? `<${one.name()}>` : `[${one.name()}${one.variadic ? '...' : ''}]`,
+          ),
+        ].join(' '),
+    })
     .optionsGroup(GLOBAL_HELP)
-    .option('--state <file>', 'SQLite state (default: $XDG_STATE_HOME/sallyport/<id>.sqlite)')
+    .option('--state <file>', 'SQLite state (default: <id>.sqlite in $XDG_STATE_HOME/sallyport)')
     .option('--kubeconfig <file>', 'kubeconfig to use')
     .option('--context <name>', 'context of the kubeconfig')
     .option('--as <user>', 'impersonate this user')
@@ -51,7 +82,13 @@ export function parseCommandLine(argv: readonly string[], version: string, write
     .option('--no-color', 'no colour')
     .addHelpText(
       'after',
-      examples('sallyport demo', 'sallyport inventory --manifests ./cluster', 'sallyport plan shop --to allow-list'),
+      `${EXIT_CODES}\nPhases, in order: ${PHASES.filter((phase) => phase !== 'none').join(', ')}\n${examples(
+        'sallyport demo',
+        'sallyport inventory --manifests ./cluster',
+        'sallyport observe hubble flows.json.gz --manifests ./cluster',
+        'sallyport plan shop --to allow-list --manifests ./cluster',
+        'sallyport advance shop --yes --plan-hash 3f2a90c1d4e5',
+      )}`,
     );
 
   const phases = PHASES.filter((phase) => phase !== 'none').join(', ');
@@ -78,7 +115,7 @@ export function parseCommandLine(argv: readonly string[], version: string, write
   program
     .command('observe')
     .description('import flows from a source; - is standard input')
-    .argument('<source>', FLOW_SOURCES.map((source) => source.name).join(', '))
+    .argument('<source>', sources.map((source) => source.name).join(', '))
     .argument('[input...]', 'files, plain or gzip; without any: standard input')
     .addOption(
       new Option('--bad-records <what>', 'a malformed record aborts the import, or is skipped and counted')
@@ -87,7 +124,7 @@ export function parseCommandLine(argv: readonly string[], version: string, write
     )
     .addHelpText(
       'after',
-      `\nSources:\n${FLOW_SOURCES.map((source) => `  ${source.name.padEnd(10)} ${source.summary}`).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', 'hubble observe -o json | sallyport observe hubble -', 'sallyport observe edges edges.jsonl')}`,
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 10, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', 'hubble observe -o json | sallyport observe hubble -', 'sallyport observe edges edges.jsonl')}`,
     )
     .action((source: string, inputs: readonly string[], options: { badRecords: string }) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),
@@ -138,7 +175,7 @@ export function parseCommandLine(argv: readonly string[], version: string, write
     .command('rollback')
     .description('the same, backwards, from the record')
     .argument('<ns>', 'namespace')
-    .option('--to <phase>', `phase to go back to, or none (default: one phase back)`)
+    .option('--to <phase>', `phase to go back to (default: one phase back): none, ${phases}`)
     .addHelpText('after', examples('sallyport rollback shop', 'sallyport rollback shop --to none --yes'))
     .action((ns: string, options: { to?: string }) =>
       set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),
@@ -166,7 +203,9 @@ export function parseCommandLine(argv: readonly string[], version: string, write
       .description(text)
       .argument(
         '<query>',
-        'comma-joined key=value; keys: ns src dst port verdict before, for waive gate ns subject; * matches within a value',
+        name === 'waive'
+          ? 'comma-joined key=value, all must hold; keys: gate ns subject; * matches within a value'
+          : 'comma-joined key=value, all must hold; keys: ns src dst port verdict before; * matches within a value',
       )
       .option('--reason <text>', 'stands on the audit trail')
       .addHelpText('after', examples(example))
@@ -196,12 +235,16 @@ export function parseCommandLine(argv: readonly string[], version: string, write
     .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
     .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
   for (const command of program.commands)
-    command.exitOverride().configureHelp({ helpWidth: 80, showGlobalOptions: false });
+    command
+      .exitOverride()
+      .configureHelp({ helpWidth: 80, minWidthToWrap: 20, showGlobalOptions: false })
+      .addHelpText('after', GLOBAL_HINT);
   program.action(() => set(async (app) => (await import('./session/session.ts')).session(app)));
   // Flags may stand before or after the command.
   for (const command of program.commands)
     for (const option of program.options) if (option.long !== '--version') command.addOption(hidden(option));
 
+  checkCommandLine(program, argv);
   try {
     program.parse([...argv], { from: 'user' });
   } catch (error) {
@@ -216,6 +259,7 @@ export function parseCommandLine(argv: readonly string[], version: string, write
           .replace(/^error: /, '')
           .trim()
           .replaceAll('\n', ' ') || error.message,
+      where: `sallyport ${argv.join(' ')}`,
       hint: 'sallyport --help',
     });
   }
@@ -234,5 +278,5 @@ function given(command: Command | undefined): GlobalOptions {
   const values = command.opts<Record<string, unknown>>();
   return Object.fromEntries(
     Object.entries(values).filter(([key]) => command.getOptionValueSource(key) === 'cli'),
-  ) as GlobalOptions;
+  );
 }

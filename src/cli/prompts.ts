@@ -1,10 +1,10 @@
 import inquirer from 'inquirer';
-import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { cancelled } from './interrupt.ts';
+import { cut } from './output.ts';
 
 export interface Choice<T> {
   readonly name: string;
   readonly value: T;
-  readonly description?: string;
 }
 
 /** How the session asks. Tests answer from a script. */
@@ -20,14 +20,14 @@ async function orCancelled<T>(ask: () => Promise<T>): Promise<T> {
     return await ask();
   } catch (error) {
     if (error instanceof Error && ['ExitPromptError', 'AbortPromptError', 'CancelPromptError'].includes(error.name))
-      throw new Failure({
-        code: 'SP130',
-        exit: EXIT.cancelled,
-        message: 'cancelled; nothing was written since the last step reported as done',
-        hint: 'sallyport status shows where each namespace stands',
-      });
+      throw cancelled('cancelled; what was done before is on record, and nothing more was written');
     throw error;
   }
+}
+
+/** A choice that wraps is redrawn in the wrong place when the cursor moves: it is cut. */
+function fit(text: string): string {
+  return cut(text, Math.max(40, process.stdout.columns || 80) - 4);
 }
 
 export const terminalPrompts: Prompts = {
@@ -37,13 +37,10 @@ export const terminalPrompts: Prompts = {
         {
           type: 'select',
           name: 'answer',
-          message,
-          pageSize: 15,
-          choices: choices.map((choice) => ({
-            name: choice.name,
-            value: choice.value,
-            ...(choice.description === undefined ? {} : { description: choice.description }),
-          })),
+          message: fit(message),
+          pageSize: Math.max(5, Math.min(15, (process.stdout.rows || 24) - 6)),
+          loop: false,
+          choices: choices.map((choice) => ({ name: fit(choice.name), value: choice.value })),
         },
       ]);
       return answer as (typeof choices)[number]['value'];
@@ -61,8 +58,3 @@ export const terminalPrompts: Prompts = {
       return answer;
     }),
 };
-
-export function askConfirm(message: string, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false);
-  return terminalPrompts.confirm(message);
-}

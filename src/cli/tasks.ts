@@ -1,17 +1,21 @@
-import { Listr, SimpleRenderer } from 'listr2';
-import type { ListrTaskWrapper } from 'listr2';
+import { Listr, ListrLogger, ProcessOutput } from 'listr2';
 import type { RunEvent } from '../engine/events.ts';
-import { safeText } from '../shared/pure/text.ts';
+import type { Step } from '../plan/plan.ts';
+import { plural, safeText } from '../shared/pure/text.ts';
 import type { Output } from './output.ts';
 
 export interface Tasks {
   readonly emit: (event: RunEvent) => void;
-  readonly close: () => void;
+  /** Ends the list: afterwards the terminal is free for prompts again. */
+  readonly close: () => Promise<void>;
 }
 
-/** Shows a run's steps. On a terminal as a task list; otherwise a line a step, on standard error. It never asks. */
-export function openTasks(output: Output): Tasks {
-  return output.interactive ? listTasks() : lineTasks(output);
+/** With more steps than this, a phase is one line that says how far it is: the list must fit the screen. */
+const MOST_LINES = 12;
+
+/** Shows a run's steps on standard error: on a terminal as a live list, otherwise a line a step. It never asks. */
+export function openTasks(output: Output, steps: readonly Step[], signal: AbortSignal): Tasks {
+  return output.interactive && process.stderr.isTTY && steps.length > 0 ? listTasks(steps, signal) : lineTasks(output);
 }
 
 function lineTasks(output: Output): Tasks {
@@ -37,58 +41,126 @@ function lineTasks(output: Output): Tasks {
           break;
       }
     },
-    close: () => undefined,
+    close: () => Promise.resolve(),
   };
 }
 
-type Settle = { readonly resolve: () => void; readonly reject: (error: Error) => void };
+interface Line {
+  /** Positions of its steps in the plan. */
+  readonly first: number;
+  readonly last: number;
+  readonly title: (index: number) => string;
+  /** Set while the list shows it as under way. */
+  show?: (title: string, text: string) => void;
+  pending?: readonly [string, string];
+  readonly settle: PromiseWithResolvers<undefined>;
+}
 
-/**
- * A task for each step, settled by the engine's events: the list only watches. Its default renderer redraws what is on the screen, so
- * the simple one is used, which prints a line when a task begins and ends.
- */
-function listTasks(): Tasks {
-  let open:
-    | {
-        readonly settle: Settle;
-        readonly task: ListrTaskWrapper<unknown, typeof SimpleRenderer, typeof SimpleRenderer>;
-      }
-    | undefined;
-  const start = (title: string): void => {
-    const list = new Listr<unknown, 'simple', 'simple'>(
-      [
-        {
-          title,
-          task: (_context, task) =>
-            new Promise<void>((resolve, reject) => {
-              open = { settle: { resolve, reject }, task: task as never };
-            }),
-        },
-      ],
-      { renderer: 'simple', exitOnError: false },
-    );
-    list.run().catch(() => undefined);
+/** One list for the whole run: its lines are settled by the engine's events, and only watch. */
+function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
+  const lines = linesOf(steps);
+  // Nobody may be waiting yet when a line fails, nor ever for those behind it.
+  for (const line of lines) line.settle.promise.catch(() => undefined);
+  let current: Line | undefined;
+  let text = '';
+  const list = new Listr<unknown, 'default', 'simple'>(
+    lines.map((line) => ({
+      title: line.title(line.first - 1),
+      task: (_context, task) => {
+        line.show = (title, what) => {
+          task.title = title;
+          task.output = what;
+        };
+        if (line.pending !== undefined) line.show(...line.pending);
+        return line.settle.promise;
+      },
+    })),
+    {
+      renderer: 'default',
+      // The program has its own answer to Ctrl-C: the run ends between two steps, and the exit code says so.
+      registerSignalListeners: false,
+      rendererOptions: {
+        formatOutput: 'truncate',
+        collapseErrors: false,
+        logger: new ListrLogger({ useIcons: true, processOutput: new ProcessOutput(process.stderr, process.stderr) }),
+      },
+    },
+  );
+  const ended = list.run().then(
+    () => undefined,
+    () => undefined,
+  );
+  const show = (title: string, what: string): void => {
+    if (current === undefined) return;
+    text = what;
+    current.pending = [title, what];
+    current.show?.(title, what);
   };
+  const stopping = (): void => {
+    if (current?.pending !== undefined)
+      show(current.pending[0], `${text} (stopping after this step; Ctrl-C again stops at once)`);
+  };
+  signal.addEventListener('abort', stopping);
   return {
     emit: (event) => {
       switch (event.kind) {
-        case 'step-started':
-          start(`[${event.index + 1}/${event.total}] ${safeText(event.step.title)}`);
+        case 'step-started': {
+          for (const line of lines) if (line.last < event.index) line.settle.resolve(undefined);
+          current = lines.find((line) => line.first <= event.index && event.index <= line.last);
+          show(current?.title(event.index) ?? '', safeText(event.step.title));
           break;
+        }
         case 'step-waiting':
-          if (open !== undefined) open.task.output = safeText(event.text);
+          show(current?.pending?.[0] ?? '', safeText(event.text));
           break;
         case 'step-done':
-          open?.settle.resolve();
+          if (event.index === current?.last) current.settle.resolve(undefined);
           break;
         case 'step-failed':
-          open?.settle.reject(new Error(safeText(event.error)));
+          current?.settle.reject(new Error(safeText(event.error)));
           break;
         case 'step-undone':
         case 'phase-reached':
           break;
       }
     },
-    close: () => open?.settle.resolve(),
+    close: async () => {
+      signal.removeEventListener('abort', stopping);
+      const open = lines.filter((line) => line !== current && line.last > (current?.last ?? -1));
+      if (signal.aborted) {
+        current?.settle.reject(new Error('stopped here'));
+        for (const line of open) line.settle.reject(new Error('not run'));
+      } else for (const line of lines) line.settle.resolve(undefined);
+      await ended;
+    },
+  };
+}
+
+function linesOf(steps: readonly Step[]): Line[] {
+  if (steps.length <= MOST_LINES)
+    return steps.map((step, index) => ({
+      first: index,
+      last: index,
+      title: () => safeText(step.title),
+      settle: Promise.withResolvers<undefined>(),
+    }));
+  const lines: Line[] = [];
+  for (const [index, step] of steps.entries()) {
+    const before = lines.at(-1);
+    if (before !== undefined && steps[before.first]?.phase === step.phase)
+      lines[lines.length - 1] = phaseLine(step.phase, before.first, index);
+    else lines.push(phaseLine(step.phase, index, index));
+  }
+  return lines;
+}
+
+function phaseLine(phase: string, first: number, last: number): Line {
+  const total = last - first + 1;
+  return {
+    first,
+    last,
+    title: (index) =>
+      index < first ? `${phase}: ${plural(total, 'step')}` : `${phase}: step ${index - first + 1} of ${total}`,
+    settle: Promise.withResolvers<undefined>(),
   };
 }

@@ -1,5 +1,5 @@
 import type { App } from '../context.ts';
-import { loadAll } from '../context.ts';
+import { loadAll } from '../load.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
 import type { Decision } from '../../model/decision.ts';
 import { formatEdge } from '../../model/edge.ts';

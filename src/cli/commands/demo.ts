@@ -4,7 +4,8 @@ import { cp, mkdtemp, mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { App, GlobalOptions } from '../context.ts';
-import { loadAll, openApp } from '../context.ts';
+import { openApp } from '../context.ts';
+import { loadAll } from '../load.ts';
 import type { Output } from '../output.ts';
 import { paint, wrap } from '../output.ts';
 import { renderGate } from '../render-plan.ts';
@@ -21,7 +22,7 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import { hubbleSource } from '../../sources/hubble/index.ts';
 import type { FlowInput } from '../../sources/flow-source.ts';
 import { importFlows } from './observe.ts';
-import { openEngine } from './run.ts';
+import { withEngine } from './run.ts';
 
 const NAMESPACE = 'fraud-serving';
 const STOPS = 7;
@@ -154,7 +155,8 @@ async function tour(app: App, dir: string, cluster: string): Promise<number> {
 function stopper(app: App): (index: number, title: string, command: string) => Promise<void> {
   const { output } = app;
   return async (index, title, command) => {
-    if (app.signal.aborted) throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'the tour was left' });
+    if (app.interrupt.signal.aborted)
+      throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'the tour was left' });
     if (output.interactive && index > 1) {
       const { terminalPrompts } = await import('../prompts.ts');
       const on = await terminalPrompts.confirm('Go on?', true);
@@ -176,7 +178,7 @@ async function withApp<T>(app: App, flags: GlobalOptions, work: (inner: App) => 
       if (/^\[\d/.test(text)) app.output.note(text);
     },
   };
-  const inner = openApp({ ...flags, yes: true }, quiet, app.env, app.signal);
+  const inner = openApp({ ...flags, yes: true }, quiet, app.env, app.interrupt);
   try {
     return await work(inner);
   } finally {
@@ -215,12 +217,7 @@ function showRefusal(output: Output, plan: Plan): void {
 }
 
 async function carryOut(app: App, plan: Plan, kind: 'advance' | 'rollback'): Promise<RunResult> {
-  const engine = await openEngine(app);
-  try {
-    return await executePlan(plan, kind, engine);
-  } finally {
-    engine.close();
-  }
+  return withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine));
 }
 
 async function cutEdges(app: App): Promise<{ cut: number; denied: number; kept: number; broken: number }> {

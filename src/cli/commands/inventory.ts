@@ -1,5 +1,5 @@
 import type { App } from '../context.ts';
-import { loadAll, requireNamespace } from '../context.ts';
+import { loadAll, requireNamespace } from '../load.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { table, wrap } from '../output.ts';
 

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { App } from '../context.ts';
-import { loadAll } from '../context.ts';
+import { loadAll } from '../load.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
@@ -56,7 +56,7 @@ export async function importFlows(
   };
   const reports: InputReport[] = [];
   for (const input of opened) {
-    if (app.signal.aborted)
+    if (app.interrupt.signal.aborted)
       throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'cancelled; nothing was imported' });
     app.output.note(`reading ${safeText(input.name)}`);
     reports.push(await source.read(input, sink, { badRecords }));

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { App, Loaded } from '../context.ts';
-import { loadAll, requireNamespace, requireReadable } from '../context.ts';
+import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
+import { loadAll, requireNamespace, requireReadable } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
 import { formatRef } from '../../model/object.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -11,12 +12,20 @@ import { assembleUp } from '../../plan/assemble.ts';
 import { changeRef } from '../../plan/change.ts';
 import type { Plan } from '../../plan/plan.ts';
 import { stateAfter } from '../../plan/simulate.ts';
+import { errorCodeOf } from '../../shared/io/files.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { groupBy } from '../../shared/pure/order.ts';
+import { explain } from '../file-error.ts';
 import { renderPlan } from '../render-plan.ts';
 
 /** The phase asked for, or the next one. Exit 2 for a phase that does not exist or does not lie ahead. */
-export function targetPhase(text: string | undefined, now: PhaseName, direction: 'up' | 'down'): PhaseName {
+export function targetPhase(
+  namespace: string,
+  text: string | undefined,
+  now: PhaseName,
+  direction: 'up' | 'down',
+): PhaseName {
+  const where = `namespace ${namespace}`;
   if (text === undefined) {
     const index = phaseIndex(now) + (direction === 'up' ? 1 : -1);
     const next = PHASES[index];
@@ -28,7 +37,11 @@ export function targetPhase(text: string | undefined, now: PhaseName, direction:
         direction === 'up'
           ? `it is in the last phase, ${now}, already`
           : 'it is in no phase, so there is nothing to take back',
-      hint: direction === 'up' ? 'sallyport verify, or sallyport rollback NS --to PHASE' : 'sallyport status',
+      where,
+      hint:
+        direction === 'up'
+          ? `sallyport verify ${namespace}, or sallyport rollback ${namespace} --to PHASE`
+          : 'sallyport status',
     });
   }
   if (!isPhaseName(text))
@@ -36,6 +49,7 @@ export function targetPhase(text: string | undefined, now: PhaseName, direction:
       code: 'SP223',
       exit: EXIT.usage,
       message: `there is no phase ${text}`,
+      where: '--to',
       hint: `one of: ${PHASES.join(', ')}`,
     });
   const ahead = phaseIndex(text) - phaseIndex(now);
@@ -44,8 +58,13 @@ export function targetPhase(text: string | undefined, now: PhaseName, direction:
     code: 'SP224',
     exit: EXIT.usage,
     message: `it is in phase ${now}, and ${text} does not lie ${direction === 'up' ? 'ahead' : 'behind'} of that`,
+    where,
     hint:
-      direction === 'up' ? `sallyport rollback NS --to ${text} goes back` : `sallyport advance NS --to ${text} goes on`,
+      ahead === 0
+        ? `sallyport verify ${namespace}`
+        : direction === 'up'
+          ? `sallyport rollback ${namespace} --to ${text} goes back`
+          : `sallyport advance ${namespace} --to ${text} goes on`,
   });
 }
 
@@ -62,7 +81,7 @@ export async function planUp(app: App, namespace: string, to: string | undefined
   requireReadable(loaded, await app.decisions());
   const view = loaded.view(namespace);
   const now = view.phases.get(namespace) ?? 'none';
-  const plan = assembleUp(view, targetPhase(to, now, 'up'), loaded.planner);
+  const plan = assembleUp(view, targetPhase(namespace, to, now, 'up'), loaded.planner);
   return { loaded, view, plan };
 }
 
@@ -116,21 +135,41 @@ export async function plan(
   options: { readonly to?: string; readonly states?: string },
 ): Promise<void> {
   const planned = await planUp(app, namespace, options.to);
-  checkPlanHash(app, planned.plan);
-  if (options.states !== undefined) await writeStates(planned, options.states);
+  const stale = stalePlan(app, planned.plan);
+  if (stale !== undefined) throw stale;
+  if (options.states !== undefined) await saveStates(planned, options.states);
   app.output.document('Plan', planDocument(planned.plan));
   app.output.line(renderPlan(planned.plan, app.output));
 }
 
-export function checkPlanHash(app: App, made: Plan): void {
+/** Why this plan is not the one that `--plan-hash` names; undefined where it is, or none is named. */
+export function stalePlan(app: App, made: Plan): Failure | undefined {
   const wanted = app.options.planHash;
-  if (wanted === undefined || made.hash === wanted || (wanted.length >= 12 && made.hash.startsWith(wanted))) return;
-  throw new Failure({
+  if (wanted === undefined || made.hash === wanted || (wanted.length >= 12 && made.hash.startsWith(wanted)))
+    return undefined;
+  return new Failure({
     code: 'SP605',
     exit: EXIT.refused,
-    message: `the plan is not ${wanted} any more but ${made.hash.slice(0, 12)}: the cluster, the record or a decision changed`,
+    message: `the plan is not ${wanted} but ${made.hash.slice(0, 12)}: the cluster, the record or a decision changed since, or it was planned to another phase`,
+    where: `namespace ${made.namespace}, ${made.from} -> ${made.to}`,
     hint: `sallyport plan ${made.namespace} --to ${made.to}`,
   });
+}
+
+async function saveStates(planned: Planned, dir: string): Promise<void> {
+  try {
+    await writeStates(planned, dir);
+  } catch (error) {
+    if (errorCodeOf(error) === undefined) throw error;
+    throw new Failure({
+      code: 'SP228',
+      exit: EXIT.usage,
+      message: `the states cannot be written: ${explain(error)}`,
+      where: dir,
+      hint: 'give --states a directory that you may write to',
+      cause: error,
+    });
+  }
 }
 
 async function writeStates({ loaded, view, plan: made }: Planned, dir: string): Promise<void> {

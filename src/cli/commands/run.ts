@@ -1,57 +1,86 @@
 import { randomBytes } from 'node:crypto';
-import type { App, Loaded } from '../context.ts';
-import { loadAll, requireNamespace, requireReadable } from '../context.ts';
+import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
+import { loadAll, requireNamespace, requireReadable } from '../load.ts';
 import type { Engine, RunResult } from '../../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
 import type { View } from '../../engine/contract.ts';
 import { matchedBy } from '../../flows/decide.ts';
 import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
-import type { Plan } from '../../plan/plan.ts';
+import { phaseIndex } from '../../model/phase.ts';
+import type { Plan, Step } from '../../plan/plan.ts';
 import type { Divergence } from '../../plan/rollback.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { renderGates, renderPlan } from '../render-plan.ts';
-import { renderFailure, wrap } from '../output.ts';
+import type { Output } from '../output.ts';
+import { errorDocument, renderFailure, wrap } from '../output.ts';
+import type { Prompts } from '../prompts.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
-import { checkPlanHash, planUp, targetPhase } from './plan.ts';
+import { planUp, stalePlan, targetPhase } from './plan.ts';
 
-export async function openEngine(app: App): Promise<Engine & { close: () => void }> {
+/**
+ * Does `work` as a run: with the journal, the clock and a list of its steps on standard error. Ctrl-C meanwhile ends it between two
+ * steps, not in the middle of one.
+ */
+export async function withEngine<T>(
+  app: App,
+  steps: readonly Step[],
+  work: (engine: Engine) => Promise<T>,
+): Promise<T> {
   const state = await app.writableState();
+  const target = await app.target();
   const { openTasks } = await import('../tasks.ts');
-  const tasks = openTasks(app.output);
-  return {
-    target: await app.target(),
-    journal: openJournal(state.writer),
-    clock: { now: () => Date.now(), sleep: (ms, signal) => app.clock().sleep(ms, signal) },
-    by: app.by,
-    signal: app.signal,
-    emit: tasks.emit,
-    newRunId: () =>
-      `${new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}-${randomBytes(3).toString('hex')}`,
-    close: tasks.close,
-  };
+  const { signal } = app.interrupt;
+  return app.interrupt.during(async () => {
+    const tasks = openTasks(app.output, steps, signal);
+    try {
+      return await work({
+        target,
+        journal: openJournal(state.writer),
+        clock: { now: () => Date.now(), sleep: (ms, stop) => app.clock().sleep(ms, stop) },
+        by: app.by,
+        signal,
+        emit: tasks.emit,
+        newRunId: () =>
+          `${new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}-${randomBytes(3).toString('hex')}`,
+      });
+    } finally {
+      await tasks.close();
+    }
+  });
 }
 
 /** plan, confirm, apply, verify. */
-export async function advance(app: App, namespace: string, options: { readonly to?: string }): Promise<number> {
+export async function advance(
+  app: App,
+  namespace: string,
+  options: { readonly to?: string },
+  prompts?: Prompts,
+): Promise<number> {
   await refuseOpenRun(app);
   const planned = await planUp(app, namespace, options.to);
-  return carryOut(app, planned.plan, planned.loaded, planned.view, 'advance');
+  return carryOut(app, planned.plan, planned.loaded, planned.view, 'advance', prompts);
 }
 
 /** The same, backwards, from the record. */
-export async function rollback(app: App, namespace: string, options: { readonly to?: string }): Promise<number> {
+export async function rollback(
+  app: App,
+  namespace: string,
+  options: { readonly to?: string },
+  prompts?: Prompts,
+): Promise<number> {
   // Closing what was interrupted comes first: what it wrote is part of what goes back.
   const open = (await app.state()).reader
     .runs()
     .filter((run) => run.outcome === undefined && run.namespace === namespace);
   if (open.length > 0) {
-    const engine = await openEngine(app);
-    for (const run of open) await settleOpenRun(run.id, engine);
-    engine.close();
+    await withEngine(app, [], async (engine) => {
+      for (const run of open) await settleOpenRun(run.id, engine);
+    });
   }
   const loaded = await loadAll(app);
   requireReadable(loaded, await app.decisions());
@@ -60,21 +89,18 @@ export async function rollback(app: App, namespace: string, options: { readonly 
   const begun = view.applied.some((step) => step.namespace === namespace);
   if (!begun && now === 'none') requireNamespace(loaded, namespace);
   // A stopped run leaves steps of the phase it was entering: going to the present phase takes just those back.
-  const unfinished = view.applied.some((step) => step.namespace === namespace && aboveNow(step.phase, now));
+  const unfinished = view.applied.some(
+    (step) => step.namespace === namespace && phaseIndex(step.phase) > phaseIndex(now),
+  );
   const to =
     options.to === undefined && unfinished
       ? now
       : options.to === now && unfinished
         ? now
-        : targetPhase(options.to, now, 'down');
+        : targetPhase(namespace, options.to, now, 'down');
   const { plan, divergences } = planRollback(view, to, loaded.planner);
   if (divergences.length > 0) throw foreignChange(divergences);
-  return carryOut(app, plan, loaded, view, 'rollback');
-}
-
-function aboveNow(phase: string, now: string): boolean {
-  const order = ['none', 'monitor', 'allow-list', 'permissive-mtls', 'strict-mtls', 'identity'];
-  return order.indexOf(phase) > order.indexOf(now);
+  return carryOut(app, plan, loaded, view, 'rollback', prompts);
 }
 
 function foreignChange(divergences: readonly Divergence[]): Failure {
@@ -112,60 +138,75 @@ async function carryOut(
   loaded: Loaded,
   view: View,
   kind: 'advance' | 'rollback',
+  prompts: Prompts | undefined,
 ): Promise<number> {
   const { output } = app;
   const state = await app.writableState();
   state.writer.saveGates(plan.namespace, plan.gates, Date.now());
   const open = openGates(plan);
   if (open.length > 0) {
-    const refusal = new Failure({
-      code: 'SP600',
-      exit: EXIT.refused,
-      message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${gateNames(open)}`,
-      hint: `sallyport plan ${plan.namespace} --to ${plan.to} shows each with its fix`,
-    });
     output.line(renderGates(plan.gates, output));
-    if (!output.json) throw refusal;
-    // A script needs the gates, with facts and fixes, and gets one document alone.
-    output.document('Run', {
-      run: null,
-      outcome: 'refused',
-      phase: plan.from,
-      done: [],
-      failed: [],
-      notRun: plan.steps.map((step) => step.id),
-      gates: plan.gates,
-      error: errorBody(refusal),
-    });
-    output.note(renderFailure(refusal.detail, output.width).trimEnd());
-    return EXIT.refused;
-  }
-  checkPlanHash(app, plan);
-  if (app.options.yes !== true) {
-    if (!output.interactive)
-      throw new Failure({
-        code: 'SP225',
-        exit: EXIT.usage,
-        message: 'this writes, and nobody is there to confirm it',
-        hint: `look at sallyport plan ${plan.namespace}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
-      });
-    output.line(renderPlan(plan, output, false));
-    const { askConfirm } = await import('../prompts.ts');
-    const agreed = await askConfirm(
-      `Write these ${plural(plan.steps.length, 'step')} to ${safeText((await app.target()).description)}?`,
-      app.signal,
+    throw notBegun(
+      output,
+      plan,
+      'refused',
+      new Failure({
+        code: 'SP600',
+        exit: EXIT.refused,
+        message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${gateNames(open)}`,
+        where: `namespace ${plan.namespace}`,
+        hint: `sallyport plan ${plan.namespace} --to ${plan.to} shows each with its fix`,
+      }),
     );
-    if (!agreed)
-      throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
+  }
+  const stale = stalePlan(app, plan);
+  if (stale !== undefined) throw notBegun(output, plan, 'refused', stale);
+  if (app.options.yes !== true) {
+    if (prompts === undefined && !output.interactive)
+      throw notBegun(
+        output,
+        plan,
+        'refused',
+        new Failure({
+          code: 'SP225',
+          exit: EXIT.usage,
+          message: 'this writes, and nobody is there to confirm it',
+          where: `${kind} ${plan.namespace}`,
+          hint: `look at sallyport plan ${plan.namespace} --to ${plan.to}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
+        }),
+      );
+    output.line(renderPlan(plan, output, false));
+    const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
+    if (
+      !(await ask.confirm(
+        `Write these ${plural(plan.steps.length, 'step')} to ${safeText((await app.target()).description)}?`,
+      ))
+    )
+      throw notBegun(
+        output,
+        plan,
+        'cancelled',
+        new Failure({ code: 'SP131', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' }),
+      );
   }
   recordSettings(loaded, view, state.writer, app.by, plan);
-  const engine = await openEngine(app);
-  try {
-    const result = await executePlan(plan, kind, engine);
-    return report(app, result, plan.gates);
-  } finally {
-    engine.close();
-  }
+  const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine));
+  return report(app, result, plan.gates);
+}
+
+/** A run that did not begin has a document all the same: a script needs its gates with their facts and fixes. */
+function notBegun(output: Output, plan: Plan, outcome: 'refused' | 'cancelled', failure: Failure): Failure {
+  output.document('Run', {
+    run: null,
+    outcome,
+    phase: plan.from,
+    done: [],
+    failed: [],
+    notRun: plan.steps.map((step) => step.id),
+    gates: plan.gates,
+    error: errorDocument(failure),
+  });
+  return failure;
 }
 
 /** Gates that were switched off or waived for this run stand on the audit trail beside it. */
@@ -221,12 +262,8 @@ export async function resume(app: App): Promise<number> {
     app.output.line('No run is open: nothing to resume.');
     return EXIT.done;
   }
-  const engine = await openEngine(app);
-  try {
-    return report(app, await resumeRun(run.id, engine), []);
-  } finally {
-    engine.close();
-  }
+  const steps = state.reader.run(run.id)?.plan.steps ?? [];
+  return report(app, await withEngine(app, steps, (engine) => resumeRun(run.id, engine)), []);
 }
 
 function report(app: App, result: RunResult, gates: readonly Gate[]): number {
@@ -239,23 +276,14 @@ function report(app: App, result: RunResult, gates: readonly Gate[]): number {
     failed: result.failed,
     notRun: result.notRun,
     gates,
-    ...(result.failure === undefined ? {} : { error: errorBody(result.failure) }),
+    ...(result.failure === undefined ? {} : { error: errorDocument(result.failure) }),
   });
   output.line(
     `Run ${result.run}: ${result.outcome}; ${plural(result.done.length, 'step')} done, ${result.failed.length} failed, ${result.notRun.length} not run. Phase: ${result.phase}.`,
   );
   for (const { step, error } of result.failed) output.line(wrap(safeText(`${step}: ${error}`), output.width, 4, 2));
-  if (result.failure !== undefined) {
-    output.line(wrap(`${safeText(result.failure.message)} (${result.failure.detail.code})`, output.width, 2));
-    if (result.failure.detail.hint !== undefined)
-      output.line(wrap(`next: ${safeText(result.failure.detail.hint)}`, output.width, 8, 2));
-  }
+  if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
   if (result.outcome === 'cancelled')
-    output.line('Stopped between two steps. Next: sallyport resume, or sallyport rollback.');
+    output.note('Stopped between two steps; nothing is lost. Next: sallyport resume, or sallyport rollback NAMESPACE');
   return result.exit;
-}
-
-export function errorBody(failure: Failure): object {
-  const { code, message, where, hint } = failure.detail;
-  return { code, message, where: where ?? null, hint: hint ?? null };
 }

@@ -1,5 +1,5 @@
 import type { App } from '../context.ts';
-import { loadAll, requireNamespace } from '../context.ts';
+import { loadAll, requireNamespace } from '../load.ts';
 import { splitAccount } from '../../candidates/accounts.ts';
 import { deriveAuthorization } from '../../candidates/authorization.ts';
 import { deriveNetworkCandidate, evidenceLine } from '../../candidates/network.ts';

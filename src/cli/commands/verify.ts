@@ -1,5 +1,5 @@
 import type { App } from '../context.ts';
-import { loadAll, requireNamespace } from '../context.ts';
+import { loadAll, requireNamespace } from '../load.ts';
 import type { Gate } from '../../model/finding.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import { settleGate } from '../../readiness/view.ts';

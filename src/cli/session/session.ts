@@ -1,5 +1,6 @@
-import type { App, Loaded } from '../context.ts';
-import { loadAll, requireReadable } from '../context.ts';
+import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
+import { loadAll, requireReadable } from '../load.ts';
 import { advance, resume, rollback } from '../commands/run.ts';
 import { decide } from '../commands/decide.ts';
 import { audit } from '../commands/status.ts';
@@ -132,7 +133,7 @@ async function namespacePage(app: App, prompts: Prompts, namespace: string): Pro
       case 'far': {
         const to = await prompts.select(
           'To which phase?',
-          PHASES.slice(phaseIndex(now) + 1).map((phase) => ({ name: phase, value: phase as string })),
+          PHASES.slice(phaseIndex(now) + 1).map((phase) => ({ name: phase, value: phase })),
         );
         await guarded(app, () => advance(app, namespace, { to }), `sallyport advance ${namespace} --to ${to}`);
         break;
@@ -165,14 +166,14 @@ async function guarded(app: App, work: () => Promise<unknown>, command: string):
     await work();
   } catch (error) {
     if (!isFailure(error)) throw error;
-    if (error.detail.exit === EXIT.cancelled && app.signal.aborted) throw error;
+    if (error.detail.exit === EXIT.cancelled && app.interrupt.signal.aborted) throw error;
     app.output.note(renderFailure(error.detail, app.output.width).trimEnd());
   }
 }
 
 async function showReadiness(app: App, loaded: Loaded, view: View, now: PhaseName): Promise<void> {
   requireReadable(loaded, await app.decisions());
-  const plan = assembleUp(view, targetPhase(undefined, now, 'up'), loaded.planner);
+  const plan = assembleUp(view, targetPhase(view.namespace, undefined, now, 'up'), loaded.planner);
   app.output.line(renderGates(plan.gates, app.output));
   const open = openGates(plan).length;
   app.output.line(open === 0 ? 'Ready.' : `Not ready: ${plural(open, 'gate')} to answer first.`);
@@ -180,7 +181,9 @@ async function showReadiness(app: App, loaded: Loaded, view: View, now: PhaseNam
 
 async function showPlan(app: App, loaded: Loaded, view: View, now: PhaseName): Promise<void> {
   requireReadable(loaded, await app.decisions());
-  app.output.line(renderPlan(assembleUp(view, targetPhase(undefined, now, 'up'), loaded.planner), app.output));
+  app.output.line(
+    renderPlan(assembleUp(view, targetPhase(view.namespace, undefined, now, 'up'), loaded.planner), app.output),
+  );
 }
 
 function doubtfulOf(view: View, loaded: Loaded): ReturnType<typeof findDoubtful> {

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Cluster, User } from '@kubernetes/client-node';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
+import { parseYaml } from '../../shared/io/yaml.ts';
 import { sha256 } from '../../shared/pure/hash.ts';
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
 import { asArray, asObject, asString, isJsonObject } from '../../shared/pure/json.ts';
@@ -44,11 +46,10 @@ export interface Impersonation {
  */
 export async function readKubeAccess(options: KubeconfigOptions): Promise<KubeAccess> {
   const files = chooseFiles(options);
-  const { loadYaml } = await import('@kubernetes/client-node');
   const read: ParsedKubeconfig[] = [];
   for (const { file, optional } of files) {
-    const text = readText(file, optional);
-    if (text !== undefined) read.push(parseKubeconfig(file, text, (yaml) => loadYaml<unknown>(yaml)));
+    const text = await readText(file, optional);
+    if (text !== undefined) read.push(parseKubeconfig(file, text));
   }
   if (read.length === 0) {
     throw new Failure({
@@ -83,9 +84,9 @@ function chooseFiles(options: KubeconfigOptions): readonly { readonly file: stri
   });
 }
 
-function readText(file: string, optional: boolean): string | undefined {
+async function readText(file: string, optional: boolean): Promise<string | undefined> {
   try {
-    return readFileSync(file, 'utf8');
+    return await readFile(file, 'utf8');
   } catch (cause) {
     const code = errorCode(cause);
     if (code === 'ENOENT' && optional) return undefined;
@@ -115,7 +116,7 @@ export function errorCode(error: unknown): string {
     : messageOf(error);
 }
 
-function parseKubeconfig(file: string, text: string, parseYaml: (text: string) => unknown): ParsedKubeconfig {
+function parseKubeconfig(file: string, text: string): ParsedKubeconfig {
   const bad = (what: string, cause?: unknown): Failure =>
     new Failure({
       code: 'SP272',
@@ -125,13 +126,12 @@ function parseKubeconfig(file: string, text: string, parseYaml: (text: string) =
       hint: 'check it with: kubectl config view',
       ...(cause === undefined ? {} : { cause }),
     });
-  let root: Json;
-  try {
-    root = parseYaml(text) as Json;
-  } catch (error) {
-    // The parser's own message quotes the lines around the fault, which may hold a token: only the reason and place are kept.
-    throw bad(yamlFault(error));
-  }
+  const parsed = parseYaml(text);
+  // The parser's message names what it met and where, and quotes nothing around it: that may hold a token.
+  if ('problem' in parsed)
+    throw bad(`it is not YAML at line ${parsed.problem.line}: ${safeText(parsed.problem.message).slice(0, 100)}`);
+  const root = parsed.value;
+  if (root === null) throw bad('it is empty, so not YAML of a kubeconfig');
   if (!isJsonObject(root)) throw bad('the document is not a mapping');
   const kind = root['kind'];
   if (kind !== undefined && kind !== 'Config') throw bad(`its kind is ${safeText(show(kind))}`);
@@ -160,17 +160,6 @@ function parseKubeconfig(file: string, text: string, parseYaml: (text: string) =
     ),
     currentContext: asString(root['current-context']) ?? '',
   };
-}
-
-function yamlFault(error: unknown): string {
-  if (typeof error !== 'object' || error === null || !('reason' in error) || typeof error.reason !== 'string')
-    return 'it is not YAML';
-  const mark = 'mark' in error ? error.mark : undefined;
-  const line =
-    typeof mark === 'object' && mark !== null && 'line' in mark && typeof mark.line === 'number'
-      ? ` at line ${mark.line + 1}`
-      : '';
-  return `it is not YAML${line}: ${safeText(error.reason).slice(0, 100)}`;
 }
 
 function show(value: Json): string {

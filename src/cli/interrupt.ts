@@ -1,0 +1,73 @@
+import { EXIT, Failure } from '../shared/pure/errors.ts';
+
+/** What Ctrl-C does: a run stops between two steps, anything else is left at once. */
+export interface Interrupt {
+  readonly signal: AbortSignal;
+  /** Does a run write just now? */
+  readonly running: boolean;
+  /** Marks `work` as a run: it watches the signal itself and is not left in the middle of a step. */
+  during<T>(work: () => Promise<T>): Promise<T>;
+  stop(): void;
+}
+
+export function openInterrupt(): Interrupt {
+  const controller = new AbortController();
+  let runs = 0;
+  return {
+    signal: controller.signal,
+    get running() {
+      return runs > 0;
+    },
+    async during(work) {
+      runs += 1;
+      try {
+        return await work();
+      } finally {
+        runs -= 1;
+      }
+    },
+    stop: () => {
+      controller.abort(cancelled());
+    },
+  };
+}
+
+/** Ctrl-C outside a run, or at a prompt: exit 130. */
+export function cancelled(message = 'cancelled; nothing was written by this command'): Failure {
+  return new Failure({
+    code: 'SP130',
+    exit: EXIT.cancelled,
+    message,
+    hint: 'sallyport status shows where each namespace stands',
+  });
+}
+
+/** Bytes of an input until the signal; then SP130, also where the input itself would never end. */
+export async function* untilStopped(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+  message: string,
+): AsyncGenerator<Uint8Array> {
+  const iterator = source[Symbol.asyncIterator]();
+  let stop: (() => void) | undefined;
+  const stopped = new Promise<'stopped'>((resolve) => {
+    stop = () => resolve('stopped');
+    signal.addEventListener('abort', stop);
+  });
+  let over = false;
+  try {
+    for (;;) {
+      const next = signal.aborted ? ('stopped' as const) : await Promise.race([iterator.next(), stopped]);
+      if (next === 'stopped') throw cancelled(message);
+      if (next.done === true) {
+        over = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    if (stop !== undefined) signal.removeEventListener('abort', stop);
+    // Not awaited: an iterator that waits for input answers only when input comes.
+    if (!over) iterator.return?.().catch(() => undefined);
+  }
+}

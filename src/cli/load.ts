@@ -1,0 +1,129 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { phases } from '../../phases/index.ts';
+import type { Target, View } from '../engine/contract.ts';
+import { declaredEdges, reviewEdges } from '../flows/decide.ts';
+import { foldEdges } from '../flows/fold.ts';
+import { buildInventory } from '../inventory/build.ts';
+import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
+import type { Signatures } from '../inventory/signatures.ts';
+import type { Config } from '../model/config.ts';
+import type { Decision } from '../model/decision.ts';
+import type { Edge } from '../model/edge.ts';
+import type { Inventory, Snapshot } from '../model/inventory.ts';
+import type { Planner } from '../plan/assemble.ts';
+import { managedGates } from '../readiness/ownership-gates.ts';
+import { gate, keptEdges, settleGate } from '../readiness/view.ts';
+import { assetPath } from '../shared/io/assets.ts';
+import { EXIT, Failure } from '../shared/pure/errors.ts';
+import type { App } from './context.ts';
+
+export async function loadSignatures(): Promise<Signatures> {
+  const folder = assetPath('templates', 'signatures');
+  const files = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
+  const parts = await Promise.all(
+    files.map(async (name) => parseSignatures(JSON.parse(await readFile(join(folder, name), 'utf8')), name)),
+  );
+  return mergeSignatures(parts);
+}
+
+/** Everything known, as of now: cluster or directory, state, decisions. */
+export interface Loaded {
+  readonly snapshot: Snapshot;
+  readonly inventory: Inventory;
+  readonly config: Config;
+  readonly planner: Planner;
+  readonly rebuild: (snapshot: Snapshot) => Inventory;
+  view(namespace: string): View;
+}
+
+export async function loadAll(app: App): Promise<Loaded> {
+  const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
+  const { reader } = await app.state();
+  const now = app.now(reader);
+  const snapshot = await target.readSnapshot((text) => app.output.progress(text));
+  const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
+  const inventory = rebuild(snapshot);
+  // Ephemeral ports are folded over all imports together.
+  const observed = foldEdges(reader.edges(), inventory);
+  const decisions = await app.decisions();
+  const reviewed = reviewEdges(observed, decisions);
+  const edgesIn = (state: Inventory): readonly Edge[] => [
+    ...reviewed,
+    ...reviewEdges(declaredEdges(state, observed), decisions),
+  ];
+  const evidence = reader.evidence();
+  const base = {
+    snapshot,
+    inventory,
+    edges: edgesIn(inventory),
+    edgesIn,
+    rebuild,
+    evidence,
+    decisions,
+    config,
+    now,
+    phases: reader.phases(),
+    applied: reader.applied(),
+  };
+  return {
+    snapshot,
+    inventory,
+    config,
+    rebuild,
+    planner: makePlanner(target.kind),
+    view: (namespace) => ({ ...base, namespace }),
+  };
+}
+
+function makePlanner(kind: Target['kind']): Planner {
+  return {
+    phases,
+    keep: keptEdges,
+    settle: settleGate,
+    common: (view, steps) => [
+      ...managedGates(view, steps),
+      kind === 'directory'
+        ? gate('soak', 'yes', view.namespace, ['offline: answered by the simulation of every state'], '')
+        : gate(
+            'soak',
+            'unknown',
+            view.namespace,
+            ['no signal of denied connections is followed on a live cluster by this version'],
+            'watch the workloads yourself and switch it off: gates: {soak: off} in the configuration',
+          ),
+    ],
+  };
+}
+
+/** The namespace, known to the cluster or to the record; exit 2 with the names there are otherwise. */
+export function requireNamespace(loaded: Loaded, namespace: string): void {
+  if (loaded.inventory.namespaces.some((one) => one.name === namespace)) return;
+  const names = loaded.inventory.namespaces.map((one) => one.name);
+  throw new Failure({
+    code: 'SP215',
+    exit: EXIT.usage,
+    message: `there is no namespace ${namespace}`,
+    where: loaded.snapshot.source === 'directory' ? 'the directory of manifests' : 'the cluster',
+    hint: `one of: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ', ...' : ''}`,
+  });
+}
+
+/** Files that do not parse block every plan until a person waives them by name. */
+export function requireReadable(loaded: Loaded, decisions: readonly Decision[]): void {
+  const waived = new Set(
+    decisions
+      .filter((decision) => decision.action === 'waive' && decision.query.subject !== undefined)
+      .map((decision) => decision.query.subject),
+  );
+  const broken = loaded.snapshot.findings.filter((finding) => finding.code === 'SP302' && !waived.has(finding.subject));
+  const [first] = broken;
+  if (first === undefined) return;
+  throw new Failure({
+    code: 'SP216',
+    exit: EXIT.usage,
+    message: `${broken.length} of the files cannot be read, so nothing is planned: ${first.message}`,
+    where: broken.map((finding) => finding.where ?? finding.subject).join(', '),
+    hint: `mend it, or: sallyport waive subject=${first.subject} --reason "..." (it is then never edited)`,
+  });
+}

@@ -4,6 +4,10 @@ const { whyUnfit } = await import('./runtime.js');
 const reason = whyUnfit();
 if (reason !== undefined) {
   process.stderr.write(reason);
+  if (process.argv.includes('--json')) {
+    const error = { code: 'SP201', message: reason.trim(), where: null, hint: null };
+    process.stdout.write(`${JSON.stringify({ apiVersion: 'sallyport.dev/v1', kind: 'Error', error }, undefined, 2)}\n`);
+  }
   process.exitCode = 2;
 } else {
   const { existsSync } = await import('node:fs');

@@ -17,6 +17,7 @@ import { gate, keptEdges, settleGate } from '../readiness/view.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import type { App } from './context.ts';
+import { cancelled } from './interrupt.ts';
 
 export async function loadSignatures(): Promise<Signatures> {
   const folder = assetPath('templates', 'signatures');
@@ -41,7 +42,11 @@ export async function loadAll(app: App): Promise<Loaded> {
   const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
   const { reader } = await app.state();
   const now = app.now(reader);
-  const snapshot = await target.readSnapshot((text) => app.output.progress(text));
+  const snapshot = await target.readSnapshot((text) => {
+    // A directory is read in no time.
+    if (target.kind === 'cluster') app.output.progress(text);
+  });
+  leaveIfStopped(app);
   const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
   const inventory = rebuild(snapshot);
   // Ephemeral ports are folded over all imports together.
@@ -74,6 +79,11 @@ export async function loadAll(app: App): Promise<Loaded> {
     planner: makePlanner(target.kind),
     view: (namespace) => ({ ...base, namespace }),
   };
+}
+
+/** Between two readings Ctrl-C is answered without waiting for the rest. */
+function leaveIfStopped(app: App): void {
+  if (app.interrupt.signal.aborted) throw cancelled();
 }
 
 function makePlanner(kind: Target['kind']): Planner {

@@ -276,7 +276,5 @@ function hidden(option: Option): Option {
 function given(command: Command | undefined): GlobalOptions {
   if (command === undefined) return {};
   const values = command.opts<Record<string, unknown>>();
-  return Object.fromEntries(
-    Object.entries(values).filter(([key]) => command.getOptionValueSource(key) === 'cli'),
-  );
+  return Object.fromEntries(Object.entries(values).filter(([key]) => command.getOptionValueSource(key) === 'cli'));
 }

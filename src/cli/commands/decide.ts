@@ -1,9 +1,9 @@
 import type { App } from '../context.ts';
 import { loadAll } from '../load.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
-import type { Decision } from '../../model/decision.ts';
+import type { Decision, Query } from '../../model/decision.ts';
 import { formatEdge } from '../../model/edge.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { wrap } from '../output.ts';
 
@@ -14,25 +14,7 @@ export async function decide(
   text: string,
   options: { readonly reason?: string },
 ): Promise<void> {
-  const problems: string[] = [];
-  if (options.reason === undefined || options.reason.trim() === '')
-    problems.push('--reason is missing: it stands on the audit trail');
-  const query = parseQuery(text);
-  const keys = Object.keys(query);
-  const gateKeys = keys.filter((key) => key === 'gate' || key === 'subject');
-  if (action === 'waive' && gateKeys.length === 0)
-    problems.push('waive takes gate=... or subject=...; edges are accepted or adopted');
-  if (action !== 'waive' && gateKeys.length > 0)
-    problems.push(`${action} is about edges; gate and subject belong to waive`);
-  if (query.gate === 'denies-observed') problems.push('a denial is not waived: accept the edges that may be cut');
-  if (problems.length > 0)
-    throw new Failure({
-      code: 'SP220',
-      exit: EXIT.usage,
-      message: problems.join('; '),
-      where: `${action} ${text}`,
-      hint: `sallyport ${action} --help`,
-    });
+  const query = checkDecision(action, text, options.reason);
   const reason = (options.reason ?? '').trim();
   const { writer } = await app.writableState();
   const edges = action === 'waive' ? [] : (await loadAll(app)).view('').edges;
@@ -42,6 +24,7 @@ export async function decide(
       code: 'SP221',
       exit: EXIT.usage,
       message: `no edge on record matches ${text}`,
+      where: 'QUERY',
       hint: 'sallyport flows lists them',
     });
   const decision: Decision = {
@@ -59,4 +42,37 @@ export async function decide(
   output.line(`${action}: ${safeText(text)}${action === 'waive' ? '' : `, ${plural(matched.length, 'edge')}`}`);
   for (const edge of matched.slice(0, 20)) output.line(wrap(safeText(formatEdge(edge)), output.width, 4, 2));
   if (matched.length > 20) output.line(`  and ${matched.length - 20} more`);
+}
+
+/** The query, or a Failure with everything that is wrong with the decision. */
+function checkDecision(action: Decision['action'], text: string, reason: string | undefined): Query {
+  const problems: Failure[] = [];
+  const problem = (message: string, where: string): void => {
+    problems.push(new Failure({ code: 'SP220', exit: EXIT.usage, message, where, hint: `sallyport ${action} --help` }));
+  };
+  if (reason === undefined || reason.trim() === '')
+    problem('--reason is missing: it stands on the audit trail', `sallyport ${action}`);
+  let query: Query = {};
+  try {
+    query = parseQuery(text);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    problems.push(error);
+  }
+  const gateKeys = [query.gate, query.subject].filter((value) => value !== undefined);
+  const given = Object.keys(query).length > 0;
+  if (given && action === 'waive' && gateKeys.length === 0)
+    problem('waive takes gate=... or subject=...; edges are accepted or adopted', `waive ${text}`);
+  if (action !== 'waive' && gateKeys.length > 0)
+    problem(`${action} is about edges; gate and subject belong to waive`, `${action} ${text}`);
+  if (query.gate === 'denies-observed')
+    problem('a denial is not waived: accept the edges that may be cut', `waive ${text}`);
+  const [first] = problems;
+  if (first === undefined) return query;
+  if (problems.length === 1) throw first;
+  throw new Failure({
+    ...first.detail,
+    message: `${problems.length} mistakes: ${problems.map((one, index) => `(${index + 1}) ${one.message}`).join('; ')}`,
+    where: `sallyport ${action} ${text}`,
+  });
 }

@@ -2,8 +2,9 @@ import type { App } from '../context.ts';
 import { reviewEdges } from '../../flows/decide.ts';
 import { endpointKey, endpointNamespace, formatPort } from '../../model/edge.ts';
 import type { Edge } from '../../model/edge.ts';
-import { plural } from '../../shared/pure/text.ts';
-import { table } from '../output.ts';
+import { groupBy, sortBy } from '../../shared/pure/order.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import { beside, wrap } from '../output.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 /** The edges on record. */
@@ -34,17 +35,21 @@ export async function flows(app: App, options: NamespaceOption): Promise<void> {
     output.line('No traffic is on record. Next: sallyport observe SOURCE INPUT (sallyport observe --help)');
     return;
   }
-  const rows = edges.map((edge) => [
-    edge.id,
-    `${endpointKey(edge.src)} -> ${endpointKey(edge.dst)}`,
-    formatPort(edge),
-    String(edge.count),
-    edge.review,
-    edge.l7 ?? '',
-  ]);
-  for (const line of table([['EDGE', 'FROM -> TO', 'PORT', 'SEEN', 'REVIEW', 'REQUEST'], ...rows], output.width))
-    output.line(line);
+  for (const [source, own] of [...groupBy(edges, (edge) => endpointKey(edge.src))].sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  )) {
+    output.line(wrap(`${safeText(source)} ->`, output.width, 2));
+    for (const edge of sortBy(own, (one) => `${endpointKey(one.dst)} ${one.port}`))
+      for (const line of beside(`  ${edge.id}`, safeText(describe(edge)), 16, output.width)) output.line(line);
+  }
   output.line(`\n${plural(edges.length, 'edge')}, ${time(evidence.first) ?? '?'} to ${time(evidence.last) ?? '?'}`);
+}
+
+/** `ml/Deployment/a 8080/TCP POST /v1: 12x allowed, unreviewed`. */
+function describe(edge: Edge): string {
+  const request = edge.l7 === undefined ? '' : ` ${edge.l7}`;
+  const verdict = verdictOf(edge);
+  return `${endpointKey(edge.dst)} ${formatPort(edge)}${request}: ${edge.count}x${verdict === 'allowed' ? '' : ` ${verdict}`}, ${edge.review}`;
 }
 
 function time(milliseconds: number | undefined): string | null {

@@ -1,12 +1,15 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
 import type { App } from '../context.ts';
+import { explain } from '../file-error.ts';
+import { cancelled, untilStopped } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
+import { openInput } from '../../sources/input.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
-import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 
 export interface ObserveOptions {
@@ -26,18 +29,37 @@ export async function observe(
       code: 'SP217',
       exit: EXIT.usage,
       message: `there is no source of flows called ${sourceName}`,
+      where: 'SOURCE',
       hint: `one of: ${FLOW_SOURCES.map((one) => one.name).join(', ')} (sallyport observe --help)`,
     });
-  if (options.badRecords !== 'abort' && options.badRecords !== 'skip')
-    throw new Failure({
-      code: 'SP218',
-      exit: EXIT.usage,
-      message: `--bad-records ${options.badRecords} is neither abort nor skip`,
-      hint: 'sallyport observe --help',
-    });
-  const { badRecords } = options;
-  const opened = await Promise.all((inputs.length === 0 ? ['-'] : inputs).map((name) => openInput(name)));
+  // The command table admits nothing else.
+  const badRecords = options.badRecords === 'skip' ? 'skip' : 'abort';
+  const names = inputs.length === 0 ? ['-'] : inputs;
+  await checkInputs(names);
+  const opened = names.map((name) => openInput(name, () => process.stdin));
   await importFlows(app, source, opened, badRecords);
+}
+
+/** Nothing is read where an input is missing: all that are wrong are named at once. */
+async function checkInputs(names: readonly string[]): Promise<void> {
+  const problems: { readonly name: string; readonly why: string }[] = [];
+  for (const name of names) {
+    if (name === '-') continue;
+    try {
+      await access(name, constants.R_OK);
+      if ((await stat(name)).isDirectory()) problems.push({ name, why: 'it is a directory' });
+    } catch (error) {
+      problems.push({ name, why: explain(error) });
+    }
+  }
+  if (problems.length === 0) return;
+  throw new Failure({
+    code: 'SP219',
+    exit: EXIT.usage,
+    message: `nothing was imported: ${problems.map(({ name, why }) => `${name} cannot be read: ${why}`).join('; ')}`,
+    where: problems.map(({ name }) => name).join(', '),
+    hint: 'give the path of a file, or - for standard input',
+  });
 }
 
 /** Folds the inputs into edges and records them in one transaction. */
@@ -56,11 +78,15 @@ export async function importFlows(
   };
   const reports: InputReport[] = [];
   for (const input of opened) {
-    if (app.interrupt.signal.aborted)
-      throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'cancelled; nothing was imported' });
-    app.output.note(`reading ${safeText(input.name)}`);
-    reports.push(await source.read(input, sink, { badRecords }));
+    app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
+    const { signal } = app.interrupt;
+    const stoppable = {
+      ...input,
+      open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
+    };
+    reports.push(await source.read(stoppable, sink, { badRecords }));
   }
+  if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
   const folded = aggregator.finish(reports);
   const at = Date.now();
   const result = writer.importEdges({
@@ -104,22 +130,4 @@ export async function importFlows(
   for (const [why, count] of Object.entries(folded.evidence.unattributed))
     output.line(`unattributed: ${plural(count, 'record')}, ${safeText(why)}`);
   return { records, edges: folded.edges.length };
-}
-
-async function openInput(name: string): Promise<FlowInput> {
-  if (name === '-') return { name: '-', open: () => process.stdin };
-  try {
-    const facts = await stat(name);
-    if (facts.isDirectory()) throw new Error('it is a directory');
-  } catch (error) {
-    throw new Failure({
-      code: 'SP219',
-      exit: EXIT.usage,
-      message: `the input cannot be read: ${messageOf(error)}`,
-      where: name,
-      hint: 'give the path of a file, or - for standard input',
-      cause: error,
-    });
-  }
-  return { name, open: () => createReadStream(name) };
 }

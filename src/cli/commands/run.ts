@@ -14,7 +14,7 @@ import type { Divergence } from '../../plan/rollback.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
-import { renderGates, renderPlan } from '../render-plan.ts';
+import { countGates, renderGates, renderPlan } from '../render-plan.ts';
 import type { Output } from '../output.ts';
 import { errorDocument, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
@@ -153,7 +153,7 @@ async function carryOut(
       new Failure({
         code: 'SP600',
         exit: EXIT.refused,
-        message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${gateNames(open)}`,
+        message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${countGates(open)}`,
         where: `namespace ${plan.namespace}`,
         hint: `sallyport plan ${plan.namespace} --to ${plan.to} shows each with its fix`,
       }),
@@ -236,12 +236,6 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
   // A decision from a file is taken down with the list it matched, so that it means the same later.
   for (const decision of view.decisions)
     writer.addDecision({ ...decision, matched: decision.action === 'waive' ? [] : matchedBy(decision, view.edges) });
-}
-
-function gateNames(gates: readonly Gate[]): string {
-  const counts = new Map<string, number>();
-  for (const gate of gates) counts.set(gate.id, (counts.get(gate.id) ?? 0) + 1);
-  return [...counts].map(([id, count]) => (count === 1 ? id : `${id} (${count})`)).join(', ');
 }
 
 /** Finishes what a crash or Ctrl-C left. */

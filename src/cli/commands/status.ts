@@ -1,7 +1,8 @@
 import type { App } from '../context.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import { safeText } from '../../shared/pure/text.ts';
-import { table, wrap } from '../output.ts';
+import { paint, wrap } from '../output.ts';
+import { countGates } from '../render-plan.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 /** Where each namespace stands, from the state alone. */
@@ -9,7 +10,8 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
   const { reader } = await app.state();
   const phases = reader.phases();
   const open = reader.runs().filter((run) => run.outcome === undefined);
-  const names = [...new Set([...phases.keys(), ...open.map((run) => run.namespace)])]
+  // A namespace that was asked for is answered from its last plan, under way or not.
+  const names = [...new Set([...phases.keys(), ...open.map((run) => run.namespace), ...asked(options)])]
     .filter((name) => options.namespace === undefined || name === options.namespace)
     .sort();
   const namespaces = names.map((namespace) => {
@@ -29,20 +31,36 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
     output.line('No namespace is under way. Next: sallyport plan NAMESPACE');
     return;
   }
-  const rows = namespaces.map((one) => {
-    const red = one.gates.filter((gate) => gate.answer !== 'yes').length;
-    return [
-      one.namespace,
-      one.phase,
-      one.next ?? '-',
-      one.openRun === undefined
-        ? red === 0
-          ? ''
-          : `${red} of ${one.gates.length} gates open when last planned`
-        : `run ${one.openRun.run} was interrupted: sallyport resume`,
-    ];
-  });
-  for (const line of table([['NAMESPACE', 'PHASE', 'NEXT', 'REMARK'], ...rows], output.width)) output.line(line);
+  for (const one of namespaces) {
+    const red = one.gates.filter((gate) => gate.answer !== 'yes');
+    output.line(paint(output, 'bold', safeText(one.namespace)));
+    output.line(`  phase ${one.phase}, ${one.next === null ? 'the last one' : `next ${one.next}`}`);
+    if (one.openRun !== undefined)
+      output.line(
+        wrap(
+          `run ${safeText(one.openRun.run)} (${one.openRun.kind} to ${one.openRun.to}) was interrupted. Next: sallyport resume, or sallyport rollback ${safeText(one.namespace)}`,
+          output.width,
+          4,
+          2,
+        ),
+      );
+    if (one.gates.length === 0) output.line('  no gate was asked yet: sallyport plan, then advance');
+    else
+      output.line(
+        wrap(
+          red.length === 0
+            ? `all ${one.gates.length} gates of the last attempt were met`
+            : `open gates of the last attempt: ${safeText(countGates(red))}`,
+          output.width,
+          4,
+          2,
+        ),
+      );
+  }
+}
+
+function asked({ namespace }: NamespaceOption): readonly string[] {
+  return namespace === undefined ? [] : [namespace];
 }
 
 /** Who did what, when and why. */

@@ -647,6 +647,24 @@ describe('what is known changes with the inventory', () => {
     expect(answer(spec('pod-template-hash'), `${WEB} -> ${DB} 1`)).toBe('unknown');
   });
 
+  it('leaves the address of a finished pod out', () => {
+    const inventory = inventoryOf({
+      ...BASE,
+      workloads: { ...BASE.workloads, [WEB]: { labels: { app: 'web' }, pods: ['10.0.1.1@n1', '10.0.1.3@n1'] } },
+      policies: [networkPolicy('shop/p', onDb({ from: [{ ipBlock: { cidr: '10.0.1.1/32' } }] }))],
+      cni: { ipBlockMatches: ['pods'] },
+    });
+    const workloads = inventory.workloads.map((one) => ({
+      ...one,
+      podSets: one.podSets.map((set) => ({
+        ...set,
+        pods: set.pods.map((pod) => ({ ...pod, phase: pod.ips[0] === '10.0.1.3' ? 'Succeeded' : 'Running' })),
+      })),
+    }));
+    expect(answerOf(compileWorld(inventory), `${WEB} -> ${DB} 1`)).toBe('denied');
+    expect(answerOf(compileWorld({ ...inventory, workloads }), `${WEB} -> ${DB} 1`)).toBe('allowed');
+  });
+
   it('does not know the address of a pod that has none yet', () => {
     const workloads = { ...BASE.workloads, [WEB]: { labels: { app: 'web' }, pods: ['10.0.1.1@n1', '@n1'] } };
     const spec = onDb({ from: [{ ipBlock: { cidr: '10.0.1.1/32' } }] });
@@ -826,6 +844,16 @@ describe('policies of kinds that are not evaluated', () => {
       expect(verdict.reasons[0]?.object).toBe(
         `${policy.kind} ${policy.metadata['namespace'] === undefined ? '' : 'shop/'}p`,
       );
+  });
+
+  it('may isolate an endpoint that is not known, and makes isolation unknown', () => {
+    const spec = { endpointSelector: {}, ingress: [{}], ingressDeny: [{}] };
+    const world = compileWorld(inventoryOf({ ...BASE, policies: [cilium('shop/p', spec)] }));
+    expect(answerOf(world, `${JOB} -> unknown 1`)).toBe('unknown');
+    expect(answerOf(world, `unknown -> ${JOB} 1`)).toBe('allowed');
+    expect(isIsolated(world, DB, 'ingress')).toEqual({ isolated: 'unknown', by: ['CiliumNetworkPolicy shop/p'] });
+    expect(isIsolated(world, DB, 'egress')).toEqual({ isolated: 'no', by: [] });
+    expect(isIsolated(world, JOB, 'ingress').isolated).toBe('no');
   });
 
   it('does not undo a sure denial of the other direction', () => {

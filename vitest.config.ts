@@ -4,7 +4,13 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     projects: [
-      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/real/**', 'test/api/**', 'test/pack/**'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/real/**', 'test/api/**', 'test/pack/**'],
+        },
+      },
       { test: { name: 'real', include: ['test/real/**/*.test.ts'] } },
       {
         test: {

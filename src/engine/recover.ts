@@ -2,6 +2,7 @@ import type { KubeManifest } from '../model/object.ts';
 import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
 import type { Json } from '../shared/pure/json.ts';
 import type { Change } from '../plan/change.ts';
+import { changesNothing } from '../plan/change.ts';
 import type { JournalStep } from './contract.ts';
 
 export type StepVerdict =
@@ -42,7 +43,10 @@ export function classifyChange(change: Change, live: KubeManifest | undefined): 
         ? { kind: 'not-applied' }
         : { kind: 'applied' };
     case 'edit': {
+      if (changesNothing(change)) return { kind: 'applied' };
       if (live === undefined) return { kind: 'foreign-change', message: 'the object is gone' };
+      if (change.uid !== undefined && live.metadata['uid'] !== undefined && live.metadata['uid'] !== change.uid)
+        return { kind: 'foreign-change', message: 'the object was deleted and made anew' };
       const now = change.fields.map((field) => getPath(live, field.path));
       if (change.fields.every((field, index) => equalJson(now[index], field.after))) return { kind: 'applied' };
       if (change.fields.every((field, index) => equalJson(now[index], field.before))) return { kind: 'not-applied' };

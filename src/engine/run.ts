@@ -1,16 +1,31 @@
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
-import { phaseIndex } from '../model/phase.ts';
-import { changeRef, checkChange, invertChange } from '../plan/change.ts';
+import { PHASES, phaseIndex } from '../model/phase.ts';
+import { changeRef, changesNothing, checkChange, invertChange } from '../plan/change.ts';
 import type { Change } from '../plan/change.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import type { ExitCode } from '../shared/pure/errors.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
-import type { AuditEntry, Clock, Journal, JournalStep, LeaseHold, RunKind, RunOutcome, Target } from './contract.ts';
+import type {
+  AuditEntry,
+  Clock,
+  Journal,
+  JournalStep,
+  LeaseHold,
+  RolloutResult,
+  RunKind,
+  RunOutcome,
+  Target,
+} from './contract.ts';
 import type { Emit } from './events.ts';
 import { planRecovery } from './recover.ts';
+
+/** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
+const ROLLOUT_LIMIT_MS = 30 * 60_000;
+/** A Lease lasts a minute; it is renewed while pods are waited for. */
+const RENEW_MS = 15_000;
 
 /** The world a run acts on and reports to. */
 export interface Engine {
@@ -48,8 +63,7 @@ export function namespacesWritten(steps: readonly Step[]): readonly string[] {
 /** Runs a plan that has passed its gates: records it whole, then performs one step after the other. */
 export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Promise<RunResult> {
   const run = engine.newRunId();
-  const hold = await engine.target.acquire(namespacesWritten(plan.steps), `${engine.by} run ${run}`);
-  try {
+  return holding(run, plan, engine, (hold) => {
     engine.journal.openRun({
       id: run,
       kind,
@@ -61,10 +75,8 @@ export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Pr
       by: engine.by,
       plan,
     });
-    return await perform(run, plan, hold, engine);
-  } finally {
-    await hold.release();
-  }
+    return perform(run, plan, hold, engine, new Map());
+  });
 }
 
 /**
@@ -75,39 +87,65 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
   const record = engine.journal.openRuns().find((one) => one.id === run);
   if (record === undefined)
     throw new Failure({ code: 'SP604', exit: EXIT.usage, message: `run ${run} is not open`, hint: 'sallyport status' });
-  const { plan } = record;
-  const hold = await engine.target.acquire(namespacesWritten(plan.steps), `${engine.by} run ${run}`);
+  return holding(run, record.plan, engine, async (hold) => {
+    const written = await recoverSteps(run, engine);
+    // Interrupted between its stop and its close: what failed or was passed over is tried anew.
+    for (const step of engine.journal.stepsOf(run))
+      if (step.state === 'failed' || step.state === 'skipped') engine.journal.stepReset(run, step.index);
+    return perform(run, record.plan, hold, engine, written);
+  });
+}
+
+/** The namespace being moved is held too, whatever is written: two runs of one namespace never go on at once. */
+async function holding<T extends { readonly failure?: Failure }>(
+  run: string,
+  plan: Plan,
+  engine: Engine,
+  work: (hold: LeaseHold) => Promise<T>,
+): Promise<T> {
+  const namespaces = uniqueSorted([plan.namespace, ...namespacesWritten(plan.steps)]);
+  const hold = await engine.target.acquire(namespaces, `${engine.by} run ${run}`);
+  let result: T;
   try {
-    await recoverSteps(run, engine);
-    return await perform(run, plan, hold, engine);
-  } finally {
-    await hold.release();
+    result = await work(hold);
+  } catch (error) {
+    // What went wrong first is what the operator must hear; a Lease that is not given back ends by itself.
+    await hold.release().catch(() => undefined);
+    throw error;
   }
+  if (result.failure === undefined) await hold.release();
+  else await hold.release().catch(() => undefined);
+  return result;
 }
 
 /** Closes an open run where it stands, so that what it did can be rolled back: nothing more is written. */
 export async function settleOpenRun(run: string, engine: Engine): Promise<void> {
-  await recoverSteps(run, engine);
-  const record = engine.journal.openRuns().find((one) => one.id === run);
+  const { journal, clock } = engine;
+  const record = journal.openRuns().find((one) => one.id === run);
   if (record === undefined) return;
-  for (const step of engine.journal.stepsOf(run))
-    if (step.state === 'pending')
-      engine.journal.stepSkipped(run, step.index, 'the run was given up', engine.clock.now());
-  const phase = engine.journal.phases().get(record.namespace) ?? 'none';
-  engine.journal.closeRun(run, 'partial', phaseAfterStop(record.plan, phase), engine.clock.now());
+  // Held while it is judged: nobody else may be performing it, and what it left of its hold goes with this one.
+  await holding(run, record.plan, engine, async () => {
+    for (const [index, live] of await recoverSteps(run, engine)) {
+      const item = journal.stepsOf(run).find((one) => one.index === index);
+      if (item !== undefined) recordDone(run, item, live, FOUND_WRITTEN, engine);
+    }
+    for (const step of journal.stepsOf(run)) {
+      if (step.state === 'done') reachPhase(record.plan, step.index, engine);
+      if (step.state === 'pending') journal.stepSkipped(run, step.index, 'the run was given up', clock.now());
+    }
+    journal.closeRun(run, 'partial', journal.phases().get(record.namespace) ?? 'none', clock.now());
+    return {};
+  });
 }
 
-/** The phase that a partly done run leaves: steps of the phase being entered are in force, so rollback must reach them. */
-function phaseAfterStop(_plan: Plan, phase: PhaseName): PhaseName {
-  return phase;
-}
-
-async function recoverSteps(run: string, engine: Engine): Promise<void> {
+/** Settles the steps that were begun. What was not written is pending again; what was is returned with its object. */
+async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<number, KubeManifest | undefined>> {
   const steps = engine.journal.stepsOf(run);
   const live = new Map<number, KubeManifest | undefined>();
   for (const step of steps)
     if (step.state === 'started' && step.change !== undefined)
       live.set(step.index, await engine.target.readObject(changeRef(step.change)));
+  const written = new Map<number, KubeManifest | undefined>();
   for (const verdict of planRecovery(steps, live)) {
     const { step } = verdict;
     const ref = formatRef(changeRef(step.change ?? step.step.change));
@@ -115,15 +153,9 @@ async function recoverSteps(run: string, engine: Engine): Promise<void> {
       case 'not-applied':
         engine.journal.stepReset(run, step.index);
         break;
-      case 'applied': {
-        const uid = live.get(step.index)?.metadata['uid'];
-        engine.journal.stepDone(run, step.index, {
-          at: engine.clock.now(),
-          ...(typeof uid === 'string' ? { uid } : {}),
-          audit: auditOf(engine, run, step.step, 'found written after an interruption'),
-        });
+      case 'applied':
+        written.set(step.index, live.get(step.index));
         break;
-      }
       case 'foreign-change':
         throw new Failure({
           code: 'SP603',
@@ -134,14 +166,23 @@ async function recoverSteps(run: string, engine: Engine): Promise<void> {
         });
     }
   }
+  return written;
 }
 
-async function perform(run: string, plan: Plan, hold: LeaseHold, engine: Engine): Promise<RunResult> {
+const FOUND_WRITTEN = 'found written after an interruption';
+
+async function perform(
+  run: string,
+  plan: Plan,
+  hold: LeaseHold,
+  engine: Engine,
+  written: ReadonlyMap<number, KubeManifest | undefined>,
+): Promise<RunResult> {
   const { journal, clock, emit } = engine;
   const total = plan.steps.length;
-  let stopped: { readonly failure: Failure; readonly outcome: RunOutcome; readonly index?: number } | undefined;
+  let stopped: { readonly failure: Failure; readonly index: number } | undefined;
   for (const item of journal.stepsOf(run)) {
-    if (item.state === 'done' || item.state === 'skipped' || item.state === 'undone') {
+    if (item.state === 'done' || item.state === 'undone') {
       reachPhase(plan, item.index, engine);
       continue;
     }
@@ -149,18 +190,20 @@ async function perform(run: string, plan: Plan, hold: LeaseHold, engine: Engine)
     emit({ kind: 'step-started', step: item.step, index: item.index, total });
     try {
       await hold.assertHeld();
-      const outcome = await performStep(run, item, engine);
+      const outcome = written.has(item.index)
+        ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine)
+        : await performStep(run, item, hold, engine);
+      if (outcome === undefined) return result(run, plan, 'cancelled', EXIT.cancelled, engine);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
     } catch (error) {
       if (!isFailure(error)) throw error;
       emit({ kind: 'step-failed', step: item.step, index: item.index, error: error.message });
-      stopped = { failure: error, outcome: 'partial', index: item.index };
+      stopped = { failure: error, index: item.index };
       break;
     }
   }
   if (stopped === undefined) {
-    reachPhase(plan, total - 1, engine);
     journal.closeRun(run, 'done', plan.to, clock.now());
     return result(run, plan, 'done', EXIT.done, engine);
   }
@@ -178,23 +221,41 @@ async function perform(run: string, plan: Plan, hold: LeaseHold, engine: Engine)
   return { ...result(run, plan, 'partial', exit, engine), failure: stopped.failure };
 }
 
-/** After the last step of a phase the namespace is in it: a later stop loses nothing of that. */
+/**
+ * After the last step of a phase the namespace is in it, and with the first step of a phase undone it no longer is: a later stop loses
+ * nothing of the one and claims nothing of the other.
+ */
 function reachPhase(plan: Plan, index: number, engine: Engine): void {
-  if (plan.direction === 'down') return;
   const step = plan.steps[index];
   if (step === undefined) return;
+  const now = engine.journal.phases().get(plan.namespace) ?? 'none';
+  if (plan.direction === 'down') {
+    const below = PHASES[phaseIndex(step.phase) - 1];
+    if (step.undoes === undefined || below === undefined || phaseIndex(below) >= phaseIndex(now)) return;
+    engine.journal.setPhase(plan.namespace, below, engine.clock.now());
+    return;
+  }
   const next = plan.steps[index + 1];
   if (next?.phase === step.phase) return;
-  const now = engine.journal.phases().get(plan.namespace) ?? 'none';
   if (phaseIndex(step.phase) <= phaseIndex(now)) return;
   engine.journal.setPhase(plan.namespace, step.phase, engine.clock.now());
   engine.emit({ kind: 'phase-reached', namespace: plan.namespace, phase: step.phase });
 }
 
-async function performStep(run: string, item: JournalStep, engine: Engine): Promise<string> {
+/** What was done, or undefined when the operator left while pods were being replaced: the run then stays open. */
+async function performStep(
+  run: string,
+  item: JournalStep,
+  hold: LeaseHold,
+  engine: Engine,
+): Promise<string | undefined> {
   const { target, journal, clock } = engine;
   const { step } = item;
   const ref = changeRef(step.change);
+  if (changesNothing(step.change)) {
+    journal.stepStarted(run, item.index, step.change, clock.now());
+    return recordDone(run, item, undefined, 'unchanged', engine);
+  }
   const live = await target.readObject(ref);
   const conflict = checkChange(step.change, live);
   if (conflict !== undefined) {
@@ -224,30 +285,97 @@ async function performStep(run: string, item: JournalStep, engine: Engine): Prom
       journal.stepFailed(run, item.index, error.message, clock.now());
     throw error;
   }
+  return finishStep(run, { ...item, change }, applied.live, applied.outcome, hold, engine);
+}
+
+/** What follows a write: pods are waited for, and where they do not become ready the write is taken back. */
+async function finishStep(
+  run: string,
+  item: JournalStep,
+  live: KubeManifest | undefined,
+  outcome: string,
+  hold: LeaseHold,
+  engine: Engine,
+): Promise<string | undefined> {
+  const { target, journal, clock } = engine;
+  const { step } = item;
+  const change = item.change ?? step.change;
   for (const effect of step.effects) {
     if (effect.kind !== 'rollout') continue;
-    engine.emit({ kind: 'step-waiting', step, text: `waiting for the pods of ${effect.workload}` });
-    const rollout = await target.awaitRollout({ id: effect.workload, ref }, engine.signal);
-    if (rollout.outcome === 'failed' || rollout.outcome === 'timed-out') {
-      await target.apply(invertChange(change));
-      journal.stepFailed(run, item.index, rollout.message, clock.now());
-      engine.emit({ kind: 'step-undone', step, index: item.index });
-      throw new Failure({
-        code: 'SP602',
-        exit: EXIT.partial,
-        message: `${effect.workload} did not become ready, so the step was taken back: ${rollout.message}`,
-        where: `step ${step.id}`,
-        hint: `look at its pods (kubectl describe), then advance again`,
-      });
-    }
+    const rollout = await waitForPods(item, effect.workload, hold, engine);
+    if (rollout === undefined) return undefined;
+    if (rollout.outcome === 'ready' || rollout.outcome === 'simulated') continue;
+    await hold.assertHeld();
+    await target.apply(invertChange(change));
+    journal.stepFailed(run, item.index, rollout.message, clock.now());
+    engine.emit({ kind: 'step-undone', step, index: item.index });
+    throw new Failure({
+      code: 'SP602',
+      exit: EXIT.partial,
+      message: `${effect.workload} did not become ready, so the step was taken back: ${rollout.message}`,
+      where: `step ${step.id}`,
+      hint: `look at its pods (kubectl describe), then advance again`,
+    });
   }
-  const uid = applied.live?.metadata['uid'];
-  journal.stepDone(run, item.index, {
-    at: clock.now(),
-    ...(typeof uid === 'string' ? { uid } : {}),
-    audit: auditOf(engine, run, step, applied.outcome),
+  return recordDone(run, item, live, outcome, engine);
+}
+
+/**
+ * Waits for the pods of a workload, with the Leases renewed meanwhile. Undefined when the operator left. Throws when a Lease was lost:
+ * somebody else may be at work, so nothing is taken back.
+ */
+async function waitForPods(
+  item: JournalStep,
+  workload: string,
+  hold: LeaseHold,
+  engine: Engine,
+): Promise<RolloutResult | undefined> {
+  const { target, clock, signal } = engine;
+  engine.emit({ kind: 'step-waiting', step: item.step, text: `waiting for the pods of ${workload}` });
+  const ended = new AbortController();
+  const givenUp = new AbortController();
+  let lost: Error | undefined;
+  const renewing = async (): Promise<void> => {
+    for (let waited = 0; waited < ROLLOUT_LIMIT_MS; waited += RENEW_MS) {
+      await clock.sleep(RENEW_MS, ended.signal);
+      if (ended.signal.aborted) return;
+      await hold.assertHeld();
+    }
+    givenUp.abort(new Error('the pods took too long'));
+  };
+  const renewal = renewing().catch((error: unknown) => {
+    // The sleep is rejected when the wait has ended: that is no failure.
+    if (ended.signal.aborted) return;
+    lost = error instanceof Error ? error : new Error(messageOf(error));
+    givenUp.abort(lost);
   });
-  return applied.outcome;
+  try {
+    const rollout = await target.awaitRollout(
+      { id: workload, ref: changeRef(item.step.change) },
+      AbortSignal.any([signal, givenUp.signal]),
+    );
+    if (rollout.outcome === 'timed-out' && lost !== undefined) throw lost;
+    return rollout.outcome === 'timed-out' && signal.aborted ? undefined : rollout;
+  } finally {
+    ended.abort();
+    await renewal;
+  }
+}
+
+function recordDone(
+  run: string,
+  item: JournalStep,
+  live: KubeManifest | undefined,
+  outcome: string,
+  engine: Engine,
+): string {
+  const uid = live?.metadata['uid'];
+  engine.journal.stepDone(run, item.index, {
+    at: engine.clock.now(),
+    ...(typeof uid === 'string' ? { uid } : {}),
+    audit: auditOf(engine, run, item.step, outcome),
+  });
+  return outcome;
 }
 
 /** The change with the before-image read just now: what a delete takes away is recorded as it is, not as it was planned. */

@@ -35,6 +35,11 @@ export function changeRef(change: Change): ObjectRef {
   return change.kind === 'create' ? refOf(change.object) : change.ref;
 }
 
+/** True of an edit without fields: a step of the way back that finds nothing left to take back. */
+export function changesNothing(change: Change): boolean {
+  return change.kind === 'edit' && change.fields.length === 0;
+}
+
 /** The change that takes an effect back, given that nothing else touched it. */
 export function invertChange(change: Change): Change {
   switch (change.kind) {

@@ -5,7 +5,7 @@ import type { PhaseName } from '../model/phase.ts';
 import { phaseIndex } from '../model/phase.ts';
 import type { FieldPath, Json } from '../shared/pure/json.ts';
 import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
-import { applyToObjects, changeRef } from './change.ts';
+import { applyToObjects, changeRef, changesNothing, editObject } from './change.ts';
 import type { Change, FieldChange } from './change.ts';
 import type { Step } from './plan.ts';
 
@@ -38,42 +38,97 @@ export function stepsToUndo(applied: readonly AppliedStep[], namespace: string, 
 /**
  * The inverse of recorded steps against the objects as they are: what was created goes, what was edited gets back the recorded
  * value or absence. A field that holds neither what we wrote nor what was there before is a divergence, never overwritten. What is back at
- * its earlier value already needs no step. A field that a later step of ours, still in force for another namespace, holds counts as
- * ours.
+ * its earlier value already leaves a step that writes nothing, so that the record knows. A field that a later step of ours, still in
+ * force for another namespace, holds counts as ours. `deferred` are edits that loosened something: they go together with the next
+ * older step on the same object, so that the way back passes through no tighter state.
  */
 export function deriveUndo(
   undo: readonly AppliedStep[],
   inForce: readonly AppliedStep[],
   objects: readonly KubeManifest[],
   resolutions: ReadonlyMap<string, Resolution> = new Map(),
+  deferred: ReadonlySet<number> = new Set(),
 ): Undo {
   const steps: Step[] = [];
   const divergences: Divergence[] = [];
+  const waiting = new Map<string, readonly AppliedStep[]>();
+  const ids = new Map<string, number>();
   let now = objects;
-  for (const applied of undo) {
-    const ref = changeRef(applied.change);
-    const key = refKey(ref);
-    const live = now.find((object) => refKey(refOf(object)) === key);
-    const inverse = invert(applied, live, inForce, resolutions, divergences);
-    if (inverse === undefined) continue;
-    now = applyToObjects(now, inverse);
+  for (const [index, applied] of undo.entries()) {
+    const key = refKey(changeRef(applied.change));
+    const together = [...(waiting.get(key) ?? []), applied];
+    if (deferred.has(applied.seq) && olderOnSameObject(applied, undo.slice(index + 1)) !== undefined) {
+      waiting.set(key, together);
+      continue;
+    }
+    waiting.delete(key);
+    const before = now;
+    const inverses: Change[] = [];
+    for (const one of together) {
+      const live = now.find((object) => refKey(refOf(object)) === key);
+      const inverse = invert(one, live, inForce, resolutions, divergences);
+      if (inverse === undefined) continue;
+      inverses.push(inverse);
+      now = applyToObjects(now, inverse);
+    }
+    const live = before.find((object) => refKey(refOf(object)) === key);
+    const change = joinChanges(applied.change, live, inverses);
+    const nothing = changesNothing(change);
+    const effects = nothing ? [] : applied.step.effects;
+    // The same peer may have been opened more than once.
+    const times = (ids.get(applied.step.id) ?? 0) + 1;
+    ids.set(applied.step.id, times);
     steps.push({
-      id: `undo/${applied.step.id}`,
+      id: `undo/${applied.step.id}${times === 1 ? '' : `-${times}`}`,
       namespace: applied.namespace,
       phase: applied.phase,
-      operation: inverse.kind,
-      title: `undo: ${applied.step.title}`,
+      operation: change.kind,
+      title: nothing
+        ? `nothing left to undo: ${applied.step.title}`
+        : `undo: ${together.map((one) => one.step.title).join('; ')}`,
       ...(applied.step.workload === undefined ? {} : { workload: applied.step.workload }),
       ...(applied.step.direction === undefined ? {} : { direction: applied.step.direction }),
-      change: inverse,
-      effects: applied.step.effects,
-      risks: applied.step.effects.some((effect) => effect.kind === 'rollout')
-        ? ['its pods are replaced one after another']
-        : [],
-      undoes: [applied.seq],
+      change,
+      effects,
+      risks: effects.some((effect) => effect.kind === 'rollout') ? ['its pods are replaced one after another'] : [],
+      undoes: together.map((one) => one.seq),
     });
   }
   return { steps, divergences };
+}
+
+/** The next older of the steps given that wrote the same object. */
+export function olderOnSameObject(applied: AppliedStep, older: readonly AppliedStep[]): AppliedStep | undefined {
+  const key = refKey(changeRef(applied.change));
+  return older.find((other) => refKey(changeRef(other.change)) === key);
+}
+
+/** Several inverses of steps on one object as one change against the object as it is. */
+function joinChanges(change: Change, live: KubeManifest | undefined, inverses: readonly Change[]): Change {
+  const [first, ...more] = inverses;
+  const nothing: Change = { kind: 'edit', ref: changeRef(change), fields: [], owner: 'sallyport' };
+  if (first === undefined) return nothing;
+  const last = more.at(-1) ?? first;
+  if (more.length === 0 || live === undefined || first.kind !== 'edit' || last.kind !== 'edit')
+    return last.kind === 'delete' && live !== undefined ? { ...last, before: live } : last;
+  let end = live;
+  const paths: FieldPath[] = [];
+  for (const inverse of inverses) {
+    if (inverse.kind !== 'edit') continue;
+    end = editObject(end, inverse.fields);
+    paths.push(...inverse.fields.map((field) => field.path));
+  }
+  const fields = paths
+    .filter(
+      (path, index) => !paths.some((other, at) => covers(other, path) && (other.length < path.length || at < index)),
+    )
+    .map((path) => ({ path, before: getPath(live, path), after: getPath(end, path) }))
+    .filter((field) => !equalJson(field.before, field.after));
+  return fields.length === 0 ? nothing : { ...first, fields };
+}
+
+function covers(outer: FieldPath, inner: FieldPath): boolean {
+  return outer.length <= inner.length && outer.every((key, index) => inner[index] === key);
 }
 
 function invert(

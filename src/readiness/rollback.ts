@@ -1,5 +1,5 @@
 import { deriveAuthorization } from '../candidates/authorization.ts';
-import type { View } from '../engine/contract.ts';
+import type { AppliedStep, View } from '../engine/contract.ts';
 import { endpointKey } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { isObject, namespaceOf } from '../model/object.ts';
@@ -8,7 +8,7 @@ import { buildAuthorizationPolicy, isOwn } from '../objects/build.ts';
 import { assembleDown } from '../plan/assemble.ts';
 import type { Planner } from '../plan/assemble.ts';
 import type { Plan, Step } from '../plan/plan.ts';
-import { deriveUndo, stepsToUndo } from '../plan/rollback.ts';
+import { deriveUndo, olderOnSameObject, stepsToUndo } from '../plan/rollback.ts';
 import type { Divergence, Resolution } from '../plan/rollback.ts';
 import { simulate } from '../plan/simulate.ts';
 import { draftSteps } from '../plan/steps.ts';
@@ -20,7 +20,8 @@ import { candidateContext } from './view.ts';
 /**
  * The way back to a phase, from the record. Where undoing a step would cut a caller at a peer of another namespace that Sallyport
  * hardened (a caller that leaves the mesh while the peer takes mTLS alone), the peer is loosened first; those steps are recorded under
- * the peer's namespace, whose own way back takes them along.
+ * the peer's namespace, whose own way back takes them along. There, undoing such a step by itself would tighten: it goes with the step
+ * before it on the same object.
  */
 export function planRollback(
   view: View,
@@ -29,12 +30,30 @@ export function planRollback(
   resolutions: ReadonlyMap<string, Resolution> = new Map(),
 ): { readonly plan: Plan; readonly divergences: readonly Divergence[] } {
   const undo = stepsToUndo(view.applied, view.namespace, to);
-  const gone = new Set(undo.map((step) => step.seq));
-  const inForce = view.applied.filter((step) => !gone.has(step.seq));
-  const all = deriveUndo(undo, [...inForce, ...undo], view.snapshot.objects, resolutions);
-  const loosening = looseningSteps(view, all.steps, planner);
-  const after = loosening.length === 0 ? all.steps : [...loosening, ...all.steps];
-  return { plan: assembleDown(view, to, after, [], planner), divergences: all.divergences };
+  const deferred = new Set<number>();
+  for (;;) {
+    const all = deriveUndo(undo, view.applied, view.snapshot.objects, resolutions, deferred);
+    const loosening = looseningSteps(view, all.steps, planner);
+    const steps = loosening.length === 0 ? all.steps : [...loosening, ...all.steps];
+    const plan = assembleDown(view, to, steps, [], planner);
+    const more = tightening(plan, undo).filter((seq) => !deferred.has(seq));
+    if (more.length === 0) return { plan, divergences: all.divergences };
+    for (const seq of more) deferred.add(seq);
+  }
+}
+
+/** Edits whose undoing by itself cuts somebody, and which can wait for an older step on the same object. */
+function tightening(plan: Plan, undo: readonly AppliedStep[]): readonly number[] {
+  const cutting = new Set(plan.denied.map((verdict) => verdict.step));
+  const bySeq = new Map(undo.map((applied, index) => [applied.seq, index]));
+  return plan.steps
+    .filter((step) => cutting.has(step.id) && step.change.kind === 'edit' && step.effects.length === 0)
+    .flatMap((step) => step.undoes ?? [])
+    .filter((seq) => {
+      const index = bySeq.get(seq);
+      const applied = index === undefined ? undefined : undo[index];
+      return applied !== undefined && olderOnSameObject(applied, undo.slice((index ?? 0) + 1)) !== undefined;
+    });
 }
 
 function looseningSteps(view: View, undo: readonly Step[], planner: Planner): readonly Step[] {

@@ -1,0 +1,134 @@
+// Crash images: what a kill leaves on the disk at each point of a run, taken from one uninterrupted run. A run is started again from
+// each image in the same place, as the state file belongs to that place.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AppliedStep, Journal } from '../../src/engine/contract.ts';
+import type { Engine } from '../../src/engine/run.ts';
+import { formatRef } from '../../src/model/object.ts';
+import { changeRef } from '../../src/plan/change.ts';
+import { systemClock } from '../../src/shared/io/clock.ts';
+import { openDirectoryTarget } from '../../src/targets/directory.ts';
+import type { Facts, Rig, RigOptions } from '../support/rig.ts';
+import { copyTwoTeams, openRig, twoTeamsEdges } from '../support/rig.ts';
+import { readTree } from '../support/folder.ts';
+
+export interface Place {
+  readonly root: string;
+  /** What is there: manifests and state. */
+  readonly world: string;
+  readonly cluster: string;
+  readonly images: string;
+  dispose(): void;
+}
+
+export function makePlace(): Place {
+  const root = mkdtempSync(join(tmpdir(), 'sallyport-crash-'));
+  const world = join(root, 'world');
+  const images = join(root, 'images');
+  mkdirSync(world);
+  mkdirSync(images);
+  return {
+    root,
+    world,
+    images,
+    cluster: copyTwoTeams(world),
+    dispose: () => rmSync(root, { recursive: true, force: true }),
+  };
+}
+
+export async function openPlace(place: Place, more: Partial<RigOptions> = {}): Promise<Rig> {
+  const facts: Facts = { edges: twoTeamsEdges() };
+  return openRig({
+    target: await openDirectoryTarget({ dir: place.cluster, clock: systemClock }),
+    stateFile: join(place.world, 'state', 'state.sqlite'),
+    facts,
+    ...more,
+  });
+}
+
+export interface Image {
+  readonly name: string;
+  readonly dir: string;
+}
+
+/** Between an engine and its world: keeps an image after every write to either. */
+export function imaging(place: Place, taken: Image[]): (engine: Engine) => Engine {
+  const take = (name: string): void => {
+    const dir = join(place.images, String(taken.length));
+    cpSync(place.world, dir, { recursive: true });
+    taken.push({ name: `${taken.length}: ${name}`, dir });
+  };
+  return (engine) => {
+    const { journal, target } = engine;
+    let step = 'the run is recorded';
+    const recording: Journal = {
+      ...journal,
+      openRun: (run) => {
+        journal.openRun(run);
+        take(step);
+      },
+      stepStarted: (run, index, change, at) => {
+        journal.stepStarted(run, index, change, at);
+        step = `${formatRef(changeRef(change))} (step ${index})`;
+        take(`before the write of ${step}`);
+      },
+      stepDone: (run, index, result) => {
+        journal.stepDone(run, index, result);
+        take(`after the journal knows of ${step}`);
+      },
+      setPhase: (namespace, phase, at) => {
+        journal.setPhase(namespace, phase, at);
+        take(`${namespace} is in ${phase}`);
+      },
+    };
+    return {
+      ...engine,
+      journal: recording,
+      target: {
+        ...target,
+        apply: async (change) => {
+          const applied = await target.apply(change);
+          take(`after the write, before the journal knows of ${step}`);
+          return applied;
+        },
+      },
+    };
+  };
+}
+
+/** Puts an image in place. The locks in it are those of a process that is gone. */
+export function restore(place: Place, image: Image): void {
+  rmSync(place.world, { recursive: true, force: true });
+  cpSync(image.dir, place.world, { recursive: true });
+  const locks = join(place.cluster, 'sallyport', '.lock');
+  for (const name of safeList(locks)) {
+    const file = join(locks, name);
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/"pid":\d+/u, '"pid":999999999'));
+  }
+}
+
+function safeList(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+/** What a run leaves, but for moments and numbers of its own. */
+export async function outcomeOf(
+  place: Place,
+  rig: Rig,
+): Promise<{ readonly tree: unknown; readonly phases: unknown; readonly inForce: unknown; readonly open: number }> {
+  return {
+    tree: await readTree(place.cluster),
+    phases: Object.fromEntries(rig.journal.phases()),
+    inForce: rig.journal.applied().map(essence),
+    open: rig.journal.openRuns().length,
+  };
+}
+
+function essence({ namespace, phase, step, change }: AppliedStep): unknown {
+  return { namespace, phase, step: step.id, change };
+}

@@ -225,6 +225,7 @@ describe('codes', () => {
   /** Where one meaning is met in more than one file. */
   const SHARED: Readonly<Record<string, string>> = {
     SP130: 'cancelled by a person',
+    SP223: 'a phase that does not exist',
     SP413: 'a kind that the cluster does not have',
     SP600: 'a gate does not answer yes',
     SP457: 'an answer that no Kubernetes API server gives',

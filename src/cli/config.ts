@@ -71,7 +71,7 @@ async function readText(file: string, what: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     throw new Failure({
-      code: 'SP210',
+      code: 'SP231',
       exit: EXIT.usage,
       message: `the ${what} cannot be read: ${explain(error)}`,
       where: file,

@@ -44,10 +44,17 @@ describe('declared edges', () => {
     expect(findingLines(built, 'SP319')).toEqual(['1 monitors have no sure scraper: there are 2 Prometheus workloads']);
   });
 
-  it('of an Ingress need a controller that is known', () => {
+  it('of an Ingress whose controller is not known come from somebody unknown, not from nobody', () => {
     const withoutClass = snapshotOf(platform.objects.filter((object) => object.kind !== 'IngressClass'));
     const built = inventoryOf(withoutClass);
-    expect(built.declared.filter((edge) => edge.by === 'Ingress shop/web')).toEqual([]);
+    expect(built.declared.filter((edge) => edge.by === 'Ingress shop/web')).toMatchObject([
+      {
+        src: { kind: 'unknown' },
+        dst: { kind: 'workload', id: 'shop/Deployment/web' },
+        port: 8080,
+        strength: 'strong',
+      },
+    ]);
     expect(findingLines(built, 'SP318')).toEqual([
       'who serves Ingress shop/web is not known: no class names a controller that is known',
     ]);

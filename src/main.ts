@@ -33,8 +33,6 @@ export async function main(argv: readonly string[]): Promise<void> {
   const interrupt = openInterrupt();
   const onSignal = (): void => {
     if (interrupt.signal.aborted) process.exit(EXIT.cancelled);
-    if (interrupt.running)
-      output.note('Stopping after the step that is under way. Ctrl-C again stops at once; nothing is lost by it.');
     interrupt.stop();
   };
   process.on('SIGINT', onSignal);

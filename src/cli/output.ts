@@ -131,25 +131,13 @@ export function cut(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, Math.max(0, width - 1))}…` : text;
 }
 
-/** Rows in columns, the last one wrapped under itself where it is too long. Text from the cluster is made safe. */
-export function table(rows: readonly (readonly string[])[], width: number): readonly string[] {
-  const columns = Math.max(0, ...rows.map((row) => row.length));
+/** Rows in columns; the last cell is as long as it is. Text from the cluster is made safe. */
+export function table(rows: readonly (readonly string[])[]): readonly string[] {
   const safe = rows.map((row) => row.map(safeText));
-  const widths = Array.from({ length: columns - 1 }, (_, index) =>
-    Math.max(...safe.map((row) => row[index]?.length ?? 0)),
+  const widths = (safe[0] ?? []).map((_, index) => Math.max(...safe.map((row) => row[index]?.length ?? 0)));
+  return safe.map((row) =>
+    row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join('  '),
   );
-  const room = width - widths.reduce((sum, one) => sum + one + 2, 0);
-  return safe.flatMap((row) => {
-    const head = widths.map((one, index) => (row[index] ?? '').padEnd(one)).join('  ');
-    const last = row[columns - 1] ?? '';
-    if (room >= 20)
-      return wrap(`${head}  ${last}`.trimEnd(), Infinity).length <= width || last === ''
-        ? [`${head}  ${last}`.trimEnd()]
-        : wrap(last, room)
-            .split('\n')
-            .map((line, index) => `${index === 0 ? head : ' '.repeat(head.length)}  ${line}`.trimEnd());
-    return [head.trimEnd(), ...(last === '' ? [] : wrap(last, width, 4, 4).split('\n'))];
-  });
 }
 
 /** What is left and right of a gutter; the right side wraps under itself. A left side beyond the gutter stands alone. */

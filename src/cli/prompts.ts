@@ -5,6 +5,8 @@ import { cut } from './output.ts';
 export interface Choice<T> {
   readonly name: string;
   readonly value: T;
+  /** What stands behind the question once it is answered; the name without it. */
+  readonly short?: string;
 }
 
 /** How the session asks. Tests answer from a script. */
@@ -40,7 +42,11 @@ export const terminalPrompts: Prompts = {
           message: fit(message),
           pageSize: Math.max(5, Math.min(15, (process.stdout.rows || 24) - 6)),
           loop: false,
-          choices: choices.map((choice) => ({ name: fit(choice.name), value: choice.value })),
+          choices: choices.map((choice) => ({
+            name: fit(choice.name),
+            value: choice.value,
+            short: choice.short ?? choice.name,
+          })),
         },
       ]);
       return answer as (typeof choices)[number]['value'];

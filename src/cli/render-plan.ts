@@ -132,15 +132,16 @@ export function renderPlan(plan: Plan, output: Output, diffs = true): string {
   );
   const open = openGates(plan);
   const command = `sallyport ${plan.direction === 'up' ? 'advance' : 'rollback'} ${safeText(plan.namespace)} --to ${plan.to}`;
-  lines.push(
-    open.length === 0
-      ? `Next: ${command}`
-      : wrap(
-          `It cannot run yet: ${plural(open.length, 'gate')} to answer first: ${safeText(countGates(open))}.`,
-          width,
-          2,
-        ),
-  );
+  if (open.length > 0)
+    lines.push(
+      wrap(
+        `It cannot run yet: ${plural(open.length, 'gate')} to answer first: ${safeText(countGates(open))}.`,
+        width,
+        2,
+      ),
+    );
+  // Without diffs it is about to be confirmed.
+  else if (diffs) lines.push(`Next: ${command}`);
   return lines.join('\n');
 }
 

@@ -15,10 +15,16 @@ const MOST_LINES = 12;
 
 /** Shows a run's steps on standard error: on a terminal as a live list, otherwise a line a step. It never asks. */
 export function openTasks(output: Output, steps: readonly Step[], signal: AbortSignal): Tasks {
-  return output.interactive && process.stderr.isTTY && steps.length > 0 ? listTasks(steps, signal) : lineTasks(output);
+  return output.interactive && process.stderr.isTTY && steps.length > 0
+    ? listTasks(steps, signal)
+    : lineTasks(output, signal);
 }
 
-function lineTasks(output: Output): Tasks {
+const STOPPING = 'stopping after this step; Ctrl-C again stops at once, and nothing is lost by it';
+
+function lineTasks(output: Output, signal: AbortSignal): Tasks {
+  const stopping = (): void => output.note(`    ${STOPPING}`);
+  signal.addEventListener('abort', stopping);
   return {
     emit: (event) => {
       switch (event.kind) {
@@ -41,7 +47,10 @@ function lineTasks(output: Output): Tasks {
           break;
       }
     },
-    close: () => Promise.resolve(),
+    close: () => {
+      signal.removeEventListener('abort', stopping);
+      return Promise.resolve();
+    },
   };
 }
 
@@ -62,7 +71,6 @@ function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
   // Nobody may be waiting yet when a line fails, nor ever for those behind it.
   for (const line of lines) line.settle.promise.catch(() => undefined);
   let current: Line | undefined;
-  let text = '';
   const list = new Listr<unknown, 'default', 'simple'>(
     lines.map((line) => ({
       title: line.title(line.first - 1),
@@ -92,13 +100,11 @@ function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
   );
   const show = (title: string, what: string): void => {
     if (current === undefined) return;
-    text = what;
     current.pending = [title, what];
     current.show?.(title, what);
   };
   const stopping = (): void => {
-    if (current?.pending !== undefined)
-      show(current.pending[0], `${text} (stopping after this step; Ctrl-C again stops at once)`);
+    show(current?.pending?.[0] ?? '', STOPPING);
   };
   signal.addEventListener('abort', stopping);
   return {

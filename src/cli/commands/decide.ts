@@ -54,17 +54,14 @@ function checkDecision(action: Decision['action'], text: string, reason: string 
     problem('--reason is missing: it stands on the audit trail', `sallyport ${action}`);
   let query: Query = {};
   try {
-    query = parseQuery(text);
+    query = parseQuery(text, action === 'waive' ? 'gates' : 'edges');
   } catch (error) {
     if (!isFailure(error)) throw error;
     problems.push(error);
   }
-  const gateKeys = [query.gate, query.subject].filter((value) => value !== undefined);
   const given = Object.keys(query).length > 0;
-  if (given && action === 'waive' && gateKeys.length === 0)
-    problem('waive takes gate=... or subject=...; edges are accepted or adopted', `waive ${text}`);
-  if (action !== 'waive' && gateKeys.length > 0)
-    problem(`${action} is about edges; gate and subject belong to waive`, `${action} ${text}`);
+  if (given && action === 'waive' && query.gate === undefined && query.subject === undefined)
+    problem('waive takes gate=... or subject=..., or both: a namespace alone is not waived', `waive ${text}`);
   if (query.gate === 'denies-observed')
     problem('a denial is not waived: accept the edges that may be cut', `waive ${text}`);
   const [first] = problems;

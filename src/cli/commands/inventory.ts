@@ -74,7 +74,7 @@ export async function inventory(app: App, options: NamespaceOption): Promise<voi
 }
 
 /** Where the second column begins. */
-const GUTTER = 38;
+export const GUTTER = 38;
 
 function wrapBehind(system: string, namespace: string, output: Output): string {
   const text = `  (${safeText(system)})`;
@@ -82,7 +82,7 @@ function wrapBehind(system: string, namespace: string, output: Output): string {
 }
 
 /** `triton; serving; data plane; sensitive: models, credentials`. */
-function describe({ component, stage, plane, sensitivity }: Classification): string {
+export function describe({ component, stage, plane, sensitivity }: Classification): string {
   // Some components belong to either of two stages.
   const either = (text: string): string => text.replaceAll('|', ' or ');
   const holds = sensitivity.filter((one) => one !== 'unknown').join(', ');

@@ -179,7 +179,7 @@ async function carryOut(
     const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
     if (
       !(await ask.confirm(
-        `Write these ${plural(plan.steps.length, 'step')} to ${safeText((await app.target()).description)}?`,
+        `Write ${plan.steps.length === 1 ? 'this step' : `these ${plan.steps.length} steps`} to ${safeText((await app.target()).description)}?`,
       ))
     )
       throw notBegun(
@@ -273,7 +273,11 @@ function report(app: App, result: RunResult, gates: readonly Gate[]): number {
     ...(result.failure === undefined ? {} : { error: errorDocument(result.failure) }),
   });
   output.line(
-    `Run ${result.run}: ${result.outcome}; ${plural(result.done.length, 'step')} done, ${result.failed.length} failed, ${result.notRun.length} not run. Phase: ${result.phase}.`,
+    wrap(
+      `Run ${result.run}: ${result.outcome}; ${plural(result.done.length, 'step')} done, ${result.failed.length} failed, ${result.notRun.length} not run. Phase: ${result.phase}.`,
+      output.width,
+      2,
+    ),
   );
   for (const { step, error } of result.failed) output.line(wrap(safeText(`${step}: ${error}`), output.width, 4, 2));
   if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());

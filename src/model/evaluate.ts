@@ -38,7 +38,7 @@ export type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
 export { compileWorld } from './world.ts';
 export type { World } from './world.ts';
 
-type Direction = 'ingress' | 'egress';
+export type Direction = 'ingress' | 'egress';
 
 interface Answer {
   readonly answer: Tri;
@@ -46,13 +46,13 @@ interface Answer {
 }
 
 /** A NetworkPolicy that isolates a pod set in a direction, surely or perhaps. */
-interface Isolating {
+export interface Isolating {
   readonly policy: NetworkPolicy;
   readonly selected: Tri;
   readonly rules: readonly NetworkRule[];
 }
 
-interface Isolation {
+export interface Isolation {
   readonly policies: readonly Isolating[];
   /** Policies that are not evaluated and may act here. */
   readonly foreign: readonly ForeignPolicy[];
@@ -120,7 +120,8 @@ function whoListens(parties: readonly Party[], { protocol, port, endPort }: Conn
   return declaring.length > 0 ? declaring : parties;
 }
 
-function isolationOf(world: World, pod: Pod, direction: Direction): Isolation {
+/** The policies that isolate a pod set in a direction, and those that are not evaluated and may act there. */
+export function isolationOf(world: World, pod: Pod, direction: Direction): Isolation {
   return cached(world, direction, pod, () => {
     const policies: Isolating[] = [];
     for (const policy of world.networkPolicies.get(pod.namespace.name) ?? []) {
@@ -236,7 +237,7 @@ function namesOf(policies: readonly Isolating[]): string {
  * Is the other side the node of the pod? The NetworkPolicy API always allows traffic between a pod and its node, whatever its
  * address. Unknown where it may be for some pods, or where nodes are not known.
  */
-function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, query: ConnectionQuery): Tri {
+export function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, query: ConnectionQuery): Tri {
   const onNodes = other.kind === 'node' || (other.kind === 'api-server' && other.nodes.length > 0);
   if (!onNodes) return 'no';
   if (other.ownNode || world.inventory.nodes.length === 1) return 'yes';
@@ -256,7 +257,7 @@ function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, q
 }
 
 /** Which addresses the other side may have, where a rule may ask: every entry must be admitted, by any of its addresses. */
-function addressesToAsk(
+export function addressesToAsk(
   world: World,
   other: Party,
   hasBlocks: boolean,
@@ -272,7 +273,7 @@ function blockTargetOf({ kind }: Party): IpBlockTarget | undefined {
 }
 
 /** False where the CNI surely does not match an ipBlock against this kind of peer. */
-function blockMayMatch(world: World, other: Party): boolean {
+export function blockMayMatch(world: World, other: Party): boolean {
   const target = blockTargetOf(other);
   if (target === undefined || world.blockTargets.has(target)) return true;
   return world.inventory.facts.cni.enforces === 'unknown';
@@ -403,7 +404,7 @@ function admitFrom(
   return { answer: 'no' };
 }
 
-interface AdmittedPorts {
+export interface AdmittedPorts {
   readonly range: PortRange;
   readonly sure: boolean;
 }
@@ -422,7 +423,7 @@ function admittedPorts(ports: NetworkRule['ports'], named: Party, query: Connect
 }
 
 /** A port name stands for what the destination pod declares under it; for anything but a pod it stands for nothing. */
-function resolveName(
+export function resolveName(
   { name, protocol }: Extract<NetworkPort, { kind: 'named' }>,
   { kind, pod }: Party,
   query: ConnectionQuery,
@@ -444,7 +445,8 @@ function resolveName(
   return early.filter(isIt).map(({ port }) => ({ range: { first: port, last: port }, sure: false }));
 }
 
-function matchPeers(
+/** Is the other side, at this address, a peer of the rule? */
+export function matchPeers(
   world: World,
   policy: NetworkPolicy,
   { peers }: NetworkRule,

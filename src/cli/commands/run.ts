@@ -191,7 +191,7 @@ async function carryOut(
   }
   recordSettings(loaded, view, state.writer, app.by, plan);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine));
-  return report(app, result, plan.gates);
+  return report(app, plan.namespace, result, plan.gates);
 }
 
 /** A run that did not begin has a document all the same: a script needs its gates with their facts and fixes. */
@@ -257,10 +257,10 @@ export async function resume(app: App): Promise<number> {
     return EXIT.done;
   }
   const steps = state.reader.run(run.id)?.plan.steps ?? [];
-  return report(app, await withEngine(app, steps, (engine) => resumeRun(run.id, engine)), []);
+  return report(app, run.namespace, await withEngine(app, steps, (engine) => resumeRun(run.id, engine)), []);
 }
 
-function report(app: App, result: RunResult, gates: readonly Gate[]): number {
+function report(app: App, namespace: string, result: RunResult, gates: readonly Gate[]): number {
   const { output } = app;
   output.document('Run', {
     run: result.run,
@@ -282,6 +282,12 @@ function report(app: App, result: RunResult, gates: readonly Gate[]): number {
   for (const { step, error } of result.failed) output.line(wrap(safeText(`${step}: ${error}`), output.width, 4, 2));
   if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
   if (result.outcome === 'cancelled')
-    output.note('Stopped between two steps; nothing is lost. Next: sallyport resume, or sallyport rollback NAMESPACE');
+    output.note(
+      wrap(
+        `Stopped between two steps; nothing is lost. Next: sallyport resume, or sallyport rollback ${safeText(namespace)}`,
+        output.width,
+        2,
+      ),
+    );
   return result.exit;
 }

@@ -51,6 +51,7 @@ export async function runSession(app: App, prompts: Prompts): Promise<number> {
         : [
             {
               name: safeText(`Resume the ${open.kind} of ${open.namespace} to ${open.to} that was interrupted`),
+              short: 'resume',
               value: { kind: 'resume' } as const,
             },
           ]),

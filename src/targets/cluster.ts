@@ -491,7 +491,8 @@ function ownedByOthers(
   });
 }
 
-const POLL_MS = 2000;
+/** Between two looks at a rollout: small ones end within a second, large ones need no haste. */
+const POLL_MS = { first: 250, most: 4000 };
 
 async function awaitRollout(
   { api, discovery }: Writer,
@@ -501,14 +502,14 @@ async function awaitRollout(
 ): Promise<RolloutResult> {
   let last = 'not looked at yet';
   try {
-    for (;;) {
+    for (let pauseMs = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.most, pauseMs * 2)) {
       signal.throwIfAborted();
       const live = await readManifest(api, discovery, workload.ref, signal);
       if (live === undefined) return { workload: workload.id, outcome: 'failed', message: 'it is gone' };
       const { state, message } = checkRollout(live);
       if (state !== 'waiting') return { workload: workload.id, outcome: state, message };
       last = message;
-      await clock.sleep(POLL_MS, signal);
+      await clock.sleep(pauseMs, signal);
     }
   } catch (error) {
     if (signal.aborted) return timedOut(workload.id, last);

@@ -667,9 +667,7 @@ export function pairSide(engine: Engine, src: number, dst: number): Side {
     const cut = layout.sides.clip(rest, others, protocol);
     const yes = perProtocolIndexed((at) => (at === index ? unitePorts(cut.yes[at], here.yes[at]) : rest.yes[at]));
     const unknown = perProtocolIndexed((at) =>
-      at === index
-        ? [...cut.unknown[at], ...here.unknown[at]].sort((a, b) => a.first - b.first)
-        : rest.unknown[at],
+      at === index ? [...cut.unknown[at], ...here.unknown[at]].sort((a, b) => a.first - b.first) : rest.unknown[at],
     );
     side = layout.sides.of(yes, unknown);
   }

@@ -36,7 +36,7 @@ export function intersectPorts(a: PortSet, b: PortSet): PortSet {
   if (isEvery(a)) return b;
   if (isEvery(b)) return a;
   const out: PortRange[] = [];
-  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+  for (let i = 0, j = 0; i < a.length && j < b.length;) {
     const [left, right] = [a[i], b[j]];
     if (left === undefined || right === undefined) break;
     const first = Math.max(left.first, right.first);

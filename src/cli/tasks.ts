@@ -3,6 +3,7 @@ import type { RunEvent } from '../engine/events.ts';
 import type { Step } from '../plan/plan.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { Output } from './output.ts';
+import { wrap } from './output.ts';
 
 export interface Tasks {
   readonly emit: (event: RunEvent) => void;
@@ -23,25 +24,26 @@ export function openTasks(output: Output, steps: readonly Step[], signal: AbortS
 const STOPPING = 'stopping after this step; Ctrl-C again stops at once, and nothing is lost by it';
 
 function lineTasks(output: Output, signal: AbortSignal): Tasks {
-  const stopping = (): void => output.note(`    ${STOPPING}`);
+  const say = (text: string, first: number): void => output.note(wrap(safeText(text), output.width, 6, first));
+  const stopping = (): void => say(STOPPING, 4);
   signal.addEventListener('abort', stopping);
   return {
     emit: (event) => {
       switch (event.kind) {
         case 'step-started':
-          output.note(`[${event.index + 1}/${event.total}] ${safeText(event.step.title)}`);
+          say(`[${event.index + 1}/${event.total}] ${event.step.title}`, 0);
           break;
         case 'step-waiting':
-          output.note(`    ${safeText(event.text)}`);
+          say(event.text, 4);
           break;
         case 'step-failed':
-          output.note(`    failed: ${safeText(event.error)}`);
+          say(`failed: ${event.error}`, 4);
           break;
         case 'step-undone':
-          output.note(`    taken back: ${safeText(event.step.title)}`);
+          say(`taken back: ${event.step.title}`, 4);
           break;
         case 'phase-reached':
-          output.note(`${safeText(event.namespace)} is in phase ${event.phase}`);
+          say(`${event.namespace} is in phase ${event.phase}`, 0);
           break;
         case 'step-done':
           break;

@@ -159,11 +159,12 @@ function stopper(app: App): (index: number, title: string, command: string) => P
       throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'the tour was left' });
     if (output.interactive && index > 1) {
       const { terminalPrompts } = await import('../prompts.ts');
+      output.line();
       const on = await terminalPrompts.confirm('Go on?', true);
       if (!on) throw new Failure({ code: 'SP130', exit: EXIT.cancelled, message: 'the tour was left' });
     }
     output.line(`\n${paint(output, 'bold', `${index}/${STOPS} ${title}`)}`);
-    output.line(paint(output, 'dim', `    ${command}`));
+    output.line(paint(output, 'dim', wrap(command, output.width, 6, 4)));
   };
 }
 
@@ -171,7 +172,6 @@ function stopper(app: App): (index: number, title: string, command: string) => P
 async function withApp<T>(app: App, flags: GlobalOptions, work: (inner: App) => Promise<T>): Promise<T> {
   const quiet: Output = {
     ...app.output,
-    interactive: false,
     line: () => undefined,
     document: () => undefined,
     note: (text) => {

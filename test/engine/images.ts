@@ -52,13 +52,15 @@ export interface Image {
   readonly dir: string;
 }
 
+export function keepImage(place: Place, taken: Image[], name: string): void {
+  const dir = join(place.images, String(taken.length));
+  cpSync(place.world, dir, { recursive: true });
+  taken.push({ name: `${taken.length}: ${name}`, dir });
+}
+
 /** Between an engine and its world: keeps an image after every write to either. */
 export function imaging(place: Place, taken: Image[]): (engine: Engine) => Engine {
-  const take = (name: string): void => {
-    const dir = join(place.images, String(taken.length));
-    cpSync(place.world, dir, { recursive: true });
-    taken.push({ name: `${taken.length}: ${name}`, dir });
-  };
+  const take = (name: string): void => keepImage(place, taken, name);
   return (engine) => {
     const { journal, target } = engine;
     let step = 'the run is recorded';

@@ -2,7 +2,7 @@ import { deriveAuthorization } from '../candidates/authorization.ts';
 import type { AppliedStep, View } from '../engine/contract.ts';
 import { endpointKey } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { isObject, namespaceOf } from '../model/object.ts';
+import { isObject, namespaceOf, refKey, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { buildAuthorizationPolicy, isOwn } from '../objects/build.ts';
 import { assembleDown } from '../plan/assemble.ts';
@@ -91,12 +91,8 @@ function looseningSteps(view: View, undo: readonly Step[], planner: Planner): re
 /** Own PeerAuthentications that make the server refuse plaintext: its own one, and the namespace's. */
 function loosenMtls(draft: Draft, view: View, server: string, namespace: string): void {
   for (const object of view.snapshot.objects) {
-    if (
-      !isObject(object, 'security.istio.io', 'PeerAuthentication') ||
-      namespaceOf(object) !== namespace ||
-      !isOwn(object)
-    )
-      continue;
+    if (!isObject(object, 'security.istio.io', 'PeerAuthentication') || namespaceOf(object) !== namespace) continue;
+    if (!isOwn(object) && !hardenedByUs(view, object)) continue;
     const spec = asObject(object['spec']);
     const ofServer = asString(asObject(object.metadata['annotations'])['sallyport.dev/workload']) === server;
     if (!ofServer && spec['selector'] !== undefined) continue;
@@ -111,6 +107,17 @@ function loosenMtls(draft: Draft, view: View, server: string, namespace: string)
       workload: server,
     });
   }
+}
+
+/** An object of somebody else that took mTLS alone only since Sallyport was told to make it so. */
+function hardenedByUs(view: View, object: KubeManifest): boolean {
+  const key = refKey(refOf(object));
+  return view.applied.some(
+    ({ change }) =>
+      change.kind === 'edit' &&
+      refKey(change.ref) === key &&
+      change.fields.some((field) => field.path.join('.') === 'spec.mtls.mode' && field.after === 'STRICT'),
+  );
 }
 
 function hasOwnMode(view: View, server: string, namespace: string): boolean {

@@ -79,6 +79,14 @@ export function imaging(place: Place, taken: Image[]): (engine: Engine) => Engin
         journal.stepDone(run, index, result);
         take(`after the journal knows of ${step}`);
       },
+      stepFailed: (run, index, error, at) => {
+        journal.stepFailed(run, index, error, at);
+        take(`after the journal knows of the failure of step ${index}`);
+      },
+      stepSkipped: (run, index, reason, at) => {
+        journal.stepSkipped(run, index, reason, at);
+        take(`after step ${index} was passed over`);
+      },
       setPhase: (namespace, phase, at) => {
         journal.setPhase(namespace, phase, at);
         take(`${namespace} is in ${phase}`);

@@ -31,7 +31,7 @@ export const crdSources: readonly CrdSource[] = [
 ];
 
 /**
- * Applies the definitions of Istio and of PyTorchJob and waits until each is Established (one minute at most). Returns their
+ * Applies the definitions of Istio and of PyTorchJob and waits until each is served (one minute at most). Returns their
  * names. Errors: no `go` on PATH, a module that cannot be had or has another checksum, a definition that is refused.
  */
 export async function installCrds(client: ApiClient): Promise<readonly string[]> {
@@ -85,6 +85,11 @@ function downloadModule(source: CrdSource): string {
 }
 
 interface DefinitionStatus {
+  readonly spec: {
+    readonly group: string;
+    readonly names: { readonly plural: string };
+    readonly versions: readonly { readonly name: string; readonly served: boolean }[];
+  };
   readonly status?: {
     readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[];
   };
@@ -94,11 +99,21 @@ async function waitEstablished(client: ApiClient, name: string): Promise<void> {
   const deadline = Date.now() + 60_000;
   const url = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${name}`;
   for (;;) {
-    const { status } = (await client.must('GET', url)).body as DefinitionStatus;
+    const { spec, status } = (await client.must('GET', url)).body as DefinitionStatus;
     const conditions = status?.conditions ?? [];
-    if (conditions.some(({ type, status: value }) => type === 'Established' && value === 'True')) return;
-    if (Date.now() > deadline)
-      throw new Error(`${name} is not Established after a minute: ${JSON.stringify(conditions)}`);
+    const isEstablished = conditions.some(({ type, status: value }) => type === 'Established' && value === 'True');
+    // The storage is made ready after that; until then every version answers 404 or 429.
+    if (isEstablished && (await Promise.all(collectionsOf(spec).map((path) => isServed(client, path)))).every(Boolean))
+      return;
+    if (Date.now() > deadline) throw new Error(`${name} is not served after a minute: ${JSON.stringify(conditions)}`);
     await delay(50);
   }
+}
+
+function collectionsOf({ group, names, versions }: DefinitionStatus['spec']): readonly string[] {
+  return versions.filter(({ served }) => served).map(({ name }) => `/apis/${group}/${name}/${names.plural}?limit=1`);
+}
+
+async function isServed(client: ApiClient, path: string): Promise<boolean> {
+  return (await client.request('GET', path)).status === 200;
 }

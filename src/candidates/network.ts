@@ -1,5 +1,5 @@
 import type { Edge, Endpoint } from '../model/edge.ts';
-import { edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
+import { REMOTE_NODE, edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
@@ -114,6 +114,9 @@ const DNS_PORTS = [53, 5353].flatMap((port) => [
   { protocol: 'TCP', port },
 ]);
 const DNS_UNREAD = "the cluster's name servers are not among what was read: their ports are named, and no address";
+
+/** Every address. */
+const OUTSIDE = ['0.0.0.0/0', '::/0'];
 
 function hostCidr(ip: string): string {
   return `${ip}/${ip.includes(':') ? 128 : 32}`;
@@ -253,6 +256,10 @@ function networkRules(
   const rules: CandidateRule[] = [];
   const problems: CandidateProblem[] = [];
   const { cni, apiServer } = context.inventory.facts;
+  const exposed = context.inventory.services.some(
+    (service) => ['LoadBalancer', 'NodePort'].includes(service.type) && service.workloads.includes(workload.id),
+  );
+  const outside: Edge[] = [];
   const add = (peer: string, peers: readonly JsonObject[] | undefined, edges: readonly Edge[], note?: string): void => {
     rules.push({
       peer,
@@ -260,6 +267,31 @@ function networkRules(
       edges,
       ...(note === undefined ? {} : { note }),
     });
+  };
+  /** Another node than the pod's own is a peer like any other: by its address where the CNI matches nodes, and not at all elsewhere. */
+  const addRemoteNode = (peer: string, edges: readonly Edge[]): void => {
+    const addresses = context.inventory.nodes.flatMap((node) => node.addresses);
+    if (cni.ipBlockMatches.includes('nodes') && addresses.length > 0)
+      add(
+        peer,
+        addresses.map((ip) => ({ ipBlock: { cidr: hostCidr(ip) } })),
+        edges,
+        'other nodes, by their addresses',
+      );
+    else if (context.waived('expressible', workload.id))
+      add(
+        peer,
+        undefined,
+        edges,
+        `other nodes cannot be named under ${cni.name}: the port alone, by a person's waiver`,
+      );
+    else
+      problems.push({
+        gate: 'expressible',
+        subject: workload.id,
+        text: `${direction} ${direction === 'ingress' ? 'from' : 'to'} other nodes (a node port, a load balancer, the host network there) cannot be named in a NetworkPolicy under ${cni.name}`,
+        fix: `sallyport waive gate=expressible,subject=${workload.id} --reason "..." names the ports alone`,
+      });
   };
   for (const [peer, edges] of groups) {
     const end = direction === 'ingress' ? edges[0]?.src : edges[0]?.dst;
@@ -280,7 +312,8 @@ function networkRules(
         break;
       }
       case 'node':
-        rules.push({ peer, rule: {}, edges, note: 'the own node is always let through: no rule needed' });
+        if (end.name === REMOTE_NODE) addRemoteNode(peer, edges);
+        else rules.push({ peer, rule: {}, edges, note: 'the own node is always let through: no rule needed' });
         break;
       case 'api-server':
         if (apiServer.length > 0 && cni.ipBlockMatches.includes('api-server'))
@@ -303,7 +336,9 @@ function networkRules(
           });
         break;
       case 'external':
-        if (byAddress(end)) {
+        if (direction === 'ingress' && exposed) {
+          outside.push(...edges);
+        } else if (byAddress(end)) {
           add(peer, [{ ipBlock: { cidr: hostCidr(end.ip) } }], edges);
         } else if (context.waived('expressible', workload.id)) {
           add(
@@ -325,6 +360,16 @@ function networkRules(
         break;
     }
   }
+  if (outside.length > 0)
+    add(
+      'clients outside',
+      OUTSIDE.filter(
+        (cidr) =>
+          !cidr.includes(':') || context.inventory.nodes.some((node) => node.addresses.some((ip) => ip.includes(':'))),
+      ).map((cidr) => ({ ipBlock: { cidr } })),
+      outside,
+      'a Service of type LoadBalancer or NodePort offers it to the outside: any address, on the ports seen',
+    );
   if (direction === 'egress') {
     const { dns, istiod } = context.system;
     if (dns !== undefined) {

@@ -1,6 +1,6 @@
 import { createCidrTest, isPrivateAddress, isUnroutable, neighbourhood, normaliseIp } from '../model/address.ts';
 import type { Endpoint, Protocol } from '../model/edge.ts';
-import { endpointKey } from '../model/edge.ts';
+import { REMOTE_NODE, endpointKey } from '../model/edge.ts';
 import type { RawEnd } from '../model/flow.ts';
 import type { Inventory, PodInfo, ServiceInfo, Workload } from '../model/inventory.ts';
 import { compareText } from '../shared/pure/order.ts';
@@ -131,6 +131,9 @@ export function createAttributor(inventory: Inventory): Attributor {
     return party;
   };
   const NODE = partyOf({ kind: 'node' });
+  const REMOTE = partyOf({ kind: 'node', name: REMOTE_NODE });
+  // The kubelet probes from the pod's own node; what comes from another one came through a node port or the host network there.
+  const nodeOf = (reserved: RawEnd['reserved']): Party => (reserved.includes('remote-node') ? REMOTE : NODE);
   const API_SERVER = partyOf({ kind: 'api-server' });
   const unknownParty = (why: string, ip?: string): Party => {
     const key = `?${ip ?? ''}\n${why}`;
@@ -236,9 +239,11 @@ export function createAttributor(inventory: Inventory): Attributor {
   const isTimeless = (end: RawEnd): Remembered | undefined => {
     const { reserved } = end;
     if (reserved.includes('kube-apiserver')) return { attribution: { party: API_SERVER } };
-    if (reserved.some((one) => one === 'host' || one === 'remote-node' || one === 'health' || one === 'ingress')) {
+    if (reserved.includes('ingress'))
+      return { attribution: { party: unknownParty("Cilium's own ingress proxy, for whom is not said") } };
+    if (reserved.some((one) => one === 'host' || one === 'remote-node' || one === 'health')) {
       const special = end.ip === undefined ? undefined : wellKnownAddress(end.ip);
-      return { attribution: { party: special === undefined ? NODE : partyOf(special) } };
+      return { attribution: { party: special === undefined ? nodeOf(reserved) : partyOf(special) } };
     }
     const owner = findOwner(end);
     // A pod for sure, whose address may be that of a proxy by now: to go by the address would blame somebody else.

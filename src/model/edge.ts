@@ -5,13 +5,16 @@ export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 /** One side of a connection. */
 export type Endpoint =
   | { readonly kind: 'workload'; readonly id: string }
-  /** A node or a host-network process on it: the kubelet among them. */
+  /** A node or a host-network process on it. Without a name the pod's own node, with its kubelet; see REMOTE_NODE. */
   | { readonly kind: 'node'; readonly name?: string }
   | { readonly kind: 'api-server' }
   /** Outside the cluster. A DNS name where one was seen; the address otherwise. */
   | { readonly kind: 'external'; readonly name?: string; readonly ip?: string }
   /** Not attributable: why is said, and nothing is guessed. */
   | { readonly kind: 'unknown'; readonly ip?: string; readonly why: string };
+
+/** The name of a node endpoint that is another node than the pod's own, whichever: traffic through a node port comes so. */
+export const REMOTE_NODE = 'remote';
 
 /** The text of an endpoint in JSON, queries and edge keys. */
 export function endpointKey(endpoint: Endpoint): string {

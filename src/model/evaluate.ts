@@ -4,7 +4,7 @@ import type { CiliumEntity } from './cilium-policy.ts';
 import { matchText } from './glob.ts';
 import type { AddressRange } from './cidr-set.ts';
 import { matchBlock } from './cidr-set.ts';
-import { endpointKey, formatPort } from './edge.ts';
+import { endpointKey, formatPort, REMOTE_NODE } from './edge.ts';
 import type { Finding } from './finding.ts';
 import type { ForeignPolicy } from './foreign-policy.ts';
 import type { Inventory, IpBlockTarget } from './inventory.ts';
@@ -233,6 +233,10 @@ function namesOf(policies: readonly Isolating[]): string {
   return policies.map(({ policy }) => policy.name).join(', ');
 }
 
+function isRemoteNode({ endpoint }: Party): boolean {
+  return endpoint.kind === 'node' && endpoint.name === REMOTE_NODE;
+}
+
 /**
  * Is the other side the node of the pod? The NetworkPolicy API always allows traffic between a pod and its node, whatever its
  * address. Unknown where it may be for some pods, or where nodes are not known.
@@ -240,6 +244,7 @@ function namesOf(policies: readonly Isolating[]): string {
 export function onOwnNode(world: World, direction: Direction, pod: Pod, other: Party, query: ConnectionQuery): Tri {
   const onNodes = other.kind === 'node' || (other.kind === 'api-server' && other.nodes.length > 0);
   if (!onNodes) return 'no';
+  if (isRemoteNode(other)) return 'no';
   if (other.ownNode || world.inventory.nodes.length === 1) return 'yes';
   const here = nodesOfPod(pod);
   if (here.length === 0 || other.nodes.length === 0) return 'unknown';
@@ -463,7 +468,9 @@ export function matchPeers(
   return answer;
 }
 
-function matchEntity(entity: CiliumEntity, { kind, ownNode }: Party): Tri {
+function matchEntity(entity: CiliumEntity, party: Party): Tri {
+  const { kind, ownNode } = party;
+  const remote = isRemoteNode(party);
   switch (entity) {
     case 'all':
       return 'yes';
@@ -476,9 +483,9 @@ function matchEntity(entity: CiliumEntity, { kind, ownNode }: Party): Tri {
     case 'any-node':
       return triOf(kind === 'node');
     case 'host':
-      return kind === 'node' ? (ownNode ? 'yes' : 'unknown') : 'no';
+      return kind !== 'node' || remote ? 'no' : ownNode ? 'yes' : 'unknown';
     case 'remote-node':
-      return kind === 'node' && !ownNode ? 'unknown' : 'no';
+      return kind !== 'node' || ownNode ? 'no' : remote ? 'yes' : 'unknown';
   }
 }
 

@@ -3,6 +3,7 @@ import type { AddressRange } from './cidr-set.ts';
 import { ANY_V4, ANY_V6, parseAddress, parseAddressOrCidr } from './cidr-set.ts';
 import { lastingLabels } from './durable-labels.ts';
 import type { Endpoint } from './edge.ts';
+import { REMOTE_NODE } from './edge.ts';
 import type { ForeignPolicy, ForeignSubject } from './foreign-policy.ts';
 import { parseForeignPolicy } from './foreign-policy.ts';
 import { parseCiliumPolicy } from './cilium-policy.ts';
@@ -412,6 +413,10 @@ function resolveParties(world: World, endpoint: Endpoint): readonly Party[] {
       );
     case 'node': {
       if (endpoint.name === undefined) return [{ ...base, kind: 'node', ownNode: true, addresses: any }];
+      if (endpoint.name === REMOTE_NODE) {
+        const each = [...cluster.nodes.values()].filter((addresses) => addresses.length > 0);
+        return [{ ...base, kind: 'node', nodes: [REMOTE_NODE], addresses: each.length > 0 ? each : any }];
+      }
       const addresses = cluster.nodes.get(endpoint.name) ?? [];
       const only = addresses.length > 0 ? [addresses] : any;
       return [{ ...base, kind: 'node', nodes: [endpoint.name], addresses: only }];

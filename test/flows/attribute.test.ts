@@ -72,7 +72,7 @@ function resolve(raw: RawEnd, time = MONDAY, port?: number, from = inventory): s
 describe('what a record says of an end', () => {
   it.each<[string, RawEnd, string]>([
     ['the host is the node', end({ reserved: ['host'], ip: '10.0.0.1' }), 'node'],
-    ['a remote node is a node', end({ reserved: ['remote-node'] }), 'node'],
+    ['another node than the own is not the kubelet', end({ reserved: ['remote-node'] }), 'node:remote'],
     ['the API server outweighs its node', end({ reserved: ['kube-apiserver', 'remote-node'] }), 'api-server'],
     [
       'the world with one name is that name',

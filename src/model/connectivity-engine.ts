@@ -55,8 +55,12 @@ export interface SideClass {
   readonly acting: readonly Acting[];
   readonly isolation: Isolation;
   readonly viaCilium: boolean;
+  /** The rules of all policies in one list. */
+  readonly grants: readonly Grant[];
+  /** True where port names must be looked up at the peer. */
+  readonly asksNames: boolean;
   /** By which rules name the peer. */
-  readonly sides: Map<string, Side>;
+  readonly sides: Map<string | number, Side>;
   /** Filled on demand: pods that some rule may name, as indexes; what is said of every other pod, at most. */
   reach: { readonly listed: readonly number[]; readonly bound: Side } | undefined;
 }
@@ -254,10 +258,13 @@ function buildClass(engine: Engine, direction: Direction, pod: Pod, isolation: I
           ports: direction === 'egress' && hasNames(rule) ? undefined : resolvePorts(rule, self),
         })),
   }));
+  const grants = acting.flatMap((one) => one.grants);
   return {
     id: nextId(layout),
     fixed,
     acting,
+    grants,
+    asksNames: grants.some(({ ports }) => ports === undefined),
     isolation,
     viaCilium: direction === 'egress' && policies.some(({ policy }) => policy.cilium === true),
     sides: new Map(),
@@ -303,26 +310,49 @@ export function sideOf(engine: Engine, direction: Direction, self: Party, other:
   const onNode = own.viaCilium || other.kind === 'pod' ? 'no' : onOwnNode(world, direction, pod, other, ANY_QUERY);
   if (onNode === 'yes') return sides.everything;
   const entries = addressesToAsk(world, other, own.isolation.hasBlocks);
-  let key = onNode === 'unknown' ? 'n' : '';
-  let hasNamed = false;
-  for (const alternatives of entries) {
-    key += '|';
-    for (const address of alternatives) {
-      key += '/';
-      for (const { grants } of own.acting) {
-        for (const { policy, rule, ports } of grants) {
-          if (ports === undefined) hasNamed = true;
-          key += SELECTED[matchPeers(world, policy, rule, other, address)];
-        }
-      }
-    }
-  }
-  if (hasNamed && other.pod !== undefined) key += namedPortsOf(other.pod);
+  const key = keyOfPeer(world, own, other, entries, onNode);
   const known = own.sides.get(key);
   if (known !== undefined) return known;
   const side = judge(engine, direction, own, other, entries, onNode);
   own.sides.set(key, side);
   return side;
+}
+
+const DIGIT = { no: 0, yes: 1, unknown: 2 } as const satisfies Record<Tri, number>;
+/** So many answers of three kinds fit into a number without loss. */
+const MAX_DIGITS = 32;
+
+/** Peers of the same key are judged alike by the class. A number where one address and no name is asked for: the usual case. */
+function keyOfPeer(
+  world: World,
+  own: SideClass,
+  other: Party,
+  entries: ReturnType<typeof addressesToAsk>,
+  onNode: Tri,
+): string | number {
+  const { grants } = own;
+  const [alternatives = []] = entries;
+  if (
+    entries.length === 1 &&
+    alternatives.length === 1 &&
+    grants.length <= MAX_DIGITS &&
+    onNode === 'no' &&
+    !own.asksNames
+  ) {
+    let code = 0;
+    for (const { policy, rule } of grants)
+      code = code * 3 + DIGIT[matchPeers(world, policy, rule, other, alternatives[0])];
+    return code;
+  }
+  let key = onNode === 'unknown' ? 'n' : '';
+  for (const one of entries) {
+    key += '|';
+    for (const address of one) {
+      key += '/';
+      for (const { policy, rule } of grants) key += DIGIT[matchPeers(world, policy, rule, other, address)];
+    }
+  }
+  return own.asksNames && other.pod !== undefined ? key + namedPortsOf(other.pod) : key;
 }
 
 function judge(

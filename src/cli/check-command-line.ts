@@ -83,7 +83,14 @@ type Word =
   | { readonly kind: 'flag'; readonly flag: string; readonly value: string | undefined };
 
 function flagsOf(commands: readonly Command[]): ReadonlyMap<string, Option> {
-  return new Map(commands.flatMap((command) => command.options.map((option) => [option.long ?? option.flags, option])));
+  return new Map(
+    commands.flatMap((command) =>
+      command.options.flatMap((option): readonly (readonly [string, Option])[] => {
+        const short = /^-\w(?=,)/u.exec(option.flags);
+        return [[option.long ?? option.flags, option], ...(short === null ? [] : [[short[0], option] as const])];
+      }),
+    ),
+  );
 }
 
 /** Words and flags with their values; `--` ends the flags. A flag that is known is never another flag's value. */
@@ -116,7 +123,7 @@ function checkValue(option: Option, flag: string, value: string): readonly Mista
   if (value === '') return [{ code: 'SP103', message: `${flag} needs a value: ${option.flags}` }];
   if (option.argChoices !== undefined && !option.argChoices.includes(value))
     return [{ code: 'SP104', message: `${flag} ${value} is none of ${option.argChoices.join(', ')}` }];
-  if (flag === '--to' && !isPhaseName(value))
+  if (option.flags === '--to <phase>' && !isPhaseName(value))
     return [
       {
         code: 'SP223',
@@ -151,11 +158,18 @@ function checkArguments(expected: readonly Argument[], given: number, guess: boo
 }
 
 function didYouMean(word: string, known: Iterable<string>): string {
-  const near = [...known]
+  const [near] = nearest(word, known, 1);
+  return near === undefined ? '' : ` (did you mean ${near}?)`;
+}
+
+/** The names that differ least from a word, nearest first; none that is wholly different. */
+export function nearest(word: string, known: Iterable<string>, most: number): readonly string[] {
+  return [...known]
     .map((one) => ({ one, distance: distance(word, one) }))
     .filter(({ one, distance: far }) => far <= Math.max(1, Math.floor(one.replace(/^--/, '').length / 3)))
-    .sort((a, b) => a.distance - b.distance)[0];
-  return near === undefined ? '' : ` (did you mean ${near.one}?)`;
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, most)
+    .map(({ one }) => one);
 }
 
 /** Letters to insert, remove, replace, or swap with a neighbour. */

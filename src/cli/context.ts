@@ -171,11 +171,11 @@ async function targetIdentity(app: App, mode: 'read' | 'write'): Promise<Identit
       real = realpathSync(options.manifests);
     } catch (error) {
       throw new Failure({
-        code: 'SP214',
+        code: 'SP210',
         exit: EXIT.usage,
-        message: `there is no directory of manifests: ${explain(error)}`,
+        message: `--manifests ${options.manifests}: ${explain(error)}`,
         where: options.manifests,
-        hint: 'check the path given to --manifests',
+        hint: 'name a directory of Kubernetes manifests with --manifests DIR',
         cause: error,
       });
     }

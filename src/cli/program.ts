@@ -3,6 +3,7 @@ import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { PHASES } from '../model/phase.ts';
 import { beside } from './output.ts';
 import { checkCommandLine } from './check-command-line.ts';
+import type { ReachOptions } from './commands/reach.ts';
 import type { App, GlobalOptions } from './context.ts';
 
 /** What a command gives back: an exit code; anything else is 0. */
@@ -234,6 +235,29 @@ export async function parseCommandLine(
     .argument('[ns]', 'namespace')
     .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
     .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
+  program
+    .command('reach')
+    .description('who can connect to whom under the policies as they stand, and why')
+    .option('--from <workload>', 'only from this workload; * matches within an id')
+    .option('--to <workload>', 'only to this workload; * matches within an id')
+    .option('--port <port>', 'only this port: 8080 (TCP), 53/udp')
+    .option('--policies <dir>', 'as if the policies of this directory were applied too')
+    .option('--diff <dir>', 'what would change if the policies of this directory were the only ones')
+    .option('--mesh', 'ask the policies and the mTLS of the mesh too')
+    .option('--explain', 'what decides, where it stands, and what would turn it over')
+    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json', 'csv', 'dot', 'mermaid']))
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport reach --manifests ./cluster',
+        'sallyport reach --to shop/Deployment/db --port 5432 --explain',
+        "sallyport reach --from 'shop/*' --policies ./new -o csv",
+        'sallyport reach --diff ./proposed',
+      ),
+    )
+    .action((options: ReachOptions) =>
+      set(async (app) => (await import('./commands/reach.ts')).reach(app, options)),
+    );
   for (const command of program.commands)
     command
       .exitOverride()

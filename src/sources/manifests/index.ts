@@ -125,7 +125,8 @@ export async function resolveManifestRoot(dir: string): Promise<string> {
       code: 'SP210',
       exit: EXIT.usage,
       message: `--manifests ${safeText(dir)}: ${message}`,
-      hint: 'Name a directory that holds Kubernetes manifests.',
+      where: dir,
+      hint: 'name a directory of Kubernetes manifests with --manifests DIR',
       cause,
     });
   let root: string;

@@ -14,6 +14,7 @@ import { canJoin, inMesh, joinedGates, meshGates } from '../../src/readiness/mes
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, workloadsOf } from '../../src/readiness/view.ts';
 import { asObject, asString } from '../../src/shared/pure/json.ts';
+import { compareText } from '../../src/shared/pure/order.ts';
 
 /** PERMISSIVE first, since the mesh's default may be STRICT; then each workload by its pod label; the namespace label last. */
 export const permissiveMtls: Phase = {
@@ -66,12 +67,12 @@ export function namespaceWide(view: View): readonly KubeManifest[] {
         namespaceOf(object) === view.namespace &&
         asObject(object['spec'])['selector'] === undefined,
     )
-    .toSorted((a, b) =>
-      String(a.metadata['creationTimestamp'] ?? '~').localeCompare(
-        String(b.metadata['creationTimestamp'] ?? '~'),
-        'en',
-      ),
-    );
+    .toSorted((a, b) => compareText(createdAt(a), createdAt(b)));
+}
+
+/** One that has not been written yet is the youngest. */
+function createdAt(object: KubeManifest): string {
+  return asString(object.metadata['creationTimestamp']) ?? '~';
 }
 
 function permissiveDefault(view: View, draft: Draft): void {

@@ -110,7 +110,7 @@ export function splitAccount(
         buildBinding(
           kind,
           { name: name.slice(0, 253), ...(namespace === undefined ? {} : { namespace }), workload: workload.id },
-          asObject(binding['roleRef']) as JsonObject,
+          asObject(binding['roleRef']),
           account,
         ),
       );

@@ -1,4 +1,5 @@
 import type { FieldPath } from '../shared/pure/json.ts';
+import type { Endpoint, Protocol } from './edge.ts';
 import type { Finding } from './finding.ts';
 import type { KubeManifest, ObjectRef } from './object.ts';
 
@@ -195,9 +196,9 @@ export interface ClusterFacts {
 
 /** A connection that configuration states. */
 export interface Declared {
-  readonly src: import('./edge.ts').Endpoint;
-  readonly dst: import('./edge.ts').Endpoint;
-  readonly protocol: import('./edge.ts').Protocol;
+  readonly src: Endpoint;
+  readonly dst: Endpoint;
+  readonly protocol: Protocol;
   readonly port: number;
   readonly strength: 'strong' | 'weak';
   /** `ValidatingWebhookConfiguration x`, `readiness probe`, `Ingress shop/web`, `env MLFLOW_URL` ... */

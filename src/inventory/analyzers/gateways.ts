@@ -31,7 +31,9 @@ export function analyzeGateways(context: AnalyzerContext): Analysis {
   // Somebody comes through a gateway that was not read: who cannot be told, and a policy that shuts them out must not pass unasked.
   const sourcesOf = (gateways: readonly KubeManifest[]): readonly Endpoint[] => {
     const ids = uniqueSorted(gateways.flatMap(workloadsOf));
-    const unserved = gateways.filter((gateway) => workloadsOf(gateway).length === 0).map((one) => formatRef(refOf(one)));
+    const unserved = gateways
+      .filter((gateway) => workloadsOf(gateway).length === 0)
+      .map((one) => formatRef(refOf(one)));
     return [
       ...ids.map(workloadEndpoint),
       ...(unserved.length === 0

@@ -1,0 +1,282 @@
+import { once } from 'node:events';
+import { buildInventory } from '../../inventory/build.ts';
+import { isPolicyKind } from '../../inventory/policies.ts';
+import { changedConnections, connectivity } from '../../model/connectivity.ts';
+import type { ConnectivityOptions } from '../../model/connectivity.ts';
+import type { Protocol } from '../../model/edge.ts';
+import { checkPolicies, compileWorld } from '../../model/evaluate.ts';
+import type { World } from '../../model/evaluate.ts';
+import { matchText } from '../../model/glob.ts';
+import type { Inventory, Snapshot, Workload } from '../../model/inventory.ts';
+import type { KubeManifest } from '../../model/object.ts';
+import { groupOf, refKey, refOf } from '../../model/object.ts';
+import { readManifestDirectory } from '../../sources/manifests/index.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { sortBy, uniqueSorted } from '../../shared/pure/order.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import { nearest } from '../check-command-line.ts';
+import type { App } from '../context.ts';
+import { answerQuery, explainConnection, placesOf } from '../explain-reach.ts';
+import type { Places } from '../explain-reach.ts';
+import { parseMoment } from '../moment.ts';
+import {
+  inChunks,
+  linesOfDiff,
+  linesOfReach,
+  portChange,
+  renderDiffCsv,
+  renderDiffJson,
+  renderDiffText,
+  renderDot,
+  renderMermaid,
+  renderReachCsv,
+  renderReachJson,
+  renderReachText,
+} from '../render-reach.ts';
+import type { ReachHead, ShownConnection } from '../render-reach.ts';
+
+export const REACH_FORMATS = ['text', 'json', 'csv', 'dot', 'mermaid'] as const;
+type Format = (typeof REACH_FORMATS)[number];
+
+export interface ReachOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly port?: string;
+  readonly policies?: string;
+  readonly diff?: string;
+  readonly mesh?: boolean;
+  readonly explain?: boolean;
+  readonly output?: string;
+}
+
+/** Who can connect to whom under the policies as they stand, and why. Reads the cluster or the directory; needs no state. */
+export async function reach(app: App, options: ReachOptions): Promise<void> {
+  const format = formatOf(app, options);
+  const port = options.port === undefined ? undefined : parsePort(options.port);
+  const { snapshot, inventory: read } = await load(app);
+  const given = options.policies === undefined ? undefined : await readPolicies(app, options.policies);
+  const inventory = given === undefined ? read : { ...read, policies: mergePolicies(read.policies, given.objects) };
+  const mesh = options.mesh === true;
+  const places: Places = new Map([
+    ...placesOf(inventory.policies, snapshot.origins),
+    ...(given === undefined ? [] : placesOf(given.objects, given.origins, options.policies)),
+  ]);
+  const world = compileWorld(inventory);
+  const sources = select(inventory.workloads, options.from, '--from');
+  const destinations = select(inventory.workloads, options.to, '--to');
+  const asked: ConnectivityOptions = {
+    ...(sources === undefined ? {} : { from: isOneOf(sources) }),
+    ...(destinations === undefined ? {} : { to: isOneOf(destinations) }),
+    ...(port === undefined ? {} : { port: { first: port.port, last: port.port, protocol: port.protocol } }),
+    mesh,
+  };
+  for (const finding of checkPolicies(inventory))
+    if (finding.severity === 'error')
+      app.output.note(`${finding.code} ${safeText(`${finding.subject}: ${finding.message}`)}`);
+
+  if (options.diff !== undefined) {
+    const other = await readPolicies(app, options.diff);
+    const after = { ...inventory, policies: mergePolicies([], other.objects) };
+    await diff(app, format, world, compileWorld(after), headOf(after, mesh), asked);
+    return;
+  }
+  const [src, dst] = [sources?.[0], destinations?.[0]];
+  const isOne = sources?.length === 1 && destinations?.length === 1 && port !== undefined;
+  const explain = options.explain === true;
+  const head: ReachHead = {
+    ...headOf(inventory, mesh),
+    ...(isOne && src !== undefined && dst !== undefined
+      ? { query: answerQuery(world, { src, dst, ...port }, mesh, explain, places) }
+      : {}),
+  };
+  const shown = (): Iterable<ShownConnection> => shownConnections(world, asked, explain, places);
+  await write(app, inChunks(rendered(app, format, head, shown, inventory, sources, destinations)));
+}
+
+function* shownConnections(
+  world: World,
+  asked: ConnectivityOptions,
+  explain: boolean,
+  places: Places,
+): Generator<ShownConnection, void> {
+  for (const connection of connectivity(world, asked))
+    yield explain ? explainConnection(world, connection, asked.mesh === true, places) : connection;
+}
+
+function rendered(
+  app: App,
+  format: Format,
+  head: ReachHead,
+  shown: () => Iterable<ShownConnection>,
+  inventory: Inventory,
+  sources: readonly Workload[] | undefined,
+  destinations: readonly Workload[] | undefined,
+): Iterable<string> {
+  switch (format) {
+    case 'json':
+      return renderReachJson(head, shown());
+    case 'csv':
+      return renderReachCsv(shown());
+    case 'dot':
+      return renderDot(linesOfReach(shown()));
+    case 'mermaid':
+      return renderMermaid(linesOfReach(shown()));
+    case 'text': {
+      const [from, to] = [sources ?? inventory.workloads, destinations ?? inventory.workloads];
+      const both = new Set(from.map(({ id }) => id));
+      const self = to.filter(({ id }) => both.has(id)).length;
+      let [connected, unknown] = [0, 0];
+      // The summary stands first, so that everything is worked out twice: keeping it all could take more than there is.
+      if (head.query === undefined) {
+        for (const one of shown()) {
+          connected += 1;
+          if (one.unknown.length > 0) unknown += 1;
+        }
+      }
+      const pairs = from.length * to.length - self;
+      const summary = { sources: from.length, destinations: to.length, pairs, connected, unknown };
+      return renderReachText(head, summary, shown(), app.output.width);
+    }
+  }
+}
+
+async function diff(
+  app: App,
+  format: Format,
+  before: World,
+  after: World,
+  head: ReachHead,
+  asked: ConnectivityOptions,
+): Promise<void> {
+  const changes = () => changedConnections(before, after, asked);
+  const text = (): Iterable<string> => {
+    const counts = { pairs: 0, gain: 0, lose: 0, doubt: 0 };
+    for (const change of changes()) {
+      const { added, removed, unknown } = portChange(change);
+      counts.pairs += 1;
+      if (added.length > 0) counts.gain += 1;
+      if (removed.length > 0) counts.lose += 1;
+      if (unknown.length > 0) counts.doubt += 1;
+    }
+    return renderDiffText(head, counts, changes(), app.output.width);
+  };
+  const pieces = {
+    json: () => renderDiffJson(head, changes()),
+    csv: () => renderDiffCsv(changes()),
+    dot: () => renderDot(linesOfDiff(changes())),
+    mermaid: () => renderMermaid(linesOfDiff(changes())),
+    text,
+  } as const satisfies Record<Format, () => Iterable<string>>;
+  await write(app, inChunks(pieces[format]()));
+}
+
+/** Writes chunk by chunk, no faster than they are taken; a reader that goes away ends it. */
+async function write(app: App, chunks: Iterable<string>): Promise<void> {
+  const { stdout } = process;
+  for (const chunk of chunks) {
+    if (stdout.destroyed) return;
+    app.output.raw(chunk);
+    if (stdout.writableNeedDrain) {
+      const stop = new AbortController();
+      const ended = ['drain', 'close', 'error'].map((event) => once(stdout, event, { signal: stop.signal }));
+      // Whatever else these would say, the stream says it itself.
+      await Promise.race(ended).catch(() => undefined);
+      for (const promise of ended) promise.catch(() => undefined);
+      stop.abort();
+    }
+  }
+}
+
+async function load(app: App): Promise<{ readonly snapshot: Snapshot; readonly inventory: Inventory }> {
+  const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
+  const snapshot = await target.readSnapshot((text) => app.output.progress(text));
+  const now = app.options.now === undefined ? app.clock().now() : parseMoment(app.options.now);
+  return { snapshot, inventory: buildInventory(snapshot, { config, signatures, now }) };
+}
+
+/** Policies of a directory; what else is there is left out and said. */
+async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'objects' | 'origins'>> {
+  const { objects, origins, findings } = await readManifestDirectory(dir, {
+    defaultNamespace: app.options.defaultNamespace,
+  });
+  for (const { code, message, where, subject } of findings)
+    app.output.note(safeText(`${code} ${where ?? subject}: ${message}`));
+  const policies = objects.filter(({ apiVersion, kind }) => isPolicyKind(groupOf(apiVersion), kind));
+  const others = objects.length - policies.length;
+  if (others > 0) app.output.note(`${plural(others, 'object')} in ${safeText(dir)} not read: no policy`);
+  return { objects: policies, origins };
+}
+
+/** As applying them would leave the cluster: one of the same name takes the place of the old. */
+function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifest[]): readonly KubeManifest[] {
+  const all = new Map(own.map((manifest) => [refKey(refOf(manifest)), manifest]));
+  for (const manifest of given) all.set(refKey(refOf(manifest)), manifest);
+  return sortBy(all.values(), (manifest) => refKey(refOf(manifest)));
+}
+
+const MESH_KINDS = ['AuthorizationPolicy', 'DestinationRule', 'PeerAuthentication', 'Sidecar'];
+
+function headOf({ policies, facts }: Inventory, mesh: boolean): ReachHead {
+  const cilium = facts.cni.name === 'cilium' && policies.some(({ kind }) => kind === 'CiliumNetworkPolicy');
+  const scope = ['NetworkPolicy', ...(cilium ? ['CiliumNetworkPolicy'] : []), ...(mesh ? MESH_KINDS : [])];
+  const left = checkPolicies({ policies, facts }).flatMap(({ code, subject }) =>
+    code === 'SP344' ? [subject.split(' ')[0] ?? ''] : [],
+  );
+  return { scope, notEvaluated: uniqueSorted(left) };
+}
+
+function formatOf(app: App, { output }: ReachOptions): Format {
+  const chosen = REACH_FORMATS.find((one) => one === output);
+  if (chosen !== undefined && chosen !== 'json' && app.output.json)
+    throw new Failure({
+      code: 'SP250',
+      exit: EXIT.usage,
+      message: `--json and --output ${chosen} ask for different things`,
+      hint: `leave out one of the two`,
+    });
+  return chosen ?? (app.output.json ? 'json' : 'text');
+}
+
+/** `8080`, `53/udp`. Without a protocol it is TCP, as in a policy. */
+function parsePort(text: string): { readonly port: number; readonly protocol: Protocol } {
+  const match = /^(\d{1,5})(?:\/(tcp|udp|sctp))?$/iu.exec(text);
+  const port = Number(match?.[1]);
+  if (match === null || port < 1 || port > 65_535)
+    throw new Failure({
+      code: 'SP251',
+      exit: EXIT.usage,
+      message: `--port ${safeText(text)} is not a port`,
+      hint: 'a number from 1 to 65535, with a protocol where it is not TCP: 8080, 53/udp, 9000/sctp',
+    });
+  return { port, protocol: (match[2] ?? 'tcp').toUpperCase() as Protocol };
+}
+
+/** The workloads that an id or a pattern names; undefined without one. */
+function select(
+  workloads: readonly Workload[],
+  pattern: string | undefined,
+  flag: string,
+): readonly Workload[] | undefined {
+  if (pattern === undefined) return undefined;
+  const found = workloads.filter(({ id }) => matchText(pattern, id));
+  if (found.length > 0) return found;
+  const near = nearest(
+    pattern,
+    workloads.map(({ id }) => id),
+    3,
+  );
+  throw new Failure({
+    code: 'SP252',
+    exit: EXIT.usage,
+    message: `${flag} ${safeText(pattern)}: there is no such workload`,
+    hint:
+      near.length === 0
+        ? 'a workload is namespace/Kind/name, and * stands for anything: sallyport inventory lists them'
+        : `did you mean ${near.map(safeText).join(' or ')}? (* stands for anything; sallyport inventory lists all)`,
+  });
+}
+
+function isOneOf(workloads: readonly Workload[]): (id: string) => boolean {
+  const ids = new Set(workloads.map(({ id }) => id));
+  return (id) => ids.has(id);
+}

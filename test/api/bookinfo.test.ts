@@ -1,6 +1,6 @@
 // The sample application on a real API server: the program as a process, the harness as the cluster's controllers.
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
@@ -265,7 +265,7 @@ describe('before anything is changed', () => {
       verdict: 'allowed',
     };
     const file = join(home, 'edges.jsonl');
-    await import('node:fs/promises').then(({ writeFile }) => writeFile(file, `${JSON.stringify(edge)}\n`));
+    await writeFile(file, `${JSON.stringify(edge)}\n`);
     await must('observe', 'edges', file, '--state', state);
     const { gates } = json(
       await must('plan', NAMESPACE, '--to', 'allow-list', '--json', '--state', state, ...CONFIG),
@@ -276,6 +276,36 @@ describe('before anything is changed', () => {
     expect(red).toMatchObject({ answer: 'no', subject: `${NAMESPACE}/Deployment/details-v1` });
     expect(red?.facts.join()).toContain('API server');
     expect(red?.fix).toMatch(/CiliumNetworkPolicy|policy kind/);
+  });
+
+  it('uses the kind of the CNI as soon as the cluster serves it', async () => {
+    const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+    const name = 'ciliumnetworkpolicies.cilium.io';
+    const names = { plural: 'ciliumnetworkpolicies', kind: 'CiliumNetworkPolicy' };
+    // The kind alone is what matters here: its fields are left open.
+    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+    await admin.must('POST', definitions, {
+      metadata: { name },
+      spec: {
+        group: 'cilium.io',
+        names,
+        scope: 'Namespaced',
+        versions: [{ name: 'v2', served: true, storage: true, schema }],
+      },
+    });
+    try {
+      const collection = `/apis/cilium.io/v2/namespaces/${NAMESPACE}/${names.plural}`;
+      await expect.poll(async () => (await admin.request('GET', collection)).status).toBe(200);
+      const args = ['--json', '--state', join(home, 'expressible.sqlite'), ...CONFIG];
+      const { gates } = json(await must('plan', NAMESPACE, '--to', 'allow-list', ...args)) as { gates: Gate[] };
+      expect(gates.filter((gate) => gate.id === 'expressible')).toEqual([]);
+      const { items } = json(await must('suggest', NAMESPACE, ...args)) as { items: Draft[] };
+      const policy = items.find((item) => item.kind === names.kind);
+      expect(JSON.stringify(policy)).toContain('"toEntities":["kube-apiserver"]');
+    } finally {
+      await admin.must('DELETE', `${definitions}/${name}`);
+      await expect.poll(async () => (await admin.request('GET', `${definitions}/${name}`)).status).toBe(404);
+    }
   });
 
   it('tells a user without rights which one is missing', async () => {

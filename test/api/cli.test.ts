@@ -1,6 +1,6 @@
 // The program against a real API server, with rights and state that are not as they should be.
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
@@ -89,7 +89,6 @@ describe('a person who may only look', () => {
 });
 
 async function soakOff(): Promise<string> {
-  const { writeFile } = await import('node:fs/promises');
   const file = join(home, 'config.yaml');
   await writeFile(file, 'gates: {soak: off}\n');
   return file;
@@ -97,7 +96,6 @@ async function soakOff(): Promise<string> {
 
 describe('wrong use', () => {
   it('does not take one cluster’s state for another’s', async () => {
-    const { mkdir, writeFile } = await import('node:fs/promises');
     const dir = join(home, 'offline');
     await mkdir(dir);
     await writeFile(join(dir, 'a.yaml'), 'apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n');

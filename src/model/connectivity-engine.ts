@@ -95,17 +95,19 @@ export interface Engine {
   readonly classes: Readonly<Record<Direction, (SideClass | undefined)[]>>;
   readonly classByKey: Map<string, SideClass>;
   /** Filled on demand. */
-  receivers: Receivers | undefined;
+  readonly indexes: Partial<Record<Direction, PeerIndex>>;
 }
 
-/** Whom a pod may reach as far as the receiving side goes. */
-interface Receivers {
-  /** By pod index: classes of receivers that may name it. */
+/** One direction of all pods, by the pods that it names. */
+interface PeerIndex {
+  /** By pod index: classes that may name it. */
   readonly naming: readonly (readonly number[] | undefined)[];
-  /** Ranks of the receivers of each class. */
+  /** Ranks of the workloads of each class. */
   readonly ranksOfClass: ReadonlyMap<number, readonly number[]>;
-  /** Receivers by what they admit of pods that they do not name, where that is anything. */
+  /** Workloads by what they admit of pods that they do not name, where that is anything. */
   readonly byBound: readonly { readonly bound: Side; readonly ranks: readonly number[] }[];
+  /** 1 by rank for those workloads. */
+  readonly isOpen: Uint8Array;
 }
 
 const layouts = new WeakMap<World['cluster'], Layout>();
@@ -156,7 +158,7 @@ export function engineOf(world: World): Engine {
     layout: layoutOf(world),
     classes: { ingress: [], egress: [] },
     classByKey: new Map(),
-    receivers: undefined,
+    indexes: {},
   };
   engines.set(world, engine);
   return engine;
@@ -349,7 +351,7 @@ function keyOfPeer(
     key += '|';
     for (const address of one) {
       key += '/';
-      for (const { policy, rule } of grants) key += DIGIT[matchPeers(world, policy, rule, other, address)];
+      for (const { policy, rule } of grants) key += String(DIGIT[matchPeers(world, policy, rule, other, address)]);
     }
   }
   return own.asksNames && other.pod !== undefined ? key + namedPortsOf(other.pod) : key;
@@ -608,64 +610,69 @@ function push<Key, Value>(map: Map<Key, Value[]>, key: Key, value: Value): void 
   else list.push(value);
 }
 
-function receiversOf(engine: Engine): Receivers {
-  if (engine.receivers !== undefined) return engine.receivers;
+/** Who may be named by a direction of whom, and who is open to those not named. Made once for a world. */
+function indexOf(engine: Engine, direction: Direction): PeerIndex {
+  const known = engine.indexes[direction];
+  if (known !== undefined) return known;
   const { layout } = engine;
   const naming: number[][] = [];
   const ranksOfClass = new Map<number, number[]>();
   const groups = new Map<Side, number[]>();
+  const isOpen = new Uint8Array(layout.ids.length);
   layout.parties.forEach((own, rank) => {
     for (const { kind, pod } of own) {
       if (kind !== 'pod' || pod === undefined) continue;
-      const receiving = classOf(engine, 'ingress', pod);
-      const { id } = receiving;
-      const ranks = ranksOfClass.get(id);
+      const acting = classOf(engine, direction, pod);
+      const { listed, bound } = reachOf(engine, acting);
+      if (!layout.sides.isNothing(bound)) {
+        push(groups, bound, rank);
+        isOpen[rank] = 1;
+      }
+      const ranks = ranksOfClass.get(acting.id);
       if (ranks !== undefined) {
         ranks.push(rank);
         continue;
       }
-      ranksOfClass.set(id, [rank]);
-      for (const index of reachOf(engine, receiving).listed) (naming[index] ??= []).push(id);
+      ranksOfClass.set(acting.id, [rank]);
+      for (const index of listed) (naming[index] ??= []).push(acting.id);
     }
   });
-  layout.parties.forEach((own, rank) => {
-    for (const { kind, pod } of own) {
-      if (kind !== 'pod' || pod === undefined) continue;
-      const { bound } = reachOf(engine, classOf(engine, 'ingress', pod));
-      if (!layout.sides.isNothing(bound)) push(groups, bound, rank);
-    }
-  });
-  engine.receivers = { naming, ranksOfClass, byBound: [...groups].map(([bound, ranks]) => ({ bound, ranks })) };
-  return engine.receivers;
+  const byBound = [...groups].map(([bound, ranks]) => ({ bound, ranks }));
+  const index: PeerIndex = { naming, ranksOfClass, byBound, isOpen };
+  engine.indexes[direction] = index;
+  return index;
 }
 
-/** Ranks of the workloads that one may reach; every other is surely unreachable. `all` where no list is shorter. */
-export function destinationsOf(engine: Engine, rank: number): ReadonlySet<number> | 'all' {
+/**
+ * Ranks of the workloads with which one may connect, as source for egress and as destination for ingress; every other is surely out
+ * of reach. `all` where no list is shorter. With `likely`, the other side is looked up in that engine: right for all pods whose
+ * policies are the same there.
+ */
+export function peersOf(
+  engine: Engine,
+  direction: Direction,
+  rank: number,
+  likely: Engine = engine,
+): ReadonlySet<number> | 'all' {
   const { layout } = engine;
+  const { sides, rankOfPod } = layout;
   const out = new Set<number>(layout.hostRanks);
+  const { naming, ranksOfClass, byBound, isOpen } = indexOf(likely, direction === 'egress' ? 'ingress' : 'egress');
   for (const { kind, pod } of layout.parties[rank] ?? []) {
     if (kind !== 'pod' || pod === undefined) return 'all';
-    const { listed, bound } = reachOf(engine, classOf(engine, 'egress', pod));
-    for (const index of listed) out.add(layout.rankOfPod[index] ?? 0);
-    if (layout.sides.isNothing(bound)) continue;
-    const { naming, ranksOfClass, byBound } = receiversOf(engine);
-    for (const id of naming[pod.index] ?? []) for (const one of ranksOfClass.get(id) ?? []) out.add(one);
+    const { listed, bound } = reachOf(engine, classOf(engine, direction, pod));
+    // Both sides must admit: each by naming the other, or by being open to those it does not name.
+    const names = new Set<number>();
+    for (const id of naming[pod.index] ?? []) for (const one of ranksOfClass.get(id) ?? []) names.add(one);
+    for (const index of listed) {
+      const one = rankOfPod[index] ?? 0;
+      if (isOpen[one] === 1 || names.has(one)) out.add(one);
+    }
+    if (sides.isNothing(bound)) continue;
+    for (const one of names) out.add(one);
     for (const group of byBound) {
-      if (!layout.sides.isNothing(layout.sides.both(bound, group.bound))) for (const one of group.ranks) out.add(one);
+      if (!sides.isNothing(sides.both(bound, group.bound))) for (const one of group.ranks) out.add(one);
     }
-  }
-  return out;
-}
-
-/** Ranks of the workloads that may reach one, as far as its own side tells; `all` where no list is shorter. */
-export function sourcesOf(engine: Engine, rank: number): ReadonlySet<number> | 'all' {
-  const { layout } = engine;
-  const out = new Set<number>(layout.hostRanks);
-  for (const { kind, pod } of layout.parties[rank] ?? []) {
-    if (kind !== 'pod' || pod === undefined) return 'all';
-    const { listed, bound } = reachOf(engine, classOf(engine, 'ingress', pod));
-    if (!layout.sides.isNothing(bound)) return 'all';
-    for (const index of listed) out.add(layout.rankOfPod[index] ?? 0);
   }
   return out;
 }

@@ -1,5 +1,5 @@
 import type { Engine } from './connectivity-engine.ts';
-import { destinationsOf, engineLike, engineOf, pairSide, sourcesOf } from './connectivity-engine.ts';
+import { engineLike, engineOf, pairSide, peersOf } from './connectivity-engine.ts';
 import { meshSide } from './connectivity-mesh.ts';
 import type { Side } from './connectivity-side.ts';
 import { perProtocol, PROTOCOLS, subtractPorts } from './connectivity-side.ts';
@@ -90,7 +90,7 @@ const FEW = 64;
 
 function destinations(engine: Engine, src: number, wanted: readonly number[] | undefined): Iterable<number> {
   if (wanted !== undefined && wanted.length <= FEW) return wanted;
-  const reachable = destinationsOf(engine, src);
+  const reachable = peersOf(engine, 'egress', src);
   if (reachable === 'all') return wanted ?? engine.layout.ids.keys();
   if (wanted !== undefined && wanted.length < reachable.size) return wanted.filter((rank) => reachable.has(rank));
   const taken = wanted === undefined ? undefined : new Set(wanted);
@@ -190,12 +190,16 @@ function* affectedConnections(
     if (src !== dst && isWanted(ids[src], options.from) && isWanted(ids[dst], options.to))
       pairs.add(src * ids.length + dst);
   };
-  const peers = (find: typeof sourcesOf, rank: number): Iterable<number> => {
-    const [had, has] = [find(old, rank), find(now, rank)];
-    return had === 'all' || has === 'all' ? ids.keys() : new Set([...had, ...has]);
+  // Their policies changed, so that what the old world knows of them as peers does not hold.
+  const uncertain = [...changed.keys()].flatMap((namespace) =>
+    (after.cluster.podsOfNamespace.get(namespace) ?? []).map((pod) => rankOfPod[pod.index] ?? 0),
+  );
+  const peers = (direction: Direction, rank: number): Iterable<number> => {
+    const [had, has] = [peersOf(old, direction, rank), peersOf(now, direction, rank, old)];
+    return had === 'all' || has === 'all' ? ids.keys() : new Set([...had, ...has, ...uncertain]);
   };
-  for (const src of senders) for (const dst of peers(destinationsOf, src)) add(src, dst);
-  for (const dst of receivers) for (const src of peers(sourcesOf, dst)) add(src, dst);
+  for (const src of senders) for (const dst of peers('egress', src)) add(src, dst);
+  for (const dst of receivers) for (const src of peers('ingress', dst)) add(src, dst);
   const lenses = [lensOn(old, options), lensOn(now, options)] as const;
   for (const pair of Float64Array.from(pairs).sort()) {
     const [src, dst] = [Math.floor(pair / ids.length), pair % ids.length];

@@ -105,8 +105,10 @@ export function deriveAuthorization(
   extraPrincipals: ReadonlyMap<string, readonly string[]> = new Map(),
 ): AuthorizationCandidate {
   const { inventory } = context;
-  const edges = context.edges.filter((edge) => edge.protocol === 'TCP' && endpointKey(edge.dst) === workload.id);
-  if (edges.length === 0) return { workload: workload.id, rules: [], problems: [] };
+  const edgesTo = (ids: readonly string[]): readonly Edge[] =>
+    context.edges.filter((edge) => edge.protocol === 'TCP' && ids.includes(endpointKey(edge.dst)));
+  const own = edgesTo([workload.id]);
+  if (own.length === 0) return { workload: workload.id, rules: [], problems: [] };
   const choice = chooseSelector(workload, inventory);
   if (choice.kind === 'none' || (choice.kind === 'shared' && !context.waived('selector', workload.id)))
     return {
@@ -121,6 +123,8 @@ export function deriveAuthorization(
         },
       ],
     };
+  // Selected together, by a person's waiver: the policy admits the callers of each, by port, since their requests differ.
+  const edges = choice.kind === 'shared' ? edgesTo([workload.id, ...choice.also]).map(withoutRequest) : own;
   const rules: AuthorizationRule[] = [];
   for (const [peer, all] of sortBy(groupBy(edges, (edge) => endpointKey(edge.src)).entries(), ([key]) => key)) {
     const src = all[0]?.src;
@@ -133,7 +137,7 @@ export function deriveAuthorization(
       src.kind === 'workload'
         ? uniqueSorted([...principalsOfWorkload(inventory, src.id), ...(extraPrincipals.get(src.id) ?? [])])
         : [];
-    const exempt = list.filter((edge) => context.plaintextExempt(workload.id, edge.port));
+    const exempt = list.filter((edge) => context.plaintextExempt(endpointKey(edge.dst), edge.port));
     const named = list.filter((edge) => !exempt.includes(edge));
     for (const [part, who] of [
       [named, principals],
@@ -168,6 +172,11 @@ export function deriveAuthorization(
       written,
     ),
   };
+}
+
+function withoutRequest(edge: Edge): Edge {
+  const { l7, ...bare } = edge;
+  return l7 === undefined ? edge : bare;
 }
 
 /** Kubelet probes are rewritten to the agent's port in an injected pod and never meet the workload's policy. */

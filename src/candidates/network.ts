@@ -130,17 +130,18 @@ function byAddress(end: Extract<Endpoint, { kind: 'external' }>): end is typeof 
 /** Edges of a workload in one direction, by peer, peers in text order. */
 function byPeer(
   edges: readonly Edge[],
-  workload: string,
+  workloads: readonly string[],
   direction: Direction,
 ): readonly (readonly [string, readonly Edge[]])[] {
-  const mine = edges.filter((edge) => endpointKey(direction === 'ingress' ? edge.dst : edge.src) === workload);
+  const mine = edges.filter((edge) => workloads.includes(endpointKey(direction === 'ingress' ? edge.dst : edge.src)));
   const groups = groupBy(mine, (edge) => endpointKey(direction === 'ingress' ? edge.src : edge.dst));
   return sortBy(groups.entries(), ([key]) => key);
 }
 
 interface PeerLabels {
   readonly labels: Labels;
-  readonly problem?: CandidateProblem;
+  /** Other workloads that the labels select too, by a person's waiver. */
+  readonly also: readonly string[];
 }
 
 /** The selector of a workload, and the problem where it is not exact. */
@@ -156,8 +157,8 @@ function selectorFor(context: CandidateContext, id: string): PeerLabels | Candid
     };
   }
   const choice = chooseSelector(workload, context.inventory);
-  if (choice.kind === 'exact') return { labels: choice.labels };
-  if (choice.kind === 'shared' && context.waived('selector', id)) return { labels: choice.labels };
+  if (choice.kind === 'exact') return { labels: choice.labels, also: [] };
+  if (choice.kind === 'shared' && context.waived('selector', id)) return { labels: choice.labels, also: choice.also };
   const text =
     choice.kind === 'none'
       ? `the pods of ${id} carry no label that outlives a run`
@@ -188,11 +189,15 @@ function isProblem(value: PeerLabels | CandidateProblem): value is CandidateProb
  * address.
  */
 export function deriveNetworkCandidate(context: CandidateContext, workload: Workload, direction: Direction): Candidate {
-  const groups = byPeer(context.edges, workload.id, direction);
-  const needsMesh = direction === 'egress' && context.meshed.has(workload.id) && context.system.istiod !== undefined;
-  if (groups.length === 0) return { workload: workload.id, direction, rules: [], problems: [] };
+  const alone = byPeer(context.edges, [workload.id], direction);
+  if (alone.length === 0) return { workload: workload.id, direction, rules: [], problems: [] };
   const own = selectorFor(context, workload.id);
   if (isProblem(own)) return { workload: workload.id, direction, rules: [], problems: [own] };
+  // Whatever the object selects it isolates, so it admits what every one of them needs.
+  const selected = [workload.id, ...own.also];
+  const groups = own.also.length === 0 ? alone : byPeer(context.edges, selected, direction);
+  const needsMesh =
+    direction === 'egress' && selected.some((id) => context.meshed.has(id)) && context.system.istiod !== undefined;
   const name = policyName(workload, context.inventory, direction);
   const meta = { name, namespace: workload.namespace, workload: workload.id };
   const cilium = direction === 'egress' && wantsCilium(context, groups);

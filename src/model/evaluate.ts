@@ -9,6 +9,8 @@ import type { Finding } from './finding.ts';
 import type { ForeignPolicy } from './foreign-policy.ts';
 import type { Inventory, IpBlockTarget } from './inventory.ts';
 import { judgeMesh } from './istio.ts';
+import type { Acting, Additive, Asked, Cause, Tools, Walked } from './ordered-evaluate.ts';
+import { orderedSelects, portCuts, speaksOfAddresses, tiersOf, walkTiers } from './ordered-evaluate.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkPort, NetworkRule } from './network-policy.ts';
 import type { PortRange } from './port-set.ts';
 import { coversPorts, portSet } from './port-set.ts';
@@ -28,6 +30,8 @@ import {
   readForeignPolicy,
   readIstioObject,
   readNetworkPolicy,
+  readOrderedPolicy,
+  readCalicoTiers,
   selectsNamespace,
   selectsPod,
   subjectSelects,
@@ -54,10 +58,19 @@ export interface Isolating {
 
 export interface Isolation {
   readonly policies: readonly Isolating[];
-  /** Policies that are not evaluated and may act here. */
+  /**
+   * Policies that may act here and are not additive: those that are not evaluated, and with `ordered` those that are evaluated in an
+   * order. Whoever adds up `policies` alone must answer unknown where there are any.
+   */
   readonly foreign: readonly ForeignPolicy[];
   /** True where some rule speaks of addresses. */
   readonly hasBlocks: boolean;
+  /** Set where `policies` do not simply add up: judgeDirection has the answer. */
+  readonly ordered?: {
+    readonly acting: readonly Acting[];
+    /** Policies that are not evaluated. */
+    readonly foreign: readonly ForeignPolicy[];
+  };
 }
 
 const ANSWER = { yes: 'allowed', no: 'denied', unknown: 'unknown' } as const satisfies Record<
@@ -124,24 +137,61 @@ function whoListens(parties: readonly Party[], { protocol, port, endPort }: Conn
 export function isolationOf(world: World, pod: Pod, direction: Direction): Isolation {
   return cached(world, direction, pod, () => {
     const policies: Isolating[] = [];
-    for (const policy of world.networkPolicies.get(pod.namespace.name) ?? []) {
+    const inNamespace = world.networkPolicies.get(pod.namespace.name) ?? [];
+    for (const policy of world.clusterPolicies.length === 0
+      ? inNamespace
+      : [...inNamespace, ...world.clusterPolicies]) {
       const rules = policy[direction];
       if (rules === undefined) continue;
-      const selected = policy.selectorBroken ? 'unknown' : selectsPod(policy.selector, pod);
+      const { subjectNamespaces } = policy;
+      const within = subjectNamespaces === undefined ? 'yes' : selectsNamespace(subjectNamespaces, pod.namespace);
+      if (within === 'no') continue;
+      const selected = policy.selectorBroken ? 'unknown' : and(within, selectsPod(policy.selector, pod));
       if (selected === 'no') continue;
       policies.push({ policy, rules, selected: policy.broken ? 'unknown' : selected });
     }
     const foreign = world.foreign.filter((policy) =>
       policy.subjects.some((subject) => subject[direction] && subjectSelects(subject, pod) !== 'no'),
     );
-    const speaksOfAddresses = ({ peers }: NetworkRule): boolean =>
+    const blocks = ({ peers }: NetworkRule): boolean =>
       peers !== 'all' && peers.some(({ kind }) => kind === 'ip-block');
-    return { policies, foreign, hasBlocks: policies.some(({ rules }) => rules.some(speaksOfAddresses)) };
+    const hasBlocks = policies.some(({ rules }) => rules.some(blocks));
+    const acting = actingOn(world, pod, direction);
+    const addUp = policies.every(
+      ({ policy, rules }) => policy.opens?.[direction] !== true && rules.every(({ doubt }) => doubt === undefined),
+    );
+    if (acting.length === 0 && addUp) return { policies, foreign, hasBlocks };
+    const others = new Map<string, ForeignPolicy>();
+    for (const { policy } of [...acting, ...(addUp ? [] : policies.filter(({ policy: one }) => one.cilium === true))]) {
+      others.set(policy.name, { ref: policy.ref, name: policy.name, subjects: [], nodes: false });
+    }
+    return {
+      policies,
+      foreign: [...foreign, ...others.values()],
+      hasBlocks: hasBlocks || acting.some(({ rules }) => rules.some(speaksOfAddresses)),
+      ordered: { acting, foreign },
+    };
   });
 }
 
-/** What NetworkPolicy says of one side of the pair. */
-function judgeDirection(world: World, direction: Direction, self: Party, other: Party, query: ConnectionQuery): Answer {
+function actingOn(world: World, pod: Pod, direction: Direction): readonly Acting[] {
+  const out: Acting[] = [];
+  for (const policy of world.ordered) {
+    const rules = policy[direction];
+    const selected = rules === undefined ? 'no' : orderedSelects(policy, pod);
+    if (rules !== undefined && selected !== 'no') out.push({ policy, rules, selected });
+  }
+  return out;
+}
+
+/** What policies of the network say of one side of the pair. */
+export function judgeDirection(
+  world: World,
+  direction: Direction,
+  self: Party,
+  other: Party,
+  query: ConnectionQuery,
+): Answer {
   const { pod } = self;
   if (self.kind === 'unknown') return judgeUnknownSide(world, direction, self);
   if (self.kind === 'node') {
@@ -157,7 +207,9 @@ function judgeDirection(world: World, direction: Direction, self: Party, other: 
     return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
   }
   if (pod === undefined) return { answer: 'yes', reasons: [] };
-  const { policies, foreign, hasBlocks } = isolationOf(world, pod, direction);
+  const isolation = isolationOf(world, pod, direction);
+  const { policies, hasBlocks } = isolation;
+  const foreign = isolation.ordered?.foreign ?? isolation.foreign;
   const [first] = foreign;
   if (first !== undefined) {
     const reasons = foreign.map(({ name }) =>
@@ -169,6 +221,9 @@ function judgeDirection(world: World, direction: Direction, self: Party, other: 
       ),
     );
     return { answer: 'unknown', reasons };
+  }
+  if (isolation.ordered !== undefined) {
+    return judgeInOrder(world, direction, policies, isolation.ordered.acting, hasBlocks, self, pod, other, query);
   }
   const { cni } = world.inventory.facts;
   if (policies.length === 0) {
@@ -199,9 +254,210 @@ function judgeDirection(world: World, direction: Direction, self: Party, other: 
   return admitted;
 }
 
+/** CNIs that enforce the admin policies of Kubernetes; of any other it is not known. */
+const ENFORCE_ADMIN: readonly string[] = ['calico', 'ovn-kubernetes'];
+
+/** The same where some policies allow, deny and pass in an order, or admit without isolating. */
+function judgeInOrder(
+  world: World,
+  direction: Direction,
+  policies: readonly Isolating[],
+  acting: readonly Acting[],
+  hasBlocks: boolean,
+  self: Party,
+  pod: Pod,
+  other: Party,
+  query: ConnectionQuery,
+): Answer {
+  const viaCilium = direction === 'egress' && policies.some(({ policy }) => policy.cilium === true);
+  const own = viaCilium ? 'no' : onOwnNode(world, direction, pod, other, query);
+  const walk = (list: readonly Acting[]): Walked =>
+    walkAll(world, direction, policies, list, hasBlocks, self, other, own, query);
+  const walked = walk(acting);
+  const { cni } = world.inventory.facts;
+  const admin = acting.filter(({ policy }) => policy.engine === 'admin');
+  const [firstAdmin] = admin;
+  if (firstAdmin !== undefined && !ENFORCE_ADMIN.includes(cni.name)) {
+    const without = walk(acting.filter(({ policy }) => policy.engine !== 'admin'));
+    if (without.answer !== walked.answer) {
+      const { name, ref } = firstAdmin.policy;
+      const text = `Whether ${cni.name} enforces ${ref.kind} is not known, and ${name} makes a difference to ${direction} of ${nameOf(self)}.`;
+      return unknownBecause(direction, name, text);
+    }
+  }
+  const byOwn = walked.answer === 'yes' ? undefined : judgeOwnNode(direction, acting, own, self, other);
+  if (byOwn !== undefined) return byOwn;
+  return { answer: walked.answer, reasons: [explainWalk(direction, policies, acting, self, other, query, walked)] };
+}
+
+/** What stands against a denial where the other side is, or may be, the pod's own node. */
+function judgeOwnNode(
+  direction: Direction,
+  acting: readonly Acting[],
+  own: Tri,
+  self: Party,
+  other: Party,
+): Answer | undefined {
+  const policy = acting.find(({ policy: one }) => one.engine !== 'admin')?.policy;
+  if (own === 'no' || policy === undefined) return undefined;
+  if (policy.engine === 'calico' && direction === 'ingress' && own === 'yes') {
+    const text = `Traffic from its own node to ${nameOf(self)} is always allowed.`;
+    return { answer: 'yes', reasons: [reason(direction, 'yes', text)] };
+  }
+  const text = `${policy.name} acts on ${direction} of ${nameOf(self)}, but ${nameOf(other)} is or may be its own node, and whether policies hold there is not known.`;
+  return unknownBecause(direction, policy.name, text);
+}
+
+/** The answer for every address that must be admitted and every port asked about. */
+function walkAll(
+  world: World,
+  direction: Direction,
+  policies: readonly Isolating[],
+  acting: readonly Acting[],
+  hasBlocks: boolean,
+  self: Party,
+  other: Party,
+  own: Tri,
+  query: ConnectionQuery,
+): Walked {
+  const tools: Tools = {
+    additive: (asked) => additiveOf(world, direction, policies, own, query, asked),
+    isPeer: (namespace, peers, asked) => {
+      if (asked.other.kind === 'unknown') return 'unknown';
+      return peers.reduce<Tri>(
+        (answer, peer) => or(answer, matchPeer(world, namespace, peer, asked.other, asked.address)),
+        'no',
+      );
+    },
+    resolveName: (port, destination, { first, last }) =>
+      resolveName(port, destination, { ...query, port: first, endPort: last }),
+  };
+  const tiers = tiersOf(world, acting);
+  const segments = segmentsOf(direction, policies, acting, self, other, query, tools);
+  // Calico compares addresses whatever an ipBlock of Kubernetes matches.
+  const compares = acting.some(({ policy }) => policy.engine === 'calico');
+  const entries = compares && hasBlocks ? everyAddress(world, other) : addressesToAsk(world, other, hasBlocks);
+  let answer: Tri = 'yes';
+  let decisive: Walked | undefined;
+  for (const alternatives of entries) {
+    for (const ports of segments) {
+      const walked = alternatives.map((address) =>
+        walkTiers(world, tiers, { direction, self, other, address, protocol: query.protocol, ports }, tools),
+      );
+      const here = agreed(walked.map((one) => one.answer));
+      if (decisive === undefined || here !== 'yes') {
+        decisive = walked.find((one) => one.answer === here) ?? walked.find((one) => one.answer !== 'yes');
+      }
+      answer = and(answer, here);
+      if (answer === 'no') return { ...(decisive ?? { cause: {} }), answer };
+    }
+  }
+  return { ...(decisive ?? { cause: {} }), answer };
+}
+
+function everyAddress(world: World, other: Party): readonly (readonly (AddressRange | undefined)[])[] {
+  const entries = other.kind === 'pod' && other.pod !== undefined ? addressesOfPod(world, other.pod) : other.addresses;
+  return entries.length === 0 ? [[undefined]] : entries;
+}
+
+/** The ports asked about, cut where some rule begins or ends. */
+function segmentsOf(
+  direction: Direction,
+  policies: readonly Isolating[],
+  acting: readonly Acting[],
+  self: Party,
+  other: Party,
+  query: ConnectionQuery,
+  tools: Tools,
+): readonly PortRange[] {
+  const wanted = { first: query.port, last: query.endPort ?? query.port };
+  if (wanted.first === wanted.last) return [wanted];
+  const destination = direction === 'ingress' ? self : other;
+  const cuts = new Set<number>();
+  const rules = acting.flatMap((one) => one.rules);
+  for (const cut of portCuts(rules, destination, wanted, query.protocol, tools)) cuts.add(cut);
+  for (const { rules: own } of policies) {
+    for (const { ports } of own) {
+      for (const { range } of admittedPorts(ports, destination, query)) cuts.add(range.first).add(range.last + 1);
+    }
+  }
+  const inside = [...cuts].filter((cut) => cut > wanted.first && cut <= wanted.last).sort((a, b) => a - b);
+  const starts = [wanted.first, ...inside];
+  return starts.map((first, index) => ({ first, last: (starts[index + 1] ?? wanted.last + 1) - 1 }));
+}
+
+function additiveOf(
+  world: World,
+  direction: Direction,
+  policies: readonly Isolating[],
+  own: Tri,
+  query: ConnectionQuery,
+  { self, other, address, ports }: Asked,
+): Additive {
+  if (world.inventory.facts.cni.enforces === 'no' || own === 'yes') return { isolates: 'no', admits: 'yes' };
+  const isolates = policies.reduce<Tri>(
+    (answer, { policy, selected }) => or(answer, policy.opens?.[direction] === true ? 'no' : selected),
+    'no',
+  );
+  if (isolates === 'no') return { isolates, admits: 'yes' };
+  const asked = { ...query, port: ports.first, endPort: ports.last };
+  const { answer, policy, rule } = admitFrom(world, direction, policies, self, other, address, asked);
+  const by = policy ?? policies.find(({ selected }) => selected === 'yes')?.policy;
+  const doubt =
+    rule === undefined
+      ? undefined
+      : policy?.[direction]?.find((one) => one.index === rule && one.doubt !== undefined)?.doubt;
+  return {
+    // The pod's own node is admitted whatever the rules say; an endpoint that is not known may be it.
+    isolates: answer === 'no' && (own === 'unknown' || other.kind === 'unknown') ? 'unknown' : isolates,
+    admits: answer,
+    ...(by === undefined ? {} : { name: by.name }),
+    ...(rule === undefined ? {} : { rule }),
+    ...(doubt === undefined ? {} : { doubt }),
+  };
+}
+
+function explainWalk(
+  direction: Direction,
+  policies: readonly Isolating[],
+  acting: readonly Acting[],
+  self: Party,
+  other: Party,
+  query: ConnectionQuery,
+  { answer, cause, doubt }: Walked,
+): Reason {
+  const way =
+    direction === 'ingress' ? `from ${nameOf(other)} to ${nameOf(self)}` : `from ${nameOf(self)} to ${nameOf(other)}`;
+  const what = `${formatPort(query)} ${way}`;
+  const { name, tierEnd } = cause;
+  const index = cause.rule?.index ?? cause.ruleOfPolicy;
+  const object = name === undefined ? undefined : `${fieldOf(cause, direction)}${name}`;
+  if (tierEnd !== undefined) {
+    const inTier = acting.filter(({ policy }) => policy.tier === tierEnd).map(({ policy }) => policy.name);
+    const sure = tierEnd === 'default' ? policies.filter(({ selected }) => selected === 'yes') : [];
+    const names = uniqueSorted([...inTier, ...sure.map(({ policy }) => policy.name)]);
+    const verb = names.length === 1 ? 'isolates' : 'isolate';
+    const text = `${names.join(', ')} ${verb} ${nameOf(self)} for ${direction}, and no rule decides on ${what}.`;
+    return reason(direction, answer, answer === 'no' ? text : `${text} That is not sure: ${doubt ?? ''}.`, names[0]);
+  }
+  if (answer === 'yes') {
+    const text = object === undefined ? `No policy denies ${what}.` : `${object} admits ${what}.`;
+    return reason(direction, answer, text, name, index);
+  }
+  if (answer === 'no') return reason(direction, answer, `${object ?? 'A policy'} denies ${what}.`, name, index);
+  const subject = object ?? (namesOf(policies) === '' ? 'a policy' : namesOf(policies));
+  const text = `Whether ${subject} decides on ${what} cannot be told: ${doubt ?? 'it depends on the address'}.`;
+  return reason(direction, answer, text, name, index);
+}
+
+function fieldOf({ rule, ruleOfPolicy }: Cause, direction: Direction): string {
+  if (rule !== undefined) return `${rule.field} of `;
+  return ruleOfPolicy === undefined ? '' : `spec.${direction}[${ruleOfPolicy}] of `;
+}
+
 function judgeUnknownSide(world: World, direction: Direction, self: Party): Answer {
   const { cni } = world.inventory.facts;
-  if (!world.anyIsolation[direction] || (cni.enforces === 'no' && world.foreign.length === 0)) {
+  if (!world.anyIsolation[direction] || (cni.enforces === 'no' && world.foreign.length + world.ordered.length === 0)) {
     return { answer: 'yes', reasons: [] };
   }
   const text = `What ${nameOf(self)} is, is not known, so which policies isolate its ${direction} is not either.`;
@@ -375,7 +631,8 @@ function admitFrom(
   let everyMaybeAdmits = true;
   let maybe: Admission | undefined;
   for (const { policy, selected, rules } of policies) {
-    if (selected === 'yes') isolated = true;
+    const opens = policy.opens?.[direction] === true;
+    if (selected === 'yes' && !opens) isolated = true;
     const alone: PortRange[] = [];
     for (const rule of policy.broken ? [] : rules) {
       const peer = matchPeers(world, policy, rule, other, address);
@@ -383,7 +640,7 @@ function admitFrom(
       for (const { range, sure: surely } of admittedPorts(rule.ports, named, query)) {
         if (range.last < wanted.first || range.first > wanted.last) continue;
         const whole = range.first <= wanted.first && wanted.last <= range.last;
-        if (peer === 'yes' && surely) {
+        if (peer === 'yes' && surely && rule.doubt === undefined) {
           if (whole && selected === 'yes') return { answer: 'yes', policy, rule: rule.index };
           alone.push(range);
         } else {
@@ -395,7 +652,7 @@ function admitFrom(
     if (selected === 'yes') sure.push(...alone);
     else {
       possible.push(...alone);
-      if (policy.broken || !coversPorts(portSet(alone), wanted)) everyMaybeAdmits = false;
+      if (!opens && (policy.broken || !coversPorts(portSet(alone), wanted))) everyMaybeAdmits = false;
       if (policy.broken) possible.push(wanted);
       maybe ??= { answer: 'unknown', policy };
     }
@@ -462,36 +719,45 @@ export function matchPeers(
   if (other.kind === 'unknown') return 'unknown';
   let answer: Tri = 'no';
   for (const peer of peers) {
-    answer = or(answer, matchPeer(world, policy, peer, other, address));
+    answer = or(answer, matchPeer(world, policy.namespace, peer, other, address));
     if (answer === 'yes') return answer;
   }
   return answer;
 }
 
-function matchEntity(entity: CiliumEntity, party: Party): Tri {
-  const { kind, ownNode } = party;
-  const remote = isRemoteNode(party);
+function matchEntity(entity: CiliumEntity, { kind, ownNode, nodes, pod }: Party): Tri {
+  // An API server on nodes of the cluster is those nodes too.
+  const onNode = kind === 'node' || (kind === 'api-server' && nodes.length > 0);
   switch (entity) {
     case 'all':
       return 'yes';
     case 'cluster':
       return triOf(kind !== 'external');
     case 'world':
-      return triOf(kind === 'external');
+      // An API server outside the cluster has an address of the world.
+      return kind === 'api-server' && !onNode ? 'unknown' : triOf(kind === 'external');
     case 'kube-apiserver':
       return triOf(kind === 'api-server');
     case 'any-node':
-      return triOf(kind === 'node');
+      return triOf(onNode);
     case 'host':
-      return kind !== 'node' || remote ? 'no' : ownNode ? 'yes' : 'unknown';
+      return onNode ? (ownNode ? 'yes' : 'unknown') : 'no';
     case 'remote-node':
-      return kind !== 'node' || ownNode ? 'no' : remote ? 'yes' : 'unknown';
+      return onNode && !ownNode ? 'unknown' : 'no';
+    case 'none':
+      return 'no';
+    case 'health':
+    case 'ingress':
+      return kind === 'node' && pod === undefined ? 'unknown' : 'no';
+    case 'init':
+    case 'unmanaged':
+      return kind === 'pod' && pod?.podSet === undefined ? 'unknown' : 'no';
   }
 }
 
 function matchPeer(
   world: World,
-  policy: NetworkPolicy,
+  ownNamespace: string,
   peer: NetworkPeer,
   other: Party,
   address: AddressRange | undefined,
@@ -515,7 +781,7 @@ function matchPeer(
   if (kind !== 'pod' || pod === undefined) return 'no';
   const inNamespace: Tri =
     peer.namespaces === 'own'
-      ? pod.namespace.name === policy.namespace
+      ? pod.namespace.name === ownNamespace
         ? 'yes'
         : 'no'
       : selectsNamespace(peer.namespaces, pod.namespace);
@@ -566,9 +832,11 @@ export function workloadsSelected(world: World, selector: Json | undefined, name
  * Istio objects with a field or value that cannot be judged, SP344 for policies of kinds that are not evaluated.
  */
 export function checkPolicies({ policies, facts }: Pick<Inventory, 'policies' | 'facts'>): readonly Finding[] {
+  const tiers = readCalicoTiers({ policies, facts });
   return policies.flatMap((manifest): readonly Finding[] => {
     if (isNetworkPolicy(manifest)) return readNetworkPolicy(manifest).findings;
-    if (facts.cni.name === 'cilium' && readCiliumPolicy(manifest) !== undefined) return [];
+    if (readCiliumPolicy(manifest, facts.cni.name) !== undefined) return [];
+    if (readOrderedPolicy(manifest, tiers) !== undefined) return [];
     const istio = readIstioObject(manifest);
     if (istio !== undefined && istio.kind !== 'extension') {
       return istio.problems.map(({ field, message }) => ({

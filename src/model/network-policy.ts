@@ -37,6 +37,8 @@ export interface NetworkRule {
   readonly index: number;
   readonly ports: 'all' | readonly NetworkPort[];
   readonly peers: 'all' | readonly NetworkPeer[];
+  /** Cilium only: why a rule that seems to admit only may. */
+  readonly doubt?: string;
 }
 
 /** NetworkPolicy v1, read. */
@@ -55,6 +57,12 @@ export interface NetworkPolicy {
   readonly selectorBroken: boolean;
   /** Set for a CiliumNetworkPolicy that could be read: to Cilium the own node is a destination like any other. */
   readonly cilium?: true;
+  /** Cilium only: the field of the spec where it is not `spec`. */
+  readonly specField?: string;
+  /** Set for a policy of the cluster, whose namespace is empty: the namespaces that it selects in. */
+  readonly subjectNamespaces?: Selector;
+  /** Cilium only: directions in which it admits without isolating. */
+  readonly opens?: { readonly ingress: boolean; readonly egress: boolean };
 }
 
 export interface ParsedNetworkPolicy {

@@ -6,6 +6,9 @@ import type { Endpoint } from './edge.ts';
 import { REMOTE_NODE } from './edge.ts';
 import type { ForeignPolicy, ForeignSubject } from './foreign-policy.ts';
 import { parseForeignPolicy } from './foreign-policy.ts';
+import { parseAdminPolicy } from './admin-policy.ts';
+import { isCalicoObject, parseCalicoNetworkSet, parseCalicoPolicy, parseCalicoTiers } from './calico-policy.ts';
+import type { CiliumPolicy } from './cilium-policy.ts';
 import { parseCiliumPolicy } from './cilium-policy.ts';
 import type { ContainerPort, Inventory, IpBlockTarget, Labels, PodSet, ServiceInfo, Workload } from './inventory.ts';
 import type {
@@ -21,6 +24,7 @@ import type { NetworkPolicy, ParsedNetworkPolicy } from './network-policy.ts';
 import { parseNetworkPolicy } from './network-policy.ts';
 import type { KubeManifest } from './object.ts';
 import { isObject } from './object.ts';
+import type { CalicoNetworkSet, CalicoTier, OrderedPolicy } from './ordered-policy.ts';
 import type { Selector } from './selector.ts';
 import { matchSelector, matchSelectorPartly } from './selector.ts';
 import type { Tri } from './tri.ts';
@@ -62,7 +66,7 @@ export interface Pod {
 }
 
 /** What is true whatever the policies: kept when only policies change. */
-interface Cluster {
+export interface Cluster {
   readonly namespaces: ReadonlyMap<string, NamespaceView>;
   readonly pods: readonly Pod[];
   readonly podsOfWorkload: ReadonlyMap<string, readonly Pod[]>;
@@ -104,6 +108,16 @@ export interface World {
   readonly inventory: Inventory;
   readonly cluster: Cluster;
   readonly networkPolicies: ReadonlyMap<string, readonly NetworkPolicy[]>;
+  /** Additive policies of the cluster: CiliumClusterwideNetworkPolicies. */
+  readonly clusterPolicies: readonly NetworkPolicy[];
+  /** Policies that allow, deny and pass in an order, of kinds that the CNI here may enforce. */
+  readonly ordered: readonly OrderedPolicy[];
+  /** What Calico's own policies refer to; undefined under another CNI. */
+  readonly calico?: {
+    readonly tiers: ReadonlyMap<string, CalicoTier>;
+    readonly sets: readonly CalicoNetworkSet[];
+    readonly hostEndpoints: boolean;
+  };
   /** True where some policy isolates the direction, so that an unknown endpoint may be isolated. */
   readonly anyIsolation: { readonly ingress: boolean; readonly egress: boolean };
   readonly foreign: readonly ForeignPolicy[];
@@ -120,7 +134,8 @@ export interface World {
 }
 
 const parsedNetworkPolicies = new WeakMap<KubeManifest, ParsedNetworkPolicy>();
-const parsedCilium = new WeakMap<KubeManifest, { readonly policy: NetworkPolicy | undefined }>();
+const parsedCilium = new WeakMap<KubeManifest, { readonly policy: CiliumPolicy | undefined }>();
+const parsedOrdered = new WeakMap<KubeManifest, { readonly policy: OrderedPolicy | undefined }>();
 const parsedForeign = new WeakMap<KubeManifest, { readonly policy: ForeignPolicy | undefined }>();
 const parsedIstio = new WeakMap<KubeManifest, { readonly object: IstioObject | undefined }>();
 const clusters = new WeakMap<Inventory['workloads'], { readonly inventory: Inventory; readonly cluster: Cluster }>();
@@ -146,9 +161,46 @@ export function readNetworkPolicy(manifest: KubeManifest): ParsedNetworkPolicy {
   return remember(parsedNetworkPolicies, manifest, parseNetworkPolicy);
 }
 
-/** Reads a CiliumNetworkPolicy whose meaning is plain; undefined for every other object. */
-export function readCiliumPolicy(manifest: KubeManifest): NetworkPolicy | undefined {
+/** Reads a policy of Cilium whose meaning is plain, where Cilium is the CNI; undefined for every other object. */
+export function readCiliumPolicy(manifest: KubeManifest, cni: string): CiliumPolicy | undefined {
+  if (cni !== 'cilium') return undefined;
   return remember(parsedCilium, manifest, (key) => ({ policy: parseCiliumPolicy(key) })).policy;
+}
+
+/**
+ * Reads an admin policy, or a policy of Calico where Calico is the CNI and `tiers` has its tier; undefined for every other object and
+ * where its meaning is not plain.
+ */
+export function readOrderedPolicy(
+  manifest: KubeManifest,
+  tiers: ReadonlyMap<string, CalicoTier> | undefined,
+): OrderedPolicy | undefined {
+  const { policy } = remember(parsedOrdered, manifest, (key) => ({
+    policy: parseAdminPolicy(key) ?? parseCalicoPolicy(key),
+  }));
+  if (policy?.engine === 'calico') return tiers?.has(policy.tier) === true ? policy : undefined;
+  return policy;
+}
+
+/** The tiers of Calico by name; undefined under another CNI. */
+export function readCalicoTiers({
+  policies,
+  facts,
+}: Pick<Inventory, 'policies' | 'facts'>): ReadonlyMap<string, CalicoTier> | undefined {
+  if (facts.cni.name !== 'calico') return undefined;
+  return parseCalicoTiers(policies.filter((one) => one.kind === 'Tier' && isCalicoObject(one)));
+}
+
+function calicoOf(inventory: Inventory): World['calico'] {
+  const tiers = readCalicoTiers(inventory);
+  if (tiers === undefined) return undefined;
+  const own = inventory.policies.filter(isCalicoObject);
+  const sets = own.filter(({ kind }) => kind === 'NetworkSet' || kind === 'GlobalNetworkSet');
+  return {
+    tiers,
+    sets: sets.map(parseCalicoNetworkSet),
+    hostEndpoints: own.some(({ kind }) => kind === 'HostEndpoint'),
+  };
 }
 
 /** Reads a policy that is not evaluated; undefined where the object is none. */
@@ -167,6 +219,9 @@ export function readIstioObject(manifest: KubeManifest): IstioObject | undefined
  */
 export function compileWorld(inventory: Inventory): World {
   const networkPolicies = new Map<string, NetworkPolicy[]>();
+  const clusterPolicies: NetworkPolicy[] = [];
+  const ordered: OrderedPolicy[] = [];
+  const calico = calicoOf(inventory);
   const foreign: ForeignPolicy[] = [];
   const istio: IstioObject[] = [];
   const anyIsolation = { ingress: false, egress: false };
@@ -180,12 +235,23 @@ export function compileWorld(inventory: Inventory): World {
       anyIsolation.egress ||= policy.egress !== undefined;
       continue;
     }
-    const cilium = inventory.facts.cni.name === 'cilium' ? readCiliumPolicy(manifest) : undefined;
+    const cilium = readCiliumPolicy(manifest, inventory.facts.cni.name);
     if (cilium !== undefined) {
-      const list = networkPolicies.get(cilium.namespace);
-      if (list === undefined) networkPolicies.set(cilium.namespace, [cilium]);
-      else list.push(cilium);
-      anyIsolation.egress = true;
+      for (const policy of cilium.admits) {
+        const list = policy.subjectNamespaces === undefined ? networkPolicies.get(policy.namespace) : clusterPolicies;
+        if (list === undefined) networkPolicies.set(policy.namespace, [policy]);
+        else list.push(policy);
+        anyIsolation.ingress ||= policy.ingress !== undefined;
+        anyIsolation.egress ||= policy.egress !== undefined;
+      }
+      ordered.push(...cilium.denies);
+      continue;
+    }
+    const inOrder = readOrderedPolicy(manifest, calico?.tiers);
+    if (inOrder !== undefined) {
+      ordered.push(inOrder);
+      anyIsolation.ingress ||= inOrder.ingress !== undefined;
+      anyIsolation.egress ||= inOrder.egress !== undefined;
       continue;
     }
     const object = readIstioObject(manifest);
@@ -200,6 +266,9 @@ export function compileWorld(inventory: Inventory): World {
     inventory,
     cluster: clusterOf(inventory),
     networkPolicies,
+    clusterPolicies,
+    ordered,
+    ...(calico === undefined ? {} : { calico }),
     anyIsolation,
     foreign,
     istio: groupIstio(istio),

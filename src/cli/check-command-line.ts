@@ -10,6 +10,7 @@ interface Argument {
   readonly variadic: boolean;
 }
 interface Option {
+  readonly short?: string | undefined;
   readonly long?: string | undefined;
   readonly flags: string;
   readonly required: boolean;
@@ -83,14 +84,11 @@ type Word =
   | { readonly kind: 'flag'; readonly flag: string; readonly value: string | undefined };
 
 function flagsOf(commands: readonly Command[]): ReadonlyMap<string, Option> {
-  return new Map(
-    commands.flatMap((command) =>
-      command.options.flatMap((option): readonly (readonly [string, Option])[] => {
-        const short = /^-\w(?=,)/u.exec(option.flags);
-        return [[option.long ?? option.flags, option], ...(short === null ? [] : [[short[0], option] as const])];
-      }),
-    ),
-  );
+  const flags = new Map<string, Option>();
+  for (const { options } of commands)
+    for (const option of options)
+      for (const name of [option.long, option.short]) if (name !== undefined) flags.set(name, option);
+  return flags;
 }
 
 /** Words and flags with their values; `--` ends the flags. A flag that is known is never another flag's value. */
@@ -107,6 +105,12 @@ function split(argv: readonly string[], known: ReadonlyMap<string, Option>): rea
       continue;
     }
     const equals = text.indexOf('=');
+    // -ojson is -o json.
+    const joined = known.get(text.slice(0, 2));
+    if (!text.startsWith('--') && text.length > 2 && joined !== undefined) {
+      words.push({ kind: 'flag', flag: text.slice(0, 2), value: text.slice(2) });
+      continue;
+    }
     const flag = equals < 0 ? text : text.slice(0, equals);
     if (equals >= 0) words.push({ kind: 'flag', flag, value: text.slice(equals + 1) });
     else {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Clock, Target } from '../engine/contract.ts';
@@ -166,19 +166,8 @@ interface Identity {
 async function targetIdentity(app: App, mode: 'read' | 'write'): Promise<Identity> {
   const { options, env } = app;
   if (options.manifests !== undefined) {
-    let real: string;
-    try {
-      real = realpathSync(options.manifests);
-    } catch (error) {
-      throw new Failure({
-        code: 'SP210',
-        exit: EXIT.usage,
-        message: `--manifests ${options.manifests}: ${explain(error)}`,
-        where: options.manifests,
-        hint: 'name a directory of Kubernetes manifests with --manifests DIR',
-        cause: error,
-      });
-    }
+    const { resolveManifestRoot } = await import('../sources/manifests/walk.ts');
+    const real = await resolveManifestRoot(options.manifests);
     const id = createHash('sha256').update(real).digest('hex').slice(0, 16);
     return { id, kind: 'directory', description: real };
   }

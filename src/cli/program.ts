@@ -245,7 +245,9 @@ export async function parseCommandLine(
     .option('--diff <dir>', 'what would change if the policies of this directory were the only ones')
     .option('--mesh', 'ask the policies and the mTLS of the mesh too')
     .option('--explain', 'what decides, where it stands, and what would turn it over')
-    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['text', 'json', 'csv', 'dot', 'mermaid']))
+    .addOption(
+      new Option('-o, --output <format>', 'how to print it').choices(['text', 'json', 'csv', 'dot', 'mermaid']),
+    )
     .addHelpText(
       'after',
       examples(
@@ -255,9 +257,7 @@ export async function parseCommandLine(
         'sallyport reach --diff ./proposed',
       ),
     )
-    .action((options: ReachOptions) =>
-      set(async (app) => (await import('./commands/reach.ts')).reach(app, options)),
-    );
+    .action((options: ReachOptions) => set(async (app) => (await import('./commands/reach.ts')).reach(app, options)));
   for (const command of program.commands)
     command
       .exitOverride()

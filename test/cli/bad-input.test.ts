@@ -126,7 +126,7 @@ const FILES: readonly Case[] = [
     args: ['status', '--manifests', 'nowhere'],
     exit: 2,
     code: 'SP210',
-    says: /it does not exist/,
+    says: /no such directory/,
     where: /^nowhere$/,
     hint: /--manifests/,
   },
@@ -574,7 +574,7 @@ describe('text from files', () => {
         },
       }),
     );
-     
+
     const controls = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/u;
     for (const args of [['inventory'], ['inventory', '--json'], ['plan', evil], ['plan', evil, '--json']]) {
       const ended = await run([...args, '--manifests', 'cluster', '--state', 'state.sqlite']);

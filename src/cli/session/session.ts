@@ -214,7 +214,9 @@ async function guarded(app: App, work: () => Promise<unknown>, command: string):
     app.output.note(renderFailure(error.detail, app.output.width).trimEnd());
   }
   if (app.interrupt.signal.aborted)
-    throw cancelled('the session was left; what was done is on record, and sallyport resume goes on from there');
+    throw cancelled(
+      'the session was left; what was done is on record, and sallyport resume takes up a run that was stopped',
+    );
 }
 
 async function showReadiness(app: App, loaded: Loaded, view: View, now: PhaseName): Promise<void> {
@@ -277,9 +279,14 @@ async function review(app: App, prompts: Prompts, view: View, doubtful: readonly
     await guarded(
       app,
       () => decide(app, answer, query, { reason }),
-      `sallyport ${answer} ${query} --reason ${JSON.stringify(reason)}`,
+      `sallyport ${answer} ${query} --reason ${quote(reason)}`,
     );
   }
+}
+
+/** As a shell takes it, whatever is in it. */
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** A gate that a person answers for. Denials are not among them: their edges are accepted in the review. */
@@ -301,7 +308,7 @@ async function waive(app: App, prompts: Prompts, loaded: Loaded, view: View, now
   await guarded(
     app,
     () => decide(app, 'waive', query, { reason }),
-    `sallyport waive ${query} --reason ${JSON.stringify(reason)}`,
+    `sallyport waive ${query} --reason ${quote(reason)}`,
   );
 }
 

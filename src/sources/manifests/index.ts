@@ -1,18 +1,20 @@
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { Finding } from '../../model/finding.ts';
 import type { Origin, Snapshot } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { formatRef, namespaceOf, refKey, refOf } from '../../model/object.ts';
 import type { YamlChunk } from '../../shared/io/yaml.ts';
 import { errorCodeOf } from '../../shared/io/files.ts';
-import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
+import { messageOf } from '../../shared/pure/errors.ts';
 import { sortBy } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { ParsedChunk, ParsedObject } from './schema.ts';
 import { parseManifestText } from './schema.ts';
 import type { ScopeOf } from './scope.ts';
 import { buildScopes } from './scope.ts';
-import { readManifestFiles } from './walk.ts';
+import { readManifestFiles, resolveManifestRoot } from './walk.ts';
+
+export { resolveManifestRoot } from './walk.ts';
 
 export interface ManifestOptions {
   /** For objects of namespaced kinds that name none. Without it they are read as of `default`, with a finding. */
@@ -116,28 +118,6 @@ export async function readManifestIndex(dir: string, options: ManifestOptions = 
     unread: [],
   };
   return { root, snapshot, entries, broken, scopeOf, leftovers };
-}
-
-/** The real path of a directory of manifests; a Failure (exit 2) when it is not one. */
-export async function resolveManifestRoot(dir: string): Promise<string> {
-  const refuse = (message: string, cause?: unknown) =>
-    new Failure({
-      code: 'SP210',
-      exit: EXIT.usage,
-      message: `--manifests ${safeText(dir)}: ${message}`,
-      where: dir,
-      hint: 'name a directory of Kubernetes manifests with --manifests DIR',
-      cause,
-    });
-  let root: string;
-  try {
-    root = await realpath(dir);
-    if ((await stat(root)).isDirectory()) return root;
-  } catch (error) {
-    const code = errorCodeOf(error);
-    throw refuse(code === 'ENOENT' ? 'there is no such directory' : `it cannot be read: ${messageOf(error)}`, error);
-  }
-  throw refuse('it is not a directory');
 }
 
 /** An object with the namespace that the API server would give it. */

@@ -2,8 +2,9 @@ import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { errorCodeOf, isTemporaryFile } from '../../shared/io/files.ts';
-import { messageOf } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
 import { compareText, sortBy } from '../../shared/pure/order.ts';
+import { safeText } from '../../shared/pure/text.ts';
 
 export interface ManifestFile {
   /** Relative to the directory, with `/`. */
@@ -85,4 +86,26 @@ export async function readManifestFiles(root: string): Promise<ManifestFiles> {
   await visitFolder(root, '', 0);
   files.sort((a, b) => compareText(a.file, b.file));
   return { files, skipped, leftovers };
+}
+
+/** The real path of a directory of manifests; a Failure (exit 2) when it is not one. */
+export async function resolveManifestRoot(dir: string): Promise<string> {
+  const refuse = (message: string, cause?: unknown) =>
+    new Failure({
+      code: 'SP210',
+      exit: EXIT.usage,
+      message: `--manifests ${safeText(dir)}: ${message}`,
+      where: dir,
+      hint: 'name a directory of Kubernetes manifests with --manifests DIR',
+      cause,
+    });
+  let root: string;
+  try {
+    root = await realpath(dir);
+    if ((await stat(root)).isDirectory()) return root;
+  } catch (error) {
+    const code = errorCodeOf(error);
+    throw refuse(code === 'ENOENT' ? 'there is no such directory' : `it cannot be read: ${messageOf(error)}`, error);
+  }
+  throw refuse('it is not a directory');
 }

@@ -149,6 +149,11 @@ function changedPolicies(before: World, after: World): ReadonlyMap<string, reado
   if (before.cluster !== after.cluster) return undefined;
   const same = before.foreign.length === after.foreign.length;
   if (!same || before.foreign.some((policy, index) => after.foreign[index] !== policy)) return undefined;
+  if (!isSameList(before.ordered, after.ordered) || !isSameList(before.clusterPolicies, after.clusterPolicies)) {
+    return undefined;
+  }
+  // Tiers and sets of networks change what policies of Calico mean.
+  if (before.ordered.some(({ engine }) => engine === 'calico')) return undefined;
   const out = new Map<string, readonly NetworkPolicy[]>();
   for (const namespace of new Set([...before.networkPolicies.keys(), ...after.networkPolicies.keys()])) {
     const [old, now] = [before.networkPolicies.get(namespace) ?? [], after.networkPolicies.get(namespace) ?? []];
@@ -158,6 +163,10 @@ function changedPolicies(before: World, after: World): ReadonlyMap<string, reado
     if (differing.length > 0) out.set(namespace, differing);
   }
   return out;
+}
+
+function isSameList<Item>(a: readonly Item[], b: readonly Item[]): boolean {
+  return a.length === b.length && a.every((one, index) => b[index] === one);
 }
 
 function* affectedConnections(

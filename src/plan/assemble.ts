@@ -102,7 +102,8 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
   const gates: Gate[] = [...parts.gates, deniesGate(view, parts, denied)];
   // Unknowns never block the way back.
   if (parts.direction === 'up') {
-    gates.push(...unknownGates(view, unknown, parts.edges).map((gate) => planner.settle(view, gate)));
+    const judged = [...unreadGates(view), ...unknownGates(view, unknown, parts.edges)];
+    gates.push(...judged.map((gate) => planner.settle(view, gate)));
     gates.push(...planner.common(view, parts.steps).map((gate) => planner.settle(view, gate)));
   }
   return {
@@ -138,6 +139,19 @@ function deniesGate(view: View, parts: Parts, denied: readonly EdgeVerdict[]): G
     ),
     fix: 'sallyport accept QUERY --reason "..." for edges that may be cut; adopt and observe for those that may not',
   };
+}
+
+/** Kinds that could not be read: what they allow, deny or call for is not known. */
+function unreadGates(view: View): readonly Gate[] {
+  // Figures of load say nothing of connections, and their API is the one most often down.
+  const bearing = view.snapshot.unread.filter((kind) => !(kind.split('/')[0] ?? '').endsWith('metrics.k8s.io'));
+  return bearing.map((kind) => ({
+    id: 'unknown',
+    answer: 'unknown' as const,
+    subject: kind,
+    facts: [`objects of ${kind} could not be read, so what they say of connections is not known`],
+    fix: `grant list on ${kind}, or sallyport waive gate=unknown,subject=${kind} --reason "..."`,
+  }));
 }
 
 function unknownGates(view: View, unknown: readonly EdgeVerdict[], judged: number): readonly Gate[] {

@@ -101,10 +101,14 @@ export function draftSteps(objects: readonly KubeManifest[]): Draft {
     byKey: (key) => byKey.get(key),
   };
   const steps: Step[] = [];
+  const ids = new Map<string, number>();
   const add = (step: Step | undefined): void => {
     if (step === undefined) return;
-    steps.push(step);
-    const { change } = step;
+    const { id, change } = step;
+    // Workloads of two kinds may share their name.
+    const times = (ids.get(id) ?? 0) + 1;
+    ids.set(id, times);
+    steps.push(times === 1 ? step : { ...step, id: `${id}-${times}` });
     if (change.kind === 'create') byKey.set(refKey(refOf(change.object)), change.object);
     if (change.kind === 'edit') {
       const live = byKey.get(refKey(change.ref));

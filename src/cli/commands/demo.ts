@@ -8,7 +8,7 @@ import { openApp } from '../context.ts';
 import { loadAll } from '../load.ts';
 import type { Output } from '../output.ts';
 import { paint, wrap } from '../output.ts';
-import { renderGate } from '../render-plan.ts';
+import { renderGate } from '../render-gates.ts';
 import { executePlan } from '../../engine/run.ts';
 import type { RunResult } from '../../engine/run.ts';
 import { evaluateConnection, compileWorld } from '../../model/evaluate.ts';

@@ -2,7 +2,7 @@ import type { App } from '../context.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import { paint, wrap } from '../output.ts';
-import { countGates } from '../render-plan.ts';
+import { countGates } from '../render-gates.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 /** Where each namespace stands, from the state alone. */

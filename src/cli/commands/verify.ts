@@ -6,7 +6,7 @@ import { settleGate } from '../../readiness/view.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { phases } from '../../../phases/index.ts';
-import { renderGates } from '../render-plan.ts';
+import { renderGates } from '../render-gates.ts';
 import { wrap } from '../output.ts';
 
 /** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */

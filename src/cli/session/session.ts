@@ -271,9 +271,9 @@ async function review(app: App, prompts: Prompts, view: View, doubtful: readonly
     if (more !== '') output.line(`  ${more}`);
     for (const why of new Set(edges.map((one) => one.why))) output.line(wrap(safeText(why), output.width, 2));
     const answer = await prompts.select(`What is ${safeText(about)} doing there?`, [
-      { name: 'Leave it for now', value: 'leave' as const },
-      { name: 'It is legitimate: adopt', value: 'adopt' as const },
-      { name: 'It may be cut: accept that', value: 'accept' as const },
+      { name: 'Leave it for now', value: 'leave' as const, short: 'left for now' },
+      { name: 'It is legitimate: adopt', value: 'adopt' as const, short: 'adopt' },
+      { name: 'It may be cut: accept that', value: 'accept' as const, short: 'accept' },
     ]);
     if (answer === 'leave') continue;
     const reason = await prompts.text('Why? (stands on the audit trail)');

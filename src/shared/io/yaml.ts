@@ -4,6 +4,7 @@ import type { Document, Node, Pair, ParsedNode, Scalar, YAMLMap } from 'yaml';
 import { isAlias, isMap, isScalar, isSeq, parseAllDocuments, Schema } from 'yaml';
 import type { Json, JsonObject } from '../pure/json.ts';
 import { isJsonObject } from '../pure/json.ts';
+import { readPlainYaml } from './yaml-plain.ts';
 
 /** What is wrong in a text, and where: lines and columns count from 1. Never quotes the text, which may hold secrets. */
 export interface YamlProblem {
@@ -126,6 +127,12 @@ export function splitYaml(text: string): readonly YamlChunk[] {
 export function parseYamlDocuments(text: string): readonly YamlDocument[] {
   const json = parseJsonText(text);
   if (json !== undefined) return [json];
+  const plain = readPlainYaml(text);
+  return plain === undefined ? parseYamlInFull(text) : [plain];
+}
+
+/** As `parseYamlDocuments`, by the library alone: what the faster ways must agree with. */
+export function parseYamlInFull(text: string): readonly YamlDocument[] {
   try {
     const lines = lineIndexOf(text);
     return composeAll(text, false)

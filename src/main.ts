@@ -50,11 +50,11 @@ export async function main(argv: readonly string[]): Promise<void> {
   } finally {
     const closed = app?.close() ?? Promise.resolve();
     await (interrupt.signal.aborted ? Promise.race([closed, later(GRACE_MS)]) : closed);
-    process.removeListener('SIGINT', onSignal);
-    process.removeListener('SIGTERM', onSignal);
     if (streams.broken && process.exitCode === EXIT.done) process.exitCode = EXIT.usage;
     // Whatever still reads or waits was left behind by Ctrl-C.
     if (interrupt.signal.aborted) process.exit();
+    process.removeListener('SIGINT', onSignal);
+    process.removeListener('SIGTERM', onSignal);
   }
 }
 

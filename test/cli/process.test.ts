@@ -55,11 +55,14 @@ describe('a reader that closes the pipe', () => {
 
 describe('Ctrl-C', () => {
   it('leaves an import that waits for input: exit 130, one document, nothing imported', async () => {
+    let sent = false;
     const ended = await sallyport(['observe', 'edges', '-', '--json', ...at('observed')], {
       home,
       waiting: true,
       onStderr: (all, child) => {
-        if (all.includes('reading standard input')) child.kill('SIGINT');
+        if (sent || !all.includes('reading standard input')) return;
+        sent = true;
+        child.kill('SIGINT');
       },
     });
     expect(ended.code).toBe(130);

@@ -206,10 +206,12 @@ function parseCalico(manifest: KubeManifest, namespace: string | undefined): Pic
   const pods: ForeignSelector =
     accounts === undefined || accounts.trim() === '' ? parseCalicoSelector(spec['selector']) : { kind: 'unreadable' };
   const types = asArray(spec['types']);
+  const isRead =
+    types.every((one) => one === 'Ingress' || one === 'Egress') && hasItems(spec['types']) === types.length > 0;
   // Left out: ingress, unless there are only egress rules; egress where there are egress rules.
   const [hasIngress, hasEgress] = [hasItems(spec['ingress']), hasItems(spec['egress'])];
-  const ingress = types.length > 0 ? types.includes('Ingress') : hasIngress || !hasEgress;
-  const egress = types.length > 0 ? types.includes('Egress') : hasEgress;
+  const ingress = !isRead || (types.length > 0 ? types.includes('Ingress') : hasIngress || !hasEgress);
+  const egress = !isRead || (types.length > 0 ? types.includes('Egress') : hasEgress);
   const onHosts = ['preDNAT', 'doNotTrack', 'applyOnForward'].some((field) => spec[field] === true);
   return { subjects: [{ namespaces, pods, ingress, egress }], nodes: onHosts };
 }

@@ -427,7 +427,8 @@ function reachPolicy(world: World, { policy, selected, rules }: Acting, asked: A
     if (matched === 'no') continue;
     const cause = { name: policy.name, rule };
     if (!outcomes.has(rule.action)) outcomes.set(rule.action, cause);
-    if (matched === 'yes') return { outcomes, applies: selected, ...(doubt === undefined ? {} : { doubt }) };
+    // Whoever is selected does not come past this rule: what is left open is what it does not select.
+    if (matched === 'yes') return { outcomes, applies: 'no', ...(doubt === undefined ? {} : { doubt }) };
     doubt ??= { cause, why: rule.doubt ?? NOT_KNOWN };
   }
   outcomes.set('none', { name: policy.name });

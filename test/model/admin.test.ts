@@ -5,20 +5,21 @@ import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { AGENT, CLUSTER, DB, JOB, WEB, clusterWith } from '../support/policy-table.ts';
 import { answerOf, connection, inventoryOf, manifest, networkPolicy } from '../support/world.ts';
 
-const [V1, V2] = ['policy.networking.k8s.io/v1alpha1', 'policy.networking.k8s.io/v1alpha2'];
+const V1 = 'policy.networking.k8s.io/v1alpha1';
+const V2 = 'policy.networking.k8s.io/v1alpha2';
 const SHOP: JsonObject = { namespaces: { matchLabels: { team: 'shop' } } };
 const pods = (app: string): JsonObject => ({
   pods: { namespaceSelector: {}, podSelector: { matchLabels: { app } } },
 });
 
 function anp(priority: number, spec: JsonObject, name = `p${priority}`): KubeManifest {
-  return manifest(V1 ?? '', 'AdminNetworkPolicy', name, { priority, subject: SHOP, ...spec });
+  return manifest(V1, 'AdminNetworkPolicy', name, { priority, subject: SHOP, ...spec });
 }
 function banp(spec: JsonObject, name = 'default'): KubeManifest {
-  return manifest(V1 ?? '', 'BaselineAdminNetworkPolicy', name, { subject: SHOP, ...spec });
+  return manifest(V1, 'BaselineAdminNetworkPolicy', name, { subject: SHOP, ...spec });
 }
 function cnp(tier: string, priority: number, spec: JsonObject, name = `c${priority}`): KubeManifest {
-  return manifest(V2 ?? '', 'ClusterNetworkPolicy', name, { tier, priority, subject: SHOP, ...spec });
+  return manifest(V2, 'ClusterNetworkPolicy', name, { tier, priority, subject: SHOP, ...spec });
 }
 const rule = (action: string, from: readonly Json[], ports?: readonly Json[]): JsonObject => ({
   action,
@@ -297,7 +298,7 @@ describe('a CNI that may not enforce admin policies', () => {
 describe('what is not as the API has it', () => {
   const ok = { subject: SHOP, ingress: [rule('Deny', [ANYONE])] };
   it.each<[string, KubeManifest]>([
-    ['no priority', manifest(V1 ?? '', 'AdminNetworkPolicy', 'p', ok)],
+    ['no priority', manifest(V1, 'AdminNetworkPolicy', 'p', ok)],
     ['a priority beyond 1000', anp(1001, {}, 'p')],
     ['an action of the other version', anp(1, { ingress: [rule('Accept', [ANYONE])] }, 'p')],
     ['Pass in the baseline', banp({ ingress: [rule('Pass', [ANYONE])] }, 'default')],
@@ -312,7 +313,7 @@ describe('what is not as the API has it', () => {
     ],
     ['an empty list of ports', anp(1, { ingress: [rule('Deny', [ANYONE], [])] }, 'p')],
     ['a tier that is none', cnp('Other', 1, { ingress: [rule('Deny', [ANYONE])] }, 'p')],
-    ['a kind of another version', manifest(V2 ?? '', 'AdminNetworkPolicy', 'p', { priority: 1, ...ok })],
+    ['a kind of another version', manifest(V2, 'AdminNetworkPolicy', 'p', { priority: 1, ...ok })],
     ['a subject of nothing', anp(1, { subject: {}, ingress: [rule('Deny', [ANYONE])] }, 'p')],
   ])('%s: unknown, and found', (_, policy) => {
     const { answer: said, reasons } = evaluateConnection(clusterWith('ovn-kubernetes', [policy]), connection(IN));

@@ -1,9 +1,10 @@
 import type { KubeManifest } from '../model/object.ts';
-import { formatRef } from '../model/object.ts';
+import { formatRef, refKey } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import { changeRef, changesNothing, checkChange, invertChange } from '../plan/change.ts';
 import type { Change } from '../plan/change.ts';
+import { checkDrift } from '../plan/drift.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import type { ExitCode } from '../shared/pure/errors.ts';
@@ -204,8 +205,10 @@ async function perform(
     }
   }
   if (stopped === undefined) {
+    const failure = await verifyRun(run, engine);
     journal.closeRun(run, 'done', plan.to, clock.now());
-    return result(run, plan, 'done', EXIT.done, engine);
+    const ended = result(run, plan, 'done', failure === undefined ? EXIT.done : EXIT.drift, engine);
+    return failure === undefined ? ended : { ...ended, failure };
   }
   const state = journal.stepsOf(run).find((item) => item.index === stopped.index)?.state;
   if (state === 'started') {
@@ -219,6 +222,27 @@ async function perform(
   const done = journal.stepsOf(run).some((item) => item.state === 'done');
   const exit = stopped.failure.detail.exit === EXIT.refused || !done ? stopped.failure.detail.exit : EXIT.partial;
   return { ...result(run, plan, 'partial', exit, engine), failure: stopped.failure };
+}
+
+/** Reads back what the run wrote: an automation that takes our edits back does so within moments. */
+async function verifyRun(run: string, engine: Engine): Promise<Failure | undefined> {
+  const mine = engine.journal.applied().filter((step) => step.run === run);
+  const objects = new Map<string, KubeManifest>();
+  for (const { change } of mine) {
+    const ref = changeRef(change);
+    if (objects.has(refKey(ref))) continue;
+    const live = await engine.target.readObject(ref);
+    if (live !== undefined) objects.set(refKey(ref), live);
+  }
+  const [first, ...more] = checkDrift(mine, [...objects.values()]);
+  if (first === undefined) return undefined;
+  return new Failure({
+    code: 'SP608',
+    exit: EXIT.drift,
+    message: `${first.object} ${first.path} is not as this run left it any more${more.length === 0 ? '' : `, nor are ${more.length} more fields`}: somebody else writes it too`,
+    where: `run ${run}, step ${first.step}`,
+    hint: 'sallyport verify shows each; find out who writes the object before going on',
+  });
 }
 
 /**

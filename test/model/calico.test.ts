@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { matchCalicoSelector, readCalicoSelector } from '../../src/model/calico-selector.ts';
 import { checkPolicies, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
+import type { JsonObject } from '../../src/shared/pure/json.ts';
 import { AGENT, CLUSTER, DB, JOB, WEB, clusterWith } from '../support/policy-table.ts';
 import { answerOf, connection, inventoryOf, manifest, networkPolicy } from '../support/world.ts';
 

@@ -7,7 +7,7 @@ import type { ConnectionQuery } from '../../src/model/verdict.ts';
  * node for every pod, every namespace declared, every policy valid.
  */
 
-interface Place {
+export interface Place {
   readonly kind: 'pod' | 'host' | 'node' | 'api-server' | 'external';
   readonly namespace?: string;
   readonly podSet?: PodSet;
@@ -15,7 +15,7 @@ interface Place {
   readonly node?: string;
 }
 
-type Raw = Record<string, unknown>;
+export type Raw = Record<string, unknown>;
 
 export interface NaiveVerdict {
   readonly allowed: boolean;
@@ -45,7 +45,7 @@ export function naiveEvaluate(inventory: Inventory, query: ConnectionQuery): Nai
   return { allowed, mixesOwnNode: own > 0 && foreign > 0 };
 }
 
-function places(
+export function places(
   inventory: Inventory,
   endpoint: ConnectionQuery['src'],
   asDestination: ConnectionQuery | undefined,
@@ -138,7 +138,7 @@ function sideAllows(
   return false;
 }
 
-function portMatches(entry: Raw, dst: Place, protocol: string, port: number): boolean {
+export function portMatches(entry: Raw, dst: Place, protocol: string, port: number): boolean {
   if (((entry['protocol'] as string | undefined) ?? 'TCP') !== protocol) return false;
   const wanted = entry['port'] as number | string | undefined;
   if (wanted === undefined) return true;
@@ -152,7 +152,7 @@ function portMatches(entry: Raw, dst: Place, protocol: string, port: number): bo
   return false;
 }
 
-function peerMatches(inventory: Inventory, peer: Raw, policyNamespace: string, other: Place): boolean {
+export function peerMatches(inventory: Inventory, peer: Raw, policyNamespace: string, other: Place): boolean {
   const block = peer['ipBlock'] as { cidr: string; except?: string[] } | undefined;
   if (block !== undefined) {
     const options: readonly string[] = inventory.facts.cni.ipBlockMatches;
@@ -173,7 +173,7 @@ function peerMatches(inventory: Inventory, peer: Raw, policyNamespace: string, o
   return labelsMatch(peer['podSelector'] as Raw | undefined, other.podSet?.labels ?? {});
 }
 
-function labelsMatch(selector: Raw | undefined, labels: Readonly<Record<string, string>>): boolean {
+export function labelsMatch(selector: Raw | undefined, labels: Readonly<Record<string, string>>): boolean {
   for (const [key, value] of Object.entries((selector?.['matchLabels'] as Record<string, string> | undefined) ?? {})) {
     if (labels[key] !== value) return false;
   }
@@ -197,7 +197,7 @@ function toBits(ip: string): string {
     .join('');
 }
 
-function inCidr(cidr: string, ip: string): boolean {
+export function inCidr(cidr: string, ip: string): boolean {
   const [base = '', length = '32'] = cidr.split('/');
   return toBits(base).slice(0, Number(length)) === toBits(ip).slice(0, Number(length));
 }

@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+/** Histories of crashes and failing calls: minutes, and so a tier of their own. */
+const FAULTS = ['crash', 'kill', 'api-faults'].map((name) => `test/engine/${name}.test.ts`);
+
 export default defineConfig({
   test: {
     testTimeout: 60_000,
@@ -8,9 +11,10 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/real/**', 'test/api/**', 'test/pack/**'],
+          exclude: ['test/real/**', 'test/api/**', 'test/pack/**', ...FAULTS],
         },
       },
+      { test: { name: 'faults', include: FAULTS, testTimeout: 300_000, hookTimeout: 300_000 } },
       { test: { name: 'real', include: ['test/real/**/*.test.ts'] } },
       {
         test: {

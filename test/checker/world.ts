@@ -168,7 +168,8 @@ function distinct(pods: readonly Pod[]): readonly Pod[] {
 
 /** What an id of an edge stands for; undefined where it names a workload that is not there. */
 export function partiesOf(world: World, id: string): readonly Party[] | undefined {
-  if (id === 'node') return [{ kind: 'node' }];
+  // A node other than the pod's own stands for every node as well: the checker never counts on a node being the own one.
+  if (id === 'node' || id.startsWith('node:')) return [{ kind: 'node' }];
   if (id === 'api-server') return [{ kind: 'api-server' }];
   if (id.startsWith('external:')) {
     const name = id.slice('external:'.length);

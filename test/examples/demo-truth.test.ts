@@ -56,12 +56,15 @@ interface Demo {
   readonly byteEqual: boolean;
 }
 
-/** The one name that the two sides write differently: the nodes' DNS cache is an address to the traffic, and a node to the product. */
+/** The truth knows nodes; the product tells the pod's own one, whose kubelet probes, from another. */
+const asNode = (end: string): string => (end === 'node:remote' ? 'node' : end);
+
+/** The nodes' DNS cache is an address to the traffic, and a node to the product. */
 function edgeOf({ src, dst, protocol, port, endPort }: FlowEdge): Edge {
   const isNodeDns = dst === 'node' && protocol === 'UDP' && port === 53;
   return {
-    src,
-    dst: isNodeDns ? NODE_DNS : dst,
+    src: asNode(src),
+    dst: isNodeDns ? NODE_DNS : asNode(dst),
     protocol,
     port: endPort === undefined ? port : { from: port, to: endPort },
   };

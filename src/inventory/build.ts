@@ -3,6 +3,7 @@ import type { Config } from '../model/config.ts';
 import type { Finding } from '../model/finding.ts';
 import type { Declared, Inventory, ServiceInfo, Snapshot, Workload } from '../model/inventory.ts';
 import { endpointKey } from '../model/edge.ts';
+import { checkPolicies } from '../model/evaluate.ts';
 import type { KubeManifest } from '../model/object.ts';
 import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
 import { finding } from './analyzers/context.ts';
@@ -66,6 +67,7 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
     analyzeScrapes(context),
     analyzeReferences(context),
   ];
+  const policies = policiesOf(index);
   return {
     namespaces,
     workloads,
@@ -73,13 +75,14 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
     nodes: buildNodes(index),
     facts,
     declared: distinctDeclared(analyses.flatMap((analysis) => analysis.declared)),
-    policies: policiesOf(index),
+    policies,
     findings: orderFindings([
       ...snapshot.findings,
       ...factFindings,
       ...unreadOwners.map((owner) => finding('SP306', 'info', owner, `${owner} owns pods and was not read`)),
       ...analyses.flatMap((analysis) => analysis.findings),
       ...analyzeHygiene(context),
+      ...checkPolicies({ policies, facts }),
     ]),
   };
 }

@@ -254,6 +254,18 @@ describe('peers and ports of admin policies', () => {
     expect(answer(policies, text)).toBe(expected);
   });
 
+  it('counts a NetworkPolicy that only may select the pods as open where it admits what it would isolate', () => {
+    const NEW = 'shop/Deployment/new';
+    const workloads = { ...CLUSTER.workloads, [NEW]: [] };
+    const deny = anp(1, { ingress: [rule('Deny', [pods('train')])] });
+    const may = (ingress: readonly Json[]): KubeManifest =>
+      networkPolicy('shop/np', { podSelector: { matchLabels: { app: 'x' } }, ingress });
+    const ask = (ingress: readonly Json[]): string =>
+      answerOf(clusterWith('ovn-kubernetes', [deny, may(ingress)], { workloads }), `${WEB} -> ${NEW} 1`);
+    expect(ask([{}])).toBe('allowed');
+    expect(ask([])).toBe('unknown');
+  });
+
   it('names the rule', () => {
     const world = clusterWith('ovn-kubernetes', into(pods('web')));
     expect(evaluateConnection(world, connection(IN)).reasons[0]).toEqual({

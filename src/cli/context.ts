@@ -81,6 +81,7 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
 
   const stateFile = (target: Identity): string => options.state ?? defaultStateFile(env, target.id);
 
+  let given: Promise<readonly Decision[]> | undefined;
   const app: App = {
     options,
     output,
@@ -110,8 +111,9 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     async decisions() {
       const stored = (await app.state()).reader.decisions();
       if (options.decisions === undefined) return stored;
-      const { readDecisions } = await import('./config.ts');
-      return [...stored, ...(await readDecisions(options.decisions))].toSorted((a, b) => a.at - b.at);
+      // Read once: it may be a pipe.
+      given ??= import('./config.ts').then(({ readDecisions }) => readDecisions(options.decisions));
+      return [...stored, ...(await given)].toSorted((a, b) => a.at - b.at);
     },
     signatures: () => (signatures ??= import('./load.ts').then(({ loadSignatures }) => loadSignatures())),
     now(reader) {

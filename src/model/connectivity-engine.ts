@@ -6,13 +6,23 @@ import {
   makeSideTable,
   NO_PORT,
   perProtocol,
+  PROTOCOLS,
   subtractPorts,
+  tidyUnknown,
   unitePorts,
 } from './connectivity-side.ts';
 import type { PerProtocol, Side } from './connectivity-side.ts';
 import type { Protocol } from './edge.ts';
 import type { Direction, Isolation } from './evaluate.ts';
-import { addressesToAsk, blockMayMatch, isolationOf, matchPeers, onOwnNode, resolveName } from './evaluate.ts';
+import {
+  addressesToAsk,
+  blockMayMatch,
+  isolationOf,
+  judgeDirection,
+  matchPeers,
+  onOwnNode,
+  resolveName,
+} from './evaluate.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkRule } from './network-policy.ts';
 import type { PortRange, PortSet } from './port-set.ts';
 import { ALL_PORTS, portSet } from './port-set.ts';
@@ -206,6 +216,7 @@ export function classOf(engine: Engine, direction: Direction, pod: Pod): SideCla
   let key: string = direction;
   for (const { policy, selected } of policies) key += `${policyId(layout, policy)}${SELECTED[selected]}`;
   for (const { name } of foreign) key += `\n${name}`;
+  if (isolation.ordered !== undefined) key += '\nin order';
   const named = policies.some(({ rules }) => rules.some(hasNames));
   if (direction === 'ingress' && named) key += `\n\n${namedPortsOf(pod)}`;
   let found = engine.classByKey.get(key);
@@ -238,7 +249,8 @@ function namedPortsOf(pod: Pod): string {
 
 function buildClass(engine: Engine, direction: Direction, pod: Pod, isolation: Isolation): SideClass {
   const { world, layout } = engine;
-  const { policies, foreign } = isolation;
+  const { policies } = isolation;
+  const foreign = isolation.ordered?.foreign ?? isolation.foreign;
   const { sides } = layout;
   const [first] = foreign;
   let fixed: Side | undefined;
@@ -247,7 +259,9 @@ function buildClass(engine: Engine, direction: Direction, pod: Pod, isolation: I
     const more = foreign.length > 3 ? ` and ${foreign.length - 3} more` : '';
     const verb = foreign.length === 1 ? 'is' : 'are';
     fixed = sides.unknown(`${direction}: ${names.join(', ')}${more} may act here and ${verb} not evaluated`);
-  } else if (policies.length === 0 || world.inventory.facts.cni.enforces === 'no') fixed = sides.everything;
+  } else if (isolation.ordered === undefined) {
+    if (policies.length === 0 || world.inventory.facts.cni.enforces === 'no') fixed = sides.everything;
+  }
   const self: Party = { kind: 'pod', endpoint: ANY_QUERY.dst, pod, nodes: [], ownNode: false, addresses: [] };
   const acting = policies.map(({ policy, selected, rules }): Acting => ({
     policy,
@@ -309,6 +323,7 @@ export function sideOf(engine: Engine, direction: Direction, self: Party, other:
   }
   const own = classOf(engine, direction, pod);
   if (own.fixed !== undefined) return own.fixed;
+  if (own.isolation.ordered !== undefined) return judgeInOrder(engine, direction, pod, self, other);
   const onNode = own.viaCilium || other.kind === 'pod' ? 'no' : onOwnNode(world, direction, pod, other, ANY_QUERY);
   if (onNode === 'yes') return sides.everything;
   const entries = addressesToAsk(world, other, own.isolation.hasBlocks);
@@ -318,6 +333,61 @@ export function sideOf(engine: Engine, direction: Direction, self: Party, other:
   const side = judge(engine, direction, own, other, entries, onNode);
   own.sides.set(key, side);
   return side;
+}
+
+const cuts = new WeakMap<object, readonly number[]>();
+
+/** Where ranges of ports begin, and just after they end, anywhere in a rule. */
+function cutsOf(rule: object): readonly number[] {
+  const known = cuts.get(rule);
+  if (known !== undefined) return known;
+  const found = new Set<number>();
+  const visit = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [key, item] of Object.entries(value)) {
+      if (typeof item === 'object') visit(item);
+      else if (typeof item === 'number' && (key === 'first' || key === 'last'))
+        found.add(item + Number(key === 'last'));
+    }
+  };
+  visit(rule);
+  const out = [...found];
+  cuts.set(rule, out);
+  return out;
+}
+
+/**
+ * Where policies act in an order, what a peer is counts beyond which rules name it: each pair is asked about by itself, once for each
+ * run of ports that no rule and no pod cuts.
+ */
+function judgeInOrder(engine: Engine, direction: Direction, pod: Pod, self: Party, other: Party): Side {
+  const { world, layout } = engine;
+  const { policies, ordered } = isolationOf(world, pod, direction);
+  const starts = new Set<number>([ALL_PORTS.first]);
+  for (const { rules } of [...policies, ...(ordered?.acting ?? [])])
+    for (const rule of rules) for (const cut of cutsOf(rule)) starts.add(cut);
+  for (const { podSet } of [pod, ...(other.pod === undefined ? [] : [other.pod])]) {
+    for (const { ports } of podSet?.containers ?? []) for (const { port } of ports) starts.add(port).add(port + 1);
+  }
+  const sorted = [...starts].filter((port) => port >= ALL_PORTS.first && port <= ALL_PORTS.last).sort((a, b) => a - b);
+  const [src, dst] = direction === 'egress' ? [self, other] : [other, self];
+  const yes: Record<Protocol, PortRange[]> = { TCP: [], UDP: [], SCTP: [] };
+  const unknown: Record<Protocol, UnknownRange[]> = { TCP: [], UDP: [], SCTP: [] };
+  for (const protocol of PROTOCOLS) {
+    sorted.forEach((first, index) => {
+      const range = { first, last: (sorted[index + 1] ?? ALL_PORTS.last + 1) - 1 };
+      const query = { src: src.endpoint, dst: dst.endpoint, protocol, port: first };
+      const { answer, reasons } = judgeDirection(world, direction, self, other, query);
+      if (answer === 'yes') yes[protocol].push(range);
+      if (answer !== 'unknown') return;
+      const name = reasons.find(({ decision }) => decision === 'unknown')?.object ?? 'a policy';
+      unknown[protocol].push({ ...range, reason: `${direction}: what ${name} does here is not known` });
+    });
+  }
+  return layout.sides.of(
+    perProtocol((protocol) => portSet(yes[protocol])),
+    perProtocol((protocol) => tidyUnknown(unknown[protocol])),
+  );
 }
 
 const DIGIT = { no: 0, yes: 1, unknown: 2 } as const satisfies Record<Tri, number>;
@@ -484,7 +554,7 @@ function findReach(engine: Engine, own: SideClass): NonNullable<SideClass['reach
   const { sides } = layout;
   if (own.fixed !== undefined) return { listed: [], bound: own.fixed };
   const open = { listed: [], bound: sides.everything };
-  if (!own.acting.some(({ selected }) => selected === 'yes')) return open;
+  if (own.isolation.ordered !== undefined || !own.acting.some(({ selected }) => selected === 'yes')) return open;
   const listed = new Set<number>();
   const universal = new Set<NetworkRule>();
   for (const { policy, grants } of own.acting) {

@@ -80,7 +80,7 @@ function clipUnknown(ranges: readonly UnknownRange[], ports: PortSet): readonly 
 }
 
 /** Sorted; ranges that touch and have the same reason become one. They must not overlap. */
-function tidyUnknown(ranges: readonly UnknownRange[]): readonly UnknownRange[] {
+export function tidyUnknown(ranges: readonly UnknownRange[]): readonly UnknownRange[] {
   const out: UnknownRange[] = [];
   for (const range of [...ranges].sort((a, b) => a.first - b.first)) {
     const previous = out.at(-1);

@@ -91,19 +91,18 @@ const otherPolicy: fc.Arbitrary<(index: number) => KubeManifest> = fc.oneof(
     ([pods, ingress]) =>
       (index: number) =>
         manifest('policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy', `admin${index}`, {
+          priority: index,
           subject: { pods: { namespaceSelector: {}, podSelector: pods } },
           [ingress ? 'ingress' : 'egress']: [{ action: 'Deny' }],
         }),
   ),
-  fc
-    .constantFrom('a == "x"', 'all()')
-    .map(
-      (text) => (index: number) =>
-        manifest('projectcalico.org/v3', 'GlobalNetworkPolicy', `calico${index}`, {
-          selector: text,
-          types: ['Ingress'],
-        }),
-    ),
+  fc.constantFrom('a == "x"', 'all()').map(
+    (text) => (index: number) =>
+      manifest('projectcalico.org/v3', 'GlobalNetworkPolicy', `calico${index}`, {
+        selector: text,
+        types: ['Ingress'],
+      }),
+  ),
   fc.constant((index: number) => manifest('projectcalico.org/v3', 'HostEndpoint', `host${index}`, {})),
   fc.tuple(fc.constantFrom(...NAMESPACES), fc.constantFrom('cluster', 'host', 'world')).map(
     ([namespace, entity]) =>
@@ -152,7 +151,7 @@ const partlyKnown: fc.Arbitrary<Inventory> = fc
     inventory: known,
     others: fc.array(otherPolicy, { maxLength: 2 }),
     cni: fc.record({
-      name: fc.constantFrom('test', 'cilium'),
+      name: fc.constantFrom('test', 'cilium', 'calico', 'ovn-kubernetes'),
       enforces: fc.constantFrom('yes', 'yes', 'yes', 'no', 'unknown'),
       ipBlockMatches: fc.subarray(['pods', 'nodes'] as const),
       because: fc.constant('the test says so'),

@@ -177,6 +177,8 @@ export function isolationOf(world: World, pod: Pod, direction: Direction): Isola
 function actingOn(world: World, pod: Pod, direction: Direction): readonly Acting[] {
   const out: Acting[] = [];
   for (const policy of world.ordered) {
+    // Where the CNI enforces nothing, neither does it enforce its own kinds.
+    if (policy.engine !== 'admin' && world.inventory.facts.cni.enforces === 'no') continue;
     const rules = policy[direction];
     const selected = rules === undefined ? 'no' : orderedSelects(policy, pod);
     if (rules !== undefined && selected !== 'no') out.push({ policy, rules, selected });

@@ -146,6 +146,15 @@ describe('isolation by CiliumNetworkPolicy', () => {
     expect(isIsolated(world, DB, 'egress').isolated).toBe('no');
   });
 
+  it('is nothing where Cilium is told not to enforce policies', () => {
+    const policies = [
+      onDb({ ingress: [{}], ingressDeny: [{ fromEntities: ['all'] }] }),
+      cilium('shop/q', { endpointSelector: app('db'), enableDefaultDeny: { ingress: false }, ingress: [{}] }),
+    ];
+    expect(answer(policies, IN)).toBe('denied');
+    expect(answer(policies, IN, { cni: { name: 'cilium', enforces: 'no' } })).toBe('allowed');
+  });
+
   it('leaves the policies of another CNI unread', () => {
     const policy = onDb({ ingress: [{ fromEndpoints: [app('web')] }] });
     expect(answerOf(clusterWith('calico', [policy]), IN)).toBe('unknown');

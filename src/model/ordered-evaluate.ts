@@ -241,8 +241,10 @@ function matchParty(world: World, entity: CalicoEntity, party: Party, address: A
   if (entity.nets !== undefined) answer = and(answer, matchNets(entity.nets, address));
   if (entity.notNets !== undefined) answer = and(answer, not(matchNets(entity.notNets, address)));
   if (answer === 'no') return answer;
-  const { selector, notSelector, namespaces, accounts } = entity;
-  if (selector !== undefined || namespaces !== undefined || accounts !== undefined) {
+  const { selector, notSelector, namespaces, accounts, ownNamespace } = entity;
+  // In a policy of a namespace a notSelector keeps to that namespace like every other selector.
+  const keeps = notSelector !== undefined && ownNamespace !== undefined;
+  if (selector !== undefined || namespaces !== undefined || accounts !== undefined || keeps) {
     answer = and(answer, isSelected(world, entity, party, address));
   }
   if (notSelector !== undefined) {
@@ -282,7 +284,15 @@ function isSetInScope(world: World, { namespaces, ownNamespace }: CalicoEntity, 
   if (namespaces === 'global') return triOf(namespace === undefined);
   if (namespaces !== undefined) {
     const view = namespace === undefined ? undefined : world.cluster.namespaces.get(namespace);
-    if (namespace === undefined) return 'no';
+    if (namespace === undefined) {
+      // It has no labels of a namespace; `all()` asks for being in one, other selectors may do with none.
+      return namespaces.kind === 'all'
+        ? 'no'
+        : and(
+            matchCalicoSelector(namespaces, () => ABSENT),
+            'unknown',
+          );
+    }
     return view === undefined ? 'unknown' : matchCalicoSelector(namespaces, (key) => labelOfNamespace(view, key));
   }
   return triOf(ownNamespace === undefined || ownNamespace === namespace);

@@ -351,6 +351,9 @@ function calicoEntity(
       if (!holds(meaning, namespaceSelector, namespaceLabels(inventory, place.namespace))) return false;
     } else if (namespace !== undefined && namespace !== place.namespace) return false;
   }
+  if (notSelector !== undefined && namespace !== undefined && namespaceSelector === undefined) {
+    if (!isPod || namespace !== place.namespace) return false;
+  }
   if (notSelector !== undefined && isPod && holds(meaning, notSelector, labelsOf(place))) return false;
   const nets = entity['nets'] as string[] | undefined;
   const notNets = entity['notNets'] as string[] | undefined;

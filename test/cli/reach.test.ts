@@ -79,7 +79,13 @@ describe('reach', () => {
     expect({ apiVersion, kind, scope }).toEqual({
       apiVersion: 'sallyport.dev/v1',
       kind: 'Reach',
-      scope: ['NetworkPolicy'],
+      scope: [
+        'NetworkPolicy',
+        'AdminNetworkPolicy',
+        'BaselineAdminNetworkPolicy',
+        'ClusterNetworkPolicy',
+        'GlobalNetworkPolicy',
+      ],
     });
     expect((connections as readonly { src: string; dst: string }[]).map(({ src, dst }) => `${src} ${dst}`)).toEqual(
       [`${DB} ${PROBE}`, `${WEB} ${PROBE}`, `${WEB} ${DB}`].sort(),

@@ -215,10 +215,14 @@ function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifes
 }
 
 const MESH_KINDS = ['AuthorizationPolicy', 'DestinationRule', 'PeerAuthentication', 'Sidecar'];
+const EVERYWHERE = ['NetworkPolicy', 'AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'];
+const OF_CNI: Readonly<Record<string, readonly string[]>> = {
+  calico: ['GlobalNetworkPolicy'],
+  cilium: ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'],
+};
 
 function headOf({ policies, facts }: Inventory, mesh: boolean): ReachHead {
-  const cilium = facts.cni.name === 'cilium' && policies.some(({ kind }) => kind === 'CiliumNetworkPolicy');
-  const scope = ['NetworkPolicy', ...(cilium ? ['CiliumNetworkPolicy'] : []), ...(mesh ? MESH_KINDS : [])];
+  const scope = [...EVERYWHERE, ...(OF_CNI[facts.cni.name] ?? []), ...(mesh ? MESH_KINDS : [])];
   const left = checkPolicies({ policies, facts }).flatMap(({ code, subject }) =>
     code === 'SP344' ? [subject.split(' ')[0] ?? ''] : [],
   );

@@ -12,6 +12,7 @@ import { evidenceGates } from '../../src/readiness/evidence-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
 
+const DEFAULT_DENY = 'sallyport-default-deny';
 const OPEN_CONNECTIONS = 'connections already open keep passing until they close: what a CNI does with them is its own';
 
 /** NetworkPolicies from evidence: a peer that is enforced already is opened first, then one workload and direction at a time. */
@@ -38,7 +39,7 @@ export const allowList: Phase = {
         });
       }
     }
-    draft.ensure(buildDefaultDeny({ name: 'sallyport-default-deny', namespace: view.namespace }), {
+    draft.ensure(buildDefaultDeny({ name: DEFAULT_DENY, namespace: view.namespace }), {
       namespace: view.namespace,
       phase: 'allow-list',
       id: 'default-deny',
@@ -75,9 +76,10 @@ function openPeers(view: View, draft: Draft): void {
     const workload = view.inventory.workloads.find((one) => one.id === peer.workload);
     if (workload === undefined) continue;
     const candidate = deriveNetworkCandidate(context, workload, peer.direction);
-    const live = candidate.object === undefined ? undefined : draft.get(candidate.object);
+    if (candidate.object === undefined) continue;
     // Only what Sallyport enforces there already; a namespace that is not under way is not begun from here.
-    if (candidate.object === undefined || live === undefined) continue;
+    const enforced = draft.byKey(`networking.k8s.io/NetworkPolicy/${workload.namespace}/${DEFAULT_DENY}`) !== undefined;
+    if (draft.get(candidate.object) === undefined && !enforced) continue;
     // Recorded under the peer's namespace: it goes when that one is rolled back, not when this one is and still needs it.
     draft.ensure(candidate.object, {
       namespace: workload.namespace,

@@ -5,6 +5,7 @@ import { compileWorld } from '../../src/model/evaluate.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import { exemptPorts, inMesh, joinedGates, plaintextGates } from '../../src/readiness/mesh-gates.ts';
+import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { waiverFor, workloadsOf } from '../../src/readiness/view.ts';
 import { namespaceWide } from '../03-permissive-mtls/index.ts';
@@ -14,7 +15,11 @@ const DRAIN = 'connections opened before stay as they are until the proxies drai
 /** STRICT workload by workload, then the namespace. Exempted ports stay PERMISSIVE, each named in the waiver that asked for it. */
 export const strictMtls: Phase = {
   name: 'strict-mtls',
-  requires: (view) => [...joinedGates(view), ...plaintextGates(view, compileWorld(view.inventory))],
+  requires: (view) => [
+    ...joinedGates(view),
+    ...notJoinedGates(view),
+    ...plaintextGates(view, compileWorld(view.inventory)),
+  ],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
     for (const workload of byRisk(view, workloadsOf(view).filter(inMesh))) {

@@ -9,6 +9,8 @@ import { annotationsOf, formatRef, isObject, refKey, refOf } from '../../src/mod
 import { DRY_RUN_ANNOTATION, buildAuthorizationPolicy, isOwn } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
+import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.ts';
+import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, gate, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
@@ -18,7 +20,7 @@ import type { Gate } from '../../src/model/finding.ts';
 /** An account per workload, moved by expand, migrate, contract; then policies on principals, rehearsed before they are enforced. */
 export const identity: Phase = {
   name: 'identity',
-  requires: (view) => accountGates(view),
+  requires: (view) => [...notJoinedGates(view), ...reviewGates(view), ...coverageGates(view), ...accountGates(view)],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
     const splits = plannedSplits(view);
@@ -198,7 +200,10 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
       workload: workload.id,
       id: `${shortName(workload)}-enforce`,
       title: `${workload.id} admits the callers on record alone`,
-      risks: ['callers without a mesh identity are admitted by port where the policy says so'],
+      risks: [
+        'callers without a mesh identity are admitted by port where the policy says so',
+        'nothing here reads what the rehearsal would have refused: look at the access logs, or stop before this step',
+      ],
     });
   if (meshed.length > 0)
     draft.ensure(

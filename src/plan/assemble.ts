@@ -1,11 +1,15 @@
 import type { Phase, View } from '../engine/contract.ts';
 import type { Edge } from '../model/edge.ts';
+import { endpointNamespace } from '../model/edge.ts';
 import type { Finding, Gate } from '../model/finding.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phasesBetween } from '../model/phase.ts';
+import { refKey } from '../model/object.ts';
+import { changeRef } from './change.ts';
+import { checkDrift } from './drift.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
-import { judgeEdges, simulate } from './simulate.ts';
+import { deniedByOwn, describeVerdict, judgeEdges, simulate } from './simulate.ts';
 import type { Simulated } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
@@ -30,7 +34,7 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
   const denied = new Map<string, EdgeVerdict>();
   const unknown = new Map<string, EdgeVerdict>();
   let now = view;
-  for (const name of phasesBetween(from, to)) {
+  for (const name of from === to ? refreshed(from) : phasesBetween(from, to)) {
     const phase = planner.phases.find((candidate) => candidate.name === name);
     if (phase === undefined) continue;
     gates.push(...phase.requires(now).map((gate) => planner.settle(now, gate)));
@@ -48,7 +52,63 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
       phases: new Map([...now.phases, [view.namespace, name]]),
     };
   }
-  return finish(view, planner, { from, to, direction: 'up', steps, gates, denied, unknown, edges });
+  // What a policy of our own denies already blocks as well, unless this plan puts it right.
+  const cut = deniedByOwn(view.inventory, world.edgesIn(view.inventory), before).filter((edge) =>
+    [edge.src, edge.dst].some((end) => endpointNamespace(end) === view.namespace),
+  );
+  const after = judgeEdges(now.inventory, cut);
+  for (const edge of cut) {
+    const verdict = after.get(edge.id);
+    if (verdict?.answer === 'denied') denied.set(edge.id, describeVerdict('now', edge, verdict));
+  }
+  return finish(view, planner, { from, to, direction: 'up', steps, gates: distinct(gates), denied, unknown, edges });
+}
+
+/** Phases whose objects follow the evidence: what a plan to the present phase brings up to date. */
+function refreshed(now: PhaseName): readonly PhaseName[] {
+  return phasesBetween('none', now).filter((name) => ['allow-list', 'strict-mtls', 'identity'].includes(name));
+}
+
+/** Phases may ask the same question; it is answered once. */
+function distinct(gates: readonly Gate[]): readonly Gate[] {
+  return [...new Map(gates.map((gate) => [`${gate.id}\n${gate.subject}\n${gate.facts.join('\n')}`, gate])).values()];
+}
+
+/** A namespace that others stand on goes last, and only when a person says so outright. */
+function systemGate(view: View): readonly Gate[] {
+  const system = view.inventory.namespaces.find((one) => one.name === view.namespace)?.system;
+  if (system === undefined) return [];
+  return [
+    {
+      id: 'system-namespace',
+      answer: 'no',
+      subject: view.namespace,
+      facts: [`${view.namespace}: ${system}`, 'what is cut here may be cut for the whole cluster'],
+      fix: `move the other namespaces first, then sallyport waive gate=system-namespace,subject=${view.namespace} --reason "..."`,
+    },
+  ];
+}
+
+/** Objects of ours that are not as we left them: going on would overwrite what somebody else put there. */
+function driftGate(view: View, steps: readonly Step[]): readonly Gate[] {
+  const touched = new Set(steps.map((step) => refKey(changeRef(step.change))));
+  const mine = view.applied.filter(
+    (applied) => applied.namespace === view.namespace || touched.has(refKey(changeRef(applied.change))),
+  );
+  const drift = checkDrift(mine, view.snapshot.objects);
+  if (drift.length === 0) return [];
+  return [
+    {
+      id: 'drift',
+      answer: 'no',
+      subject: view.namespace,
+      facts: drift.map(
+        (one) =>
+          `${one.object} ${one.path}: ours ${JSON.stringify(one.ours)}, now ${JSON.stringify(one.now)} (${one.step})`,
+      ),
+      fix: `put each back to ours with kubectl, or adopt the edges that the change was for and let sallyport write them; sallyport verify ${view.namespace} lists them`,
+    },
+  ];
 }
 
 /** The plan of a rollback: given steps, simulated and gated like any change, but for gates on evidence. */
@@ -104,6 +164,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
   if (parts.direction === 'up') {
     const judged = [...unreadGates(view), ...unknownGates(view, unknown, parts.edges)];
     gates.push(...judged.map((gate) => planner.settle(view, gate)));
+    gates.push(...systemGate(view).map((gate) => planner.settle(view, gate)), ...driftGate(view, parts.steps));
     gates.push(...planner.common(view, parts.steps).map((gate) => planner.settle(view, gate)));
   }
   return {

@@ -3,7 +3,8 @@ import type { ConnectionVerdict } from '../model/evaluate.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointKey, endpointNamespace, formatEdge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
-import { isObject, namespaceOf } from '../model/object.ts';
+import { formatRef, groupOf, isObject, namespaceOf, refOf } from '../model/object.ts';
+import { isOwn } from '../objects/build.ts';
 import { applyToObjects, changeRef } from './change.ts';
 import type { EdgeVerdict, Step } from './plan.ts';
 
@@ -80,9 +81,17 @@ export interface Simulation {
   readonly end: State;
 }
 
-/** Edges whose verdict a step can change: those that touch the namespace being moved or that of the object written. */
-function affected(edges: readonly Edge[], step: Step): readonly Edge[] {
-  const namespace = changeRef(step.change).namespace;
+/**
+ * Edges whose verdict a step can change: those that touch the namespace being moved or that of the object written; all of them where the
+ * object acts on the whole cluster (policies without a namespace, Istio's objects in the mesh's root namespace).
+ */
+function affected(edges: readonly Edge[], step: Step, rootNamespace: string): readonly Edge[] {
+  const { namespace, apiVersion, kind } = changeRef(step.change);
+  const isMesh = groupOf(apiVersion).endsWith('istio.io');
+  const everywhere =
+    (namespace === undefined && kind !== 'Namespace' && groupOf(apiVersion) !== 'rbac.authorization.k8s.io') ||
+    (namespace === rootNamespace && isMesh);
+  if (everywhere) return edges;
   const near = new Set([step.namespace, ...(namespace === undefined ? [] : [namespace])]);
   return edges.filter((edge) => {
     const [src, dst] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
@@ -107,7 +116,7 @@ export function simulate(
   let state = start;
   for (const step of steps) {
     state = stateAfter(state, step, world.rebuild);
-    const near = affected(world.edgesIn(state.inventory), step);
+    const near = affected(world.edgesIn(state.inventory), step, state.inventory.facts.mesh.rootNamespace);
     for (const edge of near) judged.add(edge.id);
     const now = judgeEdges(state.inventory, near);
     for (const edge of near) {
@@ -115,7 +124,7 @@ export function simulate(
       if (verdict === undefined || verdict.answer === 'allowed') continue;
       if (verdict.answer === 'denied' && before.get(edge.id)?.answer === 'denied') continue;
       const list = verdict.answer === 'denied' ? denied : unknown;
-      if (!list.has(edge.id)) list.set(edge.id, describe(step, edge, verdict));
+      if (!list.has(edge.id)) list.set(edge.id, describeVerdict(step.id, edge, verdict));
     }
   }
   return {
@@ -127,12 +136,26 @@ export function simulate(
   };
 }
 
-function describe(step: Step, edge: Edge, verdict: ConnectionVerdict): EdgeVerdict {
+/** Edges that an object of Sallyport's own denies in a state. */
+export function deniedByOwn(inventory: Inventory, edges: readonly Edge[], verdicts: Verdicts): readonly Edge[] {
+  const own = new Set(inventory.policies.filter(isOwn).map((policy) => formatRef(refOf(policy))));
+  return edges.filter((edge) => {
+    const verdict = verdicts.get(edge.id);
+    return (
+      verdict?.answer === 'denied' &&
+      verdict.reasons.some(
+        (reason) => reason.decision === 'denies' && reason.object !== undefined && own.has(reason.object),
+      )
+    );
+  });
+}
+
+export function describeVerdict(step: string, edge: Edge, verdict: ConnectionVerdict): EdgeVerdict {
   const decisive = verdict.reasons.filter((reason) =>
     verdict.answer === 'denied' ? reason.decision === 'denies' : reason.decision === 'unknown',
   );
   return {
-    step: step.id,
+    step,
     edge: edge.id,
     text: formatEdge(edge),
     answer: verdict.answer === 'denied' ? 'denied' : 'unknown',

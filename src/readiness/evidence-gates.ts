@@ -37,7 +37,7 @@ function windowGate(view: View): Gate {
   );
 }
 
-function coverageGates(view: View): readonly Gate[] {
+export function coverageGates(view: View): readonly Gate[] {
   const wanted = view.config.gates.coverage;
   const gates: Gate[] = [];
   for (const direction of ['ingress', 'egress'] as const) {
@@ -122,7 +122,8 @@ function unseenGates(view: View): readonly Gate[] {
   );
 }
 
-function reviewGates(view: View): readonly Gate[] {
+/** No doubtful edge may become a rule unseen, in whichever phase rules are written. */
+export function reviewGates(view: View): readonly Gate[] {
   const doubtful = findDoubtful(view.edges, view.inventory).filter(
     ({ edge }) => touches(edge, view.namespace) && edge.review === 'unreviewed',
   );

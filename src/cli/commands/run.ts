@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
-import { loadAll, requireNamespace, requireReadable } from '../load.ts';
+import { loadAll, requireNamespace } from '../load.ts';
 import type { Engine, RunResult } from '../../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
 import type { View } from '../../engine/contract.ts';
@@ -84,7 +84,6 @@ export async function rollback(
     });
   }
   const loaded = await loadAll(app);
-  requireReadable(loaded, await app.decisions());
   const view = loaded.view(namespace);
   const now = view.phases.get(namespace) ?? 'none';
   const begun = view.applied.some((step) => step.namespace === namespace);

@@ -1,13 +1,32 @@
 import type { App } from '../context.ts';
 import { loadAll, requireNamespace } from '../load.ts';
+import type { View } from '../../engine/contract.ts';
+import { formatEdge } from '../../model/edge.ts';
 import type { Gate } from '../../model/finding.ts';
 import { checkDrift } from '../../plan/drift.ts';
-import { settleGate } from '../../readiness/view.ts';
+import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
+import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { phases } from '../../../phases/index.ts';
 import { renderGates } from '../render-gates.ts';
 import { wrap } from '../output.ts';
+
+/** Edges that must work and that a policy of Sallyport's denies as things are. */
+function cutGates(view: View): readonly Gate[] {
+  const edges = keptEdges(view.edges).filter((edge) => touches(edge, view.namespace));
+  const cut = deniedByOwn(view.inventory, edges, judgeEdges(view.inventory, edges));
+  if (cut.length === 0) return [];
+  return [
+    {
+      id: 'denies-observed',
+      answer: 'no',
+      subject: view.namespace,
+      facts: cut.map(formatEdge),
+      fix: `sallyport advance ${view.namespace} --to ${view.phases.get(view.namespace) ?? 'monitor'} brings its policies up to date; or sallyport accept QUERY --reason "..."`,
+    },
+  ];
+}
 
 /** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
 export async function verify(app: App, namespace: string | undefined): Promise<number> {
@@ -29,7 +48,7 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';
     const reached = phases.slice(0, phases.findIndex((phase) => phase.name === now) + 1);
-    return reached.flatMap((phase) => phase.verify(view).map((gate) => settleGate(view, gate)));
+    return [...reached.flatMap((phase) => phase.verify(view).map((gate) => settleGate(view, gate))), ...cutGates(view)];
   });
   const { output } = app;
   output.document('Verify', { drift, gates });
@@ -46,5 +65,5 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
       ),
     );
   if (gates.length > 0) output.line(renderGates(gates, output));
-  return drift.length > 0 || gates.some((gate) => gate.answer === 'no') ? EXIT.drift : EXIT.done;
+  return drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;
 }

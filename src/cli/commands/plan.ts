@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
@@ -14,6 +14,7 @@ import type { Plan } from '../../plan/plan.ts';
 import { stateAfter } from '../../plan/simulate.ts';
 import { errorCodeOf } from '../../shared/io/files.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { maskManifest } from '../../shared/pure/mask.ts';
 import { groupBy } from '../../shared/pure/order.ts';
 import { explain } from '../file-error.ts';
 import { renderPlan } from '../render-plan.ts';
@@ -53,7 +54,8 @@ export function targetPhase(
       hint: `one of: ${PHASES.join(', ')}`,
     });
   const ahead = phaseIndex(text) - phaseIndex(now);
-  if (direction === 'up' ? ahead > 0 : ahead < 0) return text;
+  // Up to the phase it is in: its policies are brought up to date with the record.
+  if (direction === 'up' ? ahead > 0 || (ahead === 0 && text !== 'none') : ahead < 0) return text;
   throw new Failure({
     code: 'SP224',
     exit: EXIT.usage,
@@ -182,15 +184,23 @@ async function writeStates({ loaded, view, plan: made }: Planned, dir: string): 
   }
 }
 
-/** One List a namespace; JSON, which every reader of manifests takes. */
+/** One List a namespace; JSON, which every reader of manifests takes. Credentials are masked: the files are made to be passed on. */
 async function writeState(dir: string, objects: readonly KubeManifest[]): Promise<void> {
-  await mkdir(dir, { recursive: true });
+  await mkdir(dir, { recursive: true, mode: 0o700 });
   const groups = groupBy(objects, (object) => {
     const namespace = object.metadata['namespace'];
     return typeof namespace === 'string' && namespace !== '' ? namespace : '_cluster';
   });
   for (const [namespace, items] of groups) {
     const file = join(dir, `${namespace.replaceAll(/[^a-z0-9_-]/gi, '-')}.json`);
-    await writeFile(file, `${JSON.stringify({ apiVersion: 'v1', kind: 'List', items }, undefined, 1)}\n`);
+    const list = { apiVersion: 'v1', kind: 'List', items: items.map((item) => maskManifest(item)) };
+    const opened = await open(file, 'w', 0o600);
+    try {
+      // A file of an earlier plan keeps its mode when it is opened.
+      await opened.chmod(0o600);
+      await opened.writeFile(`${JSON.stringify(list, undefined, 1)}\n`);
+    } finally {
+      await opened.close();
+    }
   }
 }

@@ -64,9 +64,17 @@ interface Operation {
   readonly paths?: readonly string[];
 }
 
+/** The least share of connections with a request on record for methods and paths to be named. */
+const REQUEST_SHARE = 0.8;
+
+function countOf(edges: readonly Edge[]): number {
+  return edges.reduce((sum, edge) => sum + edge.count, 0);
+}
+
 /**
- * Operations for the edges of one caller. Methods and paths are named only where the port is declared HTTP and every day with a
- * connection has a request on record: a partial view of requests must not become a rule. `extra` holds ports that must stay open whole.
+ * Operations for the edges of one caller. Methods and paths are named only where the port is declared HTTP, every day with a
+ * connection has a request on record, and requests are as many as most of the connections: a partial view of requests must not become
+ * a rule. Nor does a path with an asterisk, which AuthorizationPolicy would read as a pattern that admits more than was seen.
  */
 function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): readonly Operation[] {
   if (edges.some((edge) => edge.endPort !== undefined)) return [];
@@ -79,7 +87,9 @@ function operations(inventory: Inventory, workload: Workload, edges: readonly Ed
     const seenDays = new Set(requests.flatMap((edge) => edge.days));
     const complete =
       requests.length > 0 &&
-      plain.every((edge) => edge.origin.kind === 'observed' && edge.days.every((day) => seenDays.has(day)));
+      requests.every((edge) => edge.l7?.includes('*') === false) &&
+      plain.every((edge) => edge.origin.kind === 'observed' && edge.days.every((day) => seenDays.has(day))) &&
+      countOf(requests) >= REQUEST_SHARE * countOf(plain);
     if (!complete || !isDeclaredHttp(inventory, workload, Number(port))) {
       out.push({ ports: [port] });
       continue;

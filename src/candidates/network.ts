@@ -248,6 +248,23 @@ function wantsCilium(context: CandidateContext, groups: readonly (readonly [stri
   });
 }
 
+/** Does the rule for the cluster's DNS let this edge through? A name server has other ports too, such as its metrics. */
+function isDns({ dns }: SystemPeers, edge: Edge): boolean {
+  return (
+    dns?.workloads.includes(endpointKey(edge.dst)) === true &&
+    edge.endPort === undefined &&
+    dns.ports.some(({ port, protocol }) => port === edge.port && protocol === edge.protocol)
+  );
+}
+
+function besidesDns(system: SystemPeers, edges: readonly Edge[]): readonly Edge[] {
+  return edges.filter((edge) => !isDns(system, edge));
+}
+
+function dnsEdges(system: SystemPeers, groups: readonly (readonly [string, readonly Edge[]])[]): readonly Edge[] {
+  return groups.flatMap(([, edges]) => edges.filter((edge) => isDns(system, edge)));
+}
+
 type Built = Pick<Candidate, 'rules' | 'problems'>;
 
 function networkRules(
@@ -303,17 +320,23 @@ function networkRules(
     if (end === undefined) continue;
     switch (end.kind) {
       case 'workload': {
-        if (context.system.dns?.workloads.includes(end.id) === true && direction === 'egress') break;
+        const rest = direction === 'egress' ? besidesDns(context.system, edges) : edges;
+        if (rest.length === 0) break;
         const host = context.inventory.workloads
           .find((one) => one.id === end.id)
           ?.podSets.every((set) => set.hostNetwork);
         if (host === true) {
-          rules.push({ peer, rule: {}, edges, note: 'a host-network peer: only its node address could be named' });
+          rules.push({
+            peer,
+            rule: {},
+            edges: rest,
+            note: 'a host-network peer: only its node address could be named',
+          });
           break;
         }
         const chosen = selectorFor(context, end.id);
         if (isProblem(chosen)) problems.push(chosen);
-        else add(peer, [podPeer(namespaceOfWorkload(end.id), chosen.labels, workload.namespace)], edges);
+        else add(peer, [podPeer(namespaceOfWorkload(end.id), chosen.labels, workload.namespace)], rest);
         break;
       }
       case 'node':
@@ -378,9 +401,9 @@ function networkRules(
   if (direction === 'egress') {
     const { dns, istiod } = context.system;
     if (dns !== undefined) {
-      const edges = groups.filter(([peer]) => dns.workloads.includes(peer)).flatMap(([, list]) => list);
+      const edges = dnsEdges(context.system, groups);
       const peers: JsonObject[] = [podPeer(dns.namespace, dns.labels, workload.namespace)];
-      if (dns.nodeLocal) peers.push({ ipBlock: { cidr: '169.254.20.10/32' } });
+      for (const address of dns.nodeAddresses) peers.push({ ipBlock: { cidr: hostCidr(address) } });
       rules.push({
         peer: 'cluster DNS',
         rule: {
@@ -430,17 +453,18 @@ function ciliumRules(
     if (end === undefined) continue;
     switch (end.kind) {
       case 'workload': {
-        if (dns?.workloads.includes(end.id) === true) break;
+        const rest = besidesDns(context.system, edges);
+        if (rest.length === 0) break;
         const host = context.inventory.workloads
           .find((one) => one.id === end.id)
           ?.podSets.every((set) => set.hostNetwork);
         if (host === true) {
-          add(peer, { toEntities: ['host', 'remote-node'] }, edges, 'a host-network peer');
+          add(peer, { toEntities: ['host', 'remote-node'] }, rest, 'a host-network peer');
           break;
         }
         const chosen = selectorFor(context, end.id);
         if (isProblem(chosen)) problems.push(chosen);
-        else add(peer, { toEndpoints: endpoints(namespaceOfWorkload(end.id), chosen.labels) }, edges);
+        else add(peer, { toEndpoints: endpoints(namespaceOfWorkload(end.id), chosen.labels) }, rest);
         break;
       }
       case 'node': {
@@ -460,7 +484,7 @@ function ciliumRules(
     }
   }
   if (dns !== undefined) {
-    const edges = groups.filter(([peer]) => dns.workloads.includes(peer)).flatMap(([, list]) => list);
+    const edges = dnsEdges(context.system, groups);
     const toPorts = [
       {
         ports: dns.ports.map(({ port, protocol }) => ({ port: String(port), protocol })),

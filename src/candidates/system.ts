@@ -11,6 +11,8 @@ export interface SystemPeers {
     /** Ports of the pods: 53, or 5353 on OpenShift. */
     readonly ports: readonly { readonly port: number; readonly protocol: 'TCP' | 'UDP' }[];
     readonly nodeLocal: boolean;
+    /** Where the cache of a node answers; empty where there is none. */
+    readonly nodeAddresses: readonly string[];
   };
   /** Without labels where a mesh is stated and its control plane was not read: then its namespace is all that is known. */
   readonly istiod?: { readonly namespace: string; readonly labels: Labels };
@@ -31,6 +33,7 @@ export function findSystemPeers(inventory: Inventory): SystemPeers {
             labels: dns.selector,
             ports: dns.ports,
             nodeLocal: dns.nodeLocal,
+            nodeAddresses: dns.nodeAddresses,
           },
         }),
     ...(istiod !== undefined && istiodSelector !== undefined && istiodSelector.kind !== 'none'

@@ -11,6 +11,11 @@ export interface DnsFacts {
   readonly ports: readonly { readonly port: number; readonly protocol: 'TCP' | 'UDP' }[];
   /** True where a cache on every node answers at NODE_LOCAL_DNS, which no pod selector matches. */
   readonly nodeLocal: boolean;
+  /**
+   * Addresses at which the cache on every node answers: the well-known one and those of the DNS Service, on which it listens too
+   * where kube-proxy uses iptables (Kubernetes, "Using NodeLocal DNSCache in Kubernetes Clusters"). Empty where there is no cache.
+   */
+  readonly nodeAddresses: readonly string[];
   readonly namespace: string;
   /** The selector of the DNS Service; empty where no Service was read. */
   readonly selector: Labels;
@@ -52,6 +57,7 @@ export function findDns(inventory: Inventory): DnsFacts | undefined {
       workloadIds: service.workloads,
       ports: ports.size > 0 ? [...ports.values()] : BOTH,
       nodeLocal,
+      nodeAddresses: nodeLocal ? uniqueSorted([NODE_LOCAL_DNS, ...service.clusterIPs]) : [],
       namespace,
       selector: service.selector ?? {},
     };
@@ -63,6 +69,7 @@ export function findDns(inventory: Inventory): DnsFacts | undefined {
     workloadIds: uniqueSorted(servers.map((workload) => workload.id)),
     ports: BOTH,
     nodeLocal,
+    nodeAddresses: nodeLocal ? [NODE_LOCAL_DNS] : [],
     namespace: first.namespace,
     selector:
       first.podSets[0]?.labels['k8s-app'] === undefined ? {} : { 'k8s-app': first.podSets[0].labels['k8s-app'] },

@@ -147,6 +147,7 @@ describe('system traffic', () => {
         { port: 53, protocol: 'TCP' },
       ],
       nodeLocal: true,
+      nodeAddresses: ['10.96.0.10', '169.254.20.10'],
       namespace: 'kube-system',
       selector: { 'k8s-app': 'kube-dns' },
     });

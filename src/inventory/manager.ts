@@ -1,4 +1,4 @@
-import { asObject } from '../shared/pure/json.ts';
+import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import type { Manager } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { memoByObject } from './memo.ts';
@@ -7,14 +7,19 @@ import { metaAnnotations, metaLabels, ownersOf } from './object-index.ts';
 const MANAGED_BY = 'app.kubernetes.io/managed-by';
 
 /**
- * Who else writes this object, by the marks that Argo CD, Flux, Helm, OLM and controllers leave; undefined where there is
- * none. The label `app.kubernetes.io/managed-by: Helm` alone is left by `helm template` as well and says nothing.
+ * Who else writes this object, by the marks that Argo CD, Flux, Helm, OLM and controllers leave, and else by the names in
+ * `metadata.managedFields`; undefined where there is none. The label `app.kubernetes.io/managed-by: Helm` alone is left by `helm template` as well and says nothing.
  */
 export const managerOf: (manifest: KubeManifest) => Manager | undefined = memoByObject((manifest) => {
   const labels = metaLabels(manifest);
   const annotations = metaAnnotations(manifest);
   return (
-    argoCd(labels, annotations) ?? flux(labels) ?? helm(labels, annotations) ?? other(labels) ?? operator(manifest)
+    argoCd(labels, annotations) ??
+    flux(labels) ??
+    helm(labels, annotations) ??
+    other(labels) ??
+    operator(manifest) ??
+    fieldManager(manifest, labels, annotations)
   );
 });
 
@@ -81,6 +86,34 @@ function operator(manifest: KubeManifest): Manager | undefined {
   }
   const olm = metaLabels(manifest)['olm.owner'];
   return olm === undefined ? undefined : { kind: 'operator', name: olm, because: 'label olm.owner' };
+}
+
+/** Names under which deployers write, lower case, and those that begin so. Controllers that write status alone are not among them. */
+const FIELD_MANAGERS: readonly (readonly [RegExp, Manager['kind'], string])[] = [
+  [/^argocd-(?:application-)?controller$/, 'argo-cd', ''],
+  [/^(?:kustomize|helm)-controller$/, 'flux', ''],
+  [/^helm$/, 'helm', ''],
+  [/^kapp-controller$/, 'other', 'kapp'],
+  [/^pulumi/, 'other', 'Pulumi'],
+  [/^terraform/, 'other', 'Terraform'],
+];
+
+/** Argo CD by label leaves no mark of its own: the label is one that charts set too, and its name in the managed fields tells. */
+function fieldManager(manifest: KubeManifest, labels: Marks, annotations: Marks): Manager | undefined {
+  const writers = asArray(manifest.metadata['managedFields']).flatMap(
+    (entry) => asString(asObject(entry)['manager']) ?? [],
+  );
+  for (const [pattern, kind, name] of FIELD_MANAGERS) {
+    const writer = writers.find((one) => pattern.test(one.toLowerCase()));
+    if (writer === undefined) continue;
+    const release = kind === 'helm' ? annotations['meta.helm.sh/release-name'] : undefined;
+    return {
+      kind,
+      name: name === '' ? (release ?? labels['app.kubernetes.io/instance'] ?? '') : name,
+      because: `field manager ${writer}`,
+    };
+  }
+  return undefined;
 }
 
 /** The release that rendered this object, where only the marks of `helm template` are left. */

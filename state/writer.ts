@@ -1,6 +1,7 @@
 import type { AuditEntry } from '../src/engine/contract.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
+import { formatEdge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { Evidence } from '../src/model/evidence.ts';
@@ -156,13 +157,19 @@ function addDecision(handle: Handle, decision: Decision): boolean {
   const namespaces = new Set<string>();
   const { ns } = decision.query;
   if (ns !== undefined && !ns.includes('*')) namespaces.add(ns);
-  const find = db.prepare<[string], Row>('SELECT src_ns, dst_ns FROM edges WHERE id = ?');
+  // What was frozen stands on the trail: each edge by its id and, where it is on record, in words.
+  const listed: string[] = [];
+  const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');
   for (const id of matched) {
     const row = find.get(id);
+    listed.push(row === undefined ? id : `${id} ${formatEdge(parseEdgeRow(row, handle.file))}`);
     for (const namespace of [row?.['src_ns'], row?.['dst_ns']])
       if (typeof namespace === 'string') namespaces.add(namespace);
   }
-  const count = action === 'waive' ? '' : ` (${plural(matched.length, 'edge')})`;
+  const count =
+    action === 'waive'
+      ? ''
+      : ` (${[plural(matched.length, 'edge'), listed.join(', ')].filter((part) => part !== '').join(': ')})`;
   appendAudit(handle, { at, who: by, what: action, object: `${text}${count}`, reason }, namespaces);
   return true;
 }

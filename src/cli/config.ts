@@ -4,6 +4,7 @@ import type { Config } from '../model/config.ts';
 import { DEFAULT_CONFIG } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
+import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -64,6 +65,8 @@ const decisionSchema = z.strictObject({
   at: z.union([z.iso.datetime({ offset: true }), z.date()]).transform((value) => new Date(value).getTime()),
   matched: z.array(z.string()).default([]),
 });
+/** How far the clock of whoever wrote a decisions file may be ahead of this one. */
+const CLOCK_SKEW_MS = 5 * 60_000;
 const decisionsSchema = z.strictObject({ decisions: z.array(decisionSchema) });
 
 async function readText(file: string, what: string): Promise<string> {
@@ -132,7 +135,23 @@ export async function readDecisions(file: string | undefined): Promise<readonly 
   const given = parseFile(decisionsSchema, await readText(file, 'decisions file'), file, 'decisions file');
   return given.decisions.map((decision, index) => {
     try {
-      return { ...decision, text: decision.query, query: parseQuery(decision.query) };
+      const query = parseQuery(decision.query, decision.action === 'waive' ? 'gates' : 'edges');
+      const fault = decision.action === 'waive' ? waiverFault(query) : undefined;
+      if (fault !== undefined)
+        throw new Failure({
+          code: 'SP220',
+          exit: EXIT.usage,
+          message: fault,
+          hint: 'mend that decision; sallyport waive --help',
+        });
+      if (decision.at > Date.now() + CLOCK_SKEW_MS)
+        throw new Failure({
+          code: 'SP212',
+          exit: EXIT.usage,
+          message: `at: ${new Date(decision.at).toISOString()} lies in the future, and a decision is about what was seen before it`,
+          hint: 'give the time at which it was taken',
+        });
+      return { ...decision, text: decision.query, query };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       throw new Failure({ ...error.detail, where: `${file}, decision ${index + 1}` });

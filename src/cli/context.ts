@@ -5,10 +5,13 @@ import { dirname, join } from 'node:path';
 import type { Clock, Target } from '../engine/contract.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
+import { matchedBy, mergeDecisions } from '../flows/decide.ts';
 import type { Decision } from '../model/decision.ts';
+import type { Edge } from '../model/edge.ts';
 import { simulatedClock, systemClock } from '../shared/io/clock.ts';
 import type { KubeconfigOptions } from '../sources/kube/kubeconfig.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { safeText } from '../shared/pure/text.ts';
 import { openState } from '../../state/open.ts';
 import type { State, WritableState } from '../../state/open.ts';
 import type { Reader } from '../../state/reader.ts';
@@ -50,6 +53,8 @@ export interface App {
   config(): Promise<Config>;
   /** Decisions of the state and of the file, oldest first. */
   decisions(): Promise<readonly Decision[]>;
+  /** Says once of each decision of the file that counts and is about none of these edges. */
+  noteUnmatched(edges: readonly Edge[]): Promise<void>;
   signatures(): Promise<Signatures>;
   /** The moment for windows and schedules. */
   now(reader: Reader): number;
@@ -81,6 +86,7 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
 
   const stateFile = (target: Identity): string => options.state ?? defaultStateFile(env, target.id);
 
+  let noted = false;
   let given: Promise<readonly Decision[]> | undefined;
   const app: App = {
     options,
@@ -110,10 +116,25 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
     config: () => (config ??= import('./config.ts').then(({ readConfig }) => readConfig(options.config))),
     async decisions() {
       const stored = (await app.state()).reader.decisions();
-      if (options.decisions === undefined) return stored;
+      if (options.decisions === undefined) return mergeDecisions(stored, []);
       // Read once: it may be a pipe.
       given ??= import('./config.ts').then(({ readDecisions }) => readDecisions(options.decisions));
-      return [...stored, ...(await given)].toSorted((a, b) => a.at - b.at);
+      return mergeDecisions(stored, await given);
+    },
+    async noteUnmatched(edges) {
+      if (given === undefined || noted) return;
+      noted = true;
+      const counted = new Set(await app.decisions());
+      const known = new Set(edges.map((edge) => edge.id));
+      for (const [index, decision] of (await given).entries())
+        if (
+          decision.action !== 'waive' &&
+          counted.has(decision) &&
+          !matchedBy(decision, edges).some((id) => known.has(id))
+        )
+          output.note(
+            `${safeText(options.decisions ?? '')}: decision ${index + 1} matches nothing: ${safeText(decision.text)}`,
+          );
     },
     signatures: () => (signatures ??= import('./load.ts').then(({ loadSignatures }) => loadSignatures())),
     now(reader) {

@@ -57,6 +57,7 @@ export async function loadAll(app: App): Promise<Loaded> {
     ...reviewed,
     ...reviewEdges(declaredEdges(state, observed), decisions),
   ];
+  await app.noteUnmatched(edgesIn(inventory));
   const evidence = reader.evidence();
   const base = {
     snapshot,

@@ -1,7 +1,9 @@
-import type { Decision } from '../model/decision.ts';
+import type { Decision, Query } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
 import { edgeId, endpointKey } from '../model/edge.ts';
 import type { Inventory } from '../model/inventory.ts';
+import { matchText } from '../model/glob.ts';
+import { safeText } from '../shared/pure/text.ts';
 import { matchEdges } from './query.ts';
 
 /**
@@ -27,6 +29,78 @@ export function matchedBy(decision: Decision, edges: readonly Edge[]): readonly 
   return matchEdges(decision.query, edges)
     .filter((edge) => edge.first <= decision.at)
     .map((edge) => edge.id);
+}
+
+/** Gates that a person may waive, and whether only for a subject within one namespace. Denials are accepted edge by edge instead. */
+const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
+  window: 'any',
+  coverage: 'by subject',
+  schedules: 'any',
+  'unseen-workloads': 'by subject',
+  review: 'any',
+  losses: 'any',
+  enforcement: 'any',
+  mesh: 'by subject',
+  plaintext: 'by subject',
+  soak: 'any',
+  unknown: 'by subject',
+  'managed-by-others': 'by subject',
+  selector: 'by subject',
+  expressible: 'by subject',
+  'service-account': 'by subject',
+  'system-namespace': 'by subject',
+};
+
+/** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */
+const OBJECT = /^([A-Z][A-Za-z]*)\*(?=[^*/]+(?:\/|$))/;
+
+/**
+ * What is wrong with a waiver; undefined where it may stand. A gate is named in full; one that concerns single workloads or edges is
+ * waived for a subject, whose namespace (all before the first `/`) is spelled out. Without a gate it names one unreadable file.
+ */
+export function waiverFault(query: Query): string | undefined {
+  const { gate, subject } = query;
+  if (gate === undefined) {
+    if (subject === undefined) return 'waive takes gate=... or subject=..., or both: a namespace alone is not waived';
+    return subject.includes('*') ? 'without gate=... the subject is one unreadable file, spelled out' : undefined;
+  }
+  if (gate === 'denies-observed') return 'a denial is not waived: accept the edges that may be cut';
+  if (!Object.hasOwn(WAIVABLE, gate))
+    return `there is no gate "${safeText(gate)}" to waive: it is one of ${Object.keys(WAIVABLE).join(', ')}`;
+  if (WAIVABLE[gate] === 'any') return undefined;
+  if (subject === undefined) return `the gate ${gate} is waived for a subject: gate=${gate},subject=...`;
+  const [namespace = ''] = subject.replace(OBJECT, '$1 ').split('/');
+  return namespace.includes('*')
+    ? `the namespace of the subject "${safeText(subject)}" is spelled out for the gate ${gate}: * comes after the first /`
+    : undefined;
+}
+
+/** Whether a decision waives a gate for a subject in a namespace. One that may not stand waives nothing. */
+export function waives(decision: Decision, gate: string, subject: string, namespace: string): boolean {
+  const { query } = decision;
+  return (
+    decision.action === 'waive' &&
+    query.gate === gate &&
+    waiverFault(query) === undefined &&
+    (query.subject === undefined || matchText(query.subject.replace(OBJECT, '$1 '), subject)) &&
+    (query.ns === undefined || matchText(query.ns, namespace))
+  );
+}
+
+/**
+ * Decisions of the state and of a file, oldest first. One that the state holds already counts with the list frozen there, and the
+ * file's copy is left out; an empty frozen list is about no edge.
+ */
+export function mergeDecisions(stored: readonly Decision[], given: readonly Decision[]): readonly Decision[] {
+  const frozen = new Set(stored.map(decisionKey));
+  return [
+    ...stored.filter((decision) => decision.action === 'waive' || decision.matched.length > 0),
+    ...given.filter((decision) => !frozen.has(decisionKey(decision))),
+  ].toSorted((a, b) => a.at - b.at);
+}
+
+function decisionKey({ action, query, by, at }: Decision): string {
+  return JSON.stringify([action, Object.entries(query).toSorted(([a], [b]) => (a < b ? -1 : 1)), by, at]);
 }
 
 /** What configuration states and no record shows yet, as edges of their own. Strong ones are adopted by themselves. */

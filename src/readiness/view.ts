@@ -1,12 +1,12 @@
 import type { CandidateContext } from '../candidates/network.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import type { View } from '../engine/contract.ts';
+import { waives } from '../flows/decide.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointNamespace, hasPassed } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
 import { isObject } from '../model/object.ts';
-import { matchText } from '../model/glob.ts';
 
 /**
  * The edges that must keep working: seen to pass, stated by configuration beyond doubt, or adopted; and not accepted to be cut.
@@ -31,19 +31,9 @@ export function workloadsOf(view: View): readonly Workload[] {
 
 /** The waiver of a gate for a subject, if a person gave one: the newest. */
 export function waiverFor(view: View, gate: string, subject: string): string | undefined {
-  const found = view.decisions.findLast(
-    (decision) =>
-      decision.action === 'waive' &&
-      (decision.query.gate === undefined || matchText(decision.query.gate, gate)) &&
-      (decision.query.subject === undefined || matchText(decision.query.subject, subject)) &&
-      (decision.query.ns === undefined || matchText(decision.query.ns, view.namespace)) &&
-      (decision.query.gate !== undefined || decision.query.subject !== undefined),
-  );
+  const found = view.decisions.findLast((decision) => waives(decision, gate, subject, view.namespace));
   return found === undefined ? undefined : `${found.reason} (${found.by})`;
 }
-
-/** Gates that a person may waive. A denial is accepted edge by edge instead. */
-const NOT_WAIVABLE = new Set(['denies-observed']);
 
 /** The gate with the configuration's "off" and the waivers taken into account. */
 export function settleGate(view: View, gate: Gate): Gate {
@@ -51,7 +41,6 @@ export function settleGate(view: View, gate: Gate): Gate {
   const settings: Readonly<Record<string, unknown>> = view.config.gates;
   if (Object.hasOwn(settings, gate.id) && settings[gate.id] === 'off')
     return { ...gate, answer: 'yes', facts: [...gate.facts, 'switched off in the configuration'], fix: '' };
-  if (NOT_WAIVABLE.has(gate.id)) return gate;
   const reason = waiverFor(view, gate.id, gate.subject);
   return reason === undefined ? gate : { ...gate, answer: 'yes', waived: reason, fix: '' };
 }

@@ -31,8 +31,8 @@ beforeAll(async () => {
     kubeconfig: KUBECONFIG,
     'decisions.yaml': `decisions:
   - {action: accept, query: "src=desk/*", reason: gone, by: me, at: "2026-10-10T00:00:00Z"}
-  - {action: waive, query: "gate=unseen-workloads", reason: idle, by: me, at: "2026-10-10T00:00:00Z"}
-  - {action: waive, query: "gate=unknown", reason: small sample, by: me, at: "2026-10-10T00:00:00Z"}
+  - {action: waive, query: "gate=unseen-workloads,subject=shop/*", reason: idle, by: me, at: "2026-10-10T00:00:00Z"}
+  - {action: waive, query: "gate=unknown,subject=shop", reason: small sample, by: me, at: "2026-10-10T00:00:00Z"}
 `,
   });
 });

@@ -1,3 +1,4 @@
+import { formatEdge } from '../../src/model/edge.ts';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/model/decision.ts';
@@ -202,7 +203,13 @@ describe('decisions', () => {
     writer.addDecision({ ...decision, matched: [edge.id] });
     for (const namespace of ['shop', 'models'])
       expect(reader.audit({ namespace })).toEqual([
-        { at: 4_000, who: 'maria', what: 'accept', object: `${decision.text} (1 edge)`, reason: 'a debug pod' },
+        {
+          at: 4_000,
+          who: 'maria',
+          what: 'accept',
+          object: `${decision.text} (1 edge: ${edge.id} ${formatEdge(edge)})`,
+          reason: 'a debug pod',
+        },
       ]);
     expect(reader.audit({ namespace: 'other' })).toEqual([]);
   });

@@ -1,5 +1,6 @@
 import type { App } from '../context.ts';
 import { loadAll } from '../load.ts';
+import { waiverFault } from '../../flows/decide.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
 import type { Decision, Query } from '../../model/decision.ts';
 import { formatEdge } from '../../model/edge.ts';
@@ -16,6 +17,7 @@ export async function decide(
 ): Promise<void> {
   const query = checkDecision(action, text, options.reason);
   const reason = (options.reason ?? '').trim();
+  if (action === 'waive' && query.gate === undefined) await requireUnreadable(app, query.subject ?? '', text);
   const { writer } = await app.writableState();
   const edges = action === 'waive' ? [] : (await loadAll(app)).view('').edges;
   const matched = action === 'waive' ? [] : matchEdges(query, edges);
@@ -44,6 +46,20 @@ export async function decide(
   if (matched.length > 20) output.line(`  and ${matched.length - 20} more`);
 }
 
+/** Without a gate, a waiver is about a file that cannot be read. */
+async function requireUnreadable(app: App, file: string, text: string): Promise<void> {
+  const { findings } = await (await app.target()).readSnapshot(() => undefined);
+  const broken = findings.filter((finding) => finding.code === 'SP302').map((finding) => finding.subject);
+  if (broken.includes(file)) return;
+  throw new Failure({
+    code: 'SP220',
+    exit: EXIT.usage,
+    message: `without gate=... the subject is a file that cannot be read, and ${safeText(file)} is none`,
+    where: `waive ${text}`,
+    hint: broken.length === 0 ? 'name the gate: gate=...,subject=...' : `one of: ${broken.slice(0, 20).join(', ')}`,
+  });
+}
+
 /** The query, or a Failure with everything that is wrong with the decision. */
 function checkDecision(action: Decision['action'], text: string, reason: string | undefined): Query {
   const problems: Failure[] = [];
@@ -60,10 +76,8 @@ function checkDecision(action: Decision['action'], text: string, reason: string 
     problems.push(error);
   }
   const given = Object.keys(query).length > 0;
-  if (given && action === 'waive' && query.gate === undefined && query.subject === undefined)
-    problem('waive takes gate=... or subject=..., or both: a namespace alone is not waived', `waive ${text}`);
-  if (query.gate === 'denies-observed')
-    problem('a denial is not waived: accept the edges that may be cut', `waive ${text}`);
+  const fault = given && action === 'waive' ? waiverFault(query) : undefined;
+  if (fault !== undefined) problem(fault, `waive ${text}`);
   const [first] = problems;
   if (first === undefined) return query;
   if (problems.length === 1) throw first;

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { mergeDecisions, waiverFault, waives } from '../../src/flows/decide.ts';
+import { parseQuery } from '../../src/flows/query.ts';
+import type { Decision } from '../../src/model/decision.ts';
+
+const decision = (action: Decision['action'], text: string, more: Partial<Decision> = {}): Decision => ({
+  action,
+  query: parseQuery(text),
+  text,
+  reason: 'why',
+  by: 'maria',
+  at: 1_000,
+  matched: [],
+  ...more,
+});
+
+describe('a waiver', () => {
+  it.each([
+    'gate=soak',
+    'gate=window,ns=shop',
+    'gate=coverage,subject=shop/CronJob/report*',
+    'gate=mesh,subject=shop',
+    'gate=plaintext,subject=shop/*:9102,ns=shop',
+    'gate=managed-by-others,subject=Deployment shop/web',
+    'gate=managed-by-others,subject=Deployment*shop/web',
+    'gate=unknown,subject=0123456789ab',
+    'subject=bad.yaml',
+  ])('may stand: %s', (text) => {
+    expect(waiverFault(parseQuery(text))).toBeUndefined();
+  });
+
+  it.each([
+    ['ns=shop', /a namespace alone/],
+    ['subject=*', /one unreadable file/],
+    ['subject=sho*/Deployment/web', /one unreadable file/],
+    ['gate=*', /no gate "\*"/],
+    ['gate=plain*,subject=shop/a:1', /no gate/],
+    ['gate=toString', /no gate/],
+    ['gate=denies-observed,subject=shop', /a denial is not waived/],
+    ['gate=coverage', /for a subject/],
+    ['gate=expressible,ns=shop', /for a subject/],
+    ['gate=selector,subject=*', /spelled out/],
+    ['gate=mesh,subject=sh*', /spelled out/],
+    ['gate=unseen-workloads,subject=*/Deployment/web', /spelled out/],
+    ['gate=managed-by-others,subject=Deployment*', /spelled out/],
+    ['gate=managed-by-others,subject=Deployment**/web', /spelled out/],
+  ])('may not stand, and waives nothing: %s', (text, why) => {
+    expect(waiverFault(parseQuery(text))).toMatch(why);
+    for (const gate of ['plaintext', 'coverage', 'selector', 'mesh', 'denies-observed', 'expressible'])
+      for (const subject of ['shop', 'shop/a:1', 'shop/Deployment/web'])
+        expect(waives(decision('waive', text), gate, subject, 'shop')).toBe(false);
+  });
+
+  it('of an object reaches that namespace alone', () => {
+    const given = decision('waive', 'gate=managed-by-others,subject=Deployment*shop/web');
+    expect(waives(given, 'managed-by-others', 'Deployment shop/web', 'shop')).toBe(true);
+    expect(waives(given, 'managed-by-others', 'Deployment other-shop/web', 'other-shop')).toBe(false);
+  });
+});
+
+describe('decisions of the state and of a file', () => {
+  it('count once, with the list frozen in the state', () => {
+    const stored = decision('accept', 'port=23,src=shop/*', { matched: ['a'] });
+    const copy = { ...decision('accept', 'src=shop/*,port=23'), matched: ['a', 'b'] };
+    expect(mergeDecisions([stored], [copy])).toEqual([stored]);
+  });
+
+  it('stay about nothing where nothing was frozen', () => {
+    const stored = decision('accept', 'src=shop/*');
+    expect(mergeDecisions([stored], [decision('accept', 'src=shop/*', { matched: ['b'] })])).toEqual([]);
+  });
+
+  it('are apart where action, query, person or time differ, oldest first', () => {
+    const stored = decision('accept', 'src=shop/*', { matched: ['a'] });
+    const others = [
+      decision('adopt', 'src=shop/*'),
+      decision('accept', 'src=shop/web'),
+      decision('accept', 'src=shop/*', { by: 'otto' }),
+      decision('accept', 'src=shop/*', { at: 500 }),
+    ];
+    const merged = mergeDecisions([stored], others);
+    expect(merged).toHaveLength(5);
+    expect(merged[0]?.at).toBe(500);
+  });
+});

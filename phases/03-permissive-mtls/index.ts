@@ -10,10 +10,18 @@ import { stateAfter } from '../../src/plan/simulate.ts';
 import type { State } from '../../src/plan/simulate.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
-import { canJoin, inMesh, joinedGates, meshGates } from '../../src/readiness/mesh-gates.ts';
+import {
+  canJoin,
+  inMesh,
+  joinLabels,
+  joinedGates,
+  joinsByNamespace,
+  meshGates,
+  meshRevision,
+} from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, workloadsOf } from '../../src/readiness/view.ts';
-import { asObject, asString } from '../../src/shared/pure/json.ts';
+import { asObject, asString, getPath, isJsonObject } from '../../src/shared/pure/json.ts';
 import { compareText } from '../../src/shared/pure/order.ts';
 
 /** PERMISSIVE first, since the mesh's default may be STRICT; then each workload by its pod label; the namespace label last. */
@@ -37,10 +45,16 @@ function build(view: View, joining: readonly Workload[], edges: readonly Edge[])
   const draft = draftSteps(view.snapshot.objects);
   const ahead = { ...view, edges };
   permissiveDefault(view, draft);
+  const byNamespace = byRisk(view, workloadsOf(view).filter(joinsByNamespace));
+  openControlPlane(ahead, draft, new Set([...joining, ...byNamespace].map((workload) => workload.id)));
   const joined = new Set<string>();
   for (const workload of joining) {
     joined.add(workload.id);
     join(ahead, draft, workload, joined);
+  }
+  for (const workload of byNamespace) {
+    joined.add(workload.id);
+    open(ahead, draft, workload, joined);
   }
   namespaceLabel(view, draft);
   return draft.steps;
@@ -96,14 +110,18 @@ function permissiveDefault(view: View, draft: Draft): void {
   draft.edit(decides, [{ path: ['spec', 'mtls', 'mode'], after: 'PERMISSIVE' }], step);
 }
 
-/** Opens what the proxy needs, then labels the pod template. */
-function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<string>): void {
+/** Opens what the proxy needs: out to istiod and DNS, in on the ports that it takes over. */
+function open(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<string>): void {
   const context = candidateContext(view, joined);
   const candidate = deriveNetworkCandidate(context, workload, 'egress');
   const inward = deriveNetworkCandidate(context, workload, 'ingress').object;
-  const name = `${workload.kind.toLowerCase()}-${workload.name}`;
-  if (candidate.object !== undefined && draft.get(candidate.object) !== undefined)
-    draft.ensure(candidate.object, {
+  const name = stepName(workload);
+  const isolated =
+    draft.byKey(`networking.k8s.io/NetworkPolicy/${view.namespace}/sallyport-default-deny`) !== undefined;
+  // Where it sends nothing on record, the namespace default holds it, and its proxy must reach istiod all the same.
+  const outward = candidate.object ?? (isolated ? deriveMeshEgress(context, workload) : undefined);
+  if (outward !== undefined && (isolated || draft.get(outward) !== undefined))
+    draft.ensure(outward, {
       namespace: view.namespace,
       phase: 'permissive-mtls',
       id: `${name}-open`,
@@ -111,23 +129,7 @@ function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<
       workload: workload.id,
       direction: 'egress',
     });
-  const isolated =
-    draft.byKey(`networking.k8s.io/NetworkPolicy/${view.namespace}/sallyport-default-deny`) !== undefined;
-  if (candidate.object === undefined && isolated) {
-    // It sends nothing on record, so the namespace default holds it; its proxy must reach istiod all the same.
-    const opened = deriveMeshEgress(candidateContext(view, joined), workload);
-    if (opened !== undefined)
-      draft.ensure(opened, {
-        namespace: view.namespace,
-        phase: 'permissive-mtls',
-        id: `${name}-open`,
-        title: `let the sidecar of ${workload.id} reach istiod and DNS`,
-        workload: workload.id,
-        direction: 'egress',
-      });
-  }
-  const admits = inward === undefined ? undefined : draft.get(inward);
-  if (inward !== undefined && (admits !== undefined || isolated))
+  if (inward !== undefined && (isolated || draft.get(inward) !== undefined))
     draft.ensure(inward, {
       namespace: view.namespace,
       phase: 'permissive-mtls',
@@ -136,13 +138,44 @@ function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<
       workload: workload.id,
       direction: 'ingress',
     });
+}
+
+/** Where istiod has an allow-list of ours, it names its callers: the sidecars that are about to start too. */
+function openControlPlane(view: View, draft: Draft, joined: ReadonlySet<string>): void {
+  const context = candidateContext(view, joined);
+  const istiod = view.inventory.workloads.find((workload) => workload.id === context.system.istiod?.workload);
+  if (istiod === undefined || istiod.namespace === view.namespace) return;
+  const inward = deriveNetworkCandidate(context, istiod, 'ingress').object;
+  if (inward === undefined || draft.get(inward) === undefined) return;
+  draft.ensure(inward, {
+    namespace: istiod.namespace,
+    phase: 'permissive-mtls',
+    id: 'control-plane-open',
+    title: `let ${istiod.id} be reached by the sidecars of ${view.namespace}`,
+    workload: istiod.id,
+    direction: 'ingress',
+  });
+}
+
+function stepName(workload: Workload): string {
+  return `${workload.kind.toLowerCase()}-${workload.name}`;
+}
+
+/** Opens what the proxy needs, then labels the pod template. */
+function join(view: View, draft: Draft, workload: Workload, joined: ReadonlySet<string>): void {
+  open(view, draft, workload, joined);
   const live = draft.byKey(refKey(workload.ref));
   const template = workload.podSets[0]?.templatePath;
   if (live === undefined || template === undefined) return;
-  draft.edit(live, [{ path: [...template, 'metadata', 'labels', 'sidecar.istio.io/inject'], after: 'true' }], {
+  const path = [...template, 'metadata', 'labels'];
+  const labels = joinLabels(view, workload);
+  const fields = isJsonObject(getPath(live, path))
+    ? Object.entries(labels).map(([key, after]) => ({ path: [...path, key], after }))
+    : [{ path, after: labels }];
+  draft.edit(live, fields, {
     namespace: view.namespace,
     phase: 'permissive-mtls',
-    id: `${name}-join`,
+    id: `${stepName(workload)}-join`,
     title: `${workload.id} joins the mesh by its pod label${workload.batch ? ', from its next run on' : ''}`,
     workload: workload.id,
     effects: [
@@ -167,7 +200,7 @@ function namespaceLabel(view: View, draft: Draft): void {
   const live = draft.byKey(`/Namespace//${view.namespace}`);
   if (live === undefined) return;
   const labels = asObject(live.metadata['labels']);
-  const revision = view.inventory.facts.mesh.revision;
+  const revision = meshRevision(view.inventory.facts.mesh);
   const key = revision === undefined ? 'istio-injection' : 'istio.io/rev';
   if (labels['istio-injection'] === 'enabled' || labels['istio.io/rev'] !== undefined) return;
   const waiting = workloadsOf(view).filter((workload) => workload.custom && !inMesh(workload));

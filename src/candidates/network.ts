@@ -51,6 +51,9 @@ export interface CandidateContext {
   readonly kinds?: ReadonlySet<string>;
 }
 
+/** Where sidecars reach istiod (Istio, "Ports used by Istio"). */
+const XDS_PORT = 15012;
+
 const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
 
 /** `sallyport-<workload>-<direction>`, with the kind where two kinds share the name in the namespace. */
@@ -197,7 +200,9 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
   const selected = [workload.id, ...own.also];
   const groups = own.also.length === 0 ? alone : byPeer(context.edges, selected, direction);
   const needsMesh =
-    direction === 'egress' && selected.some((id) => context.meshed.has(id)) && context.system.istiod !== undefined;
+    direction === 'egress' &&
+    context.system.istiod !== undefined &&
+    (selected.some((id) => context.meshed.has(id)) || meshEdges(context.system, groups).length > 0);
   const name = policyName(workload, context.inventory, direction);
   const meta = { name, namespace: workload.namespace, workload: workload.id };
   const cilium = direction === 'egress' && wantsCilium(context, groups);
@@ -257,8 +262,23 @@ function isDns({ dns }: SystemPeers, edge: Edge): boolean {
   );
 }
 
-function besidesDns(system: SystemPeers, edges: readonly Edge[]): readonly Edge[] {
-  return edges.filter((edge) => !isDns(system, edge));
+/** Does the rule for the mesh's control plane let this edge through? */
+function isMesh({ istiod }: SystemPeers, edge: Edge): boolean {
+  return (
+    istiod?.workload !== undefined &&
+    endpointKey(edge.dst) === istiod.workload &&
+    edge.protocol === 'TCP' &&
+    edge.port === XDS_PORT &&
+    edge.endPort === undefined
+  );
+}
+
+function besidesSystem(system: SystemPeers, edges: readonly Edge[]): readonly Edge[] {
+  return edges.filter((edge) => !isDns(system, edge) && !isMesh(system, edge));
+}
+
+function meshEdges(system: SystemPeers, groups: readonly (readonly [string, readonly Edge[]])[]): readonly Edge[] {
+  return groups.flatMap(([, edges]) => edges.filter((edge) => isMesh(system, edge)));
 }
 
 function dnsEdges(system: SystemPeers, groups: readonly (readonly [string, readonly Edge[]])[]): readonly Edge[] {
@@ -320,7 +340,7 @@ function networkRules(
     if (end === undefined) continue;
     switch (end.kind) {
       case 'workload': {
-        const rest = direction === 'egress' ? besidesDns(context.system, edges) : edges;
+        const rest = direction === 'egress' ? besidesSystem(context.system, edges) : edges;
         if (rest.length === 0) break;
         const host = context.inventory.workloads
           .find((one) => one.id === end.id)
@@ -419,9 +439,9 @@ function networkRules(
         peer: 'mesh control plane',
         rule: {
           to: [podPeer(istiod.namespace, istiod.labels, workload.namespace)],
-          ports: [{ protocol: 'TCP', port: 15012 }],
+          ports: [{ protocol: 'TCP', port: XDS_PORT }],
         },
-        edges: [],
+        edges: meshEdges(context.system, groups),
         note: 'the sidecar gets certificates and configuration from istiod on 15012',
       });
   }
@@ -453,7 +473,7 @@ function ciliumRules(
     if (end === undefined) continue;
     switch (end.kind) {
       case 'workload': {
-        const rest = besidesDns(context.system, edges);
+        const rest = besidesSystem(context.system, edges);
         if (rest.length === 0) break;
         const host = context.inventory.workloads
           .find((one) => one.id === end.id)
@@ -520,9 +540,9 @@ function ciliumRules(
       peer: 'mesh control plane',
       rule: {
         toEndpoints: endpoints(istiod.namespace, istiod.labels),
-        toPorts: [{ ports: [{ port: '15012', protocol: 'TCP' }] }],
+        toPorts: [{ ports: [{ port: String(XDS_PORT), protocol: 'TCP' }] }],
       },
-      edges: [],
+      edges: meshEdges(context.system, groups),
       note: 'the sidecar gets certificates and configuration from istiod on 15012',
     });
   return { rules, problems };

@@ -15,7 +15,7 @@ export interface SystemPeers {
     readonly nodeAddresses: readonly string[];
   };
   /** Without labels where a mesh is stated and its control plane was not read: then its namespace is all that is known. */
-  readonly istiod?: { readonly namespace: string; readonly labels: Labels };
+  readonly istiod?: { readonly workload?: string; readonly namespace: string; readonly labels: Labels };
 }
 
 export function findSystemPeers(inventory: Inventory): SystemPeers {
@@ -37,7 +37,7 @@ export function findSystemPeers(inventory: Inventory): SystemPeers {
           },
         }),
     ...(istiod !== undefined && istiodSelector !== undefined && istiodSelector.kind !== 'none'
-      ? { istiod: { namespace: istiod.namespace, labels: istiodSelector.labels } }
+      ? { istiod: { workload: istiod.id, namespace: istiod.namespace, labels: istiodSelector.labels } }
       : mesh.kind === 'istio' && mesh.mode === 'sidecar'
         ? { istiod: { namespace: mesh.rootNamespace, labels: {} } }
         : {}),

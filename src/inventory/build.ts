@@ -10,6 +10,7 @@ import { finding } from './analyzers/context.ts';
 import { analyzeGateways } from './analyzers/gateways.ts';
 import { analyzeHygiene } from './analyzers/hygiene.ts';
 import { analyzeIngress } from './analyzers/ingress.ts';
+import { analyzeMesh } from './analyzers/mesh.ts';
 import { analyzeProbes } from './analyzers/probes.ts';
 import { analyzeReferences } from './analyzers/references.ts';
 import { analyzeScrapes } from './analyzers/scrapes.ts';
@@ -66,6 +67,7 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
     analyzeGateways(context),
     analyzeScrapes(context),
     analyzeReferences(context),
+    analyzeMesh(context),
   ];
   const policies = policiesOf(index);
   return {

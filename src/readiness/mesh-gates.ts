@@ -1,9 +1,10 @@
 import type { View } from '../engine/contract.ts';
+import { predictMembership } from '../inventory/mesh.ts';
 import { endpointKey, formatEdge } from '../model/edge.ts';
 import { UNREDIRECTED_PORTS, mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
-import type { Workload } from '../model/inventory.ts';
+import type { Labels, MeshFacts, Workload } from '../model/inventory.ts';
 import { gate, keptEdges, plaintextSubject, waiverFor, workloadsOf } from './view.ts';
 
 /** Protocols in which the server speaks first: detection by the first bytes of the client stalls them (Istio, protocol selection). */
@@ -23,6 +24,58 @@ export function canJoin(workload: Workload): boolean {
   );
 }
 
+/** Do some of its pods take a sidecar by the label of the namespace, and by nothing else? Pods of custom owners, from their next run on. */
+export function joinsByNamespace(workload: Workload): boolean {
+  return (
+    workload.custom &&
+    workload.podSets.some(
+      (podSet) =>
+        !podSet.hostNetwork &&
+        podSet.mesh !== 'sidecar' &&
+        podSet.labels['sidecar.istio.io/inject'] !== 'false' &&
+        podSet.annotations['sidecar.istio.io/inject'] !== 'false',
+    )
+  );
+}
+
+/** The revision to be named where no webhook serves the default one; undefined where it does, or where several could be meant. */
+export function meshRevision(mesh: MeshFacts): string | undefined {
+  if (mesh.revision !== undefined) return mesh.revision;
+  const [only, ...others] = mesh.revisions ?? [];
+  return only === 'default' || others.length > 0 ? undefined : only;
+}
+
+/**
+ * The labels of its pod template by which this workload takes a sidecar: the one for injection, and the revision where that one
+ * alone injects nothing.
+ */
+export function joinLabels(view: View, workload: Workload): Readonly<Record<string, string>> {
+  const alone = { 'sidecar.istio.io/inject': 'true' };
+  const revision = meshRevision(view.inventory.facts.mesh);
+  if (revision === undefined || injects(view, workload, alone)) return alone;
+  const named = { ...alone, 'istio.io/rev': revision };
+  return injects(view, workload, named) ? named : alone;
+}
+
+function injects(view: View, workload: Workload, labels: Labels): boolean {
+  const namespace = namespaceLabels(view);
+  return workload.podSets.every(
+    (podSet) =>
+      predictMembership(
+        namespace,
+        { ...podSet.labels, ...labels },
+        podSet.annotations,
+        podSet.hostNetwork,
+        view.namespace,
+        view.inventory.facts.mesh,
+      ) === 'sidecar',
+  );
+}
+
+function namespaceLabels(view: View): Labels {
+  return view.inventory.namespaces.find((one) => one.name === view.namespace)?.labels ?? {};
+}
+
 /** Its owner said no: the pod template carries `sidecar.istio.io/inject: "false"`. */
 export function optedOut(workload: Workload): boolean {
   return workload.podSets.some(
@@ -33,6 +86,36 @@ export function optedOut(workload: Workload): boolean {
 
 export function inMesh(workload: Workload): boolean {
   return workload.podSets.length > 0 && workload.podSets.every((podSet) => podSet.mesh === 'sidecar');
+}
+
+const DATAPLANE_MODE = 'istio.io/dataplane-mode';
+
+/** Labels of the namespace that keep sidecars out, or leave it open who takes the traffic. */
+function namespaceGates(view: View): readonly Gate[] {
+  const labels = namespaceLabels(view);
+  const injection = labels['istio-injection'];
+  const gates: Gate[] = [];
+  if (injection !== undefined && injection !== 'enabled')
+    gates.push(
+      gate(
+        'mesh',
+        'no',
+        view.namespace,
+        [`its label istio-injection: ${injection} keeps every sidecar out, whatever the pods say`],
+        `remove the label: kubectl label namespace ${view.namespace} istio-injection-`,
+      ),
+    );
+  if (labels[DATAPLANE_MODE] === 'ambient')
+    gates.push(
+      gate(
+        'mesh',
+        'unknown',
+        view.namespace,
+        [`it carries ${DATAPLANE_MODE}: ambient, and ambient is not judged`],
+        `remove the label: kubectl label namespace ${view.namespace} ${DATAPLANE_MODE}-`,
+      ),
+    );
+  return gates;
 }
 
 /** Can the mesh take this namespace? */
@@ -52,16 +135,28 @@ export function meshGates(view: View): readonly Gate[] {
         'nothing to do here yet: ambient is not judged',
       ),
     ];
-  const gates: Gate[] = [
-    gate(
-      'mesh',
-      'yes',
-      view.namespace,
-      [`Istio ${mesh.version ?? '(version unknown)'}, sidecar mode: ${mesh.because}`],
-      '',
-    ),
-  ];
+  const gates: Gate[] = [...namespaceGates(view)];
+  if (gates.length === 0)
+    gates.push(
+      gate(
+        'mesh',
+        'yes',
+        view.namespace,
+        [`Istio ${mesh.version ?? '(version unknown)'}, sidecar mode: ${mesh.because}`],
+        '',
+      ),
+    );
   for (const workload of workloadsOf(view)) {
+    if (workload.podSets.some((podSet) => podSet.labels[DATAPLANE_MODE] === 'ambient'))
+      gates.push(
+        gate(
+          'mesh',
+          'unknown',
+          workload.id,
+          [`its pods carry ${DATAPLANE_MODE}: ambient, and ambient is not judged`],
+          `remove the label ${DATAPLANE_MODE} from its pod template`,
+        ),
+      );
     if (workload.batch && !optedOut(workload) && mesh.nativeSidecars !== 'yes' && !inMesh(workload))
       gates.push(
         gate(

@@ -153,3 +153,34 @@ describe('requests in a policy', () => {
     },
   );
 });
+
+describe('the control plane of the mesh', () => {
+  const istiod = { workload: ISTIOD, namespace: 'istio-system', labels: { app: 'istiod' } };
+  const xds = seen({ src: PROMETHEUS, dst: ISTIOD, port: 15012 });
+
+  it.each(['calico', 'cilium'])(
+    'is named once, for a sidecar that is there and one that is about to be, under %s',
+    (cni) => {
+      const dns = { ...DNS, nodeLocal: true };
+      const before = egress([scrape], { dns, istiod }, cni);
+      const after = egress([scrape, xds], { dns, istiod }, cni);
+      expect(after.object).toEqual(before.object);
+      expect(JSON.stringify(after.object).split('15012')).toHaveLength(2);
+      expect(after.rules.find((rule) => rule.peer === 'mesh control plane')?.edges).toEqual([xds]);
+    },
+  );
+
+  it('is reached on its other ports by a rule of its own', () => {
+    const { rules } = egress([xds, seen({ src: PROMETHEUS, dst: ISTIOD, port: 15014 })], { dns: DNS, istiod });
+    expect(rules.find((rule) => rule.peer === ISTIOD)?.rule['ports']).toEqual([{ protocol: 'TCP', port: 15014 }]);
+  });
+
+  it('admits the sidecars in its own allow-list', () => {
+    const made = context([xds], { istiod });
+    const server = made.inventory.workloads.find((one) => one.id === ISTIOD);
+    if (server === undefined) throw new Error('the sketch has it');
+    expect(
+      deriveNetworkCandidate(made, server, 'ingress').rules.map((rule) => [rule.peer, rule.rule['ports']]),
+    ).toEqual([[PROMETHEUS, [{ protocol: 'TCP', port: 15012 }]]]);
+  });
+});

@@ -11,6 +11,7 @@ describe('declared edges', () => {
       'api-server -> guard/Deployment/guard 9443/TCP strong: ValidatingWebhookConfiguration guard',
       'api-server -> istio-system/Deployment/istiod 15017/TCP strong: MutatingWebhookConfiguration istio-sidecar-injector',
       'ingress/Deployment/nginx -> shop/Deployment/web 8080/TCP strong: Ingress shop/web',
+      'istio-system/Deployment/ingressgateway -> istio-system/Deployment/istiod 15012/TCP strong: sidecar',
       'istio-system/Deployment/ingressgateway -> shop/Deployment/web 8080/TCP strong: VirtualService shop/web',
       'monitoring/StatefulSet/prometheus -> shop/Deployment/api 15020/TCP strong: ' +
         "annotation prometheus.io/scrape, merged by Istio's agent",
@@ -21,7 +22,9 @@ describe('declared edges', () => {
       "node -> shop/Deployment/web 15020/TCP strong: probe of the kubelet, answered by Istio's agent",
       "node -> shop/Deployment/web 15021/TCP strong: readiness probe of Istio's proxy",
       'node -> shop/Deployment/web 8080/TCP strong: probe of the kubelet',
+      'shop/Deployment/api -> istio-system/Deployment/istiod 15012/TCP strong: sidecar',
       'shop/Deployment/api -> shop/Deployment/store 6379/TCP weak: argument',
+      'shop/Deployment/web -> istio-system/Deployment/istiod 15012/TCP strong: sidecar',
       'shop/Deployment/web -> shop/Deployment/api 5000/TCP weak: env API_HOST',
     ]);
   });

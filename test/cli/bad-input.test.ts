@@ -1,5 +1,5 @@
 // What a user can get wrong: one clear message each, with where, the next command, the exit code of its class and its own code.
-import { copyFile, writeFile } from 'node:fs/promises';
+import { copyFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import Database from 'better-sqlite3';
@@ -11,6 +11,10 @@ const HERE = ['--manifests', 'cluster', '--state', 'state.sqlite', '--config', '
 let home = '';
 const run = (args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ended> =>
   sallyport(args, { home, ...(env === undefined ? {} : { env }) });
+
+function decisionsFile(action: string, query: string, at = '2026-10-11T00:00:00Z'): string {
+  return `decisions: [{action: ${action}, query: "${query}", reason: why, by: me, at: "${at}"}]\n`;
+}
 
 beforeAll(async () => {
   const zipped = gzipSync(EDGES);
@@ -30,6 +34,11 @@ beforeAll(async () => {
     'config-value.yaml': 'gates: {window: soon}\n',
     'config-torn.yaml': 'gates: {window: 1\n',
     'decisions-bad.yaml': 'decisions: [{action: allow, query: "src=x", reason: "", by: me, at: 2026-10-01}]\n',
+    'decisions-waive-src.yaml': decisionsFile('waive', 'gate=soak,src=x'),
+    'decisions-accept-gate.yaml': decisionsFile('accept', 'gate=soak'),
+    'decisions-every.yaml': decisionsFile('waive', 'gate=*'),
+    'decisions-future.yaml': decisionsFile('accept', 'src=shop/*', '9999-01-01T00:00:00Z'),
+    'decisions-nothing.yaml': decisionsFile('accept', 'src=nobody/*'),
     'decisions-query.yaml':
       'decisions: [{action: accept, query: "source=x", reason: why, by: me, at: "2026-10-01T00:00:00Z"}]\n',
   });
@@ -271,6 +280,42 @@ const FILES: readonly Case[] = [
     says: /decisions\.0\.action.*decisions\.0\.reason/,
     where: /^decisions-bad\.yaml$/,
     hint: /README/,
+  },
+  {
+    name: 'a decisions file that waives by edges',
+    args: ['plan', 'shop', ...HERE, '--decisions', 'decisions-waive-src.yaml'],
+    exit: 2,
+    code: 'SP120',
+    says: /unknown key "src"/,
+    where: /decisions-waive-src\.yaml, decision 1/,
+    hint: /./,
+  },
+  {
+    name: 'a decisions file that accepts a gate',
+    args: ['plan', 'shop', ...HERE, '--decisions', 'decisions-accept-gate.yaml'],
+    exit: 2,
+    code: 'SP120',
+    says: /unknown key "gate"/,
+    where: /decisions-accept-gate\.yaml, decision 1/,
+    hint: /./,
+  },
+  {
+    name: 'a decisions file that waives every gate',
+    args: ['plan', 'shop', ...HERE, '--decisions', 'decisions-every.yaml'],
+    exit: 2,
+    code: 'SP220',
+    says: /no gate "\*" to waive/,
+    where: /decisions-every\.yaml, decision 1/,
+    hint: /./,
+  },
+  {
+    name: 'a decisions file from the future',
+    args: ['plan', 'shop', ...HERE, '--decisions', 'decisions-future.yaml'],
+    exit: 2,
+    code: 'SP212',
+    says: /lies in the future/,
+    where: /decisions-future\.yaml, decision 1/,
+    hint: /./,
   },
   {
     name: 'a decision with a query that is none',
@@ -601,6 +646,38 @@ describe('a manifest that is not YAML', () => {
     expect((await run(['waive', 'subject=bad.yaml', '--reason', 'not ours', ...place])).code).toBe(0);
     const planned = await run(['plan', 'shop', '--json', ...place]);
     expect({ code: planned.code, kind: documentOf(planned).kind }).toEqual({ code: 0, kind: 'Plan' });
+  });
+});
+
+describe('a decision of a file that is about no edge', () => {
+  it('is remarked on, and the plan is made', async () => {
+    const planned = await run(['plan', 'shop', '--json', ...HERE, '--decisions', 'decisions-nothing.yaml']);
+    expect(planned).toMatchObject({ code: 0 });
+    expect(planned.stderr).toBe('decisions-nothing.yaml: decision 1 matches nothing: src=nobody/*\n');
+  });
+});
+
+describe('a decision on the audit trail', () => {
+  it('names the edges that were frozen', async () => {
+    const place = ['--manifests', 'cluster', '--state', 'trail.sqlite', '--config', 'config.yaml'];
+    await run(['observe', 'edges', 'edges.jsonl', ...place]);
+    expect((await run(['accept', 'src=desk/*', '--reason', 'gone', ...place])).code).toBe(0);
+    const trail = documentOf(await run(['audit', '--json', ...place]))['entries'] as readonly Record<string, string>[];
+    expect(trail.find((entry) => entry['what'] === 'accept')?.['object']).toMatch(
+      /^src=desk\/\* \(1 edge: [0-9a-f]+ desk\/Deployment\/toolbox -> shop\/Deployment\/db 5432\/TCP\)$/,
+    );
+  });
+});
+
+describe('the states of a plan', () => {
+  it('are for their owner alone', async () => {
+    expect((await run(['plan', 'shop', ...HERE, '--states', 'states'])).code).toBe(0);
+    const start = join(home, 'states', '000-start');
+    for (const [path, mode] of [
+      [start, 0o700],
+      [join(start, 'shop.json'), 0o600],
+    ] as const)
+      expect((await stat(path)).mode & 0o777).toBe(mode);
   });
 });
 

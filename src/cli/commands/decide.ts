@@ -18,7 +18,6 @@ export async function decide(
   const query = checkDecision(action, text, options.reason);
   const reason = (options.reason ?? '').trim();
   if (action === 'waive' && query.gate === undefined) await requireUnreadable(app, query.subject ?? '', text);
-  const { writer } = await app.writableState();
   const edges = action === 'waive' ? [] : (await loadAll(app)).view('').edges;
   const matched = action === 'waive' ? [] : matchEdges(query, edges);
   if (action !== 'waive' && matched.length === 0)
@@ -38,6 +37,8 @@ export async function decide(
     at: Date.now(),
     matched: matched.map((edge) => edge.id),
   };
+  // Opened last: what is refused keeps no other command waiting for the state.
+  const { writer } = await app.writableState();
   writer.addDecision(decision);
   const { output } = app;
   output.document('Decision', { decision: { ...decision, query: text, at: new Date(decision.at).toISOString() } });

@@ -2,7 +2,6 @@ import type { Inventory, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { annotationsOf, isObject, namespaceOf } from '../model/object.ts';
 import { buildBinding, buildServiceAccount } from '../objects/build.ts';
-import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 

@@ -139,7 +139,7 @@ export async function readDecisions(file: string | undefined): Promise<readonly 
       const fault = decision.action === 'waive' ? waiverFault(query) : undefined;
       if (fault !== undefined)
         throw new Failure({
-          code: 'SP220',
+          code: 'SP232',
           exit: EXIT.usage,
           message: fault,
           hint: 'mend that decision; sallyport waive --help',

@@ -303,7 +303,7 @@ const FILES: readonly Case[] = [
     name: 'a decisions file that waives every gate',
     args: ['plan', 'shop', ...HERE, '--decisions', 'decisions-every.yaml'],
     exit: 2,
-    code: 'SP220',
+    code: 'SP232',
     says: /no gate "\*" to waive/,
     where: /decisions-every\.yaml, decision 1/,
     hint: /./,

@@ -1,5 +1,5 @@
 // C0, DEL and C1 controls, and the bidirectional and zero-width marks that make text look like other text.
- 
+
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
 
 /**

@@ -77,7 +77,14 @@ describe('a person who may only look', () => {
     const plan = await asBob('plan', namespace, '--to', 'monitor');
     expect(plan.code, plan.stderr).toBe(0);
     const before = (await admin.must('GET', pathOf(resources.namespaces, undefined, namespace))).body;
-    const ended = await asBob('advance', namespace, '--to', 'monitor', '--yes', '--config', await soakOff());
+    const advance = ['advance', namespace, '--to', 'monitor', '--yes', '--config', await soakOff()];
+    const refused = await asBob(...advance);
+    expect(refused.code, refused.stderr).toBe(3);
+    const { gates } = json(refused) as unknown as { gates: { id: string; answer: string; subject: string }[] };
+    const open = gates.filter((gate) => gate.answer !== 'yes');
+    expect(open.length).toBeGreaterThan(0);
+    expect(open.filter((gate) => gate.id !== 'unknown')).toEqual([]);
+    const ended = await asBob(...advance, '--decisions', await waiving(open.map((gate) => gate.subject)));
     expect(ended.code, ended.stderr).toBe(4);
     const { error } = json(ended) as unknown as Told;
     expect(error.code).toBe('SP403');
@@ -87,6 +94,19 @@ describe('a person who may only look', () => {
     expect(status.namespaces.filter((one) => one.phase !== 'none' || one.openRun !== undefined)).toEqual([]);
   });
 });
+
+async function waiving(subjects: readonly string[]): Promise<string> {
+  const file = join(home, 'waivers.json');
+  const decisions = subjects.map((subject) => ({
+    action: 'waive',
+    query: `gate=unknown,subject=${subject}`,
+    reason: 'bob may not list them, and marking a namespace rests on none',
+    by: 'bob',
+    at: '2026-01-01T00:00:00Z',
+  }));
+  await writeFile(file, JSON.stringify({ decisions }));
+  return file;
+}
 
 async function soakOff(): Promise<string> {
   const file = join(home, 'config.yaml');

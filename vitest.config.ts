@@ -11,7 +11,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/real/**', 'test/api/**', 'test/pack/**', ...FAULTS],
+          exclude: [...['real', 'api', 'pack', 'engines', 'browser', 'lab'].map((tier) => `test/${tier}/**`), ...FAULTS],
         },
       },
       { test: { name: 'faults', include: FAULTS, testTimeout: 300_000, hookTimeout: 300_000 } },
@@ -23,6 +23,35 @@ export default defineConfig({
           globalSetup: ['test/support/apiserver/global-setup.ts'],
           testTimeout: 180_000,
           hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      // Beside engines that are not ours, built from their own modules.
+      {
+        test: {
+          name: 'engines',
+          include: ['test/engines/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+        },
+      },
+      // Real packets: one machine, one stage, one file after the other.
+      {
+        test: {
+          name: 'lab',
+          include: ['test/lab/**/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 2_400_000,
           fileParallelism: false,
         },
       },

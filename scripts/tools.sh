@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The system programs that the longer tests need, on Debian and its kin: what is there already is left alone.
+#
+#   scripts/tools.sh browser   a browser for the report's tests
+#   scripts/tools.sh lab       packet filter, connection tracking, network namespaces
+set -euo pipefail
+
+missing=()
+want() { # TOOL PACKAGE
+  command -v "$1" >/dev/null || missing+=("$2")
+}
+PATH="$PATH:/usr/sbin:/sbin"
+
+case "${1:-}" in
+  browser) want chromium chromium ;;
+  lab) want ip iproute2; want iptables-nft iptables; want conntrack conntrack; want unzip unzip; want python3 python3; want pip3 python3-pip ;;
+  *) echo 'usage: scripts/tools.sh browser|lab' >&2; exit 2 ;;
+esac
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "CANNOT RUN: install ${missing[*]} (as root, on Debian: scripts/tools.sh $1)" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -y -q --no-install-recommends "${missing[@]}"

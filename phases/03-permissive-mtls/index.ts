@@ -203,7 +203,7 @@ function namespaceLabel(view: View, draft: Draft): void {
   const revision = meshRevision(view.inventory.facts.mesh);
   const key = revision === undefined ? 'istio-injection' : 'istio.io/rev';
   if (labels['istio-injection'] === 'enabled' || labels['istio.io/rev'] !== undefined) return;
-  const waiting = workloadsOf(view).filter((workload) => workload.custom && !inMesh(workload));
+  const waiting = workloadsOf(view).filter((workload) => joinsByNamespace(workload) && !inMesh(workload));
   draft.edit(live, [{ path: ['metadata', 'labels', key], after: revision ?? 'enabled' }], {
     namespace: view.namespace,
     phase: 'permissive-mtls',

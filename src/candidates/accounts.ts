@@ -1,3 +1,4 @@
+import { followsTemplate } from '../model/inventory.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { annotationsOf, isObject, namespaceOf } from '../model/object.ts';
@@ -79,7 +80,8 @@ export function splitAccount(
   );
   const obstacles: string[] = [];
   if (workload.custom) obstacles.push(`${workload.kind} is a custom owner: its account is set through its operator`);
-  if (workload.kind === 'Pod') obstacles.push('a bare Pod cannot change its account: it must be created anew');
+  else if (!followsTemplate(workload))
+    obstacles.push(`a ${workload.kind} cannot change the account of its pods: it must be created anew`);
   if (more.length > 0) obstacles.push(`its roles run as several accounts: ${[from, ...more].join(', ')}`);
   if (old !== undefined) {
     if (asArray(old['secrets']).length > 0)

@@ -217,3 +217,14 @@ export interface Inventory {
   readonly policies: readonly KubeManifest[];
   readonly findings: readonly Finding[];
 }
+
+/**
+ * Kinds whose pods follow their template. A Job's template cannot be changed (k8s.io/kubernetes pkg/apis/batch/validation,
+ * ValidateJobSpecUpdate), and the controllers of ReplicaSets and ReplicationControllers leave the pods they have alone.
+ */
+const FOLLOWS_TEMPLATE: ReadonlySet<string> = new Set(['Deployment', 'StatefulSet', 'DaemonSet', 'CronJob']);
+
+/** Do its pods, now or from the next run on, become what its pod template says? */
+export function followsTemplate(workload: Pick<Workload, 'kind' | 'custom'>): boolean {
+  return !workload.custom && FOLLOWS_TEMPLATE.has(workload.kind);
+}

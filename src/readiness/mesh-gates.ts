@@ -4,6 +4,7 @@ import { endpointKey, formatEdge } from '../model/edge.ts';
 import { UNREDIRECTED_PORTS, mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
+import { followsTemplate } from '../model/inventory.ts';
 import type { Labels, MeshFacts, Workload } from '../model/inventory.ts';
 import { gate, keptEdges, plaintextSubject, waiverFor, workloadsOf } from './view.ts';
 
@@ -16,18 +17,21 @@ const SERVER_FIRST_PORTS: ReadonlyMap<number, string> = new Map([
 /** Can this workload take a sidecar through its pod template, now? */
 export function canJoin(workload: Workload): boolean {
   return (
-    !workload.custom &&
-    workload.kind !== 'Pod' &&
+    followsTemplate(workload) &&
     workload.podSets.length > 0 &&
     workload.podSets.every((podSet) => !podSet.hostNetwork && podSet.templatePath !== undefined) &&
     !optedOut(workload)
   );
 }
 
-/** Do some of its pods take a sidecar by the label of the namespace, and by nothing else? Pods of custom owners, from their next run on. */
+/**
+ * Do some of its pods take a sidecar by the label of the namespace, and by nothing else? Pods of custom owners and of Jobs from their
+ * next run on, those of ReplicaSets when they are replaced.
+ */
 export function joinsByNamespace(workload: Workload): boolean {
   return (
-    workload.custom &&
+    !followsTemplate(workload) &&
+    workload.kind !== 'Pod' &&
     workload.podSets.some(
       (podSet) =>
         !podSet.hostNetwork &&

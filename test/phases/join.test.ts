@@ -50,6 +50,34 @@ describe('workloads of custom owners, which join by the label of the namespace',
   });
 });
 
+describe('workloads whose pods do not follow their template', () => {
+  const alone = (apiVersion: string, kind: string): string => `---
+apiVersion: ${apiVersion}
+kind: ${kind}
+metadata: {name: once, namespace: front}
+spec:
+  template:
+    metadata: {labels: {app: once}}
+    spec: {containers: [{name: once, image: once}], restartPolicy: Never}
+`;
+
+  it.each([
+    ['batch/v1', 'Job'],
+    ['apps/v1', 'ReplicaSet'],
+    ['v1', 'ReplicationController'],
+  ])('%s %s keep it: they are opened for the sidecar and wait for the label of the namespace', (apiVersion, kind) => {
+    const plan = planFor({ with: alone(apiVersion, kind) }, 'permissive-mtls');
+    const id = `${kind.toLowerCase()}-once`;
+    expect(plan.steps.map((step) => step.id).filter((step) => step.includes(id))).toEqual([
+      `permissive-mtls/${id}-open`,
+    ]);
+    expect(stepOf(plan, 'namespace-label').effects).toContainEqual({
+      kind: 'next-run',
+      workload: `front/${kind}/once`,
+    });
+  });
+});
+
 describe('a mesh of revisions alone', () => {
   const labelsOf = (one: Case, id: string): unknown => {
     const { change } = stepOf(planFor(one, 'permissive-mtls'), id);

@@ -152,7 +152,8 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
   return app;
 }
 
-function kubeOptions(options: GlobalOptions, env: NodeJS.ProcessEnv): KubeconfigOptions {
+/** What the flags and the environment say of the cluster. */
+export function kubeOptions(options: GlobalOptions, env: NodeJS.ProcessEnv): KubeconfigOptions {
   const kubeconfigEnv = env['KUBECONFIG'];
   return {
     ...(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig }),

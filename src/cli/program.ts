@@ -186,6 +186,17 @@ export async function parseCommandLine(
     .description('finish what a crash or Ctrl-C left behind')
     .addHelpText('after', examples('sallyport resume'))
     .action(() => set(async (app) => (await import('./commands/run.ts')).resume(app)));
+  program
+    .command('doctor')
+    .description('what this kubeconfig may and may not do, and what is missing')
+    .option('--namespace <ns>', 'ask for this namespace alone, where roles are bound per namespace')
+    .addHelpText(
+      'after',
+      examples('sallyport doctor', 'sallyport doctor --namespace shop --as system:serviceaccount:ops:sallyport'),
+    )
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/doctor.ts')).doctor(app, options)),
+    );
   for (const [name, text, example] of [
     ['accept', 'edges that may be cut', 'sallyport accept src=shop/Pod/debug --reason "a forgotten toolbox"'],
     [

@@ -1,3 +1,5 @@
+export { readAccess } from './access.ts';
+export type { Access, AccessReport } from './access.ts';
 export { connectKube, openKubeApi } from './connect.ts';
 export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';
 export { collectionPath, objectPath, openDiscovery, resourceName } from './discovery.ts';

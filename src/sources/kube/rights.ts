@@ -1,0 +1,169 @@
+// The one table of what Sallyport asks of an API server. The reader takes its lists from the same data (kinds.ts), tests hold every step of
+// the phases to it, and the roles in templates/rbac and the answers of `doctor` are made from it.
+import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS } from './kinds.ts';
+
+/**
+ * `observer`: inventory, flows, reach. `planner`: whatever a plan must know as well; without it parts of a plan are unknown.
+ * `operator`: advance and rollback up to strict mTLS. `identity`: the last phase, which makes accounts and copies their bindings.
+ * Each holds what the ones before it hold.
+ */
+export const ROLES = ['observer', 'planner', 'operator', 'identity'] as const;
+export type Role = (typeof ROLES)[number];
+
+export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete' | 'bind';
+
+export interface Right {
+  readonly role: Role;
+  readonly group: string;
+  /** Plural names as RBAC has them, or all of the group. */
+  readonly resources: readonly string[] | 'all';
+  readonly verbs: readonly Verb[];
+  /** These objects alone. */
+  readonly names?: readonly string[];
+  readonly why: string;
+}
+
+/** What a phase may write of a kind. */
+interface WrittenKind {
+  readonly role: 'operator' | 'identity';
+  readonly group: string;
+  readonly kinds: readonly string[];
+  readonly verbs: readonly ('create' | 'patch' | 'delete')[];
+  readonly why: string;
+}
+
+const WHOLE = ['create', 'patch', 'delete'] as const;
+
+export const WRITTEN_KINDS: readonly WrittenKind[] = [
+  { role: 'operator', group: '', kinds: ['Namespace'], verbs: ['patch'], why: 'the mark of monitor, the mesh label' },
+  { role: 'operator', group: 'networking.k8s.io', kinds: ['NetworkPolicy'], verbs: WHOLE, why: 'allow-list' },
+  { role: 'operator', group: 'cilium.io', kinds: ['CiliumNetworkPolicy'], verbs: WHOLE, why: 'allow-list on Cilium' },
+  {
+    role: 'operator',
+    group: 'security.istio.io',
+    kinds: ['PeerAuthentication', 'AuthorizationPolicy'],
+    verbs: WHOLE,
+    why: 'mTLS, rehearsal and enforcement of who may call',
+  },
+  {
+    role: 'operator',
+    group: 'apps',
+    kinds: ['Deployment', 'StatefulSet', 'DaemonSet'],
+    verbs: ['patch'],
+    why: 'pod labels that join the mesh, service accounts',
+  },
+  { role: 'operator', group: 'batch', kinds: ['CronJob'], verbs: ['patch'], why: 'the same for runs to come' },
+  { role: 'identity', group: '', kinds: ['ServiceAccount'], verbs: WHOLE, why: 'an account per workload' },
+  {
+    role: 'identity',
+    group: 'rbac.authorization.k8s.io',
+    kinds: ['RoleBinding', 'ClusterRoleBinding'],
+    verbs: WHOLE,
+    why: 'the bindings of the account before, copied',
+  },
+];
+
+/** The plural of a kind, as RBAC and paths have it. Holds for every kind named in this table. */
+export function pluralOf(kind: string): string {
+  const name = kind.toLowerCase();
+  if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
+  return /(?:s|x|ch|sh)$/.test(name) ? `${name}es` : `${name}s`;
+}
+
+function resourcesOf(kinds: readonly string[] | 'all'): readonly string[] | 'all' {
+  return kinds === 'all' ? 'all' : kinds.map(pluralOf);
+}
+
+/** Groups without which traffic cannot be told apart or policies not be judged: an observer reads these too. */
+const OBSERVED = new Set([
+  'policy.networking.k8s.io',
+  'security.istio.io',
+  'networking.istio.io',
+  'cilium.io',
+  'projectcalico.org',
+  'crd.projectcalico.org',
+]);
+
+/** Every right there is, by role. */
+export function allRights(): readonly Right[] {
+  const reads = SNAPSHOT_GROUPS.map((spec): Right => ({
+    role: spec.need === 'required' || OBSERVED.has(spec.group) ? 'observer' : 'planner',
+    group: spec.group,
+    resources: resourcesOf(spec.kinds),
+    verbs: ['get', 'list'],
+    why:
+      spec.need === 'required'
+        ? 'inventory'
+        : OBSERVED.has(spec.group)
+          ? 'policies in force'
+          : 'facts that a plan rests on',
+  }));
+  const configMaps: Right = {
+    role: 'observer',
+    group: '',
+    resources: ['configmaps'],
+    verbs: ['get'],
+    names: [...new Set(SNAPSHOT_CONFIG_MAPS.map(({ name }) => name))].sort(),
+    why: 'settings of the network and the mesh; by name, no others',
+  };
+  const lease: Right = {
+    role: 'operator',
+    group: 'coordination.k8s.io',
+    resources: ['leases'],
+    verbs: ['get', 'create', 'update', 'delete'],
+    why: 'one pair of hands at a time',
+  };
+  const writes = WRITTEN_KINDS.map(({ role, group, kinds, verbs, why }): Right => ({
+    role,
+    group,
+    resources: resourcesOf(kinds),
+    verbs,
+    why,
+  }));
+  const bind: Right = {
+    role: 'identity',
+    group: 'rbac.authorization.k8s.io',
+    resources: ['roles', 'clusterroles'],
+    verbs: ['bind'],
+    why: 'without it the API server refuses to copy a binding of a role whose rights one does not hold oneself',
+  };
+  return [...reads, configMaps, lease, ...writes, bind];
+}
+
+/** What a role holds: its own rights and those of the roles before it. */
+export function rightsOf(role: Role): readonly Right[] {
+  const upTo = ROLES.indexOf(role);
+  return allRights().filter((right) => ROLES.indexOf(right.role) <= upTo);
+}
+
+/** May the program write this kind in this way at all? */
+export function isWritten(group: string, kind: string, verb: 'create' | 'patch' | 'delete'): boolean {
+  return WRITTEN_KINDS.some((one) => one.group === group && one.kinds.includes(kind) && one.verbs.includes(verb));
+}
+
+export interface RbacRule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+  readonly resourceNames?: readonly string[];
+}
+
+/** The ClusterRole of a role: its own rights and those before it, so that one binding is enough. */
+export function buildClusterRole(role: Role): {
+  readonly apiVersion: 'rbac.authorization.k8s.io/v1';
+  readonly kind: 'ClusterRole';
+  readonly metadata: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
+  readonly rules: readonly RbacRule[];
+} {
+  return {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRole',
+    metadata: { name: `sallyport-${role}`, labels: { 'app.kubernetes.io/part-of': 'sallyport' } },
+    rules: rightsOf(role).map(({ group, resources, verbs, names }) => ({
+      apiGroups: [group],
+      resources: resources === 'all' ? ['*'] : [...resources],
+      ...(names === undefined ? {} : { resourceNames: [...names] }),
+      verbs: [...verbs],
+    })),
+  };
+}

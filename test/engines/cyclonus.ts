@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import type { Protocol } from '../../src/model/edge.ts';
 import type { Inventory, IpBlockTarget } from '../../src/model/inventory.ts';
@@ -125,30 +126,41 @@ export interface OtherAnswer {
   readonly egress: boolean;
 }
 
-/** What cyclonus says to questions about clusters; its refusal where it does not take the policies. */
-export async function askCyclonus(
-  program: string,
-  clusters: readonly (OtherCluster & { readonly questions: readonly Question[] })[],
-): Promise<readonly (readonly OtherAnswer[] | { readonly error: string })[]> {
+export interface Cyclonus {
+  /** What it says to questions about a cluster; its refusal where it does not take the policies. */
+  ask(
+    cluster: OtherCluster & { readonly questions: readonly Question[] },
+  ): Promise<readonly OtherAnswer[] | { readonly error: string }>;
+  close(): Promise<void>;
+}
+
+/** Starts the program, which answers line by line. */
+export function startCyclonus(program: string): Cyclonus {
   const child = spawn(program, ['judge'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject).once('close', resolve);
-  });
-  child.stdin.end(clusters.map((cluster) => JSON.stringify(cluster)).join('\n'));
-  const status = await ended;
-  if (status !== 0) throw new Error(`cyclonus judge ended with ${status}`);
-  const lines = stdout.trimEnd().split('\n');
-  if (lines.length !== clusters.length) throw new Error(`${lines.length} answers to ${clusters.length} clusters`);
-  return lines.map((line) => {
-    const { answers, error } = AnswersShape.parse(JSON.parse(line));
-    if (error !== undefined) return { error };
-    return (answers ?? []).map((text) => {
-      const [ingress, egress] = text.split(' ');
-      return { ingress: ingress === 'true', egress: egress === 'true' };
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once('error', reject).once('close', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(`cyclonus judge ended with ${code}`));
     });
   });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    async ask(cluster) {
+      child.stdin.write(`${JSON.stringify(cluster)}\n`);
+      const next = await lines.next();
+      if (next.done === true) throw new Error('cyclonus judge gives no more answers');
+      const { answers, error } = AnswersShape.parse(JSON.parse(next.value));
+      if (error !== undefined) return { error };
+      return (answers ?? []).map((text) => {
+        const [ingress, egress] = text.split(' ');
+        return { ingress: ingress === 'true', egress: egress === 'true' };
+      });
+    },
+    async close() {
+      child.stdin.end();
+      await ended;
+    },
+  };
 }
 
 export function idOf({ namespace, name }: OtherPod): string {

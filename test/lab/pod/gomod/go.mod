@@ -1,0 +1,3 @@
+module labpod
+
+go 1.24.0

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import type { Config } from '../model/config.ts';
+import type { BoundaryFact, Config, TenantFact } from '../model/config.ts';
 import { DEFAULT_CONFIG } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
+import { EGRESS_GROUPS } from '../report/model.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 
@@ -53,6 +55,49 @@ const configSchema = z.strictObject({
         })
         .optional(),
       apiServer: z.array(z.union([z.cidrv4(), z.cidrv6()])).optional(),
+    })
+    .optional(),
+  tenants: z
+    .array(
+      z
+        .strictObject({
+          name: z.string().min(1),
+          namespaces: z.array(z.string().min(1)).optional(),
+          labels: z.record(z.string(), z.string()).optional(),
+        })
+        .refine((one) => one.namespaces !== undefined || Object.keys(one.labels ?? {}).length > 0, {
+          message: 'a tenant is told by its namespaces or by labels of them',
+        }),
+    )
+    .optional(),
+  boundaries: z
+    .array(
+      z.discriminatedUnion('kind', [
+        z.strictObject({
+          kind: z.literal('vpc'),
+          name: z.string().min(1),
+          cidrs: z.array(z.union([z.cidrv4(), z.cidrv6()])).min(1),
+        }),
+        z.strictObject({
+          kind: z.literal('nat'),
+          name: z.string().min(1),
+          addresses: z.array(z.union([z.ipv4(), z.ipv6()])).min(1),
+          vpc: z.string().optional(),
+        }),
+        z.strictObject({
+          kind: z.literal('iam'),
+          name: z.string().min(1),
+          stages: z.array(z.string().min(1)).min(1),
+          identity: z.string().optional(),
+          allows: z.array(z.string()).optional(),
+        }),
+      ]),
+    )
+    .optional(),
+  assess: z
+    .strictObject({
+      latency: z.string().min(1).optional(),
+      egress: z.array(z.strictObject({ match: z.string().min(1), group: z.enum(EGRESS_GROUPS) })).optional(),
     })
     .optional(),
 });
@@ -126,6 +171,19 @@ export async function readConfig(file: string | undefined): Promise<Config> {
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),
       ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
     },
+    ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
+    ...(given.boundaries === undefined
+      ? {}
+      : { boundaries: given.boundaries.map((one) => defined(one) as BoundaryFact) }),
+    ...(given.assess === undefined
+      ? {}
+      : {
+          assess: {
+            // Meant from the folder that the file is in, wherever the program was started.
+            ...(given.assess.latency === undefined ? {} : { latency: resolve(dirname(file), given.assess.latency) }),
+            ...(given.assess.egress === undefined ? {} : { egress: given.assess.egress }),
+          },
+        }),
   };
 }
 

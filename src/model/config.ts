@@ -17,6 +17,28 @@ export const GATE_IDS = [
 ] as const;
 export type ConfigGate = (typeof GATE_IDS)[number];
 
+/** Namespaces that belong to one team or customer, as a person states it. */
+export interface TenantFact {
+  readonly name: string;
+  /** Names, or labels of namespaces (all of them must match). */
+  readonly namespaces?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/** Boundaries outside the cluster, which nothing in it tells. */
+export type BoundaryFact =
+  | { readonly kind: 'vpc'; readonly name: string; readonly cidrs: readonly string[] }
+  /** Addresses under which the outside sees connections from here. */
+  | { readonly kind: 'nat'; readonly name: string; readonly addresses: readonly string[]; readonly vpc?: string }
+  /** What the cloud lets the workloads of these stages do. */
+  | {
+      readonly kind: 'iam';
+      readonly name: string;
+      readonly stages: readonly string[];
+      readonly identity?: string;
+      readonly allows?: readonly string[];
+    };
+
 export interface Config {
   readonly gates: {
     /** Hours observed, at least. */
@@ -45,6 +67,14 @@ export interface Config {
       readonly trustDomain?: string;
     };
     readonly apiServer?: readonly string[];
+  };
+  readonly tenants?: readonly TenantFact[];
+  readonly boundaries?: readonly BoundaryFact[];
+  readonly assess?: {
+    /** A file of measurements of latency. */
+    readonly latency?: string;
+    /** Outside destinations by name (`*` matches) and the group they belong to. */
+    readonly egress?: readonly { readonly match: string; readonly group: string }[];
   };
 }
 

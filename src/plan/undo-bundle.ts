@@ -85,7 +85,8 @@ function undoOf(step: Step, number: string): Undo {
       const text = `${change.fields.map((field) => describe(field)).join('; ')} (${file})`;
       const parts = leavesOf(change.fields);
       const whole = { name: file, text: render(buildUndoPatch(change.fields)) };
-      if (parts.every((part, index) => part === change.fields[index])) return { files: [whole], commands: [`run ${patch(file)}`], text };
+      if (parts.every((part, index) => part === change.fields[index]))
+        return { files: [whole], commands: [`run ${patch(file)}`], text };
       const partsFile = `${name}-parts.json`;
       return {
         files: [whole, { name: partsFile, text: render(buildUndoPatch(parts)) }],

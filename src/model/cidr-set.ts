@@ -12,6 +12,11 @@ export interface ParsedCidr {
   readonly range: AddressRange;
   /** True where the text has bits set beyond its prefix: `10.0.0.1/8`. */
   readonly hostBits: boolean;
+  /**
+   * What else keeps the text from its canonical form. `spelling`: an IPv6 address in capitals or not shortened. `ambiguous`: leading
+   * zeros, or IPv4 mapped into IPv6, which readers take differently.
+   */
+  readonly form?: 'spelling' | 'ambiguous';
 }
 
 /** An ipBlock: the range without the exceptions. */
@@ -63,7 +68,23 @@ export function parseCidr(text: string): ParsedCidr | undefined {
   const size = 1n << BigInt(free);
   const value = toNumber(plain);
   const first = value - (value % size);
-  return { range: { family: plain.length === 4 ? 4 : 6, first, last: first + size - 1n }, hostBits: first !== value };
+  const isSpelt = plain.length === 4 || text.slice(0, slash) === ipaddr.fromByteArray([...plain]).toString();
+  return {
+    range: { family: plain.length === 4 ? 4 : 6, first, last: first + size - 1n },
+    hostBits: first !== value,
+    ...(mapped ? { form: 'ambiguous' } : isSpelt ? {} : { form: 'spelling' }),
+  };
+}
+
+/**
+ * A CIDR as API servers take it, or took it: as `parseCidr`, and with leading zeros, which are read as decimal. Undefined for anything
+ * else.
+ */
+export function parseSloppyCidr(text: string): ParsedCidr | undefined {
+  const plain = parseCidr(text);
+  if (plain !== undefined || !/^(?:\d{1,10}\.){3}\d{1,10}\/\d{1,10}$|:.*\/0\d{1,9}$/u.test(text)) return plain;
+  const parsed = parseCidr(text.replaceAll(/(?<=^|[./])0+(?=\d)/gu, ''));
+  return parsed === undefined ? undefined : { ...parsed, form: 'ambiguous' };
 }
 
 /** An address or a CIDR. */

@@ -121,8 +121,8 @@ export const FINDINGS = {
     hint: 'Correct the spelling. Until then every answer about pods that it may select is unknown.',
   },
   SP342: {
-    title: 'A CIDR has bits set beyond its prefix',
-    hint: 'The whole block is meant; write it so, as newer API servers refuse the other form.',
+    title: 'A CIDR is not in the form that newer API servers ask for',
+    hint: 'Write the address of the block itself, in short form and without leading zeros.',
   },
   SP343: {
     title: 'An Istio object has a field or value that cannot be judged',

@@ -2,7 +2,7 @@ import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { isJsonObject } from '../shared/pure/json.ts';
 import type { CiliumEntity } from './cilium-policy.ts';
 import type { AddressBlock, AddressRange } from './cidr-set.ts';
-import { coversAddresses, parseCidr } from './cidr-set.ts';
+import { coversAddresses, parseSloppyCidr } from './cidr-set.ts';
 import type { Protocol } from './edge.ts';
 import type { Finding } from './finding.ts';
 import type { KubeManifest, ObjectRef } from './object.ts';
@@ -12,7 +12,7 @@ import { ALL_PORTS } from './port-set.ts';
 import type { Problem } from './problem.ts';
 import { refused } from './problem.ts';
 import type { Selector } from './selector.ts';
-import { EVERYTHING, parseSelector } from './selector.ts';
+import { EVERYTHING, isDnsSubdomain, isLabelKey, isLabelValue, parseSelector } from './selector.ts';
 
 export type NetworkPort =
   | ({ readonly kind: 'range'; readonly protocol: Protocol } & PortRange)
@@ -81,6 +81,7 @@ const PORT_NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/u;
 export function parseNetworkPolicy(manifest: KubeManifest): ParsedNetworkPolicy {
   const ref = refOf(manifest);
   const problems: Problem[] = [];
+  checkMetadata(manifest.metadata, problems);
   const spec = objectAt(manifest['spec'], 'spec', problems);
   checkFields(spec, 'spec', ['podSelector', 'policyTypes', 'ingress', 'egress'], problems);
   const { selector, problems: selectorProblems } = parseSelector(spec['podSelector'], 'spec.podSelector');
@@ -99,6 +100,30 @@ export function parseNetworkPolicy(manifest: KubeManifest): ParsedNetworkPolicy 
     selectorBroken: selectorProblems.length > 0,
   };
   return { policy, findings: problems.map((problem) => toFinding(policy.name, problem)) };
+}
+
+function checkMetadata({ name, labels, annotations }: KubeManifest['metadata'], problems: Problem[]): void {
+  if (!isDnsSubdomain(name)) {
+    problems.push(refused('metadata.name', `${JSON.stringify(name)} is not a name of lower case, digits, - and .`));
+  }
+  for (const [key, value] of entriesAt(labels, 'metadata.labels', problems)) {
+    if (!isLabelKey(key)) problems.push(refused('metadata.labels', `${JSON.stringify(key)} is not a label key`));
+    if (typeof value !== 'string' || !isLabelValue(value)) {
+      problems.push(refused(`metadata.labels.${key}`, `${JSON.stringify(value)} is not a label value`));
+    }
+  }
+  for (const [key, value] of entriesAt(annotations, 'metadata.annotations', problems)) {
+    if (!isLabelKey(key.toLowerCase())) {
+      problems.push(refused('metadata.annotations', `${JSON.stringify(key)} is not an annotation key`));
+    }
+    // Its value may be a secret: the kind of it is all that is said.
+    if (typeof value !== 'string') problems.push(refused(`metadata.annotations.${key}`, 'is not a text'));
+  }
+}
+
+// A null value of a string map reads as the empty text.
+function entriesAt(value: Json | undefined, field: string, problems: Problem[]): readonly (readonly [string, Json])[] {
+  return Object.entries(objectAt(value, field, problems)).map(([key, item]) => [key, item ?? '']);
 }
 
 function toFinding(subject: string, problem: Problem): Finding {
@@ -122,6 +147,7 @@ function toFinding(subject: string, problem: Problem): Finding {
         where: problem.field,
         hint: 'Correct the spelling. Until then every answer about pods that it may select is unknown.',
       };
+    case 'ambiguous':
     case 'doubtful':
       return { code: 'SP342', severity: 'warning', subject, message, where: problem.field };
   }
@@ -272,17 +298,21 @@ function parseBlock(value: Json, field: string, problems: Problem[]): AddressBlo
 }
 
 function parseRange(value: Json | undefined, field: string, problems: Problem[]): AddressRange | undefined {
-  const parsed = typeof value === 'string' ? parseCidr(value) : undefined;
+  const parsed = typeof value === 'string' ? parseSloppyCidr(value) : undefined;
   if (parsed === undefined) {
     problems.push(refused(field, `${JSON.stringify(value ?? null)} is not a CIDR such as 10.0.0.0/8`));
     return undefined;
   }
-  if (parsed.hostBits) {
-    problems.push({
-      field,
-      message: `${JSON.stringify(value)} has bits set beyond its prefix: the whole block is meant, and newer API servers refuse it`,
-      kind: 'doubtful',
-    });
+  const text = JSON.stringify(value);
+  if (parsed.form === 'ambiguous') {
+    const message = `${text} is read differently by those who enforce it, so its effect is not known, and newer API servers refuse it`;
+    problems.push({ field, message, kind: 'ambiguous' });
+  } else if (parsed.hostBits) {
+    const message = `${text} has bits set beyond its prefix: the whole block is meant, and newer API servers refuse it`;
+    problems.push({ field, message, kind: 'doubtful' });
+  } else if (parsed.form === 'spelling') {
+    const message = `${text} is not in its short form, which newer API servers ask for`;
+    problems.push({ field, message, kind: 'doubtful' });
   }
   return parsed.range;
 }

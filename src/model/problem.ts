@@ -5,9 +5,10 @@ export interface Problem {
   readonly message: string;
   /**
    * `refused`: the API server takes no object with it. `unknown-field`: not in the schema that is modelled, so its effect is
-   * not known. `doubtful`: accepted by API servers up to a version, with a meaning that is known.
+   * not known. `doubtful`: accepted by API servers up to a version, with a meaning that is known. `ambiguous`: accepted by them too, and
+   * read differently by whoever enforces it.
    */
-  readonly kind: 'refused' | 'unknown-field' | 'doubtful';
+  readonly kind: 'refused' | 'unknown-field' | 'doubtful' | 'ambiguous';
 }
 
 export function refused(field: string, message: string): Problem {

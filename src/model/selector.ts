@@ -31,14 +31,21 @@ const OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn', 'Exists', 'DoesNo
 const NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?$/u;
 const DNS_SUBDOMAIN = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/u;
 
-function isLabelKey(key: string): boolean {
+/** A name of most objects: RFC 1123 labels with dots between them. */
+export function isDnsSubdomain(text: string): boolean {
+  return text.length <= 253 && DNS_SUBDOMAIN.test(text);
+}
+
+/** A label key as the API server validates it. */
+export function isLabelKey(key: string): boolean {
   const slash = key.indexOf('/');
   const [prefix, name] = slash < 0 ? [undefined, key] : [key.slice(0, slash), key.slice(slash + 1)];
-  if (prefix !== undefined && (prefix.length > 253 || !DNS_SUBDOMAIN.test(prefix))) return false;
+  if (prefix !== undefined && !isDnsSubdomain(prefix)) return false;
   return name.length <= 63 && NAME.test(name);
 }
 
-function isLabelValue(value: string): boolean {
+/** A label value as the API server validates it. */
+export function isLabelValue(value: string): boolean {
   return value === '' || (value.length <= 63 && NAME.test(value));
 }
 
@@ -110,7 +117,8 @@ function parseExpression(item: JsonObject, field: string, requirements: Requirem
     );
     return;
   }
-  const list: readonly Json[] = Array.isArray(values) ? (values as readonly Json[]) : [];
+  // A null item of a list of texts reads as the empty text.
+  const list: readonly Json[] = Array.isArray(values) ? (values as readonly Json[]).map((one) => one ?? '') : [];
   const texts = list.filter((one): one is string => typeof one === 'string');
   if (values !== undefined && values !== null && !Array.isArray(values)) {
     problems.push(refused(`${field}.values`, 'is not a list'));

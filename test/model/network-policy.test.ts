@@ -547,7 +547,19 @@ describe('policies that the API server refuses', () => {
     [
       'an octal CIDR',
       onDb({ from: [{ ipBlock: { cidr: '010.0.0.0/8' } }] }),
-      'SP340',
+      'SP342',
+      'spec.ingress[0].from[0].ipBlock.cidr',
+    ],
+    [
+      'a prefix with a leading zero',
+      onDb({ from: [{ ipBlock: { cidr: '10.0.0.0/8', except: ['10.0.0.0/016'] } }] }),
+      'SP342',
+      'spec.ingress[0].from[0].ipBlock.except[0]',
+    ],
+    [
+      'an IPv4 CIDR mapped into IPv6',
+      onDb({ from: [{ ipBlock: { cidr: '::ffff:10.0.0.0/104' } }] }),
+      'SP342',
       'spec.ingress[0].from[0].ipBlock.cidr',
     ],
     [
@@ -601,6 +613,26 @@ describe('policies that the API server refuses', () => {
     const broken = onDb({ ports: [{ port: 0 }] });
     expect(answer([broken, onDb({})], `${WEB} -> ${DB} 1`)).toBe('allowed');
     expect(answer([broken, onDb()], `${WEB} -> ${DB} 1`)).toBe('unknown');
+  });
+
+  it.each([
+    ['a name', { name: 'P' }, 'metadata.name'],
+    ['a label key', { labels: { 'a b': 'c' } }, 'metadata.labels'],
+    ['a label value', { labels: { a: 'c d' } }, 'metadata.labels.a'],
+    ['an annotation', { annotations: { a: 1 } }, 'metadata.annotations.a'],
+  ])('%s that the API server refuses is a finding, and makes the answer unknown', (_, metadata, where) => {
+    const policy = networkPolicy('shop/p', onDb());
+    const policies = [{ ...policy, metadata: { ...policy.metadata, ...metadata } }];
+    expect(checkPolicies(inventoryOf({ policies })).map((one) => [one.code, one.where])).toEqual([['SP340', where]]);
+    expect(answerOf(compileWorld(inventoryOf({ ...BASE, policies })), `${WEB} -> ${DB} 5432`)).toBe('unknown');
+  });
+
+  it('reads an IPv6 CIDR that is not in its short form, and says so', () => {
+    const spec = onDb({ from: [{ ipBlock: { cidr: '2001:DB8:0:0::/32' } }] });
+    expect(checkPolicies(inventoryOf({ policies: [networkPolicy('shop/p', spec)] })).map(({ code }) => code)).toEqual([
+      'SP342',
+    ]);
+    expect(answer(spec, `external:2001:db8::1 -> ${DB} 1`)).toBe('allowed');
   });
 
   it('reads a CIDR with bits beyond its prefix as its block, and says so', () => {

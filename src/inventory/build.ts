@@ -3,7 +3,6 @@ import type { Config } from '../model/config.ts';
 import type { Finding } from '../model/finding.ts';
 import type { Declared, Inventory, ServiceInfo, Snapshot, Workload } from '../model/inventory.ts';
 import { endpointKey } from '../model/edge.ts';
-import { checkPolicies } from '../model/evaluate.ts';
 import type { KubeManifest } from '../model/object.ts';
 import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
 import { finding } from './analyzers/context.ts';
@@ -11,6 +10,7 @@ import { analyzeGateways } from './analyzers/gateways.ts';
 import { analyzeHygiene } from './analyzers/hygiene.ts';
 import { analyzeIngress } from './analyzers/ingress.ts';
 import { analyzeMesh } from './analyzers/mesh.ts';
+import { analyzePolicies } from './analyzers/policies.ts';
 import { analyzeProbes } from './analyzers/probes.ts';
 import { analyzeReferences } from './analyzers/references.ts';
 import { analyzeScrapes } from './analyzers/scrapes.ts';
@@ -84,7 +84,7 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
       ...unreadOwners.map((owner) => finding('SP306', 'info', owner, `${owner} owns pods and was not read`)),
       ...analyses.flatMap((analysis) => analysis.findings),
       ...analyzeHygiene(context),
-      ...checkPolicies({ policies, facts }),
+      ...analyzePolicies(policies, facts, snapshot),
     ]),
   };
 }

@@ -170,7 +170,9 @@ function listAt(value: Json | undefined, field: string, problems: Problem[]): re
 function checkFields(object: JsonObject, field: string, known: readonly string[], problems: Problem[]): void {
   for (const key of Object.keys(object)) {
     if (!known.includes(key)) {
-      problems.push({ field: `${field}.${key}`, message: 'is not a field of NetworkPolicy v1', kind: 'unknown-field' });
+      const message =
+        'is not a field of NetworkPolicy v1: kubectl refuses it, and an API server that takes it leaves it out';
+      problems.push({ field: `${field}.${key}`, message, kind: 'unknown-field' });
     }
   }
 }

@@ -10,6 +10,7 @@ import { isBesidePolicy, isPolicyKind, policiesOf } from '../policies.ts';
 import type { WorkloadDraft } from '../workloads.ts';
 import type { AnalyzerContext } from './context.ts';
 import { finding } from './context.ts';
+import { placeOf } from './policies.ts';
 
 /** What a person should know of workloads, Services, policies and unknown objects before a migration. */
 export function analyzeHygiene(context: AnalyzerContext): readonly Finding[] {
@@ -128,7 +129,11 @@ function namespaceFindings(context: AnalyzerContext): readonly Finding[] {
     const namespace = namespaceOf(manifest);
     if (namespace === undefined || !undeclared.has(namespace) || inhabited.has(namespace)) continue;
     const by = formatRef(refOf(manifest));
-    found.push(finding('SP309', 'warning', by, `${by} stands in a namespace that does not exist`));
+    const where = placeOf(manifest, context.index.snapshot.origins);
+    found.push({
+      ...finding('SP309', 'warning', by, `${by} stands in a namespace that does not exist: the API server refuses it`),
+      ...(where === undefined ? {} : { where }),
+    });
   }
   return found;
 }

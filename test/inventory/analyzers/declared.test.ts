@@ -197,7 +197,7 @@ describe('findings', () => {
       spec: { podSelector: {} },
     };
     expect(findingLines(inventoryOf(snapshotOf([policy], 'directory')), 'SP309')).toEqual([
-      'NetworkPolicy nowhere/p stands in a namespace that does not exist',
+      'NetworkPolicy nowhere/p stands in a namespace that does not exist: the API server refuses it',
     ]);
   });
 });

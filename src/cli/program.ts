@@ -125,7 +125,7 @@ export async function parseCommandLine(
     )
     .addHelpText(
       'after',
-      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 10, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', 'hubble observe -o json | sallyport observe hubble -', 'sallyport observe edges edges.jsonl')}`,
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example))}`,
     )
     .action((source: string, inputs: readonly string[], options: { badRecords: string }) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),

@@ -159,6 +159,20 @@ export function createOwnerFinder(inventory: Inventory): FindOwner {
     if (top !== undefined) return withRun(idOf(top.kind, top.name), end);
     if (byLabels.length > 1) return 'its labels fit several workloads';
     if (pod !== undefined) return { id: idOf('Pod', pod) };
+    const account = end.serviceAccount;
+    if (
+      account !== undefined &&
+      end.ip === undefined &&
+      end.service === undefined &&
+      Object.keys(labels).length === 0
+    ) {
+      // A certificate names the account alone: that is a workload where one alone runs under it.
+      const [only, ...others] = candidates.filter((one) => one.podSets.some((set) => set.serviceAccount === account));
+      if (only !== undefined && others.length === 0) return withRun(only.id, end);
+      return only === undefined
+        ? 'no workload of the inventory runs under its account'
+        : 'several workloads run under its account';
+    }
     return Object.keys(labels).length > 0 ? 'its labels fit no workload in the inventory' : undefined;
   };
 }

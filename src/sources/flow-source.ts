@@ -17,6 +17,8 @@ export interface FlowSink {
 export interface ReadOptions {
   /** `abort`: the first malformed record is a Failure. `skip`: they are counted. */
   readonly badRecords: 'abort' | 'skip';
+  /** The moment that `--now` names, in milliseconds: when records were taken that carry no time of their own. */
+  readonly now?: number;
 }
 
 /**
@@ -27,5 +29,7 @@ export interface FlowSource {
   readonly name: string;
   /** One line for `observe --help`. */
   readonly summary: string;
+  /** One command, as a user would type it. */
+  readonly example: string;
   read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport>;
 }

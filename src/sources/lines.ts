@@ -8,6 +8,9 @@ import type { FlowInput } from './flow-source.ts';
 /** Longer lines are refused: no record is that long, and a file without line breaks must not fill the memory. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
+/** For answers of an API, which put a whole result on one line. */
+export const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
+
 export interface LinesRead {
   readonly sha256: string;
   readonly bytes: number;
@@ -19,9 +22,13 @@ export interface LinesRead {
 /**
  * Hands each line of an input to `onLine`, with its number from 1; a line break at the end is optional, empty lines are
  * passed over. Gzip is told by its first bytes. Damage to a compressed input is returned, not thrown, for the caller to
- * judge. Throws what `onLine` throws, and SP243 for a line beyond MAX_LINE_BYTES.
+ * judge. Throws what `onLine` throws, and SP243 for a line beyond `maxLineBytes`.
  */
-export async function readLines(input: FlowInput, onLine: (text: string, line: number) => void): Promise<LinesRead> {
+export async function readLines(
+  input: FlowInput,
+  onLine: (text: string, line: number) => void,
+  maxLineBytes = MAX_LINE_BYTES,
+): Promise<LinesRead> {
   const hash = createHash('sha256');
   let bytes = 0;
   let line = 0;
@@ -32,7 +39,7 @@ export async function readLines(input: FlowInput, onLine: (text: string, line: n
     new Failure({
       code: 'SP243',
       exit: EXIT.usage,
-      message: `${safeText(input.name)}: line ${line + 1} is longer than ${MAX_LINE_BYTES >> 20} MiB`,
+      message: `${safeText(input.name)}: line ${line + 1} is longer than ${maxLineBytes >> 20} MiB`,
       where: `${input.name}:${line + 1}`,
       hint: 'the input must hold one JSON record a line: jq -c . FILE makes it so',
     });
@@ -44,7 +51,7 @@ export async function readLines(input: FlowInput, onLine: (text: string, line: n
       let end = text.indexOf('\n', start);
       if (end < 0) end = text.length;
       const stop = end > start && text.charCodeAt(end - 1) === 13 ? end - 1 : end;
-      if (stop - start > MAX_LINE_BYTES) throw tooLong();
+      if (stop - start > maxLineBytes) throw tooLong();
       line += 1;
       if (stop > start) onLine(text.slice(start, stop), line);
       start = end + 1;
@@ -58,7 +65,7 @@ export async function readLines(input: FlowInput, onLine: (text: string, line: n
     if (cut === 0) {
       carried.push(chunk);
       carriedBytes += chunk.byteLength;
-      if (carriedBytes > MAX_LINE_BYTES) throw tooLong();
+      if (carriedBytes > maxLineBytes) throw tooLong();
       return;
     }
     const whole = carriedBytes === 0 ? chunk.subarray(0, cut) : Buffer.concat([...carried, chunk.subarray(0, cut)]);

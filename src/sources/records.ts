@@ -2,7 +2,13 @@ import type { InputReport } from '../model/flow.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { FlowInput, ReadOptions } from './flow-source.ts';
-import { readLines } from './lines.ts';
+import { createJsonAssembler } from './documents.ts';
+import type { Format } from './formats.ts';
+import { identify } from './formats.ts';
+import type { LinesRead } from './lines.ts';
+import { MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, readLines } from './lines.ts';
+import type { Payload } from './unwrap.ts';
+import { parseJson, unwrap } from './unwrap.ts';
 
 /** What was wrong with one record. */
 export interface BadRecord {
@@ -15,8 +21,102 @@ export interface BadRecord {
 export interface RecordCounter {
   /** A record was read; its times in milliseconds, where it has any. */
   seen(from: number | undefined, to?: number): void;
-  ignored(reason: string): void;
+  ignored(reason: string, count?: number): void;
   lost(count: number): void;
+}
+
+/** The reading of one input: what every source counts, refuses and reports alike. */
+interface Reading {
+  readonly counter: RecordCounter;
+  /** Throws, or counts a malformed record, as the user chose. */
+  bad(fault: BadRecord, text: string, line: number): void;
+  finish(read: LinesRead): InputReport;
+}
+
+function createReading(source: string, input: FlowInput, options: ReadOptions): Reading {
+  let records = 0;
+  let lost = 0;
+  let bad = 0;
+  let first = Infinity;
+  let last = -Infinity;
+  let firstBad: Failure | undefined;
+  const ignored = new Map<string, number>();
+  const refuse = (failure: Failure): void => {
+    if (options.badRecords === 'abort') throw failure;
+    bad += 1;
+    firstBad ??= failure;
+  };
+  return {
+    counter: {
+      seen(from, to = from) {
+        records += 1;
+        if (from === undefined || to === undefined) return;
+        if (from < first) first = from;
+        if (to > last) last = to;
+      },
+      ignored(reason, count = 1) {
+        ignored.set(reason, (ignored.get(reason) ?? 0) + count);
+      },
+      lost(count) {
+        lost += count;
+      },
+    },
+    bad(fault, text, line) {
+      const other = otherFormat(source, text);
+      // Another source's record is named as such, whatever else is wrong with it; a source may have words of its own for it.
+      const isOther = other !== undefined && (fault.code === undefined || other.source !== undefined);
+      const message =
+        !isOther || fault.message.startsWith('this is') ? fault.message : `this is ${other.name}, not ${source}`;
+      refuse(
+        new Failure({
+          code: isOther ? 'SP241' : (fault.code ?? 'SP241'),
+          exit: EXIT.usage,
+          message: `${safeText(input.name)}:${line}: ${message}: ${excerpt(text)}`,
+          where: `${input.name}:${line}`,
+          hint:
+            other?.source === undefined
+              ? (fault.hint ?? 'mend the input, or leave such records out with --bad-records skip')
+              : commandFor(other.source, input),
+        }),
+      );
+    },
+    finish(read) {
+      if (read.broken !== undefined) refuse(read.broken);
+      if (records === 0 && firstBad !== undefined)
+        throw new Failure({
+          code: 'SP244',
+          exit: EXIT.usage,
+          message: `${safeText(input.name)}: none of its ${plural(read.lines, 'line')} is a record of ${source}; ${firstBad.message}`,
+          where: input.name,
+          hint:
+            firstBad.detail.hint?.startsWith('sallyport observe') === true
+              ? firstBad.detail.hint
+              : 'name the source that wrote the file: sallyport observe --help lists them',
+        });
+      return {
+        source,
+        input: input.name,
+        sha256: read.sha256,
+        bytes: read.bytes,
+        lines: read.lines,
+        records,
+        lost,
+        bad,
+        ignored: Object.fromEntries([...ignored].sort(([a], [b]) => (a < b ? -1 : 1))),
+        ...(first === Infinity ? {} : { first, last }),
+        ...(firstBad === undefined ? {} : { firstBad: firstBad.message }),
+      };
+    },
+  };
+}
+
+function otherFormat(source: string, text: string): Format | undefined {
+  const format = identify(text);
+  return format?.source === source ? undefined : format;
+}
+
+function commandFor(source: string, input: FlowInput): string {
+  return `sallyport observe ${source} ${safeText(input.name)}`;
 }
 
 /**
@@ -29,68 +129,105 @@ export async function readRecords(
   options: ReadOptions,
   onRecord: (text: string, counter: RecordCounter) => BadRecord | undefined,
 ): Promise<InputReport> {
-  let records = 0;
-  let lost = 0;
-  let bad = 0;
-  let first = Infinity;
-  let last = -Infinity;
-  let firstBad: Failure | undefined;
-  const ignored = new Map<string, number>();
-  const counter: RecordCounter = {
-    seen(from, to = from) {
-      records += 1;
-      if (from === undefined || to === undefined) return;
-      if (from < first) first = from;
-      if (to > last) last = to;
-    },
-    ignored(reason) {
-      ignored.set(reason, (ignored.get(reason) ?? 0) + 1);
-    },
-    lost(count) {
-      lost += count;
-    },
-  };
+  const reading = createReading(source, input, options);
   const read = await readLines(input, (text, line) => {
     if (isBlank(text)) return;
-    const fault = onRecord(text, counter);
-    if (fault === undefined) return;
-    const failure = new Failure({
-      code: fault.code ?? 'SP241',
-      exit: EXIT.usage,
-      message: `${safeText(input.name)}:${line}: ${fault.message}: ${excerpt(text)}`,
-      where: `${input.name}:${line}`,
-      hint: fault.hint ?? 'mend the input, or leave such records out with --bad-records skip',
-    });
-    if (options.badRecords === 'abort') throw failure;
-    bad += 1;
-    firstBad ??= failure;
+    const fault = onRecord(text, reading.counter);
+    if (fault !== undefined) reading.bad(fault, text, line);
   });
-  if (read.broken !== undefined) {
-    if (options.badRecords === 'abort') throw read.broken;
-    bad += 1;
-    firstBad ??= read.broken;
-  }
-  if (records === 0 && firstBad !== undefined)
-    throw new Failure({
-      code: 'SP244',
-      exit: EXIT.usage,
-      message: `${safeText(input.name)}: none of its ${plural(read.lines, 'line')} is a record of ${source}; ${firstBad.message}`,
-      where: input.name,
-      hint: 'name the source that wrote the file: sallyport observe --help lists them',
-    });
-  return {
-    source,
-    input: input.name,
-    sha256: read.sha256,
-    bytes: read.bytes,
-    lines: read.lines,
-    records,
-    lost,
-    bad,
-    ignored: Object.fromEntries([...ignored].sort(([a], [b]) => (a < b ? -1 : 1))),
-    ...(first === Infinity ? {} : { first, last }),
-    ...(firstBad === undefined ? {} : { firstBad: firstBad.message }),
+  return reading.finish(read);
+}
+
+/**
+ * As readRecords, for sources whose records come wrapped by shippers of logs, or as JSON over several lines or in an array:
+ * `onPayload` is handed each of them by itself. A JSON document that breaks off is a malformed record.
+ */
+export async function readPayloads(
+  source: string,
+  input: FlowInput,
+  options: ReadOptions,
+  onPayload: (payload: Payload, counter: RecordCounter) => BadRecord | undefined,
+): Promise<InputReport> {
+  const reading = createReading(source, input, options);
+  const documents = createJsonAssembler();
+  let part = '';
+  const take = (text: string, value: unknown, line: number): void => {
+    for (const payload of unwrap(text, value)) {
+      if (payload.partial === true) {
+        part += payload.text;
+        if (part.length <= MAX_LINE_BYTES) continue;
+        part = '';
+        reading.bad({ message: 'a line put together from its parts is too long' }, text, line);
+        continue;
+      }
+      let whole = payload;
+      if (part !== '') {
+        const joined = part + payload.text;
+        part = '';
+        const parsed = parseJson(joined);
+        whole = { text: joined, ...(parsed === undefined ? {} : { value: parsed }) };
+      }
+      if (whole.value === undefined && isBlank(`${whole.text} `)) continue;
+      const fault = onPayload(whole, reading.counter);
+      if (fault !== undefined) reading.bad(fault, whole.text === '' ? text : whole.text, line);
+    }
   };
+  const broken = (): void => {
+    const open = documents.abandon();
+    if (open !== undefined)
+      reading.bad({ message: 'the JSON record breaks off', hint: BROKEN_HINT }, open.text, open.line);
+  };
+  const read = await readLines(
+    input,
+    (text, line) => {
+      if (!documents.open) {
+        const value = parseJson(text);
+        if (value !== undefined && !Array.isArray(value)) {
+          take(text, value, line);
+          return;
+        }
+        const first = text.trimStart().charCodeAt(0);
+        if ((first !== 123 && first !== 91) || isStamp(text)) {
+          if (!isBlank(text)) take(text, undefined, line);
+          return;
+        }
+      } else if (text.charCodeAt(0) === 123 && documents.halfway) {
+        // A whole record at the beginning of a line, in the middle of another one: that other one broke off.
+        const value = parseJson(text);
+        if (value !== undefined) {
+          broken();
+          take(text, value, line);
+          return;
+        }
+      }
+      for (const piece of documents.push(text, line)) {
+        const value = parseJson(piece.text);
+        if (value === undefined) reading.bad({ message: 'not a JSON record' }, piece.text, piece.line);
+        else take(piece.text, value, piece.line);
+      }
+    },
+    MAX_DOCUMENT_BYTES,
+  );
+  broken();
+  return reading.finish(read);
+}
+
+const BROKEN_HINT = 'copy the file again, or take what is there with --bad-records skip';
+
+/** `[1728123456.5]`, `[NEW]`, `[2026-10-05T...`: text that begins with a bracket and is no JSON. */
+function isStamp(text: string): boolean {
+  return /^\s*\[\s*(?:\d[\d.:TZ-]*\s*\]|[A-Z]{2,}\])/.test(text);
+}
+
+/** Records without times, and no `--now` to say when they were taken. */
+export function missingTime(input: FlowInput, what: string, hint: string): Failure {
+  return new Failure({
+    code: 'SP257',
+    exit: EXIT.usage,
+    message: `${safeText(input.name)}: ${what}`,
+    where: input.name,
+    hint,
+  });
 }
 
 function isBlank(text: string): boolean {
@@ -103,21 +240,8 @@ export function excerpt(text: string): string {
   return JSON.stringify(safeText(short));
 }
 
-/** A format that people mistake for JSON Lines, by its first characters; undefined when it is none that is known. */
+/** A format that people mistake for another, by its first characters; undefined when it is none that is known. */
 export function nameForeignFormat(text: string): string | undefined {
-  const line = text.trimStart();
-  if (line.startsWith('<')) return 'HTML or XML';
-  if (/^(?:apiVersion|kind|metadata|items|---)\b|^---/.test(line)) return 'YAML';
-  if (/^[[{]\s*$/.test(line)) return 'JSON spread over several lines (jq -c . makes one line of each record)';
-  if (/^\[\s*\{/.test(line)) return 'a JSON array (jq -c ".[]" makes one line of each record)';
-  if (/^\[\d{4}-\d\d-\d\dT[\d:.]+Z\] "/.test(line)) return 'an Envoy access log';
-  if (/^#(?:separator|fields)\b/.test(line)) return 'a Zeek log';
-  if (/^version account-id|^\d \d{12} eni-/.test(line)) return 'an AWS VPC flow log';
-  if (/^(?:\[(?:NEW|UPDATE|DESTROY)\]\s+)?(?:tcp|udp|sctp|icmp)\s+\d+ .*\bsrc=/.test(line)) return 'conntrack output';
-  if (/^[A-Z][a-z]{2} +\d+ [\d:.]+: ?.* -> .* (?:FORWARDED|DROPPED|REDIRECTED|AUDIT)/.test(line))
-    return 'hubble observe in its compact form (add -o json)';
-  if (/^# (?:HELP|TYPE) |^[a-z_]+\{[a-z_]+="/.test(line)) return 'Prometheus text';
-  if (/^[\w. "/-]+(?:,[\w. ":/-]*){3,}$/.test(line)) return 'CSV';
-  if (line.startsWith('\u0000') || line.includes('\ufffd')) return 'binary data or text that is not UTF-8';
-  return undefined;
+  if (/^\s*\[\s*\{/.test(text)) return 'a JSON array (jq -c ".[]" makes one line of each record)';
+  return identify(text)?.name;
 }

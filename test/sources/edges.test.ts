@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { edgesSource } from '../../src/sources/edges/index.ts';
-import { FLOW_SOURCES } from '../../src/sources/registry.ts';
 import { failureOf, input, readAll } from './flow-input.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -89,11 +88,5 @@ describe('neutral edges', () => {
     expect(failure).toMatchObject({ code, exit: 2, where: 'edges.jsonl:2' });
     expect(failure.message).toContain(message);
     expect((await readAll(edgesSource, input(text), 'skip')).report).toMatchObject({ records: 1, bad: 1 });
-  });
-});
-
-describe('the list of sources', () => {
-  it('has each source once, by its name', () => {
-    expect(FLOW_SOURCES.map((source) => source.name)).toEqual(['hubble', 'edges']);
   });
 });

@@ -4,6 +4,7 @@ import type { App } from '../context.ts';
 import { explain } from '../file-error.ts';
 import { cancelled, untilStopped } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
+import { parseMoment } from '../moment.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
@@ -76,6 +77,7 @@ export async function importFlows(
     flow: (flow) => aggregator.add(flow),
     name: (ip, name) => aggregator.addName(ip, name),
   };
+  const now = app.options.now === undefined ? {} : { now: parseMoment(app.options.now) };
   const reports: InputReport[] = [];
   for (const input of opened) {
     app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
@@ -84,7 +86,7 @@ export async function importFlows(
       ...input,
       open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
     };
-    reports.push(await source.read(stoppable, sink, { badRecords }));
+    reports.push(await source.read(stoppable, sink, { badRecords, ...now }));
   }
   if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
   const folded = aggregator.finish(reports);
@@ -125,6 +127,10 @@ export async function importFlows(
   );
   for (const input of result.skippedInputs)
     output.line(`already imported, so not counted again: ${safeText(input.name)}`);
+  const ignored = new Map<string, number>();
+  for (const report of reports)
+    for (const [why, count] of Object.entries(report.ignored)) ignored.set(why, (ignored.get(why) ?? 0) + count);
+  for (const [why, count] of ignored) output.line(`not a connection: ${plural(count, 'record')}, ${safeText(why)}`);
   if (lost > 0) output.line(`${lost} records lost by the source itself`);
   if (bad > 0) output.line(`${bad} malformed records skipped`);
   for (const [why, count] of Object.entries(folded.evidence.unattributed))

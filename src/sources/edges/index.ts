@@ -31,5 +31,6 @@ const UNKNOWN_KEY_HINT = 'remove or correct the key; nothing is guessed from key
 export const edgesSource: FlowSource = {
   name: 'edges',
   summary: 'neutral edges as JSON Lines: {first,last,src,dst,protocol,port,count,verdict,l7?,mtls?,principal?,source?}',
+  example: 'sallyport observe edges edges.jsonl',
   read,
 };

@@ -80,5 +80,6 @@ function unwrap(value: unknown): unknown {
 export const hubbleSource: FlowSource = {
   name: 'hubble',
   summary: 'Cilium Hubble flows as JSON Lines: hubble observe -o json, or files of the exporter, plain or gzip',
+  example: 'hubble observe -t policy-verdict -o json | sallyport observe hubble -',
   read,
 };

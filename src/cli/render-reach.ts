@@ -52,6 +52,8 @@ export interface ReachHead {
   readonly scope: readonly string[];
   /** Kinds present that are not evaluated: where they may act, answers are unknown. */
   readonly notEvaluated: readonly string[];
+  /** Kinds and files that could not be read: a policy there may decide otherwise. */
+  readonly notRead: readonly string[];
   readonly query?: Query;
 }
 
@@ -171,6 +173,10 @@ export interface ReachSummary {
 function* headText(head: ReachHead, width: number): Generator<string, void> {
   const left = head.notEvaluated.length === 0 ? '' : ` Not evaluated: ${safeText(head.notEvaluated.join(', '))}.`;
   yield `${wrap(`Evaluated: ${head.scope.join(', ')}.${left}`, width, 2)}\n`;
+  if (head.notRead.length === 0) return;
+  const { shown, more } = few(head.notRead, MOST_NAMED);
+  const names = [shown.join(', '), more].join(' ').trim();
+  yield `${wrap(`Not read: ${safeText(names)}. A policy there may decide otherwise.`, width, 2)}\n`;
 }
 
 function* queryText({ query }: ReachHead, width: number): Generator<string, void> {

@@ -80,7 +80,7 @@ async function laps(dir: string, isLarge: boolean): Promise<Readonly<Record<stri
   connections = found.length;
   lap('evaluate');
   let characters = 0;
-  for (const chunk of inChunks(renderReachJson({ scope: ['NetworkPolicy'], notEvaluated: [] }, found)))
+  for (const chunk of inChunks(renderReachJson({ scope: ['NetworkPolicy'], notEvaluated: [], notRead: [] }, found)))
     characters += chunk.length;
   lap('print');
   out['connections'] = connections;

@@ -168,6 +168,22 @@ describe('reach', () => {
     );
   });
 
+  it('says what is wrong with the input, with its place, and what could not be read', async () => {
+    const odd = policy('odd', '{podSelector: {}, ingress: [{ports: [{port: 9, endPort: 8}]}]}');
+    const files = { ...FILES, 'cluster/odd.yaml': odd, 'cluster/torn.yaml': 'kind: {{ .Values.kind }}\n' };
+    const ended = await reach(
+      { ...files, 'more/p.yaml': policy('db', '{podSelecto: {}}') },
+      '--json',
+      '--policies',
+      '@more',
+    );
+    expect(ended.stderr).toContain('SP302 torn.yaml: ');
+    expect(ended.stderr).toMatch(/SP340 NetworkPolicy shop\/odd: spec\.ingress.*refuses this policy \(odd\.yaml:2\)/u);
+    expect(ended.stderr).toMatch(/SP341 NetworkPolicy shop\/db: spec\.podSelecto .*\(\.\/more\/p\.yaml:2\)/u);
+    expect(documentOf(ended)['notRead']).toEqual(['torn.yaml']);
+    expect((await reach(files)).stdout).toContain('Not read: torn.yaml. A policy there may decide otherwise.');
+  });
+
   it('answers for an empty cluster', async () => {
     const empty = { 'cluster/README': 'nothing here' };
     const text = await reach(empty);

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { buildInventory } from '../../inventory/build.ts';
+import { analyzePolicies } from '../../inventory/analyzers/policies.ts';
 import { isPolicyKind } from '../../inventory/policies.ts';
 import { changedConnections, connectivity } from '../../model/connectivity.ts';
 import type { ConnectivityOptions } from '../../model/connectivity.ts';
@@ -7,18 +8,20 @@ import type { Protocol } from '../../model/edge.ts';
 import { checkPolicies, compileWorld } from '../../model/evaluate.ts';
 import type { World } from '../../model/evaluate.ts';
 import { matchText } from '../../model/glob.ts';
-import type { Inventory, Snapshot, Workload } from '../../model/inventory.ts';
+import type { Finding } from '../../model/finding.ts';
+import type { Inventory, Origin, Snapshot, Workload } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { groupOf, refKey, refOf } from '../../model/object.ts';
 import { readManifestDirectory } from '../../sources/manifests/index.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
-import { sortBy, uniqueSorted } from '../../shared/pure/order.ts';
+import { groupBy, sortBy, uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { nearest } from '../check-command-line.ts';
 import type { App } from '../context.ts';
 import { answerQuery, explainConnection, placesOf } from '../explain-reach.ts';
 import type { Places } from '../explain-reach.ts';
 import { parseMoment } from '../moment.ts';
+import { few } from '../output.ts';
 import {
   inChunks,
   linesOfDiff,
@@ -70,14 +73,21 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
     ...(port === undefined ? {} : { port: { first: port.port, last: port.port, protocol: port.protocol } }),
     mesh,
   };
-  for (const finding of checkPolicies(inventory))
-    if (finding.severity === 'error')
-      app.output.note(`${finding.code} ${safeText(`${finding.subject}: ${finding.message}`)}`);
+  noteFindings(app, [
+    ...read.findings.filter(({ code }) => BEARING.has(code)),
+    ...analyzePolicies(inventory.policies, inventory.facts, {
+      origins: new Map([
+        ...snapshot.origins,
+        ...(given === undefined ? [] : originsIn(options.policies, given.origins)),
+      ]),
+    }).filter(({ severity }) => severity !== 'info'),
+  ]);
+  const notRead = notReadOf(snapshot, mesh);
 
   if (options.diff !== undefined) {
     const other = await readPolicies(app, options.diff);
     const after = { ...inventory, policies: mergePolicies([], other.objects) };
-    await diff(app, format, world, compileWorld(after), headOf(after, mesh), asked);
+    await diff(app, format, world, compileWorld(after), { ...headOf(after, mesh), notRead }, asked);
     return;
   }
   const [src, dst] = [sources?.[0], destinations?.[0]];
@@ -85,6 +95,7 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
   const explain = options.explain === true;
   const head: ReachHead = {
     ...headOf(inventory, mesh),
+    notRead,
     ...(isOne && src !== undefined && dst !== undefined
       ? { query: answerQuery(world, { src, dst, ...port }, mesh, explain, places) }
       : {}),
@@ -207,6 +218,35 @@ async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'obje
   return { objects: policies, origins };
 }
 
+/** What is wrong with the input in ways that answers hang on; of policies see analyzePolicies. */
+const BEARING: ReadonlySet<string> = new Set(['SP301', 'SP302', 'SP303', 'SP309', 'SP361']);
+const MOST_NOTED = 10;
+
+function noteFindings(app: App, findings: readonly Finding[]): void {
+  for (const [code, same] of groupBy(findings, (one) => one.code)) {
+    const { shown, more } = few(same, MOST_NOTED);
+    for (const { subject, where, message } of shown) {
+      const text = message.startsWith(subject) ? message : `${subject}: ${message}`;
+      app.output.note(safeText(`${code} ${text}${where === undefined ? '' : ` (${where})`}`));
+    }
+    if (more !== '') app.output.note(`${code} ${more.replace('--json', 'sallyport inventory --json')}`);
+  }
+}
+
+function originsIn(dir: string | undefined, origins: Snapshot['origins']): readonly (readonly [string, Origin])[] {
+  const before = dir === undefined ? '' : `${dir.replace(/\/+$/u, '')}/`;
+  return [...origins].map(([key, origin]) => [key, { ...origin, file: `${before}${origin.file}` }]);
+}
+
+/** Kinds and files that could not be read: what they hold may decide otherwise. */
+function notReadOf({ unread, findings }: Snapshot, mesh: boolean): readonly string[] {
+  const kinds = unread.filter((kind) => {
+    const group = kind.split('/')[0] ?? '';
+    return !group.endsWith('metrics.k8s.io') && (mesh || !group.endsWith('istio.io'));
+  });
+  return uniqueSorted([...kinds, ...findings.flatMap(({ code, subject }) => (code === 'SP302' ? [subject] : []))]);
+}
+
 /** As applying them would leave the cluster: one of the same name takes the place of the old. */
 function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifest[]): readonly KubeManifest[] {
   const all = new Map(own.map((manifest) => [refKey(refOf(manifest)), manifest]));
@@ -221,7 +261,7 @@ const OF_CNI: Readonly<Record<string, readonly string[]>> = {
   cilium: ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'],
 };
 
-function headOf({ policies, facts }: Inventory, mesh: boolean): ReachHead {
+function headOf({ policies, facts }: Inventory, mesh: boolean): Omit<ReachHead, 'notRead'> {
   const scope = [...EVERYWHERE, ...(OF_CNI[facts.cni.name] ?? []), ...(mesh ? MESH_KINDS : [])];
   const left = checkPolicies({ policies, facts }).flatMap(({ code, subject }) =>
     code === 'SP344' ? [subject.split(' ')[0] ?? ''] : [],

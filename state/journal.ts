@@ -1,4 +1,12 @@
-import type { AuditEntry, Journal, JournalStep, RunOutcome, RunRecord, StepState } from '../src/engine/contract.ts';
+import type {
+  AuditEntry,
+  Journal,
+  JournalStep,
+  RunOutcome,
+  RunRecord,
+  SoakRecord,
+  StepState,
+} from '../src/engine/contract.ts';
 import { refOf } from '../src/model/object.ts';
 import type { PhaseName } from '../src/model/phase.ts';
 import type { Change } from '../src/plan/change.ts';
@@ -6,7 +14,7 @@ import { appendAudit } from './audit.ts';
 import type { Handle } from './handle.ts';
 import { HANDLE, write } from './handle.ts';
 import type { Row } from './rows.ts';
-import { parseStepRow, planColumn } from './rows.ts';
+import { parseStepRow, planColumn, soakColumns } from './rows.ts';
 import type { Writer } from './writer.ts';
 
 /**
@@ -23,9 +31,20 @@ export function openJournal(writer: Writer): Journal {
 
   const openRun = (run: RunRecord): void => {
     db.prepare(
-      `INSERT INTO runs (id, kind, namespace, from_phase, to_phase, plan_hash, started_at, started_by, plan)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ).run(run.id, run.kind, run.namespace, run.from, run.to, run.planHash, run.startedAt, run.by, planColumn(run.plan));
+      `INSERT INTO runs (id, kind, namespace, from_phase, to_phase, plan_hash, started_at, started_by, plan, pulls_back)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(
+      run.id,
+      run.kind,
+      run.namespace,
+      run.from,
+      run.to,
+      run.planHash,
+      run.startedAt,
+      run.by,
+      planColumn(run.plan),
+      run.pullsBack === undefined ? null : JSON.stringify(run.pullsBack),
+    );
     const add = db.prepare("INSERT INTO steps (run, position, seq, step, state) VALUES (?, ?, ?, ?, 'pending')");
     let seq = nextSeq(handle);
     run.plan.steps.forEach((step, index) => {
@@ -114,6 +133,33 @@ export function openJournal(writer: Writer): Journal {
     setPhase(namespace, phase, at);
   };
 
+  const saveSoak = (soak: SoakRecord): void => {
+    assertOpen(handle, soak.run);
+    db.prepare(
+      `INSERT INTO soaks (run, since, until, left_to_resume, looked_at, position, memory, awaited)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (run) DO UPDATE SET since = excluded.since, until = excluded.until,
+         left_to_resume = excluded.left_to_resume, looked_at = excluded.looked_at, position = excluded.position,
+         memory = excluded.memory, awaited = excluded.awaited`,
+    ).run(...soakColumns(soak));
+  };
+
+  const pullBack = (run: RunRecord, audit: AuditEntry): void => {
+    if (run.pullsBack === undefined) throw new Error(`run ${run.id} pulls no run back`);
+    const pulled = run.pullsBack.run;
+    assertOpen(handle, pulled);
+    db.prepare("UPDATE steps SET state = 'skipped', error = ?, ended_at = ? WHERE run = ? AND state = 'pending'").run(
+      'the run was pulled back',
+      run.startedAt,
+      pulled,
+    );
+    const unsettled = db.prepare("SELECT 1 FROM steps WHERE run = ? AND state = 'started'").get(pulled);
+    if (unsettled !== undefined) throw new Error(`run ${pulled} has a step whose outcome is not known`);
+    db.prepare("UPDATE runs SET outcome = 'undone', ended_at = ? WHERE id = ?").run(run.startedAt, pulled);
+    openRun(run);
+    appendAudit(handle, audit);
+  };
+
   const nameStep = (run: string, index: number): string => `step ${index} of run ${run}`;
   return {
     openRun: (run) => write(handle, `recording run ${run.id}`, () => openRun(run)),
@@ -132,6 +178,10 @@ export function openJournal(writer: Writer): Journal {
     stepReset: (run, index) =>
       write(handle, `recording that ${nameStep(run, index)} was not written`, () => stepReset(run, index)),
     closeRun: (run, outcome, phase, at) => write(handle, `closing run ${run}`, () => closeRun(run, outcome, phase, at)),
+    saveSoak: (soak) => write(handle, `recording the watch of run ${soak.run}`, () => saveSoak(soak)),
+    soakOf: (run) => writer.soakOf(run),
+    pullBack: (run, audit) =>
+      write(handle, `recording that run ${run.pullsBack?.run ?? ''} is pulled back`, () => pullBack(run, audit)),
     setPhase: (namespace, phase, at) =>
       write(handle, `recording the phase of ${namespace}`, () => setPhase(namespace, phase, at)),
     openRuns: () => writer.openRuns(),

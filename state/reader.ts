@@ -1,4 +1,4 @@
-import type { AppliedStep, AuditEntry, JournalStep, RunRecord } from '../src/engine/contract.ts';
+import type { AppliedStep, AuditEntry, JournalStep, RunRecord, SoakRecord } from '../src/engine/contract.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { mergeSources } from '../src/model/edge-merge.ts';
@@ -22,6 +22,7 @@ import {
   parsePhaseRow,
   parseRunRow,
   parseRunSummaryRow,
+  parseSoakRow,
   parseStepRow,
 } from './rows.ts';
 
@@ -42,6 +43,8 @@ export interface Reader {
   run(id: string): RunRecord | undefined;
   /** Runs without an outcome, oldest first: running now, or left behind by a crash. */
   openRuns(): readonly RunRecord[];
+  /** The watch of a run, as far as it came; undefined for a run without one. */
+  soakOf(run: string): SoakRecord | undefined;
   /** Steps of a run in the order of its plan. */
   stepsOf(run: string): readonly JournalStep[];
   /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
@@ -103,6 +106,7 @@ export function openReader(handle: Handle): Reader {
       reader.consistently(() =>
         all('reading open runs', 'SELECT * FROM runs WHERE outcome IS NULL ORDER BY number', toRun),
       ),
+    soakOf: (run) => all('reading the watch of a run', 'SELECT * FROM soaks WHERE run = ?', parseSoakRow, run)[0],
     stepsOf,
     applied: () =>
       all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(

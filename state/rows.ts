@@ -1,6 +1,15 @@
-import type { AppliedStep, AuditEntry, JournalStep, RunOutcome, RunRecord, StepState } from '../src/engine/contract.ts';
+import type {
+  AppliedStep,
+  AuditEntry,
+  JournalStep,
+  PullBack,
+  RunOutcome,
+  RunRecord,
+  SoakRecord,
+  StepState,
+} from '../src/engine/contract.ts';
 import type { Decision, Query } from '../src/model/decision.ts';
-import type { Edge, EdgeOrigin, Endpoint, Verdict3 } from '../src/model/edge.ts';
+import type { Edge, EdgeKey, EdgeOrigin, Endpoint, Verdict3 } from '../src/model/edge.ts';
 import { endpointKey, endpointNamespace } from '../src/model/edge.ts';
 import type { SourceRecord } from '../src/model/evidence.ts';
 import type { Finding, Gate } from '../src/model/finding.ts';
@@ -9,6 +18,7 @@ import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
 import type { EdgeVerdict, Effect, Plan, Step } from '../src/plan/plan.ts';
+import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Check, Place } from './checks.ts';
 import { badRow, json, jsonColumn, list, nullable, number, object, oneOf, plainObject, text } from './checks.ts';
 
@@ -173,6 +183,69 @@ const query = object<Query>(
 const protocol = oneOf(['TCP', 'UDP', 'SCTP']);
 const mtls = oneOf(['yes', 'no', 'mixed', 'unknown']);
 
+const denial = object<Denial>(
+  { edge: text, text, query: text, at: number, source: text, where: text },
+  { step: text, spared: text },
+);
+const pullBack = object<PullBack>({ run: text, denial }, {});
+const edgeKey = object<EdgeKey>(
+  { src: endpoint, dst: endpoint, protocol, port: number },
+  { endPort: number, l7: text },
+);
+const newCaller = object<NewCaller>(
+  {
+    id: text,
+    key: edgeKey,
+    text,
+    query: text,
+    first: number,
+    count: number,
+    where: text,
+    in: number,
+    out: number,
+    denied: number,
+  },
+  {},
+);
+const seenTimes = object<SoakMemory['seen'][string]>({ in: number, out: number, denied: number }, {});
+const seenByEdge: Check<SoakMemory['seen']> = (value, place, path) =>
+  Object.fromEntries(
+    Object.entries(plainObject(value, place, path)).map(([id, one]) => [id, seenTimes(one, place, `${path}.${id}`)]),
+  );
+const soakMemory = object<SoakMemory>(
+  { deniedBefore: list(text), seen: seenByEdge, callers: list(newCaller), denials: list(denial), unattributed: number },
+  {},
+);
+const awaitedEdge = object<SoakRecord['awaited'][number]>({ edge: text, text }, { due: number });
+
+export function parseSoakRow(row: Row, file: string): SoakRecord {
+  const place: Place = { file, table: 'soaks', row: rowName(row['run']) };
+  return {
+    run: column(row, 'run', text, place),
+    since: column(row, 'since', number, place),
+    until: column(row, 'until', number, place),
+    left: column(row, 'left_to_resume', number, place) === 1,
+    lookedAt: column(row, 'looked_at', number, place),
+    position: column(row, 'position', jsonColumn(json), place),
+    memory: column(row, 'memory', jsonColumn(soakMemory), place),
+    awaited: column(row, 'awaited', jsonColumn(list(awaitedEdge)), place),
+  };
+}
+
+/** Values of the columns of `soaks`, in the order of the table. */
+export function soakColumns(soak: SoakRecord): readonly (string | number)[] {
+  return [
+    soak.run,
+    soak.since,
+    soak.until,
+    soak.left ? 1 : 0,
+    soak.lookedAt,
+    JSON.stringify(soak.position),
+    JSON.stringify(soak.memory),
+    JSON.stringify(soak.awaited),
+  ];
+}
+
 export function parseEdgeRow(row: Row, file: string): Edge {
   const place: Place = { file, table: 'edges', row: rowName(row['id']) };
   const data = edgeData(row['data'], place, 'data');
@@ -275,6 +348,7 @@ export function parseRunSummaryRow(row: Row, file: string): RunSummary {
   const place: Place = { file, table: 'runs', row: rowName(row['id']) };
   const outcome = optional(row, 'outcome', oneOf(['done', 'failed', 'undone', 'cancelled', 'partial']), place);
   const endedAt = optional(row, 'ended_at', number, place);
+  const pulls = optional(row, 'pulls_back', jsonColumn(pullBack), place);
   return {
     id: column(row, 'id', text, place),
     kind: column(row, 'kind', oneOf(['advance', 'rollback']), place),
@@ -284,6 +358,7 @@ export function parseRunSummaryRow(row: Row, file: string): RunSummary {
     planHash: column(row, 'plan_hash', text, place),
     startedAt: column(row, 'started_at', number, place),
     by: column(row, 'started_by', text, place),
+    ...(pulls === undefined ? {} : { pullsBack: pulls }),
     ...(outcome === undefined ? {} : { outcome }),
     ...(endedAt === undefined ? {} : { endedAt }),
   };
@@ -301,6 +376,7 @@ export function parseRunRow(row: Row, steps: readonly Step[], file: string): Run
     planHash: summary.planHash,
     startedAt: summary.startedAt,
     by: summary.by,
+    ...(summary.pullsBack === undefined ? {} : { pullsBack: summary.pullsBack }),
     plan: { ...rest, steps },
   };
 }

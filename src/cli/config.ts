@@ -36,7 +36,20 @@ const configSchema = z.strictObject({
     })
     .partial()
     .optional(),
-  soak: z.strictObject({ minutes: z.number().positive() }).optional(),
+  soak: z
+    .strictObject({
+      minutes: z.number().positive(),
+      drainSeconds: z.number().nonnegative(),
+      signals: z.array(
+        z.strictObject({
+          // Of a name that no source has, the registry of sources is asked where signals are opened.
+          source: z.string().min(1),
+          inputs: z.array(z.string().min(1)).min(1),
+        }),
+      ),
+    })
+    .partial()
+    .optional(),
   cluster: z
     .strictObject({
       cni: z
@@ -158,6 +171,18 @@ function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
   };
 }
 
+/** Paths in the file are meant from the folder that the file is in, wherever the program was started. */
+function soakOf(given: z.infer<typeof configSchema>['soak'], file: string): Config['soak'] {
+  const soak = { ...DEFAULT_CONFIG.soak, ...defined(given ?? {}) };
+  return {
+    ...soak,
+    signals: soak.signals.map(({ source, inputs }) => ({
+      source,
+      inputs: inputs.map((input) => resolve(dirname(file), input)),
+    })),
+  };
+}
+
 /** Reads the configuration; what it does not set keeps its default. Exit 2 with file and field for anything else. */
 export async function readConfig(file: string | undefined): Promise<Config> {
   if (file === undefined) return DEFAULT_CONFIG;
@@ -165,7 +190,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
   const cluster = given.cluster ?? {};
   return {
     gates: { ...DEFAULT_CONFIG.gates, ...defined(given.gates ?? {}) },
-    soak: given.soak ?? DEFAULT_CONFIG.soak,
+    soak: soakOf(given.soak, file),
     cluster: {
       ...(cluster.cni === undefined ? {} : { cni: cluster.cni }),
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),

@@ -13,6 +13,7 @@ import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
+import { soakGate } from '../readiness/soak-gate.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -42,6 +43,10 @@ export async function loadAll(app: App): Promise<Loaded> {
   const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
   const { reader } = await app.state();
   const now = app.now(reader);
+  const files =
+    target.kind === 'directory' || config.soak.signals.length === 0
+      ? []
+      : await import('./signals.ts').then(({ findSignalFiles }) => findSignalFiles(config.soak.signals));
   const snapshot = await target.readSnapshot((text) => {
     // A directory is read in no time.
     if (target.kind === 'cluster') app.output.progress(text);
@@ -77,7 +82,7 @@ export async function loadAll(app: App): Promise<Loaded> {
     inventory,
     config,
     rebuild,
-    planner: makePlanner(target.kind),
+    planner: makePlanner(target.kind, files),
     view: (namespace) => ({ ...base, namespace }),
   };
 }
@@ -87,7 +92,7 @@ function leaveIfStopped(app: App): void {
   if (app.interrupt.signal.aborted) throw cancelled();
 }
 
-function makePlanner(kind: Target['kind']): Planner {
+function makePlanner(kind: Target['kind'], files: readonly (readonly string[])[]): Planner {
   return {
     phases,
     keep: keptEdges,
@@ -96,13 +101,7 @@ function makePlanner(kind: Target['kind']): Planner {
       ...managedGates(view, steps),
       kind === 'directory'
         ? gate('soak', 'yes', view.namespace, ['offline: answered by the simulation of every state'], '')
-        : gate(
-            'soak',
-            'unknown',
-            view.namespace,
-            ['no signal of denied connections is followed on a live cluster by this version'],
-            'watch the workloads yourself and switch it off: gates: {soak: off} in the configuration',
-          ),
+        : soakGate(view, steps, files),
     ],
   };
 }

@@ -162,14 +162,24 @@ export async function parseCommandLine(
     );
   program
     .command('advance')
-    .description('plan, confirm, apply, verify')
+    .description('plan, confirm, apply, soak, verify')
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
+    .option('--detach', 'leave the watch after the last step to resume')
     .addHelpText(
       'after',
-      examples('sallyport advance shop', 'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5'),
+      `
+On a live cluster each phase is watched after its last step (soak.minutes in the
+configuration) by the signals named there. Denied legitimate traffic takes the
+run back: exit 8. An edge not seen anew by the end keeps the run soaking: exit 3,
+and resume asks again.
+${examples(
+  'sallyport advance shop',
+  'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5',
+  'sallyport advance shop --detach',
+)}`,
     )
-    .action((ns: string, options: { to?: string }) =>
+    .action((ns: string, options: { to?: string; detach?: boolean }) =>
       set(async (app) => (await import('./commands/run.ts')).advance(app, ns, options)),
     );
   program
@@ -183,8 +193,13 @@ export async function parseCommandLine(
     );
   program
     .command('resume')
-    .description('finish what a crash or Ctrl-C left behind')
-    .addHelpText('after', examples('sallyport resume'))
+    .description('finish what a crash or Ctrl-C left behind, and end what soaks')
+    .addHelpText(
+      'after',
+      `
+A run that soaks is asked once: done (0), pulled back (8), or soaking on (3).
+${examples('sallyport resume', 'sallyport resume --json')}`,
+    )
     .action(() => set(async (app) => (await import('./commands/run.ts')).resume(app)));
   program
     .command('doctor')

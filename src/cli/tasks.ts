@@ -27,6 +27,7 @@ function lineTasks(output: Output, signal: AbortSignal): Tasks {
   const say = (text: string, first: number): void => output.note(wrap(safeText(text), output.width, 6, first));
   const stopping = (): void => say(STOPPING, 4);
   signal.addEventListener('abort', stopping);
+  let soaked = { what: '', minute: -1 };
   return {
     emit: (event) => {
       switch (event.kind) {
@@ -44,6 +45,21 @@ function lineTasks(output: Output, signal: AbortSignal): Tasks {
           break;
         case 'phase-reached':
           say(`${event.namespace} is in phase ${event.phase}`, 0);
+          break;
+        case 'soak': {
+          // Every second would fill a log: once when something was seen, and once a minute.
+          const what = event.text.replace(/; [^;]*$/, '');
+          const now = Math.floor((event.until - Date.now()) / 60_000);
+          if (what === soaked.what && now === soaked.minute) break;
+          soaked = { what, minute: now };
+          say(`soak: ${event.text}`, 4);
+          break;
+        }
+        case 'new-caller':
+          say(`new caller: ${event.text}${event.denied ? ' is denied' : ''}`, 4);
+          break;
+        case 'pulling-back':
+          say(`${event.text}: pulling back ${plural(event.steps, 'step')}`, 0);
           break;
         case 'step-done':
           break;
@@ -126,6 +142,15 @@ function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
           break;
         case 'step-failed':
           current?.settle.reject(new Error(safeText(event.error)));
+          break;
+        case 'soak':
+          show(current?.pending?.[0] ?? '', safeText(event.text));
+          break;
+        case 'new-caller':
+          show(current?.pending?.[0] ?? '', safeText(`new caller: ${event.text}${event.denied ? ' is denied' : ''}`));
+          break;
+        case 'pulling-back':
+          show(current?.pending?.[0] ?? '', safeText(`${event.text}: pulling back ${plural(event.steps, 'step')}`));
           break;
         case 'step-undone':
         case 'phase-reached':

@@ -9,6 +9,7 @@ import type { Decision } from '../model/decision.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
 import type { Plan, Step } from '../plan/plan.ts';
+import type { Denial, KnownEdge, Sighting, SoakMemory } from '../plan/soak.ts';
 
 /** Milliseconds since the epoch; the only way time enters. */
 export interface Clock {
@@ -129,6 +130,85 @@ export interface RunRecord {
   readonly startedAt: number;
   readonly by: string;
   readonly plan: Plan;
+  /** Set on the run that takes back another one: which, and the denial that did it. */
+  readonly pullsBack?: PullBack;
+}
+
+export interface PullBack {
+  /** The run that is taken back. */
+  readonly run: string;
+  readonly denial: Denial;
+}
+
+/** A run under watch. While its steps are performed `until` is 0. */
+export interface SoakRecord {
+  readonly run: string;
+  /** From when on the watch counts: the last step, or a gap in the signals after it. */
+  readonly since: number;
+  readonly until: number;
+  /** True where nobody waits for the end: `resume` finds out. */
+  readonly left: boolean;
+  readonly lookedAt: number;
+  /** How far the signals were read, as they said it. */
+  readonly position: Json;
+  readonly memory: SoakMemory;
+  /** Edges not seen since, as of the last look: id, text, and when one is to be expected. */
+  readonly awaited: readonly { readonly edge: string; readonly text: string; readonly due?: number }[];
+}
+
+/** Of one signal. */
+export interface SignalReport {
+  readonly source: string;
+  readonly inputs: readonly string[];
+  /** Files that are followed now. */
+  readonly files: number;
+  readonly records: number;
+  /** Lines that were no record. */
+  readonly bad: number;
+  readonly firstBad?: string;
+  /** Records that the source itself says it lost. */
+  readonly lost: number;
+  /** Time of the newest record, ms; absent before the first. */
+  readonly newest?: number;
+}
+
+export interface SignalLook {
+  /** More is there than was read at once: look again before waiting. */
+  readonly more: boolean;
+  readonly sightings: readonly Sighting[];
+  /** What may have been missed since the look before, in words. */
+  readonly gaps: readonly string[];
+  /** All since the watch began, one a signal. */
+  readonly signals: readonly SignalReport[];
+}
+
+/** What shows denied and new connections, followed while a run goes. */
+export interface Signals {
+  /** Reads what came since the last look, a bounded piece of it, and never waits. */
+  look(): Promise<SignalLook>;
+  /** How far was read: JSON to open them with again. */
+  position(): Json;
+  /** Pods were replaced: addresses are to be looked up anew. */
+  refresh(): void;
+  close(): Promise<void>;
+}
+
+/** What a watch needs of the world. All of it comes from outside the engine. */
+export interface SoakWorld {
+  readonly minutes: number;
+  readonly drainSeconds: number;
+  /** Leave the watch after the last step to `resume`. */
+  readonly detach: boolean;
+  /** From their ends, or from where an earlier watch stopped. */
+  open(position: Json | undefined): Promise<Signals>;
+  /** Edges on record that steps of the plan touch, with the decisions as they are now. */
+  known(plan: Plan): Promise<readonly KnownEdge[]>;
+  /** Those of them that must work and that the cluster denies as it is: asked before the first write. */
+  deniedBefore(plan: Plan): Promise<readonly string[]>;
+  /** Gates with configuration and waivers taken into account. */
+  settle(gate: Gate): Gate;
+  /** The way back of one run, newest step first. Throws a Failure (exit 3) where somebody else's change or a denial forbids it. */
+  planBack(run: string): Promise<Plan>;
 }
 
 export type StepState = 'pending' | 'started' | 'done' | 'failed' | 'undone' | 'skipped';
@@ -175,6 +255,14 @@ export interface Journal {
   stepReset(run: string, index: number): void;
   /** Closes the run and sets the namespace's phase with it. */
   closeRun(run: string, outcome: RunOutcome, phase: PhaseName, at: number): void;
+  /** Keeps how far a watch has come, in place of what was kept before. */
+  saveSoak(soak: SoakRecord): void;
+  soakOf(run: string): SoakRecord | undefined;
+  /**
+   * Closes a run as undone, its pending steps passed over, and opens in the same transaction the run that takes it back (`pullsBack`
+   * names the first). The audit line goes with them.
+   */
+  pullBack(run: RunRecord, audit: AuditEntry): void;
   /** The phase reached inside a run that passes several. */
   setPhase(namespace: string, phase: PhaseName, at: number): void;
   openRuns(): readonly RunRecord[];

@@ -7,6 +7,9 @@ export type RunEvent =
   | { readonly kind: 'step-done'; readonly step: Step; readonly index: number; readonly outcome: string }
   | { readonly kind: 'step-failed'; readonly step: Step; readonly index: number; readonly error: string }
   | { readonly kind: 'step-undone'; readonly step: Step; readonly index: number }
+  | { readonly kind: 'soak'; readonly until: number; readonly text: string }
+  | { readonly kind: 'new-caller'; readonly text: string; readonly denied: boolean }
+  | { readonly kind: 'pulling-back'; readonly text: string; readonly steps: number }
   | { readonly kind: 'phase-reached'; readonly namespace: string; readonly phase: string };
 
 export type Emit = (event: RunEvent) => void;

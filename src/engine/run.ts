@@ -6,6 +6,8 @@ import { changeRef, changesNothing, checkChange, invertChange } from '../plan/ch
 import type { Change } from '../plan/change.ts';
 import { checkDrift } from '../plan/drift.ts';
 import type { Plan, Step } from '../plan/plan.ts';
+import type { Denial } from '../plan/soak.ts';
+import { bearsOnTraffic } from '../plan/soak.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import type { ExitCode } from '../shared/pure/errors.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
@@ -15,13 +17,18 @@ import type {
   Journal,
   JournalStep,
   LeaseHold,
+  PullBack,
   RolloutResult,
   RunKind,
   RunOutcome,
+  RunRecord,
+  SoakWorld,
   Target,
 } from './contract.ts';
 import type { Emit } from './events.ts';
 import { planRecovery } from './recover.ts';
+import type { SoakReport, Watch } from './soak.ts';
+import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
@@ -38,17 +45,24 @@ export interface Engine {
   readonly signal: AbortSignal;
   readonly emit: Emit;
   readonly newRunId: () => string;
+  /** Set where runs are watched: without it the last step of a run ends it. */
+  readonly soak?: SoakWorld;
 }
 
 export interface RunResult {
   readonly run: string;
-  readonly outcome: RunOutcome;
+  /** `soaking`: every step is done, and the run stays open until the watch over it has ended. */
+  readonly outcome: RunOutcome | 'soaking';
   readonly phase: PhaseName;
   readonly done: readonly string[];
   readonly failed: readonly { readonly step: string; readonly error: string }[];
   readonly notRun: readonly string[];
   readonly exit: ExitCode;
   readonly failure?: Failure;
+  /** What the watch saw, where there was one. */
+  readonly soak?: SoakReport;
+  /** Where it was pulled back: by which run, for which denial, and the steps that were undone. */
+  readonly pulledBack?: { readonly by: string; readonly cause: PullBack; readonly undone: readonly string[] };
 }
 
 /** Namespaces of the objects that steps write; the empty text stands for cluster-scoped ones. A Namespace object counts as itself. */
@@ -61,40 +75,90 @@ export function namespacesWritten(steps: readonly Step[]): readonly string[] {
   );
 }
 
-/** Runs a plan that has passed its gates: records it whole, then performs one step after the other. */
+/** Runs a plan that has passed its gates: records it whole, then performs one step after the other, under watch where there is one. */
 export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Promise<RunResult> {
+  const { clock, journal, soak } = engine;
   const run = engine.newRunId();
-  return holding(run, plan, engine, (hold) => {
-    engine.journal.openRun({
+  return holding(run, plan, engine, async (hold) => {
+    // Before anything is on record: a signal that cannot be read must not leave a run behind.
+    const signals =
+      kind === 'advance' && soak !== undefined && needsWatch(plan) ? await soak.open(undefined) : undefined;
+    const record: RunRecord = {
       id: run,
       kind,
       namespace: plan.namespace,
       from: plan.from,
       to: plan.to,
       planHash: plan.hash,
-      startedAt: engine.clock.now(),
+      startedAt: clock.now(),
       by: engine.by,
       plan,
-    });
-    return perform(run, plan, hold, engine, new Map());
+    };
+    if (signals === undefined || soak === undefined) {
+      journal.openRun(record);
+      return perform(record, hold, engine, new Map(), undefined);
+    }
+    try {
+      const deniedBefore = await soak.deniedBefore(plan);
+      journal.openRun(record);
+      const first = firstSoak(run, record.startedAt, signals, deniedBefore);
+      journal.saveSoak(first);
+      const watch = await openWatch(plan, record.startedAt, first, signals, soak, engine);
+      return await perform(record, hold, engine, new Map(), watch);
+    } finally {
+      await signals.close();
+    }
   });
 }
 
 /**
- * Takes up a run that a crash or Ctrl-C left open: each step that was begun is found to be written or not, by the object itself; then
- * the rest is performed. A step whose object is neither as before nor as wanted stops with exit 3.
+ * Takes up a run that a crash or Ctrl-C left open, or that soaks: each step that was begun is found to be written or not, by the object
+ * itself; then the rest is performed, and the watch goes on where it stopped. A step whose object is neither as before nor as wanted
+ * stops with exit 3.
  */
 export async function resumeRun(run: string, engine: Engine): Promise<RunResult> {
   const record = engine.journal.openRuns().find((one) => one.id === run);
   if (record === undefined)
     throw new Failure({ code: 'SP604', exit: EXIT.usage, message: `run ${run} is not open`, hint: 'sallyport status' });
   return holding(run, record.plan, engine, async (hold) => {
+    const { journal, soak } = engine;
     const written = await recoverSteps(run, engine);
     // Interrupted between its stop and its close: what failed or was passed over is tried anew.
-    for (const step of engine.journal.stepsOf(run))
-      if (step.state === 'failed' || step.state === 'skipped') engine.journal.stepReset(run, step.index);
-    return perform(run, record.plan, hold, engine, written);
+    for (const step of journal.stepsOf(run))
+      if (step.state === 'failed' || step.state === 'skipped') journal.stepReset(run, step.index);
+    const kept = journal.soakOf(run) ?? (await lateStart(record, engine));
+    if (kept === undefined) return perform(record, hold, engine, written, undefined);
+    if (soak === undefined)
+      throw new Failure({
+        code: 'SP612',
+        exit: EXIT.usage,
+        message: `run ${run} of ${record.namespace} is under watch, and the configuration names no signals to watch`,
+        where: 'soak.signals',
+        hint: `give the configuration that it was started with (--config), or take it back: sallyport rollback ${record.namespace}`,
+      });
+    const signals = await soak.open(kept.position);
+    try {
+      const watch = await openWatch(record.plan, record.startedAt, kept, signals, soak, engine);
+      return await perform(record, hold, engine, written, watch);
+    } finally {
+      await signals.close();
+    }
   });
+}
+
+/** A run that was killed between its record and that of its watch has written nothing yet: its watch begins now. */
+async function lateStart(record: RunRecord, engine: Engine): Promise<ReturnType<typeof firstSoak> | undefined> {
+  const { journal, soak } = engine;
+  const begun = journal.stepsOf(record.id).some((step) => step.state !== 'pending');
+  if (record.kind !== 'advance' || soak === undefined || begun || !needsWatch(record.plan)) return undefined;
+  const signals = await soak.open(undefined);
+  try {
+    const first = firstSoak(record.id, record.startedAt, signals, await soak.deniedBefore(record.plan));
+    journal.saveSoak(first);
+    return first;
+  } finally {
+    await signals.close();
+  }
 }
 
 /** The namespace being moved is held too, whatever is written: two runs of one namespace never go on at once. */
@@ -173,28 +237,34 @@ async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<nu
 const FOUND_WRITTEN = 'found written after an interruption';
 
 async function perform(
-  run: string,
-  plan: Plan,
+  record: RunRecord,
   hold: LeaseHold,
   engine: Engine,
   written: ReadonlyMap<number, KubeManifest | undefined>,
+  watch: Watch | undefined,
 ): Promise<RunResult> {
+  const { id: run, plan } = record;
   const { journal, clock, emit } = engine;
   const total = plan.steps.length;
   let stopped: { readonly failure: Failure; readonly index: number } | undefined;
   for (const item of journal.stepsOf(run)) {
     if (item.state === 'done' || item.state === 'undone') {
       reachPhase(plan, item.index, engine);
+      // Interrupted in the watch between two phases.
+      if (watch !== undefined && isNextUnbegun(run, item, journal)) {
+        const ended = await watchPhase(record, item, hold, engine, watch);
+        if (ended !== undefined) return ended;
+      }
       continue;
     }
-    if (engine.signal.aborted) return result(run, plan, 'cancelled', EXIT.cancelled, engine);
+    if (engine.signal.aborted) return cancelled(record, engine, watch);
     emit({ kind: 'step-started', step: item.step, index: item.index, total });
     try {
       await hold.assertHeld();
       const outcome = written.has(item.index)
         ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine)
         : await performStep(run, item, hold, engine);
-      if (outcome === undefined) return result(run, plan, 'cancelled', EXIT.cancelled, engine);
+      if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
     } catch (error) {
@@ -203,13 +273,12 @@ async function perform(
       stopped = { failure: error, index: item.index };
       break;
     }
+    if (watch === undefined || !bearsOnTraffic(item.step.change)) continue;
+    const ended = await watchStep(record, item, hold, engine, watch);
+    if (ended !== undefined) return ended;
   }
-  if (stopped === undefined) {
-    const failure = await verifyRun(run, engine);
-    journal.closeRun(run, 'done', plan.to, clock.now());
-    const ended = result(run, plan, 'done', failure === undefined ? EXIT.done : EXIT.drift, engine);
-    return failure === undefined ? ended : { ...ended, failure };
-  }
+  if (stopped === undefined) return watch === undefined ? close(record, engine) : soakOut(record, hold, engine, watch);
+  watch?.save();
   const state = journal.stepsOf(run).find((item) => item.index === stopped.index)?.state;
   if (state === 'started') {
     // Whether the write took effect is not known: the run stays open, and resume finds out from the object.
@@ -222,6 +291,217 @@ async function perform(
   const done = journal.stepsOf(run).some((item) => item.state === 'done');
   const exit = stopped.failure.detail.exit === EXIT.refused || !done ? stopped.failure.detail.exit : EXIT.partial;
   return { ...result(run, plan, 'partial', exit, engine), failure: stopped.failure };
+}
+
+/** Every step is done, and nothing is watched any more. */
+async function close(record: RunRecord, engine: Engine, soak?: SoakReport): Promise<RunResult> {
+  const { id: run, plan } = record;
+  const failure = await verifyRun(run, engine);
+  engine.journal.closeRun(run, 'done', plan.to, engine.clock.now());
+  const ended: RunResult = {
+    ...result(run, plan, 'done', failure === undefined ? EXIT.done : EXIT.drift, engine),
+    ...(soak === undefined ? {} : { soak }),
+    ...(failure === undefined ? {} : { failure }),
+  };
+  return record.pullsBack === undefined ? ended : pulledBack(record, record.pullsBack, ended, engine);
+}
+
+async function cancelled(record: RunRecord, engine: Engine, watch: Watch | undefined): Promise<RunResult> {
+  watch?.save();
+  const soak = await watch?.report();
+  return {
+    ...result(record.id, record.plan, 'cancelled', EXIT.cancelled, engine),
+    ...(soak === undefined ? {} : { soak }),
+  };
+}
+
+/** The short look after a step, and the watch after the last one of a phase that another phase follows. */
+async function watchStep(
+  record: RunRecord,
+  item: JournalStep,
+  hold: LeaseHold,
+  engine: Engine,
+  watch: Watch,
+): Promise<RunResult | undefined> {
+  if (item.step.effects.some((effect) => effect.kind === 'rollout')) watch.refresh();
+  const denial = await watch.afterStep();
+  if (denial !== undefined) return pullBack(record, denial, hold, engine, watch);
+  return watchPhase(record, item, hold, engine, watch);
+}
+
+function isNextUnbegun(run: string, item: JournalStep, journal: Journal): boolean {
+  return journal.stepsOf(run).find(({ index }) => index === item.index + 1)?.state === 'pending';
+}
+
+async function watchPhase(
+  record: RunRecord,
+  item: JournalStep,
+  hold: LeaseHold,
+  engine: Engine,
+  watch: Watch,
+): Promise<RunResult | undefined> {
+  const next = record.plan.steps[item.index + 1];
+  if (next === undefined || next.phase === item.step.phase) return undefined;
+  watch.settle();
+  const ended = await watch.wait(hold);
+  if (ended === 'cancelled') return cancelled(record, engine, watch);
+  if (ended !== undefined) return pullBack(record, ended, hold, engine, watch);
+  watch.next();
+  return undefined;
+}
+
+/** The watch after the last step. What was not seen when it ends keeps the run open, and `resume` asks again. */
+async function soakOut(record: RunRecord, hold: LeaseHold, engine: Engine, watch: Watch): Promise<RunResult> {
+  const { id: run, plan, namespace } = record;
+  const resumed = watch.isLeft();
+  watch.settle();
+  if (resumed || engine.soak?.detach === true) {
+    const denial = await watch.look();
+    if (denial !== undefined) return pullBack(record, denial, hold, engine, watch);
+  } else {
+    const ended = await watch.wait(hold);
+    if (ended === 'cancelled') return cancelled(record, engine, watch);
+    if (ended !== undefined) return pullBack(record, ended, hold, engine, watch);
+  }
+  const report = await watch.report();
+  const open = report.gates.filter((gate) => gate.answer !== 'yes');
+  if (watch.isOver() && open.length === 0) return close(record, engine, report);
+  watch.leave();
+  const soaking: RunResult = {
+    ...result(run, plan, 'soaking', EXIT.done, engine),
+    soak: { ...report, left: true },
+  };
+  if (!resumed && engine.soak?.detach === true) return soaking;
+  const left = Math.max(0, (report.until ?? 0) - engine.clock.now());
+  const failure = new Failure({
+    code: 'SP610',
+    exit: EXIT.refused,
+    message: `${namespace} soaks on: ${[
+      ...(left > 0 ? [`${formatSpan(left)} of the watch are left`] : []),
+      ...(open.length > 0
+        ? [
+            `the gate soak is unknown for ${open
+              .map((gate) => gate.subject)
+              .slice(0, 5)
+              .join(', ')}${open.length > 5 ? ` and ${open.length - 5} more` : ''}`,
+          ]
+        : []),
+    ].join(', and ')}`,
+    where: `run ${run}`,
+    hint: `sallyport resume, once they have connected; sallyport waive gate=soak,subject=EDGE --reason "..." for what need not be seen; sallyport rollback ${namespace} takes the run back`,
+  });
+  return { ...soaking, exit: EXIT.refused, failure };
+}
+
+/**
+ * Takes a run back, newest step first, because an edge that must work was denied. The way back is a run of its own, recorded in the same
+ * transaction that closes the first: whatever happens then, one of the two is open, and `resume` goes on with it.
+ */
+async function pullBack(
+  record: RunRecord,
+  denial: Denial,
+  hold: LeaseHold,
+  engine: Engine,
+  watch: Watch,
+): Promise<RunResult> {
+  const { journal, clock, soak } = engine;
+  const report = await watch.report();
+  if (soak === undefined) throw new Error('a run without a watch cannot be pulled back');
+  let plan: Plan;
+  try {
+    plan = await soak.planBack(record.id);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    // The denial stands on the trail even where nothing can be done about it.
+    journal.audit(denialAudit(engine, record.id, denial, 'denied in soak, and cannot be pulled back'));
+    return {
+      ...result(record.id, record.plan, 'partial', error.detail.exit, engine),
+      soak: report,
+      failure: new Failure({
+        ...error.detail,
+        message: `${denial.text} is denied, and the run cannot be pulled back: ${error.detail.message}`,
+      }),
+    };
+  }
+  engine.emit({ kind: 'pulling-back', text: denialText(denial), steps: plan.steps.length });
+  const back: RunRecord = {
+    id: engine.newRunId(),
+    kind: 'rollback',
+    namespace: record.namespace,
+    from: plan.from,
+    to: plan.to,
+    planHash: plan.hash,
+    startedAt: clock.now(),
+    by: engine.by,
+    plan,
+    pullsBack: { run: record.id, denial },
+  };
+  const held = new Set([record.namespace, ...namespacesWritten(record.plan.steps)]);
+  const missing = namespacesWritten(plan.steps).filter((namespace) => !held.has(namespace));
+  const more = missing.length === 0 ? undefined : await engine.target.acquire(missing, `${engine.by} run ${record.id}`);
+  try {
+    journal.pullBack(back, denialAudit(engine, record.id, denial, 'pulled back in soak'));
+    const both: LeaseHold =
+      more === undefined
+        ? hold
+        : {
+            assertHeld: async () => {
+              await hold.assertHeld();
+              await more.assertHeld();
+            },
+            release: () => more.release(),
+          };
+    // What is broken is mended: Ctrl-C does not stop that half-way, a second one does.
+    const unstopped = { ...engine, signal: new AbortController().signal };
+    const ended = await perform(back, both, unstopped, new Map(), undefined);
+    return { ...ended, soak: report };
+  } finally {
+    await more?.release().catch(() => undefined);
+  }
+}
+
+function denialText(denial: Denial): string {
+  return `${denial.text} is denied (${denial.source}: ${denial.where})`;
+}
+
+function denialAudit(engine: Engine, run: string, denial: Denial, what: string): AuditEntry {
+  return {
+    at: engine.clock.now(),
+    who: engine.by,
+    what,
+    object: `edge ${denial.edge}`,
+    reason: `${denialText(denial)} at ${new Date(denial.at).toISOString()}, after step ${denial.step ?? 'unknown'}`,
+    run,
+  };
+}
+
+/** The end of a way back, told as the end of the run that it took back. */
+function pulledBack(back: RunRecord, cause: PullBack, ended: RunResult, engine: Engine): RunResult {
+  const { denial, run } = cause;
+  const first = engine.journal.stepsOf(run);
+  return {
+    ...ended,
+    run,
+    outcome: 'undone',
+    done: [],
+    failed: [],
+    notRun: first.filter((item) => item.state === 'skipped').map((item) => item.step.id),
+    exit: ended.failure === undefined ? EXIT.pulledBack : ended.exit,
+    pulledBack: {
+      by: back.id,
+      cause,
+      undone: first.filter((item) => item.state === 'undone').map((item) => item.step.id),
+    },
+    failure:
+      ended.failure ??
+      new Failure({
+        code: 'SP611',
+        exit: EXIT.pulledBack,
+        message: `${denial.text} was denied, so the run was pulled back: ${back.namespace} is as it was before`,
+        where: `${denial.source} ${denial.where}, ${new Date(denial.at).toISOString()}${denial.step === undefined ? '' : `, after step ${denial.step}`}`,
+        hint: `sallyport adopt ${denial.query} --reason "..." and sallyport plan ${back.namespace} if it must work; sallyport accept ${denial.query} --reason "..." if it may be cut`,
+      }),
+  };
 }
 
 /** Reads back what the run wrote: an automation that takes our edits back does so within moments. */
@@ -256,6 +536,8 @@ function reachPhase(plan: Plan, index: number, engine: Engine): void {
   if (plan.direction === 'down') {
     const below = PHASES[phaseIndex(step.phase) - 1];
     if (step.undoes === undefined || below === undefined || phaseIndex(below) >= phaseIndex(now)) return;
+    // A refresh that is taken back leaves the phase as it was, and what was opened for a peer is of the peer's phase.
+    if (step.namespace !== plan.namespace || phaseIndex(below) < phaseIndex(plan.to)) return;
     engine.journal.setPhase(plan.namespace, below, engine.clock.now());
     return;
   }
@@ -419,7 +701,7 @@ function auditOf(engine: Engine, run: string, step: Step, outcome: string): Audi
   };
 }
 
-function result(run: string, plan: Plan, outcome: RunOutcome, exit: ExitCode, engine: Engine): RunResult {
+function result(run: string, plan: Plan, outcome: RunResult['outcome'], exit: ExitCode, engine: Engine): RunResult {
   const steps = engine.journal.stepsOf(run);
   const ids = (state: JournalStep['state'][]): readonly string[] =>
     steps.filter((item) => state.includes(item.state)).map((item) => item.step.id);

@@ -225,7 +225,7 @@ const UNORIENTED = 'the record does not say which side opened the connection';
  * The record turned so that `src` opened the connection, by its ports: a port that a workload declares, else one below 1024,
  * else the lower one belongs to the server. Undefined where the ports do not tell either.
  */
-function orient(flow: Flow, attributor: Attributor): Flow | undefined {
+export function orient(flow: Flow, attributor: Attributor): Flow | undefined {
   const { srcPort, port } = flow;
   if (srcPort === undefined) return flow;
   const declares = (end: Flow['src'], number: number): boolean => {

@@ -17,6 +17,13 @@ export const GATE_IDS = [
 ] as const;
 export type ConfigGate = (typeof GATE_IDS)[number];
 
+/** Growing files that a source of flows can read. */
+export interface SignalConfig {
+  readonly source: string;
+  /** Paths; `*` matches within one segment. */
+  readonly inputs: readonly string[];
+}
+
 /** Namespaces that belong to one team or customer, as a person states it. */
 export interface TenantFact {
   readonly name: string;
@@ -55,7 +62,14 @@ export interface Config {
     readonly plaintext: 'on' | 'off';
     readonly soak: 'on' | 'off';
   };
-  readonly soak: { readonly minutes: number };
+  readonly soak: {
+    /** How long the last step of a phase is watched, at least. */
+    readonly minutes: number;
+    /** How long proxies let open connections drain: the watch lasts longer. */
+    readonly drainSeconds: number;
+    /** What shows denied and new connections while a run goes. Without any, the `soak` gate is unknown on a live cluster. */
+    readonly signals: readonly SignalConfig[];
+  };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
   readonly cluster: {
     readonly cni?: { readonly name: string; readonly ipBlockMatches: readonly IpBlockTarget[] };
@@ -91,6 +105,6 @@ export const DEFAULT_CONFIG: Config = {
     plaintext: 'on',
     soak: 'on',
   },
-  soak: { minutes: 30 },
+  soak: { minutes: 30, drainSeconds: 45, signals: [] },
   cluster: {},
 };

@@ -21,15 +21,15 @@ import { candidateContext } from './view.ts';
  * The way back to a phase, from the record. Where undoing a step would cut a caller at a peer of another namespace that Sallyport
  * hardened (a caller that leaves the mesh while the peer takes mTLS alone), the peer is loosened first; those steps are recorded under
  * the peer's namespace, whose own way back takes them along. There, undoing such a step by itself would tighten: it goes with the step
- * before it on the same object.
+ * before it on the same object. `undo`: the recorded steps to take back, newest first, where it is not all above the phase.
  */
 export function planRollback(
   view: View,
   to: PhaseName,
   planner: Planner,
   resolutions: ReadonlyMap<string, Resolution> = new Map(),
+  undo: readonly AppliedStep[] = stepsToUndo(view.applied, view.namespace, to),
 ): { readonly plan: Plan; readonly divergences: readonly Divergence[] } {
-  const undo = stepsToUndo(view.applied, view.namespace, to);
   const deferred = new Set<number>();
   for (;;) {
     const all = deriveUndo(undo, view.applied, view.snapshot.objects, resolutions, deferred);

@@ -91,7 +91,7 @@ export const initial: Migration = {
       gates TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 
-    -- plan: without its steps, which are rows of their own.
+    -- plan: without its steps, which are rows of their own. pulls_back: the run that this one takes back, and the denial that did it.
     CREATE TABLE runs (
       number INTEGER PRIMARY KEY AUTOINCREMENT,
       id TEXT NOT NULL UNIQUE,
@@ -103,6 +103,7 @@ export const initial: Migration = {
       started_at INTEGER NOT NULL,
       started_by TEXT NOT NULL,
       plan TEXT NOT NULL,
+      pulls_back TEXT,
       outcome TEXT,
       ended_at INTEGER
     ) STRICT;
@@ -124,6 +125,18 @@ export const initial: Migration = {
       PRIMARY KEY (run, position)
     ) STRICT;
     CREATE INDEX steps_done ON steps (seq) WHERE state = 'done';
+
+    -- How far the watch of a run has come; until is 0 while its steps are performed.
+    CREATE TABLE soaks (
+      run TEXT NOT NULL PRIMARY KEY REFERENCES runs (id),
+      since INTEGER NOT NULL,
+      until INTEGER NOT NULL,
+      left_to_resume INTEGER NOT NULL,
+      looked_at INTEGER NOT NULL,
+      position TEXT NOT NULL,
+      memory TEXT NOT NULL,
+      awaited TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE audit (
       id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -161,7 +174,7 @@ export const initial: Migration = {
     CREATE TRIGGER runs_no_replace BEFORE INSERT ON runs
       WHEN EXISTS (SELECT 1 FROM runs WHERE number = NEW.number OR id = NEW.id)
       BEGIN SELECT RAISE(ABORT, 'runs are never replaced'); END;
-    CREATE TRIGGER runs_plan_kept BEFORE UPDATE OF id, kind, namespace, plan, plan_hash, started_at, started_by ON runs
+    CREATE TRIGGER runs_plan_kept BEFORE UPDATE OF id, kind, namespace, plan, pulls_back, plan_hash, started_at, started_by ON runs
       BEGIN SELECT RAISE(ABORT, 'a run on record keeps its plan'); END;
     CREATE TRIGGER steps_no_delete BEFORE DELETE ON steps BEGIN SELECT RAISE(ABORT, 'steps are never deleted'); END;
     CREATE TRIGGER steps_no_replace BEFORE INSERT ON steps

@@ -4,7 +4,8 @@ import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { Engine, RunResult } from '../../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
-import type { View } from '../../engine/contract.ts';
+import type { SoakReport } from '../../engine/soak.ts';
+import type { SoakWorld, View } from '../../engine/contract.ts';
 import { matchedBy } from '../../flows/decide.ts';
 import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
@@ -17,8 +18,9 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import { countGates, renderGates } from '../render-gates.ts';
 import { renderPlan } from '../render-plan.ts';
 import type { Output } from '../output.ts';
-import { errorDocument, renderFailure, wrap } from '../output.ts';
+import { errorDocument, few, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
+import { soakDocument, soakWorld } from '../soak.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
@@ -31,6 +33,7 @@ export async function withEngine<T>(
   app: App,
   steps: readonly Step[],
   work: (engine: Engine) => Promise<T>,
+  soak?: SoakWorld,
 ): Promise<T> {
   const state = await app.writableState();
   const target = await app.target();
@@ -46,6 +49,7 @@ export async function withEngine<T>(
         by: app.by,
         signal,
         emit: tasks.emit,
+        ...(soak === undefined ? {} : { soak }),
         newRunId: () =>
           `${new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}-${randomBytes(3).toString('hex')}`,
       });
@@ -55,16 +59,17 @@ export async function withEngine<T>(
   });
 }
 
-/** plan, confirm, apply, verify. */
+/** plan, confirm, apply, soak, verify. */
 export async function advance(
   app: App,
   namespace: string,
-  options: { readonly to?: string },
+  options: { readonly to?: string; readonly detach?: boolean },
   prompts?: Prompts,
 ): Promise<number> {
-  await refuseOpenRun(app);
+  await refuseOpenRun(app, namespace);
   const planned = await planUp(app, namespace, options.to);
-  return carryOut(app, planned.plan, planned.loaded, planned.view, 'advance', prompts);
+  const soak = await soakWorld(app, planned.loaded, namespace, options.detach === true);
+  return carryOut(app, planned.plan, planned.loaded, planned.view, 'advance', prompts, soak);
 }
 
 /** The same, backwards, from the record. */
@@ -120,9 +125,20 @@ function foreignChange(divergences: readonly Divergence[]): Failure {
   });
 }
 
-async function refuseOpenRun(app: App): Promise<void> {
+async function refuseOpenRun(app: App, namespace: string): Promise<void> {
   const { reader } = await app.state();
-  const [open] = reader.runs().filter((run) => run.outcome === undefined);
+  const all = reader.runs().filter((run) => run.outcome === undefined);
+  // A run that soaks has done its steps: other namespaces may move meanwhile.
+  const soaking = all.filter((run) => reader.soakOf(run.id)?.left === true);
+  const [mine] = soaking.filter((run) => run.namespace === namespace);
+  if (mine !== undefined)
+    throw new Failure({
+      code: 'SP615',
+      exit: EXIT.refused,
+      message: `${namespace} soaks after run ${mine.id}, and takes its next steps when that is over`,
+      hint: `sallyport resume looks whether it is; sallyport status shows what is awaited; sallyport rollback ${namespace} takes it back`,
+    });
+  const [open] = all.filter((run) => !soaking.includes(run));
   if (open === undefined) return;
   throw new Failure({
     code: 'SP607',
@@ -139,6 +155,7 @@ async function carryOut(
   view: View,
   kind: 'advance' | 'rollback',
   prompts: Prompts | undefined,
+  soak?: SoakWorld,
 ): Promise<number> {
   const { output } = app;
   const state = await app.writableState();
@@ -190,7 +207,7 @@ async function carryOut(
       );
   }
   recordSettings(loaded, view, state.writer, app.by, plan);
-  const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine));
+  const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine), soak);
   return report(app, plan.namespace, result, plan.gates);
 }
 
@@ -238,12 +255,16 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
     writer.addDecision({ ...decision, matched: decision.action === 'waive' ? [] : matchedBy(decision, view.edges) });
 }
 
-/** Finishes what a crash or Ctrl-C left. */
+/**
+ * Finishes what a crash or Ctrl-C left, and asks of every run that soaks whether its watch is over. An interrupted run goes first, and
+ * alone: while it is not finished nothing else is sure.
+ */
 export async function resume(app: App): Promise<number> {
   const state = await app.writableState();
   const open = state.reader.runs().filter((run) => run.outcome === undefined);
-  const [run] = open;
-  if (run === undefined) {
+  const [interrupted] = open.filter((run) => state.reader.soakOf(run.id)?.left !== true);
+  const turn = interrupted === undefined ? open : [interrupted];
+  if (turn.length === 0) {
     app.output.document('Run', {
       run: null,
       outcome: 'done',
@@ -256,12 +277,39 @@ export async function resume(app: App): Promise<number> {
     app.output.line('No run is open: nothing to resume.');
     return EXIT.done;
   }
-  const steps = state.reader.run(run.id)?.plan.steps ?? [];
-  return report(app, run.namespace, await withEngine(app, steps, (engine) => resumeRun(run.id, engine)), []);
+  const ended: { readonly namespace: string; readonly result: RunResult }[] = [];
+  for (const { id, namespace } of turn) {
+    const steps = state.reader.run(id)?.plan.steps ?? [];
+    const watched = state.reader.soakOf(id) !== undefined;
+    const soak = watched ? await soakWorld(app, await loadAll(app), namespace, false) : undefined;
+    const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
+    ended.push({ namespace, result });
+  }
+  return reportAll(app, ended);
 }
 
-function report(app: App, namespace: string, result: RunResult, gates: readonly Gate[]): number {
+/** One document: the run that matters most, with the others beside it. */
+function reportAll(app: App, ended: readonly { readonly namespace: string; readonly result: RunResult }[]): number {
+  const weight = ({ exit }: RunResult): number =>
+    [EXIT.done, EXIT.refused, EXIT.drift].findIndex((one) => one === exit);
+  const rank = (result: RunResult): number => (weight(result) < 0 ? Infinity : weight(result));
+  const sorted = ended.toSorted((a, b) => rank(b.result) - rank(a.result));
+  const [first, ...others] = sorted;
+  if (first === undefined) return EXIT.done;
+  for (const { namespace, result } of others) renderRun(app, namespace, result);
+  const beside = others.map(({ namespace, result }) => ({ namespace, run: result.run, outcome: result.outcome }));
+  return report(app, first.namespace, first.result, [], beside);
+}
+
+function report(
+  app: App,
+  namespace: string,
+  result: RunResult,
+  gates: readonly Gate[],
+  others: readonly object[] = [],
+): number {
   const { output } = app;
+  const { soak } = result;
   output.document('Run', {
     run: result.run,
     outcome: result.outcome,
@@ -269,9 +317,22 @@ function report(app: App, namespace: string, result: RunResult, gates: readonly 
     done: result.done,
     failed: result.failed,
     notRun: result.notRun,
-    gates,
+    // What the watch found takes the place of what was promised of it.
+    gates: soak === undefined ? gates : [...gates.filter((gate) => gate.id !== 'soak'), ...soak.gates],
+    ...(soak === undefined ? {} : { soak: soakDocument(soak) }),
+    ...(result.pulledBack === undefined
+      ? {}
+      : { undone: result.pulledBack.undone, pulledBackBy: result.pulledBack.by }),
+    ...(others.length === 0 ? {} : { others }),
     ...(result.failure === undefined ? {} : { error: errorDocument(result.failure) }),
   });
+  renderRun(app, namespace, result);
+  return result.exit;
+}
+
+function renderRun(app: App, namespace: string, result: RunResult): void {
+  const { output } = app;
+  const say = (text: string, first = 2): void => output.line(wrap(safeText(text), output.width, first + 2, first));
   output.line(
     wrap(
       `Run ${result.run}: ${result.outcome}; ${plural(result.done.length, 'step')} done, ${result.failed.length} failed, ${result.notRun.length} not run. Phase: ${result.phase}.`,
@@ -279,8 +340,15 @@ function report(app: App, namespace: string, result: RunResult, gates: readonly 
       2,
     ),
   );
-  for (const { step, error } of result.failed) output.line(wrap(safeText(`${step}: ${error}`), output.width, 4, 2));
+  for (const { step, error } of result.failed) say(`${step}: ${error}`);
+  if (result.pulledBack !== undefined)
+    say(`${plural(result.pulledBack.undone.length, 'step')} undone by run ${result.pulledBack.by}`);
+  if (result.soak !== undefined) renderSoak(app, result.soak);
   if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
+  if (result.outcome === 'soaking' && result.failure === undefined)
+    say(
+      `${namespace} soaks until ${new Date(result.soak?.until ?? 0).toISOString()}. Next: sallyport resume, then or later`,
+    );
   if (result.outcome === 'cancelled')
     output.note(
       wrap(
@@ -289,5 +357,46 @@ function report(app: App, namespace: string, result: RunResult, gates: readonly 
         2,
       ),
     );
-  return result.exit;
+}
+
+/** Edges of one kind that are shown on a terminal; --json has all. */
+const MOST_EDGES = 6;
+
+function renderSoak(app: App, soak: SoakReport): void {
+  const { output } = app;
+  const { view } = soak;
+  const say = (text: string, first = 2): void => output.line(wrap(safeText(text), output.width, first + 2, first));
+  say(
+    `Soak: ${plural(view.seen.length, 'edge')} seen anew, ${view.awaited.length} not seen since, ${plural(view.callers.length, 'new caller')}, ${view.denied.length} denied`,
+  );
+  const list = (head: string, lines: readonly string[]): void => {
+    if (lines.length === 0) return;
+    say(head, 4);
+    const { shown, more } = few(lines, MOST_EDGES);
+    for (const line of shown) say(line, 6);
+    if (more !== '') say(more, 6);
+  };
+  list(
+    'not seen since:',
+    view.awaited.map(
+      ({ text, edge, due }) =>
+        `${text} (${edge})${due === undefined ? '' : `, expected by ${new Date(due).toISOString()}`}`,
+    ),
+  );
+  list(
+    'new callers:',
+    view.callers.map(
+      ({ text, id, state }) => `${text} (${id}): ${state === 'passed-before' ? 'passed before the last step' : state}`,
+    ),
+  );
+  list(
+    'denied:',
+    view.denied.map(
+      ({ text, edge, spared, where }) => `${text} (${edge})${spared === undefined ? '' : `, ${spared}`}: ${where}`,
+    ),
+  );
+  const bad = soak.signals.filter((signal) => signal.bad > 0);
+  for (const signal of bad)
+    say(`${signal.source}: ${plural(signal.bad, 'line')} that are no record; ${signal.firstBad ?? ''}`, 4);
+  for (const gap of soak.gaps) say(`gap: ${gap}; the watch began anew`, 4);
 }

@@ -1,7 +1,7 @@
 import type { App } from '../context.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
-import { safeText } from '../../shared/pure/text.ts';
-import { paint, wrap } from '../output.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import type { NamespaceOption } from './inventory.ts';
 
@@ -17,12 +17,31 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
   const namespaces = names.map((namespace) => {
     const phase = phases.get(namespace) ?? 'none';
     const run = open.find((one) => one.namespace === namespace);
+    const soak = run === undefined ? undefined : reader.soakOf(run.id);
     return {
       namespace,
       phase,
       next: PHASES[phaseIndex(phase) + 1] ?? null,
       gates: reader.gates(namespace),
       ...(run === undefined ? {} : { openRun: { run: run.id, kind: run.kind, to: run.to } }),
+      ...(soak === undefined
+        ? {}
+        : {
+            soak: {
+              run: soak.run,
+              // Nobody waits for it: resume ends it.
+              left: soak.left,
+              until: soak.until === 0 ? null : new Date(soak.until).toISOString(),
+              lookedAt: new Date(soak.lookedAt).toISOString(),
+              awaited: soak.awaited.map(({ edge, text, due }) => ({
+                edge,
+                text,
+                due: due === undefined ? null : new Date(due).toISOString(),
+              })),
+              newCallers: soak.memory.callers.map(({ id, text, denied }) => ({ edge: id, text, denied: denied > 0 })),
+              denied: soak.memory.denials.map(({ edge, text, at }) => ({ edge, text, at: new Date(at).toISOString() })),
+            },
+          }),
     };
   });
   const { output } = app;
@@ -35,7 +54,18 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
     const red = one.gates.filter((gate) => gate.answer !== 'yes');
     output.line(paint(output, 'bold', safeText(one.namespace)));
     output.line(`  phase ${one.phase}, ${one.next === null ? 'the last one' : `next ${one.next}`}`);
-    if (one.openRun !== undefined)
+    if (one.soak?.left === true) {
+      const { awaited, newCallers, until } = one.soak;
+      const say = (text: string, first: number): void =>
+        output.line(wrap(safeText(text), output.width, first + 2, first));
+      say(
+        `soaks until ${until ?? 'its steps are done'}: ${awaited.length} not seen since, as of ${one.soak.lookedAt}, ${plural(newCallers.length, 'new caller')}. Next: sallyport resume`,
+        2,
+      );
+      const { shown, more } = few(awaited, 6);
+      for (const { text, edge, due } of shown) say(`${text} (${edge})${due === null ? '' : `, expected by ${due}`}`, 4);
+      if (more !== '') say(more, 4);
+    } else if (one.openRun !== undefined)
       output.line(
         wrap(
           `run ${safeText(one.openRun.run)} (${one.openRun.kind} to ${one.openRun.to}) was interrupted. Next: sallyport resume, or sallyport rollback ${safeText(one.namespace)}`,

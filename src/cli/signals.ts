@@ -1,0 +1,225 @@
+import { createSighter } from '../flows/sight.ts';
+import type { Sighter } from '../flows/sight.ts';
+import type { Clock, SignalLook, SignalReport, Signals } from '../engine/contract.ts';
+import type { SignalConfig } from '../model/config.ts';
+import type { Flow } from '../model/flow.ts';
+import type { Inventory } from '../model/inventory.ts';
+import type { Sighting } from '../plan/soak.ts';
+import type { FlowSource } from '../sources/flow-source.ts';
+import type { Follow, FollowPosition, FollowedLines } from '../sources/follow.ts';
+import { expand, openFollow } from '../sources/follow.ts';
+import { findSource, FLOW_SOURCES } from '../sources/registry.ts';
+import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
+import type { Json } from '../shared/pure/json.ts';
+import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
+import { safeText } from '../shared/pure/text.ts';
+
+/** How often the cluster may be read again for pods that are newer than what is known of it: at most, and beside the time it takes. */
+const REREAD_MS = 5_000;
+const REREAD_SHARE = 10;
+
+interface Signal {
+  readonly source: FlowSource;
+  readonly inputs: readonly string[];
+  readonly follow: Follow;
+  records: number;
+  bad: number;
+  firstBad: string | undefined;
+  lost: number;
+  newest: number | undefined;
+  files: number;
+}
+
+export interface SignalOptions {
+  readonly configs: readonly SignalConfig[];
+  /** From an earlier watch; undefined: what the files hold by now is passed over. */
+  readonly position: Json | undefined;
+  readonly inventory: Inventory;
+  /** The cluster as it is now, for addresses of pods that are newer. */
+  readonly reread: () => Promise<Inventory>;
+  readonly clock: Clock;
+}
+
+/** The source of a signal; exit 2 with the names there are for one that does not exist. */
+function sourceOf(config: SignalConfig): FlowSource {
+  const source = findSource(config.source);
+  if (source !== undefined) return source;
+  throw new Failure({
+    code: 'SP233',
+    exit: EXIT.usage,
+    message: `there is no source of flows called ${safeText(config.source)}`,
+    where: 'soak.signals',
+    hint: `one of: ${FLOW_SOURCES.map((one) => one.name).join(', ')}`,
+  });
+}
+
+/** Files that the signals stand for now, by signal. */
+export async function findSignalFiles(configs: readonly SignalConfig[]): Promise<readonly (readonly string[])[]> {
+  return Promise.all(
+    configs.map((config) => {
+      sourceOf(config);
+      return expand(config.inputs);
+    }),
+  );
+}
+
+/**
+ * Follows the signals of a watch. A line that is no record is counted and never ends it. Records are resolved against the cluster as it was
+ * read last; where an end is not known it may be newer, and the cluster is read again, now and then.
+ */
+export async function openSignals(options: SignalOptions): Promise<Signals> {
+  const { configs, clock } = options;
+  const before = parsePositions(options.position);
+  const signals: Signal[] = [];
+  for (const [index, config] of configs.entries()) {
+    const source = sourceOf(config);
+    const kept = before[index];
+    const known = options.position === undefined || kept?.source !== source.name ? undefined : kept;
+    signals.push({
+      source,
+      inputs: config.inputs,
+      follow: await openFollow(config.inputs, known ?? 'end'),
+      records: 0,
+      bad: 0,
+      firstBad: undefined,
+      lost: 0,
+      newest: undefined,
+      files: 0,
+    });
+  }
+  let sighter: Sighter = createSighter(options.inventory);
+  let rereadAt = clock.now();
+  let rereadTook = 0;
+  let isStale = false;
+  const unnamed: string[] =
+    options.position !== undefined && configs.some((config, index) => before[index]?.source !== config.source)
+      ? ['the signals of the configuration are not those that the watch began with']
+      : [];
+  /** How far a recorder's clock is ahead of this one: its records would prove what has not happened yet. */
+  let leadMs = 0;
+
+  const reread = async (): Promise<void> => {
+    const begun = clock.now();
+    sighter = createSighter(await options.reread());
+    rereadTook = clock.now() - begun;
+    rereadAt = clock.now();
+    isStale = false;
+  };
+
+  const lookAt = async (
+    signal: Signal,
+    out: { readonly flow: Flow; readonly where: string }[],
+  ): Promise<{ readonly more: boolean; readonly gaps: readonly string[] }> => {
+    const look = await signal.follow.look(async (lines) => {
+      const read = await readLines(signal, lines, (flow) => {
+        leadMs = Math.max(leadMs, flow.first - clock.now());
+        out.push({ flow, where: `${lines.path} (from byte ${lines.offset})` });
+      });
+      for (const [ip, name] of read.names) sighter.addName(ip, name);
+      if (read.newest !== undefined) signal.newest = Math.max(signal.newest ?? 0, read.newest - leadMs);
+    });
+    signal.files = look.files;
+    return look;
+  };
+
+  return {
+    async look(): Promise<SignalLook> {
+      const flows: { readonly flow: Flow; readonly where: string }[] = [];
+      const gaps = unnamed.splice(0);
+      let more = false;
+      for (const signal of signals) {
+        const looked = await lookAt(signal, flows);
+        more ||= looked.more;
+        gaps.push(...looked.gaps);
+      }
+      let sighted = flows.map(({ flow }) => sighter.sight(flow));
+      const doubtful = isStale || sighted.some((one) => one?.stale === true);
+      if (doubtful && flows.length > 0 && clock.now() - rereadAt >= Math.max(REREAD_MS, REREAD_SHARE * rereadTook)) {
+        await reread();
+        sighted = flows.map(({ flow }) => sighter.sight(flow));
+      }
+      const sightings: Sighting[] = sighted.flatMap((one, index) => {
+        if (one === undefined) return [];
+        const { key, id, at, verdict, view, opens, count, mtls, source } = one;
+        const where = flows[index]?.where ?? '';
+        return [{ key, id, at: at - leadMs, verdict, view, opens, count, mtls, source, where }];
+      });
+      return { more, sightings, gaps, signals: signals.map(reportOf) };
+    },
+    position: () =>
+      signals.map(({ source, follow }) => ({ source: source.name, ...follow.position() })) as unknown as Json,
+    refresh: () => {
+      isStale = true;
+      rereadAt = -Infinity;
+    },
+    async close() {
+      for (const { follow } of signals) await follow.close();
+    },
+  };
+}
+
+function reportOf(signal: Signal): SignalReport {
+  return {
+    source: signal.source.name,
+    inputs: signal.inputs,
+    files: signal.files,
+    records: signal.records,
+    bad: signal.bad,
+    ...(signal.firstBad === undefined ? {} : { firstBad: signal.firstBad }),
+    lost: signal.lost,
+    ...(signal.newest === undefined ? {} : { newest: signal.newest }),
+  };
+}
+
+/** Whole lines through the source's own reader. What none of them is a record of is so many bad lines. */
+async function readLines(
+  signal: Signal,
+  lines: FollowedLines,
+  onFlow: (flow: Flow) => void,
+): Promise<{ readonly newest?: number; readonly names: readonly (readonly [string, string])[] }> {
+  const names: (readonly [string, string])[] = [];
+  try {
+    const report = await signal.source.read(
+      {
+        name: lines.path,
+        async *open() {
+          yield await Promise.resolve(lines.bytes);
+        },
+      },
+      { flow: onFlow, name: (ip, name) => names.push([ip, name]) },
+      { badRecords: 'skip' },
+    );
+    signal.records += report.records;
+    signal.bad += report.bad;
+    signal.lost += report.lost;
+    signal.firstBad ??= report.firstBad;
+    return { names, ...(report.last === undefined ? {} : { newest: report.last }) };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    signal.bad += Buffer.from(lines.bytes)
+      .toString('latin1')
+      .split('\n')
+      .filter((line) => line.trim() !== '').length;
+    signal.firstBad ??= error.message;
+    return { names };
+  }
+}
+
+/** Positions as an earlier watch kept them; what does not read as one begins anew, as a gap would. */
+function parsePositions(value: Json | undefined): readonly (FollowPosition & { readonly source: string })[] {
+  return asArray(value).map((one) => ({
+    source: asString(asObject(one)['source']) ?? '',
+    files: asArray(asObject(one)['files']).flatMap((file) => {
+      if (!isJsonObject(file)) return [];
+      return [
+        {
+          path: asString(file['path']) ?? '',
+          file: asString(file['file']) ?? '',
+          offset: asNumber(file['offset']) ?? 0,
+          head: asString(file['head']) ?? '',
+          headBytes: asNumber(file['headBytes']) ?? 0,
+        },
+      ];
+    }),
+  }));
+}

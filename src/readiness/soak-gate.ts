@@ -1,0 +1,45 @@
+import type { View } from '../engine/contract.ts';
+import type { Gate } from '../model/finding.ts';
+import type { Step } from '../plan/plan.ts';
+import { bearsOnTraffic } from '../plan/soak.ts';
+import { plural } from '../shared/pure/text.ts';
+import { gate } from './view.ts';
+
+/**
+ * Can a run on a live cluster be watched? It takes a declared signal of denials, with a file to read. `files` are those that each signal of
+ * the configuration stands for now, in its order. Steps that bear on no connection need no watch.
+ */
+export function soakGate(view: View, steps: readonly Step[], files: readonly (readonly string[])[]): Gate {
+  if (!steps.some((step) => bearsOnTraffic(step.change)))
+    return gate('soak', 'yes', view.namespace, ['no step bears on a connection: there is nothing to watch'], '');
+  const { minutes, drainSeconds, signals } = view.config.soak;
+  if (signals.length === 0)
+    return gate(
+      'soak',
+      'unknown',
+      view.namespace,
+      ['no signal of denied connections is declared, so nobody would see what a step cuts'],
+      'name one in the configuration: soak: {signals: [{source: hubble, inputs: [/var/run/cilium/hubble/*.log]}]}; or switch it off: gates: {soak: off}',
+    );
+  const facts = signals.map(
+    ({ source, inputs }, index) => `${source}: ${inputs.join(', ')} (${plural(files[index]?.length ?? 0, 'file')})`,
+  );
+  if (files.every((found) => found.length === 0))
+    return gate(
+      'soak',
+      'unknown',
+      view.namespace,
+      [...facts, 'no file of a signal is there to be read'],
+      'start what writes them, or mend the paths under soak.signals in the configuration',
+    );
+  return gate(
+    'soak',
+    'yes',
+    view.namespace,
+    [
+      ...facts,
+      `the last step of each phase is watched for ${minutes} min, and longer than the ${drainSeconds} s in which proxies drain`,
+    ],
+    '',
+  );
+}

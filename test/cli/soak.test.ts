@@ -1,0 +1,158 @@
+// Soak as users meet it: the program as a process against an API server, with a signal that grows beside it.
+import { appendFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
+import type { FakeApi } from '../support/fake-api/server.ts';
+import { startFakeApi } from '../support/fake-api/server.ts';
+import type { Ended } from './shop.ts';
+import { CLUSTER, documentOf, makeHome, sallyport } from './shop.ts';
+
+const WEB = 'shop/Deployment/web';
+const DB = 'shop/Deployment/db';
+const TOOLBOX = 'desk/Deployment/toolbox';
+
+interface Contact {
+  readonly src?: string;
+  readonly dst?: string;
+  readonly port?: number;
+  readonly verdict?: string;
+  readonly at?: number;
+}
+
+function line({ src = WEB, dst = DB, port = 5432, verdict = 'allowed', at = Date.now() }: Contact): string {
+  const time = new Date(at).toISOString();
+  const flow = { first: time, last: time, src: { workload: src }, dst: { workload: dst } };
+  return `${JSON.stringify({ ...flow, protocol: 'TCP', port, count: 1, verdict })}\n`;
+}
+
+const DAY = 86_400_000;
+/** Web calls its database every day; the toolbox was accepted to be cut. */
+const history = (): string =>
+  [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    .flatMap((ago) => [line({ at: Date.now() - ago * DAY }), line({ src: TOOLBOX, at: Date.now() - ago * DAY })])
+    .join('');
+
+const CONFIG = `gates: {window: off, coverage: off, unseen-workloads: off}
+soak: {minutes: 0.03, drainSeconds: 0, signals: [{source: edges, inputs: [signals/*.jsonl]}]}
+cluster:
+  cni: {name: cilium, ipBlockMatches: []}
+  apiServer: [10.0.0.1/32]
+`;
+
+let api: FakeApi;
+let home: string;
+let place: readonly string[];
+let talk: ReturnType<typeof setInterval> | undefined;
+
+const signal = (): string => join(home, 'signals', 'a.jsonl');
+
+/** Web keeps calling its database, as far as the signal tells. */
+function keepTalking(contact: () => Contact | undefined = () => ({})): void {
+  talk = setInterval(() => {
+    const next = contact();
+    if (next !== undefined) appendFileSync(signal(), line(next));
+  }, 100);
+}
+
+function world(): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    api
+      .objects()
+      .filter(({ kind }) => kind !== 'Lease')
+      .map((object) => {
+        const { labels, annotations } = object.metadata;
+        const written = Object.entries(object).filter(([key]) => key !== 'metadata' && key !== 'status');
+        return [refKey(refOf(object)), { ...Object.fromEntries(written), labels, annotations }];
+      }),
+  );
+}
+
+const run = (args: readonly string[], onStderr?: (all: string) => void): Promise<Ended> =>
+  sallyport([...args, ...place], { home, ...(onStderr === undefined ? {} : { onStderr }) });
+
+beforeEach(async () => {
+  const objects = Object.entries(CLUSTER)
+    .flatMap(([, text]) => parseAllDocuments(text).map((one) => one.toJS() as unknown))
+    .filter(isKubeManifest)
+    .filter(({ kind, metadata }: KubeManifest) => kind !== 'Namespace' || metadata.name !== 'kube-system');
+  api = await startFakeApi({ objects, now: () => Date.now() });
+  home = await makeHome({ 'config.yaml': CONFIG, 'history.jsonl': history(), 'signals/a.jsonl': '' });
+  place = ['--kubeconfig', api.kubeconfig, '--state', 'state.sqlite', '--config', 'config.yaml', '--json'];
+  expect((await run(['observe', 'edges', 'history.jsonl'])).code).toBe(0);
+  const accepted = await run(['accept', `src=${TOOLBOX}`, '--reason', 'forgotten']);
+  expect(accepted.code).toBe(0);
+});
+afterEach(async () => {
+  clearInterval(talk);
+  await api.close();
+});
+
+describe('a live cluster under watch', () => {
+  it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async () => {
+    keepTalking();
+    writeFileSync(signal(), '{"not": "a record"}\n', { flag: 'a' });
+    const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
+      if (all.includes('soak:')) appendFileSync(signal(), line({ src: TOOLBOX, verdict: 'denied' }));
+    });
+    const document = documentOf(ended);
+    expect({ code: ended.code, document }, ended.stderr).toMatchObject({
+      code: 0,
+      document: {
+        outcome: 'done',
+        phase: 'allow-list',
+        soak: { awaited: [], newCallers: [], denied: [{ spared: 'accepted to be cut' }] },
+      },
+    });
+    expect(JSON.stringify(document['soak'])).toContain(`${WEB} -> ${DB} 5432/TCP`);
+  });
+
+  it('pulls back with exit 8 when an edge on record is denied, and leaves the cluster as it was', async () => {
+    const start = world();
+    let denied = false;
+    keepTalking(() => (denied ? { verdict: 'denied' } : {}));
+    const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
+      if (all.includes('[4/')) denied = true;
+    });
+    const document = documentOf(ended);
+    expect({ code: ended.code, document }, ended.stderr).toMatchObject({
+      code: 8,
+      document: { outcome: 'undone', phase: 'none', done: [], error: { code: 'SP611' } },
+    });
+    expect(document['undone']).not.toEqual([]);
+    expect(world()).toEqual(start);
+    const trail = documentOf(await run(['audit', '--namespace', 'shop']));
+    expect(JSON.stringify(trail)).toMatch(/pulled back in soak.*shop\/Deployment\/web -> shop\/Deployment\/db/);
+    const status = documentOf(await run(['status']));
+    expect(status['namespaces']).toEqual([]);
+  });
+
+  it('--detach leaves it soaking; status says what is awaited, and resume ends it', async () => {
+    const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
+    expect({ code: left.code, document: documentOf(left) }, left.stderr).toMatchObject({
+      code: 0,
+      document: { outcome: 'soaking', soak: { awaited: [{ text: `${WEB} -> ${DB} 5432/TCP` }] } },
+    });
+    expect(documentOf(await run(['status']))).toMatchObject({
+      namespaces: [{ namespace: 'shop', soak: { left: true, awaited: [{ text: `${WEB} -> ${DB} 5432/TCP` }] } }],
+    });
+    const again = await run(['advance', 'shop', '--yes']);
+    expect({ code: again.code, document: documentOf(again) }).toMatchObject({
+      code: 3,
+      document: { error: { code: 'SP615' } },
+    });
+    const early = await run(['resume']);
+    expect({ code: early.code, document: documentOf(early) }).toMatchObject({
+      code: 3,
+      document: { outcome: 'soaking', error: { code: 'SP610' } },
+    });
+    appendFileSync(signal(), line({}));
+    const over = await run(['resume']);
+    expect({ code: over.code, document: documentOf(over) }, over.stderr).toMatchObject({
+      code: 0,
+      document: { outcome: 'done', phase: 'allow-list' },
+    });
+  });
+});

@@ -143,6 +143,7 @@ const TEXT_FORMATS: readonly (readonly [test: RegExp, format: Format])[] = [
     /^(?:\[[\d.\s]+\]\s*)?(?:\[(?:NEW|UPDATE|DESTROY)\]\s+)?(?:ipv[46]\s+\d+\s+)?[a-z0-9]+\s+\d+ .*\bsrc=\S+ dst=/,
     { name: 'conntrack output', source: 'conntrack' },
   ],
+  [/^conntrack v\d/, { name: 'conntrack output', source: 'conntrack' }],
   [
     /^[A-Z][a-z]{2} +\d+ [\d:.]+: ?.* -> .* (?:FORWARDED|DROPPED|REDIRECTED|AUDIT)/,
     { name: 'hubble observe in its compact form (add -o json)' },

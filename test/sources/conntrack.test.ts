@@ -3,7 +3,7 @@ import { conntrackSource } from '../../src/sources/conntrack/index.ts';
 import { NOW, describeEdges, fold } from './cluster.ts';
 import { failureOf, input, readAll } from './flow-input.ts';
 
-const STAMP = '[1791187201.1200  ]\t';
+const STAMP = '[1791187201.001200]\t';
 const NAT =
   'src=10.244.1.10 dst=10.96.0.11 sport=40001 dport=80 src=10.244.1.11 dst=10.244.1.10 sport=8080 dport=40001';
 const SILENT =
@@ -53,9 +53,9 @@ describe('lines of conntrack', () => {
     [`${STAMP}    [NEW] tcp 6 120 SYN_SENT ${SILENT}`, 'a first packet, whose answer another event tells of'],
     [`${STAMP}    [NEW] udp 17 30 ${SILENT}`, 'a first packet, whose answer another event tells of'],
     [`${STAMP} [UPDATE] tcp 6 120 SYN_SENT ${SILENT}`, 'a packet sent again'],
-    [`${STAMP} [UPDATE] tcp 6 10 CLOSE ${NAT}`, 'a connection that was refused'],
-    [`${STAMP}[DESTROY] tcp 6 ${NAT}`, 'a connection that was refused'],
-    [`${STAMP}[DESTROY] tcp 6 ${SILENT}`, 'a connection that nobody answered'],
+    [`${STAMP} [UPDATE] tcp 6 10 CLOSE ${NAT}`, 'an attempt that nobody answered, or that was refused'],
+    [`${STAMP}[DESTROY] tcp 6 ${NAT}`, 'an attempt that nobody answered, or that was refused'],
+    [`${STAMP}[DESTROY] tcp 6 ${SILENT}`, 'an attempt that nobody answered, or that was refused'],
     [
       `${STAMP}[DESTROY] icmp 1 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=1`,
       'ICMP',

@@ -59,7 +59,7 @@ export function parseConntrackLine(line: string, ends: Ends): ConntrackRecord {
   let time = NaN;
   const stamp = STAMP.exec(rest);
   if (stamp !== null) {
-    // The program prints the microseconds unpadded.
+    // Microseconds, which some versions print without leading zeros.
     time = Number(stamp[1]) * 1000 + Math.floor(Number(stamp[2]) / 1000);
     rest = rest.slice(stamp[0].length);
   }
@@ -140,8 +140,7 @@ type Judged = Pick<Flow, 'verdict' | 'stage' | 'tap'>;
 
 const MID_STREAM: Judged = { verdict: 'unknown', stage: 'ongoing', tap: 'taken up' };
 const ONGOING: Judged = { verdict: 'allowed', stage: 'ongoing', tap: 'update' };
-const NEVER_ANSWERED = 'a connection that nobody answered';
-const REFUSED = 'a connection that was refused';
+const NEVER_ANSWERED = 'an attempt that nobody answered, or that was refused';
 
 /** What one entry or event proves about its connection; a text is the reason why it proves nothing. */
 function judge(
@@ -162,7 +161,7 @@ function judge(
         return state === 'ESTABLISHED' ? open('answered') : assured ? ONGOING : 'a packet of the handshake';
       // The answer to a SYN comes once a connection.
       if (state === 'SYN_RECV') return open('answered');
-      if (state === 'CLOSE' && !assured) return REFUSED;
+      if (state === 'CLOSE' && !assured) return NEVER_ANSWERED;
       return ONGOING;
     default: {
       const tap = event === 'DESTROY' ? 'ended' : 'listed';
@@ -171,8 +170,8 @@ function judge(
         return replied ? open(tap) : { verdict: 'unknown', stage: 'open', tap };
       if (!replied) return NEVER_ANSWERED;
       if (assured) return open(tap);
-      if (event === 'DESTROY') return REFUSED;
-      return state === 'CLOSE' || state === 'CLOSED' || state === 'SYN_SENT' ? REFUSED : open(tap);
+      if (event === 'DESTROY') return NEVER_ANSWERED;
+      return state === 'CLOSE' || state === 'CLOSED' || state === 'SYN_SENT' ? NEVER_ANSWERED : open(tap);
     }
   }
 }

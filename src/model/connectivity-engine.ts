@@ -22,6 +22,7 @@ import {
   matchPeers,
   onOwnNode,
   resolveName,
+  whyForeign,
 } from './evaluate.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkRule } from './network-policy.ts';
 import type { PortRange, PortSet } from './port-set.ts';
@@ -255,7 +256,9 @@ function buildClass(engine: Engine, direction: Direction, pod: Pod, isolation: I
   const [first] = foreign;
   let fixed: Side | undefined;
   if (first !== undefined) {
-    const names = foreign.slice(0, 3).map(({ name }) => name);
+    const names = foreign
+      .slice(0, 3)
+      .map((policy) => `${policy.name}${whyForeign(world, policy).replace(/^: (.*)$/u, ' ($1)')}`);
     const more = foreign.length > 3 ? ` and ${foreign.length - 3} more` : '';
     const verb = foreign.length === 1 ? 'is' : 'are';
     fixed = sides.unknown(`${direction}: ${names.join(', ')}${more} may act here and ${verb} not evaluated`);
@@ -319,7 +322,9 @@ export function sideOf(engine: Engine, direction: Direction, self: Party, other:
     const onNodes = world.foreign.find(({ nodes }) => nodes);
     return onNodes === undefined
       ? sides.everything
-      : sides.unknown(`${direction}: ${onNodes.name} may act on host-network pods and is not evaluated`);
+      : sides.unknown(
+          `${direction}: ${onNodes.name} may act on host-network pods and is not evaluated${whyForeign(world, onNodes)}`,
+        );
   }
   const own = classOf(engine, direction, pod);
   if (own.fixed !== undefined) return own.fixed;

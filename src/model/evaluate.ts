@@ -11,6 +11,7 @@ import type { Inventory, IpBlockTarget } from './inventory.ts';
 import { judgeMesh } from './istio.ts';
 import type { Acting, Additive, Asked, Cause, Tools, Walked } from './ordered-evaluate.ts';
 import { orderedSelects, portCuts, speaksOfAddresses, tiersOf, walkTiers } from './ordered-evaluate.ts';
+import { whyNotEvaluated } from './not-evaluated.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkPort, NetworkRule } from './network-policy.ts';
 import type { PortRange } from './port-set.ts';
 import { coversPorts, portSet } from './port-set.ts';
@@ -202,7 +203,7 @@ export function judgeDirection(
       return unknownBecause(
         direction,
         policy.name,
-        `${policy.name} may act on ${nameOf(self)}, and it is not evaluated.`,
+        `${policy.name} may act on ${nameOf(self)}, and it is not evaluated${whyForeign(world, policy)}.`,
       );
     if (pod === undefined) return { answer: 'yes', reasons: [] };
     const text = `${nameOf(self)} uses the host network: NetworkPolicy does not act on it.`;
@@ -214,14 +215,10 @@ export function judgeDirection(
   const foreign = isolation.ordered?.foreign ?? isolation.foreign;
   const [first] = foreign;
   if (first !== undefined) {
-    const reasons = foreign.map(({ name }) =>
-      reason(
-        direction,
-        'unknown',
-        `${name} may act on ${direction} of ${nameOf(self)}, and it is not evaluated.`,
-        name,
-      ),
-    );
+    const reasons = foreign.map((policy) => {
+      const text = `${policy.name} may act on ${direction} of ${nameOf(self)}, and it is not evaluated${whyForeign(world, policy)}.`;
+      return reason(direction, 'unknown', text, policy.name);
+    });
     return { answer: 'unknown', reasons };
   }
   if (isolation.ordered !== undefined) {
@@ -254,6 +251,25 @@ export function judgeDirection(
     return { answer: 'unknown', reasons: [reason(direction, 'unknown', text, policies[0]?.policy.name)] };
   }
   return admitted;
+}
+
+const foreignReasons = new WeakMap<ForeignPolicy, Map<string, string>>();
+
+/** `: spec.ingress[0].fromRequires is not plain`; nothing for a policy that is evaluated elsewhere. */
+export function whyForeign({ inventory, calico }: World, policy: ForeignPolicy): string {
+  if (policy.manifest === undefined) return '';
+  const tiers = calico === undefined ? '' : [...calico.tiers.keys()].join(' ');
+  const key = `${inventory.facts.cni.name} ${tiers}`;
+  const known = foreignReasons.get(policy) ?? new Map<string, string>();
+  foreignReasons.set(policy, known);
+  const text =
+    known.get(key) ?? `: ${whyNotEvaluated(policy.manifest, inventory.facts.cni.name, tiersOfWorld(calico))}`;
+  known.set(key, text);
+  return text;
+}
+
+function tiersOfWorld(calico: World['calico']): ReadonlySet<string> | undefined {
+  return calico === undefined ? undefined : new Set(calico.tiers.keys());
 }
 
 /** CNIs that enforce the admin policies of Kubernetes; of any other it is not known. */
@@ -849,9 +865,14 @@ export function checkPolicies({ policies, facts }: Pick<Inventory, 'policies' | 
         where: field,
       }));
     }
-    const name = istio?.name ?? readForeignPolicy(manifest)?.name;
+    const foreign = istio === undefined ? readForeignPolicy(manifest) : undefined;
+    const name = istio?.name ?? foreign?.name;
     if (name === undefined) return [];
-    const message = `${manifest.kind} is not evaluated: where it may act, answers are unknown`;
+    const why =
+      foreign === undefined
+        ? ''
+        : ` (${whyNotEvaluated(manifest, facts.cni.name, tiers === undefined ? undefined : new Set(tiers.keys()))})`;
+    const message = `${manifest.kind} is not evaluated${why}: where it may act, answers are unknown`;
     return [{ code: 'SP344', severity: 'info', subject: name, message }];
   });
 }

@@ -32,6 +32,8 @@ export interface ForeignPolicy {
   readonly subjects: readonly ForeignSubject[];
   /** True where it acts on nodes and host-network processes too. */
   readonly nodes: boolean;
+  /** The object, where nothing of it is evaluated. */
+  readonly manifest?: KubeManifest;
 }
 
 const STAGED = new Set(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy']);
@@ -85,7 +87,7 @@ export function parseForeignPolicy(manifest: KubeManifest): ForeignPolicy | unde
   const group = groupOf(manifest.apiVersion);
   if (PASSIVE.has(`${group}/${manifest.kind}`) || MESH_GROUPS.has(group)) return undefined;
   const ref = refOf(manifest);
-  const base = { ref, name: formatRef(ref) };
+  const base = { ref, name: formatRef(ref), manifest };
   const namespace = namespaceOf(manifest);
   if (group === 'cilium.io') return { ...base, ...parseCilium(manifest, namespace) };
   if (group === 'projectcalico.org' || group === 'crd.projectcalico.org') {

@@ -1,0 +1,617 @@
+// The map. Where things stand is computed here, the same each time: stages from left to right, what serves them all below, the outside at the
+// sides. The library only draws. A line stands for all flows between two boxes; a namespace opens into its workloads.
+
+const BOX = { w: 172, h: 56, gapX: 34, gapY: 20 };
+const CHILD = { w: 158, h: 36, gap: 12, pad: 14, head: 34 };
+const LANE_GAP = 76;
+/** More lines than this say nothing to an eye and slow the map down: the strongest are drawn, and the map says so. */
+const MOST_LINES = 900;
+const CURVED_LINES = 500;
+const MOST_CHILDREN = 300;
+
+let bundles = new Map();
+let cy = null;
+let boxes = new Map();
+let focused = null;
+let focusedLine = -1;
+let lineRing = [];
+let pressed = null;
+const mapBox = byId('map-box');
+const hint = byId('map-hint');
+const look = byId('map-look');
+
+// --- where things stand
+
+const COMMON_STAGES = new Set(['monitoring', 'platform', 'platform-ui', 'unknown', 'scheduling']);
+const COMMON_PLANES = new Set(['monitoring', 'platform']);
+
+function childGrid(at) {
+  const count = Math.min(MOST_CHILDREN, places[at].nodes.length);
+  const columns = Math.max(1, Math.min(12, Math.ceil(Math.sqrt(count * 0.42))));
+  return { count, columns, rows: Math.max(1, Math.ceil(count / columns)) };
+}
+function sizeOf(at) {
+  if (!openPlaces.has(at)) return { w: BOX.w, h: BOX.h };
+  const { columns, rows } = childGrid(at);
+  return {
+    w: Math.max(BOX.w, columns * CHILD.w + (columns - 1) * CHILD.gap + 2 * CHILD.pad),
+    h: CHILD.head + rows * CHILD.h + (rows - 1) * CHILD.gap + CHILD.pad,
+  };
+}
+/** Boxes in columns of at most `tall`, from `x`, `y`; gives their middle points and the room they took. */
+function stack(list, x, y, tall) {
+  const spots = [];
+  let [left, top, wide, deepest] = [x, y, 0, y];
+  let inColumn = 0;
+  for (const at of list) {
+    const size = sizeOf(at);
+    if (inColumn >= tall) {
+      left += wide + BOX.gapX;
+      [top, wide, inColumn] = [y, 0, 0];
+    }
+    spots.push([at, left, top, size]);
+    wide = Math.max(wide, size.w);
+    top += size.h + BOX.gapY;
+    deepest = Math.max(deepest, top - BOX.gapY);
+    inColumn += 1;
+  }
+  return { spots, right: left + wide, bottom: deepest };
+}
+/** Boxes in rows, no wider than `wide`. */
+function rows(list, x, y, wide) {
+  const spots = [];
+  let [left, top, high, right] = [x, y, 0, x];
+  for (const at of list) {
+    const size = sizeOf(at);
+    if (left > x && left + size.w > x + wide) {
+      top += high + BOX.gapY + 12;
+      [left, high] = [x, 0];
+    }
+    spots.push([at, left, top, size]);
+    left += size.w + BOX.gapX;
+    right = Math.max(right, left - BOX.gapX);
+    high = Math.max(high, size.h);
+  }
+  return { spots, right, bottom: top + high };
+}
+function computeLayout() {
+  const byTitle = (a, b) => places[a].plane - places[b].plane || compare(places[a].title, places[b].title);
+  const all = places.map((_, at) => at);
+  const pipeline = new Map();
+  const common = { monitoring: [], platform: [] };
+  for (const at of all) {
+    const one = places[at];
+    if (one.kind === 'in' || one.kind === 'out') continue;
+    const stage = data.stages[one.stage] ?? 'unknown';
+    const plane = data.planes[one.plane] ?? 'unknown';
+    if (one.kind === 'ns' && !COMMON_STAGES.has(stage) && !COMMON_PLANES.has(plane)) pipeline.set(stage, [...(pipeline.get(stage) ?? []), at]);
+    else if (plane === 'monitoring' || stage === 'monitoring') common.monitoring.push(at);
+    else common.platform.push(at);
+  }
+  const spots = [];
+  const heads = [];
+  let x = 0;
+  let deepest = BOX.h * 3;
+  const clients = all.filter((at) => places[at].kind === 'in');
+  if (clients.length > 0) {
+    const drawn = stack(clients, x, 0, 12);
+    spots.push(...drawn.spots);
+    heads.push([ui('from-outside'), x]);
+    x = drawn.right + LANE_GAP;
+    deepest = Math.max(deepest, drawn.bottom);
+  }
+  const middle = x;
+  const order = data.stageOrder.filter((stage) => pipeline.has(stage));
+  const total = [...pipeline.values()].reduce((sum, list) => sum + list.length, 0);
+  const tall = Math.max(5, Math.ceil(Math.sqrt(total * 0.9)));
+  for (const stage of order) {
+    const list = pipeline.get(stage).sort(byTitle);
+    const drawn = stack(list, x, 0, tall);
+    spots.push(...drawn.spots);
+    heads.push([stage, x]);
+    x = drawn.right + LANE_GAP;
+    deepest = Math.max(deepest, drawn.bottom);
+  }
+  let right = Math.max(x - LANE_GAP, middle + BOX.w * 3);
+  let y = deepest + 96;
+  const bands = [];
+  for (const [name, list] of Object.entries(common)) {
+    if (list.length === 0) continue;
+    const drawn = rows(list.sort(byTitle), middle, y, Math.max(right - middle, BOX.w * 4));
+    spots.push(...drawn.spots);
+    bands.push([ui(`band-${name}`), middle, y]);
+    right = Math.max(right, drawn.right);
+    y = drawn.bottom + 84;
+  }
+  const outside = all.filter((at) => places[at].kind === 'out').sort((a, b) => compare(places[a].key, places[b].key));
+  if (outside.length > 0) {
+    const drawn = stack(outside, right + LANE_GAP, 0, 12);
+    spots.push(...drawn.spots);
+    heads.push([ui('to-outside'), right + LANE_GAP]);
+  }
+  boxes = new Map();
+  for (const [at, left, top, size] of spots) {
+    boxes.set(`g${at}`, { key: `g${at}`, at, x: left + size.w / 2, y: top + size.h / 2, w: size.w, h: size.h, open: openPlaces.has(at) });
+    if (!openPlaces.has(at)) continue;
+    const grid = childGrid(at);
+    places[at].nodes.slice(0, grid.count).forEach((node, index) => {
+      boxes.set(`n${node}`, {
+        key: `n${node}`,
+        node,
+        at,
+        x: left + CHILD.pad + (index % grid.columns) * (CHILD.w + CHILD.gap) + CHILD.w / 2,
+        y: top + CHILD.head + Math.floor(index / grid.columns) * (CHILD.h + CHILD.gap) + CHILD.h / 2,
+        w: CHILD.w,
+        h: CHILD.h,
+      });
+    });
+  }
+  return { heads, bands };
+}
+
+// --- lines
+
+/** Which of several states a line shows: the one that most needs an eye. */
+const WORST = { mtls: [3, 0, 1, 2], verdict: [2, 0, 1], review: [1, 2, 0] };
+function boxKey(node) {
+  const at = placeOf[node];
+  return openPlaces.has(at) && boxes.has(`n${node}`) ? `n${node}` : `g${at}`;
+}
+function computeBundles() {
+  const keys = new Array(NODES);
+  for (let node = 0; node < NODES; node += 1) keys[node] = boxKey(node);
+  bundles = new Map();
+  for (const edge of current) {
+    const [from, to] = [keys[E.src[edge]], keys[E.dst[edge]]];
+    if (from === to) continue;
+    const key = `${from}>${to}`;
+    const bundle = bundles.get(key);
+    if (bundle === undefined) bundles.set(key, { key, from, to, edges: [edge] });
+    else bundle.edges.push(edge);
+  }
+}
+/** Codes as the legend has them: of a line with several kinds of encryption, that it is mixed. */
+function stateOf(bundle) {
+  const column = E[look.value];
+  const seen = new Set(bundle.edges.map((edge) => column[edge]));
+  if (seen.size === 1) return [...seen][0];
+  if (look.value === 'mtls') return seen.has(1) && !seen.has(0) && !seen.has(2) ? 1 : 2;
+  return (look.value === 'verdict' ? [1, 2, 0] : [2, 0, 1]).find((code) => seen.has(code));
+}
+const LOOKS = {
+  mtls: [
+    ['good', 'solid'],
+    ['s4', 'dashed'],
+    ['s3', 'dash-dot'],
+    ['rule', 'dotted'],
+  ],
+  verdict: [
+    ['rule', 'solid'],
+    ['bad', 'dashed'],
+    ['dim', 'dotted'],
+  ],
+  review: [
+    ['s3', 'dashed'],
+    ['good', 'solid'],
+    ['bad', 'dotted'],
+  ],
+};
+const DASHES = { solid: [1, 0], dashed: [7, 5], 'dash-dot': [12, 4, 2, 4], dotted: [2, 5] };
+
+function curve(from, to) {
+  const [dx, dy] = [to.x - from.x, to.y - from.y];
+  const squared = dx * dx + dy * dy || 1;
+  const length = Math.sqrt(squared);
+  const reach = Math.abs(dx) < 60 ? 110 : dx * 0.42;
+  const points = Math.abs(dx) < 60 ? [[reach, dy * 0.2], [reach, dy * 0.8]] : [[reach, 0], [dx - reach, dy]];
+  return {
+    weights: points.map(([px, py]) => Math.round(((px * dx + py * dy) / squared) * 1000) / 1000),
+    distances: points.map(([px, py]) => Math.round(((py * dx - px * dy) / length) * 10) / 10),
+  };
+}
+
+// --- drawing
+
+let colours = {};
+function readColours() {
+  const probe = el('span', { class: 'hush' });
+  document.body.append(probe);
+  const read = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  colours = {};
+  for (const name of ['ink', 'soft', 'card', 'paper', 'line', 'rule', 'sunk', 'mark', 'mark-bg', 'good', 'warn', 'bad', 'dim', 's1', 's2', 's3', 's4', 's5', 's6', 's7', 'focus'])
+    colours[name] = read(name);
+  probe.remove();
+}
+const FONT = getComputedStyle(document.body).fontFamily;
+function mapStyle() {
+  const c = colours;
+  return [
+    { selector: 'node', style: { shape: 'round-rectangle', width: 'data(w)', height: 'data(h)', label: 'data(label)', 'font-family': FONT, 'font-size': 13, color: c.ink, 'text-valign': 'center', 'text-halign': 'center', 'text-wrap': 'wrap', 'text-max-width': 'data(tw)', 'background-color': c.card, 'border-width': 1.5, 'border-color': c.rule, 'overlay-opacity': 0, 'line-height': 1.25 } },
+    { selector: 'node.place', style: { 'border-width': 2, 'font-size': 13.5 } },
+    { selector: 'node.place.outside', style: { 'background-color': c.sunk, 'border-style': 'dashed' } },
+    { selector: 'node.open', style: { 'background-color': c.sunk, 'background-opacity': 0.75, 'text-valign': 'top', 'text-margin-y': 26, 'z-index': 1, 'font-size': 14, 'font-weight': 600 } },
+    { selector: 'node.child', style: { 'z-index': 5, 'font-size': 11.5, 'border-width': 1.2, 'text-wrap': 'ellipsis' } },
+    { selector: 'node.child[?sensitive]', style: { 'border-width': 2.5, 'border-style': 'double', 'border-color': c.s5 } },
+    { selector: 'node.head', style: { shape: 'rectangle', 'background-opacity': 0, 'border-width': 0, 'font-size': 15, color: c.soft, 'text-halign': 'right', 'text-valign': 'center', 'text-wrap': 'none', events: 'no', 'text-margin-x': 0, width: 1, height: 1 } },
+    { selector: 'edge', style: { 'line-color': 'data(colour)', 'target-arrow-color': 'data(colour)', 'target-arrow-shape': 'triangle', 'arrow-scale': 0.9, width: 'data(width)', 'line-style': 'dashed', 'line-dash-pattern': 'data(dash)', 'line-cap': 'butt', opacity: 0.72, 'overlay-opacity': 0, 'curve-style': 'straight', 'z-index': 3, 'source-distance-from-node': 2, 'target-distance-from-node': 2 } },
+    { selector: 'edge[?curved]', style: { 'curve-style': 'unbundled-bezier', 'control-point-distances': 'data(distances)', 'control-point-weights': 'data(weights)', 'edge-distances': 'node-position' } },
+    { selector: 'edge[?solid]', style: { 'line-style': 'solid' } },
+    { selector: 'edge[?stopped]', style: { 'target-arrow-shape': 'tee' } },
+    { selector: '.far', style: { opacity: 0.14 } },
+    { selector: 'node.far', style: { opacity: 0.32 } },
+    { selector: 'edge.near', style: { opacity: 1, 'z-index': 8 } },
+    { selector: 'node.focus', style: { 'border-color': c.focus, 'border-width': 4, 'z-index': 10, opacity: 1 } },
+    { selector: 'edge.focus', style: { 'line-color': c.focus, 'target-arrow-color': c.focus, opacity: 1, 'z-index': 20, label: 'data(label)', 'font-family': FONT, 'font-size': 12, color: c.ink, 'text-background-color': c.card, 'text-background-opacity': 1, 'text-background-padding': 4, 'text-border-width': 1, 'text-border-color': c.rule, 'text-border-opacity': 1 } },
+  ];
+}
+
+const short = (text, most) => {
+  const seen = visible(text);
+  return seen.length > most ? `${seen.slice(0, most - 1)}\u2026` : seen;
+};
+const STAGE_HUES = 6;
+function stageColour(stage) {
+  const name = data.stages[stage];
+  if (name === undefined || COMMON_STAGES.has(name)) return colours.s7;
+  return colours[`s${(data.stageOrder.indexOf(name) % STAGE_HUES) + 1}`];
+}
+
+function boxElement(box) {
+  const one = places[box.at];
+  if (box.node !== undefined) {
+    const lock = N.mesh[box.node] === 'sidecar' || N.mesh[box.node] === 'ambient' ? ' \u25c6' : '';
+    return {
+      data: { id: box.key, label: short(N.label[box.node], 26) + lock, w: box.w, h: box.h, tw: box.w - 14, sensitive: N.sensitivity[box.node].length > 0 },
+      position: { x: box.x, y: box.y },
+      classes: 'child',
+    };
+  }
+  const count = one.nodes.length;
+  const words = one.kind === 'ns' ? counted(count, 'n-workloads') : counted(count, 'n-ends');
+  return {
+    data: { id: box.key, label: box.open ? `\u25be ${short(one.title, 40)}` : `\u25b8 ${short(one.title, 19)}\n${words}`, w: box.w, h: box.h, tw: box.w - 12 },
+    position: { x: box.x, y: box.y },
+    classes: `place${box.open ? ' open' : ''}${one.kind === 'ns' ? '' : ' outside'}`,
+  };
+}
+function headElement(text, x, y, index) {
+  return { data: { id: `h${index}`, label: short(text, 40), w: 1, h: 1, tw: 400 }, position: { x, y }, classes: 'head', grabbable: false, selectable: false };
+}
+
+let drawnLines = 0;
+function lineElements() {
+  const all = [...bundles.values()].sort((a, b) => b.edges.length - a.edges.length || compare(a.key, b.key));
+  // Lines of what has been opened, or is looked at, come first: that is what was asked for.
+  const isNear = (one) => one.from[0] === 'n' || one.to[0] === 'n' || one.from === focused || one.to === focused;
+  const chosen = all.length <= MOST_LINES ? all : [...all.filter(isNear).slice(0, MOST_LINES), ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, MOST_LINES - all.filter(isNear).length))];
+  drawnLines = chosen.length;
+  return chosen.map((bundle) => {
+    const state = stateOf(bundle);
+    const [colour, dash] = LOOKS[look.value][state];
+    const isCurved = chosen.length <= CURVED_LINES;
+    const { weights, distances } = isCurved ? curve(boxes.get(bundle.from), boxes.get(bundle.to)) : { weights: [0.5], distances: [0] };
+    return {
+      data: {
+        id: bundle.key,
+        source: bundle.from,
+        target: bundle.to,
+        colour: colours[colour],
+        dash: DASHES[dash],
+        solid: dash === 'solid',
+        width: Math.min(7, 1.1 + Math.log2(bundle.edges.length + 1) * 0.75),
+        curved: isCurved,
+        weights,
+        distances,
+        stopped: (look.value === 'verdict' && state === 1) || (look.value === 'review' && state === 2),
+        label: counted(bundle.edges.length, 'flows'),
+      },
+    };
+  });
+}
+
+function drawLegend() {
+  byId('map-legend').replaceChildren(
+    ...LOOKS[look.value].map(([colour, dash], code) => {
+      const line = el('line', { x1: 2, y1: 7, x2: 34, y2: 7, 'stroke-width': 3, 'stroke-dasharray': dash === 'solid' ? undefined : DASHES[dash].join(' ') });
+      line.style.stroke = `var(--${colour})`;
+      return el('li', null, el('svg', { viewBox: '0 0 36 14', 'aria-hidden': 'true' }, line), codeText(look.value, code));
+    }),
+    el('li', null, ui('legend-width')),
+    el('li', null, ui('legend-mesh')),
+  );
+}
+
+/** Draws everything anew. What was in view stays where it was on the screen if `keep` names it. */
+function drawMap(keep) {
+  if (cy === null) return;
+  const before = keep === undefined ? undefined : cy.getElementById(keep);
+  const anchor = before !== undefined && before.length > 0 ? before.renderedPosition() : undefined;
+  const { heads, bands } = computeLayout();
+  computeBundles();
+  const elements = [
+    ...[...boxes.values()].map(boxElement),
+    ...heads.map(([text, x], index) => headElement(text, x, -34, index)),
+    ...bands.map(([text, x, y], index) => headElement(text, x, y - 30, heads.length + index)),
+    ...lineElements(),
+  ];
+  cy.batch(() => {
+    cy.elements().remove();
+    cy.add(elements);
+    for (const box of boxes.values())
+      if (box.node === undefined) cy.getElementById(box.key).style('border-color', places[box.at].kind === 'ns' ? stageColour(places[box.at].stage) : colours.rule);
+  });
+  if (focused !== null && !boxes.has(focused)) focused = null;
+  if (anchor !== undefined && boxes.has(keep)) {
+    const now = cy.getElementById(keep).renderedPosition();
+    cy.panBy({ x: anchor.x - now.x, y: anchor.y - now.y });
+  }
+  drawLegend();
+  markNear();
+}
+
+/** Only the lines anew: for filters, which leave the boxes where they are. */
+function drawLines() {
+  if (cy === null) return;
+  computeBundles();
+  cy.batch(() => {
+    cy.edges().remove();
+    cy.add(lineElements());
+  });
+  markNear();
+}
+
+function markNear() {
+  const isFiltered = Object.keys(filter).length > 0;
+  const touched = new Set();
+  if (isFiltered)
+    for (const edge of current) {
+      touched.add(boxKey(E.src[edge])).add(boxKey(E.dst[edge]));
+      touched.add(`g${placeOf[E.src[edge]]}`).add(`g${placeOf[E.dst[edge]]}`);
+    }
+  const line = focusedLine >= 0 ? lineRing[focusedLine] : undefined;
+  cy.batch(() => {
+    cy.elements().removeClass('far near focus');
+    if (isFiltered) cy.nodes('.place, .child').forEach((one) => void (touched.has(one.id()) || one.addClass('far')));
+    if (focused !== null) {
+      const box = cy.getElementById(focused);
+      const inside = openPlaces.has(boxes.get(focused)?.at) && focused[0] === 'g';
+      const edges = inside ? cy.edges().filter((one) => [one.data('source'), one.data('target')].some((key) => boxes.get(key)?.at === boxes.get(focused).at)) : box.connectedEdges();
+      cy.edges().not(edges).addClass('far');
+      edges.addClass('near');
+      box.addClass('focus');
+    }
+    if (line !== undefined) cy.getElementById(line).addClass('focus');
+    if (pressed !== null) cy.getElementById(pressed).addClass('focus');
+  });
+  const hidden = bundles.size - drawnLines;
+  hint.textContent = hidden > 0 ? ui('lines-hidden', { drawn: number(drawnLines), all: number(bundles.size) }) : ui('map-hint');
+}
+
+function fit() {
+  if (cy !== null) cy.fit(cy.elements(), 26);
+  // A cluster too wide to be read at a glance opens at a size that can be read.
+  if (cy !== null && cy.zoom() > 1.15) {
+    cy.zoom(1.15);
+    cy.center();
+  }
+}
+
+function toggle(at) {
+  if (openPlaces.has(at)) openPlaces.delete(at);
+  else openPlaces.add(at);
+  focusedLine = -1;
+  drawMap(`g${at}`);
+  writeAddress();
+  const one = places[at];
+  say(openPlaces.has(at) ? ui('opened', { name: one.title, n: number(one.nodes.length) }) : ui('closed', { name: one.title }));
+}
+
+function boxText(key) {
+  const box = boxes.get(key);
+  let [into, out] = [0, 0];
+  for (const bundle of bundles.values()) {
+    if (bundle.to === key) into += bundle.edges.length;
+    if (bundle.from === key) out += bundle.edges.length;
+  }
+  const one = places[box.at];
+  const name = box.node === undefined ? `${one.title}, ${counted(one.nodes.length, one.kind === 'ns' ? 'n-workloads' : 'n-ends')}, ${ui(box.open ? 'is-open' : 'is-closed')}` : `${N.id[box.node]}, ${data.stages[N.stage[box.node]] ?? ''}`;
+  return `${name}; ${counted(into, 'flows-in')}, ${counted(out, 'flows-out')}`;
+}
+
+function focusBox(key, options = {}) {
+  focused = key;
+  focusedLine = -1;
+  pressed = null;
+  if (bundles.size > MOST_LINES) drawLines();
+  else markNear();
+  lineRing = cy.edges('.near').map((one) => one.id());
+  const box = cy.getElementById(key);
+  const spot = box.renderedBoundingBox({ includeLabels: false });
+  if (options.center || spot.x1 < 0 || spot.y1 < 0 || spot.x2 > cy.width() || spot.y2 > cy.height()) {
+    if (options.center && cy.zoom() < 0.6) cy.zoom(0.85);
+    cy.center(box);
+  }
+  say(boxText(key));
+}
+
+function move(dx, dy) {
+  if (focused === null) {
+    const first = [...boxes.values()].filter((box) => box.node === undefined && places[box.at].kind === 'ns').sort((a, b) => a.x - b.x || a.y - b.y)[0] ?? boxes.values().next().value;
+    if (first !== undefined) focusBox(first.key);
+    return;
+  }
+  const from = boxes.get(focused);
+  let best;
+  for (const box of boxes.values()) {
+    if (box.key === focused || (box.open && box.at === from.at && from.node !== undefined && dy >= 0)) continue;
+    const [ax, ay] = [box.x - from.x, box.y - from.y];
+    const along = ax * dx + ay * dy;
+    if (along < 12) continue;
+    const across = Math.abs(ax * dy) + Math.abs(ay * dx);
+    const cost = along + across * 2.2;
+    if (best === undefined || cost < best.cost) best = { cost, key: box.key };
+  }
+  if (best === undefined) say(ui('edge-of-map'));
+  else focusBox(best.key);
+}
+
+function step(by) {
+  if (focused === null || lineRing.length === 0) {
+    say(ui('no-lines'));
+    return;
+  }
+  focusedLine = (focusedLine + by + lineRing.length) % lineRing.length;
+  markNear();
+  const [from, to] = lineRing[focusedLine].split('>');
+  say(ui('line', { at: number(focusedLine + 1), of: number(lineRing.length), from: placeTitle(from), to: placeTitle(to), flows: counted(bundleEdges(lineRing[focusedLine]).length, 'flows') }));
+}
+
+/** Details of a line: of its one flow, or of all of them. */
+function openLine(key) {
+  pressed = key;
+  markNear();
+  const edges = bundleEdges(key);
+  openDrawer(edges.length === 1 ? `e:${edges[0]}` : `b:${key}`, mapBox);
+}
+function openBox(key) {
+  const box = boxes.get(key);
+  if (box.node !== undefined) openDrawer(`n:${box.node}`, mapBox);
+  else {
+    const edges = current.filter((edge) => placeOf[E.src[edge]] === box.at || placeOf[E.dst[edge]] === box.at);
+    const row = places[box.at].kind === 'ns' ? detail().readiness.findIndex((one) => one.namespace === places[box.at].title) : -1;
+    openDrawer(row >= 0 ? `r:${row}` : `s:${edges.slice(0, 500).join(',')}`, mapBox);
+  }
+}
+
+/** A filter has changed. */
+function mapChanged() {
+  if (cy === null) return;
+  focusedLine = -1;
+  drawLines();
+}
+/** Details were closed. */
+function mapClosed() {
+  if (cy === null || pressed === null) return;
+  pressed = null;
+  markNear();
+}
+function showOnMap(node) {
+  closeDrawer();
+  startMap();
+  const at = placeOf[node];
+  if (!openPlaces.has(at)) toggle(at);
+  byId('map').scrollIntoView({ block: 'start' });
+  mapBox.focus({ preventScroll: true });
+  focusBox(boxKey(node), { center: true });
+}
+
+const KEYS = {
+  ArrowLeft: () => move(-1, 0),
+  ArrowRight: () => move(1, 0),
+  ArrowUp: () => move(0, -1),
+  ArrowDown: () => move(0, 1),
+  ']': () => step(1),
+  '[': () => step(-1),
+  '+': () => zoom(1.25),
+  '=': () => zoom(1.25),
+  '-': () => zoom(0.8),
+  0: () => fit(),
+  i: () => focused !== null && openBox(focused),
+  Enter: () => {
+    if (focusedLine >= 0) openLine(lineRing[focusedLine]);
+    else if (focused === null) move(1, 0);
+    else if (boxes.get(focused).node === undefined) toggle(boxes.get(focused).at);
+    else openBox(focused);
+  },
+  Escape: () => {
+    focusedLine = -1;
+    focused = null;
+    pressed = null;
+    markNear();
+  },
+};
+KEYS[' '] = KEYS.Enter;
+function zoom(by) {
+  cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } });
+}
+
+function startMap() {
+  if (cy !== null) return;
+  readColours();
+  byId('map-stage').hidden = false;
+  byId('map-legend').hidden = false;
+  cy = window.cytoscape({
+    container: mapBox,
+    style: mapStyle(),
+    layout: { name: 'preset' },
+    minZoom: 0.05,
+    maxZoom: 3,
+    // The page scrolls; the map zooms once it has been entered, or with a key held down.
+    userZoomingEnabled: false,
+    boxSelectionEnabled: false,
+    autoungrabify: true,
+    autounselectify: true,
+    textureOnViewport: EDGES > 4000,
+    hideEdgesOnViewport: false,
+    pixelRatio: Math.min(2, window.devicePixelRatio || 1),
+  });
+  drawMap();
+  fit();
+  for (const canvas of mapBox.querySelectorAll('canvas')) canvas.setAttribute('aria-hidden', 'true');
+  cy.on('tap', 'node.place', (event) => {
+    focused = event.target.id();
+    toggle(boxes.get(focused).at);
+    lineRing = cy.edges('.near').map((one) => one.id());
+  });
+  cy.on('tap', 'node.child', (event) => {
+    focusBox(event.target.id());
+    openBox(event.target.id());
+  });
+  cy.on('tap', 'edge', (event) => openLine(event.target.id()));
+  cy.on('tap', (event) => event.target === cy && KEYS.Escape());
+  cy.on('mouseover', 'node.place, node.child, edge', () => (mapBox.style.cursor = 'pointer'));
+  cy.on('mouseout', 'node, edge', () => (mapBox.style.cursor = ''));
+  mapBox.addEventListener('keydown', (event) => {
+    const act = KEYS[event.key];
+    if (act === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === 'Escape' && (!drawer.hidden || focused === null)) return;
+    event.preventDefault();
+    act();
+  });
+  mapBox.addEventListener('wheel', (event) => {
+    if (!event.ctrlKey && !event.metaKey && document.activeElement !== mapBox) return;
+    event.preventDefault();
+    const area = mapBox.getBoundingClientRect();
+    cy.zoom({ level: cy.zoom() * Math.exp(-Math.sign(event.deltaY) * 0.12), renderedPosition: { x: event.clientX - area.left, y: event.clientY - area.top } });
+  }, { passive: false });
+  byId('map-in').addEventListener('click', () => zoom(1.25));
+  byId('map-out').addEventListener('click', () => zoom(0.8));
+  byId('map-fit').addEventListener('click', fit);
+  byId('map-fold').addEventListener('click', () => {
+    openPlaces.clear();
+    focused = null;
+    drawMap();
+    fit();
+    writeAddress();
+  });
+  look.addEventListener('change', () => {
+    drawLines();
+    drawLegend();
+  });
+  let width = mapBox.clientWidth;
+  new ResizeObserver(() => {
+    cy.resize();
+    if (Math.abs(mapBox.clientWidth - width) > 40) fit();
+    width = mapBox.clientWidth;
+  }).observe(mapBox);
+}
+
+function recolour() {
+  if (cy === null) return;
+  readColours();
+  cy.style(mapStyle());
+  drawMap(focused ?? undefined);
+}

@@ -27,11 +27,12 @@ type Client struct {
 	Port    int      `json:"port"`
 	Targets []string `json:"targets"`
 	// Kind is http, h2c, tcp or udp.
-	Kind    string `json:"kind"`
-	Method  string `json:"method"`
-	Path    string `json:"path"`
-	EveryMs int    `json:"everyMs"`
-	Count   int    `json:"count"`
+	Kind    string            `json:"kind"`
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Headers map[string]string `json:"headers"`
+	EveryMs int               `json:"everyMs"`
+	Count   int               `json:"count"`
 	// Expect is pass or blocked.
 	Expect    string `json:"expect"`
 	TimeoutMs int    `json:"timeoutMs"`
@@ -276,7 +277,13 @@ func newRequest(client *Client, host string, port int) (*http.Request, error) {
 	if client.Method == "POST" || client.Method == "PUT" {
 		body = strings.NewReader(`{"instances":[1]}`)
 	}
-	return http.NewRequest(client.Method, "http://"+net.JoinHostPort(host, strconv.Itoa(port))+client.Path, body)
+	request, err := http.NewRequest(client.Method, "http://"+net.JoinHostPort(host, strconv.Itoa(port))+client.Path, body)
+	if err == nil {
+		for name, value := range client.Headers {
+			request.Header.Set(name, value)
+		}
+	}
+	return request, err
 }
 
 func readResponse(response *http.Response, attempt *Attempt) error {

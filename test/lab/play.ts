@@ -1,0 +1,281 @@
+// The play: a namespace after the other through the five phases and back while its traffic never stops, counted step by step.
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { percentile } from './ledger.ts';
+import type { Ledger, Surprise } from './ledger.ts';
+import { createLedger } from './ledger.ts';
+import type { Ended, Operator, StepLine } from './operator.ts';
+import { cutNew, documentOf, openOperator } from './operator.ts';
+import type { Scenario } from './scenario.ts';
+import { readScenario } from './scenario.ts';
+import type { Stage } from './stage/types.ts';
+import { tellSurprises } from './story.ts';
+import type { Watch } from './watch.ts';
+import { watchPods } from './watch.ts';
+
+/** Longer recordings and pauses, for figures rather than for every commit: `LAB_LONG=1 npm run test:lab`. */
+export const LONG = process.env['LAB_LONG'] === '1';
+export const PHASES = ['monitor', 'allow-list', 'permissive-mtls', 'strict-mtls', 'identity'] as const;
+export type LabPhase = (typeof PHASES)[number];
+
+/**
+ * What differs from the defaults, and why: the lab records minutes. A week without a gap (window) and three days or runs of everything
+ * (coverage) cannot come of that; the lab knows by its manifests that nothing is missing. The watch after each step (soak) has a test
+ * of its own.
+ */
+export const CONFIG = `gates:
+  window: 0
+  coverage: off
+  soak: off
+cluster:
+  cni: {name: lab-verdict, ipBlockMatches: [pods, nodes, api-server]}
+`;
+
+/** What a person decides about this cluster, with the reasons that go on the audit trail. In this order: the newest counts. */
+export function decisions(scenario: Scenario): readonly (readonly [string, string, string])[] {
+  const own = scenario.namespaces.filter((one) => one !== 'debug');
+  const scraped = scenario.workloads.filter((one) => one.labels['metrics'] === 'scraped').map((one) => one.namespace);
+  return [
+    ...own.map(
+      (one) =>
+        ['adopt', `src=${one}/*`, 'The pipeline as its teams know it; minutes are all there is to see.'] as const,
+    ),
+    ['accept', 'src=debug/*', 'A toolbox that an on-call engineer left behind. It scans; nobody depends on it.'],
+    ['adopt', 'src=debug/*,dst=kube-system/*', 'Whoever it is may ask for names.'],
+    ['waive', 'gate=enforcement', 'The lab enforces by an engine that no product ships; its own tests prove it.'],
+    [
+      'waive',
+      'gate=mesh,subject=validation/CronJob/validate-batch',
+      'Sidecars are native ones here: a Job ends beside them.',
+    ],
+    [
+      'waive',
+      'gate=plaintext,subject=edge/Deployment/gateway:8080',
+      'Core banking calls in plain text and has no sidecar.',
+    ],
+    ...[...new Set(scraped)].map(
+      (one) =>
+        ['waive', `gate=plaintext,subject=${one}/*:9102`, 'Scraped by pod address from outside the mesh.'] as const,
+    ),
+  ];
+}
+
+export interface Timing {
+  readonly pass: string;
+  readonly namespace: string;
+  readonly to: string;
+  readonly seconds: number;
+  /** From the first step to the end: without reading, planning and starting. */
+  readonly writingSeconds: number;
+  readonly steps: number;
+  readonly restarts: number;
+}
+
+export interface Play {
+  readonly stage: Stage;
+  readonly scenario: Scenario;
+  readonly ledger: Ledger;
+  readonly watch: Watch;
+  readonly operator: Operator;
+  readonly timings: Timing[];
+  readonly stories: string[];
+  /** Imports what the policy engine has decided since the last time. */
+  observeVerdicts(): Promise<void>;
+  mark(phase: string, step?: string): void;
+  /** One namespace up to a phase; every step is a mark, and what surprised is told at once. */
+  advance(pass: string, namespace: string, to: string): Promise<Ended>;
+  rollback(pass: string, namespace: string, to: string): Promise<Ended>;
+  /** Takes in the logs; tells surprises that are new. */
+  collect(): Promise<void>;
+  /** Lets the forbidden callers begin, or stops them. */
+  forbid(armed: boolean): void;
+}
+
+/** A play on a stage whose scenario is up. */
+export function openPlay(stage: Stage, config: string = CONFIG): Play {
+  const scenario = readScenario();
+  const ledger = createLedger(scenario);
+  const watch = watchPods(stage.podLogs, ledger, ['kube-system', 'istio-system']);
+  const operator = openOperator(stage, 'play', config);
+  const cut = cutNew(stage.verdictLog, join(operator.home, 'verdicts'));
+  const timings: Timing[] = [];
+  const stories: string[] = [];
+  let told = 0;
+
+  const mark: Play['mark'] = (phase, step = '') => ledger.mark({ at: Date.now(), phase, step });
+  const collect = async (): Promise<void> => {
+    watch.collect();
+    const all: readonly Surprise[] = ledger.surprises();
+    if (all.length === told || stories.length >= 3) return;
+    const fresh = all.slice(told);
+    told = all.length;
+    stories.push(await tellSurprises(stage, operator, scenario.namespaces, fresh));
+  };
+  const marking = (phase: string, namespace: string): { readonly onStep: (step: StepLine) => void } => ({
+    onStep: (step) =>
+      ledger.mark({ at: step.at, phase, step: `${namespace} [${step.index}/${step.total}] ${step.title}` }),
+  });
+  const timed = (pass: string, namespace: string, to: string, ended: Ended): void => {
+    const [first] = ended.steps;
+    timings.push({
+      pass,
+      namespace,
+      to,
+      seconds: (ended.endedAt - ended.begunAt) / 1000,
+      writingSeconds: first === undefined ? 0 : (ended.endedAt - first.at) / 1000,
+      steps: ended.steps.length,
+      restarts: ended.stderr.split('waiting for the pods of').length - 1,
+    });
+  };
+  return {
+    stage,
+    scenario,
+    ledger,
+    watch,
+    operator,
+    timings,
+    stories,
+    mark,
+    collect,
+    observeVerdicts: async () => {
+      const part = cut();
+      if (part !== undefined) await operator.must(['observe', 'edges', part]);
+    },
+    advance: async (pass, namespace, to) => {
+      const ended = await operator.advance(namespace, to, marking(`${pass}: ${to}`, namespace));
+      timed(pass, namespace, to, ended);
+      // The API server's watchers hear of a policy within milliseconds; an attempt that began before is not held to it.
+      if (to !== 'monitor') ledger.hold(namespace, ended.endedAt + 500, true);
+      await collect();
+      return ended;
+    },
+    rollback: async (pass, namespace, to) => {
+      if (to === 'none' || to === 'monitor') ledger.hold(namespace, Date.now(), false);
+      const ended = await operator.rollback(namespace, to, marking(`${pass}: back to ${to}`, namespace));
+      timed(pass, namespace, to, ended);
+      await collect();
+      return ended;
+    },
+    forbid: (armed) => {
+      const file = join(stage.dir, 'lab', 'forbidden');
+      if (armed) writeFileSync(file, '');
+      else rmSync(file, { force: true });
+    },
+  };
+}
+
+/** Records the traffic for so many seconds and takes the decisions. */
+export async function recordAndDecide(play: Play, seconds: number): Promise<void> {
+  play.mark('recording');
+  await delay(seconds * 1000);
+  await play.observeVerdicts();
+  for (const [verb, query, reason] of decisions(play.scenario))
+    await play.operator.must([verb, query, '--reason', reason]);
+  await play.collect();
+}
+
+/** Adopts what the pipeline does beyond what is on record: after a change of state the same pairs show in new ways. */
+export async function refresh(play: Play): Promise<void> {
+  await play.observeVerdicts();
+}
+
+export interface Wave {
+  readonly wave: number;
+  readonly namespaces: readonly string[];
+}
+
+/** The order that the planner proposes. */
+export async function readWaves(play: Play): Promise<readonly Wave[]> {
+  const ended = await play.operator.must(['assess']);
+  const found = findWaves(documentOf(ended));
+  if (found === undefined) throw new Error(`assess --json proposes no waves: ${ended.stdout.slice(0, 500)}`);
+  return found;
+}
+
+function findWaves(value: unknown): readonly Wave[] | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [key, inner] of Object.entries(value)) {
+    if (key === 'waves' && Array.isArray(inner)) return inner as readonly Wave[];
+    const found = Array.isArray(inner) ? undefined : findWaves(inner);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+interface VerdictLine {
+  readonly first: string;
+  readonly src: { readonly pod?: string; readonly namespace?: string };
+  readonly dst: { readonly pod?: string; readonly namespace?: string };
+  readonly verdict: string;
+}
+
+/** Milliseconds between the begin of a step that isolates a workload's ingress and the first denial at that workload. */
+export function effectTimes(play: Play, ended: readonly Ended[]): readonly number[] {
+  const denials = readFileSync(play.stage.verdictLog, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"denied"'))
+    .map((line) => JSON.parse(line) as VerdictLine);
+  return ended.flatMap(({ steps }) =>
+    steps.flatMap((step) => {
+      const found = /^isolate ingress of ([^/]+)\/[^/]+\/([^:]+):/.exec(step.title);
+      if (found === null) return [];
+      const [, namespace, name = ''] = found;
+      const first = denials.find(
+        (one) =>
+          Date.parse(one.first) >= step.at &&
+          one.dst.namespace === namespace &&
+          one.dst.pod?.startsWith(`${name}-`) === true,
+      );
+      // The toolbox comes round every few seconds: what it meets much later says nothing of the engine.
+      const after = first === undefined ? undefined : Date.parse(first.first) - step.at;
+      return after === undefined || after > 10_000 ? [] : [after];
+    }),
+  );
+}
+
+/** Milliseconds between the begin of a step by which a workload joins and its first connection that came by mTLS. */
+export function joinTimes(play: Play, ended: readonly Ended[]): readonly number[] {
+  return ended.flatMap(({ steps }) =>
+    steps.flatMap((step) => {
+      const found = /^([^/]+)\/Deployment\/(\S+) joins the mesh/.exec(step.title);
+      if (found === null) return [];
+      const [, namespace = '', name = ''] = found;
+      const folder = join(play.stage.accessLogs, namespace);
+      const pods = existsSync(folder) ? readdirSync(folder).filter((pod) => pod.startsWith(`${name}-`)) : [];
+      const times = pods.flatMap((pod) =>
+        readLines(join(folder, pod, 'access.jsonl'))
+          .filter(
+            (line) =>
+              line['downstream_tls_version'] !== null && String(line['upstream_cluster']).startsWith('inbound|'),
+          )
+          .map((line) => Date.parse(String(line['start_time'])))
+          .filter((at) => at >= step.at),
+      );
+      return times.length === 0 ? [] : [Math.min(...times) - step.at];
+    }),
+  );
+}
+
+function readLines(file: string): readonly Readonly<Record<string, unknown>>[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line) as Readonly<Record<string, unknown>>];
+      } catch {
+        return [];
+      }
+    });
+}
+
+/** `n=12 p50=3 p99=9` of times in ms; for a table. */
+export function spread(times: readonly number[]): readonly [number, number, number, number] {
+  return [
+    times.length,
+    percentile(times, 50),
+    percentile(times, 99),
+    times.length === 0 ? Number.NaN : Math.max(...times),
+  ];
+}

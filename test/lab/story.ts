@@ -1,0 +1,66 @@
+// What a surprise was, so that whoever reads the build's log can tell and can try it again.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Surprise } from './ledger.ts';
+import { summarise } from './ledger.ts';
+import { exportObjects } from './objects.ts';
+import type { Operator } from './operator.ts';
+import type { Stage } from './stage/types.ts';
+
+/**
+ * Writes a folder for the first surprise of each pair (the cluster as it is now, the connection, what the product says of it with
+ * `reach --explain`) and returns the story as text: the step, the connection, what was foretold, what the packet did. Call it soon
+ * after the surprise: the cluster is taken down as it stands.
+ */
+export async function tellSurprises(
+  stage: Stage,
+  operator: Operator,
+  namespaces: readonly string[],
+  surprises: readonly Surprise[],
+): Promise<string> {
+  const pairs = new Map<string, Surprise>();
+  for (const one of surprises) {
+    const key = `${one.kind} ${one.src} ${one.dst} ${one.attempt.port}`;
+    if (!pairs.has(key)) pairs.set(key, one);
+  }
+  const stories = [
+    'The lab was surprised:',
+    ...summarise(surprises)
+      .slice(0, 12)
+      .map((line) => `  ${line}`),
+  ];
+  let turn = 0;
+  for (const surprise of [...pairs.values()].slice(0, 3)) {
+    turn += 1;
+    const { attempt, mark } = surprise;
+    const proto = attempt.kind === 'udp' || attempt.kind === 'dns' ? 'udp' : 'tcp';
+    const foretold = await operator.run([
+      'reach',
+      '--from',
+      surprise.src,
+      '--to',
+      surprise.dst,
+      '--port',
+      `${attempt.port}/${proto}`,
+      '--mesh',
+      '--explain',
+    ]);
+    const folder = join(stage.dir, 'surprises', `${turn}-${surprise.kind}`);
+    mkdirSync(join(folder, 'cluster'), { recursive: true });
+    const list = await exportObjects(stage.client, [...namespaces, 'kube-system', 'istio-system']);
+    writeFileSync(join(folder, 'cluster', 'all.json'), `${JSON.stringify(list, undefined, 1)}\n`);
+    writeFileSync(join(folder, 'connection.json'), `${JSON.stringify(surprise, undefined, 2)}\n`);
+    writeFileSync(join(folder, 'foretold.json'), foretold.stdout);
+    stories.push(
+      '',
+      `${turn}. During ${mark.phase}, step: ${mark.step === '' ? '(none)' : mark.step}`,
+      `   ${surprise.pod} -> ${attempt.dst} (${attempt.ip ?? ''}) ${attempt.port}/${proto}, client "${attempt.client}", at ${attempt.t}`,
+      surprise.kind === 'legitimate-failed'
+        ? `   should pass, and did not: ${attempt.err ?? ''} ${attempt.text ?? ''} after ${attempt.latencyUs} us`
+        : `   should be blocked, and was answered by ${attempt.by ?? 'somebody'} in ${attempt.latencyUs} us`,
+      `   the simulator says of the state after it: ${foretold.stdout.replaceAll(/\s+/g, ' ').slice(0, 1200)}`,
+      `   fixture: ${folder}`,
+    );
+  }
+  return stories.join('\n');
+}

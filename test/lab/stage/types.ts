@@ -50,8 +50,8 @@ export interface Stage {
   settle(timeoutSec?: number, namespaces?: readonly string[]): Promise<void>;
   /** Names of the pods with these labels that are ready and not being deleted. */
   readyPods(namespace: string, labels?: Readonly<Record<string, string>>): Promise<readonly string[]>;
-  /** Name of the network namespace, for `ip netns exec`. */
-  netnsOf(pod: PodName): string;
+  /** Path of the network namespace, for `nsenter --net=`. */
+  netnsOf(pod: PodName): Promise<string>;
   /** Runs argv (looked up on the machine, or in the pod's root) in the pod's network namespace and root folder. */
   exec(
     pod: PodName,
@@ -68,7 +68,7 @@ export interface Stage {
   /** Kills istiod and keeps it from starting; the API objects stay, the pod goes unready. */
   stopIstiod(): Promise<void>;
   startIstiod(): Promise<void>;
-  /** The policy engine goes on deciding, but by the policies, pods and namespaces of this moment. */
+  /** The policy engine goes on deciding, but by the policies of this moment. */
   pauseVerdicts(): Promise<void>;
   resumeVerdicts(): Promise<void>;
   /**

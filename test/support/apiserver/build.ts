@@ -103,7 +103,7 @@ function sourceHash(goVersion: string): string {
 }
 
 /** Waits until no living process holds the lock, then holds it; the returned function lets go. */
-async function takeLock(file: string): Promise<() => void> {
+export async function takeLock(file: string): Promise<() => void> {
   for (;;) {
     try {
       const descriptor = openSync(file, 'wx');

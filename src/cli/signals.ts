@@ -2,7 +2,7 @@ import { createSighter } from '../flows/sight.ts';
 import type { Sighter } from '../flows/sight.ts';
 import type { Clock, SignalLook, SignalReport, Signals } from '../engine/contract.ts';
 import type { SignalConfig } from '../model/config.ts';
-import type { Flow } from '../model/flow.ts';
+import type { Flow, RawEnd } from '../model/flow.ts';
 import type { Inventory } from '../model/inventory.ts';
 import type { Sighting } from '../plan/soak.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
@@ -14,9 +14,14 @@ import type { Json } from '../shared/pure/json.ts';
 import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
 import { safeText } from '../shared/pure/text.ts';
 
-/** How often the cluster may be read again for pods that are newer than what is known of it: at most, and beside the time it takes. */
+/** How often the cluster may be read again for pods that are newer than what is known of it: at most, and by the time that it takes. */
 const REREAD_MS = 5_000;
-const REREAD_SHARE = 10;
+const REREAD_SHARE = 2;
+/** How long a record waits for its pods to be known, likewise. */
+const PENDING_MS = 15_000;
+const PENDING_SHARE = 4;
+/** Records that wait: beyond it the oldest are judged as they are. */
+const MAX_PENDING = 10_000;
 
 interface Signal {
   readonly source: FlowSource;
@@ -28,6 +33,13 @@ interface Signal {
   lost: number;
   newest: number | undefined;
   files: number;
+}
+
+/** A record whose ends are not sure yet. */
+interface Waiting {
+  readonly flow: Flow;
+  readonly where: string;
+  readonly since: number;
 }
 
 export interface SignalOptions {
@@ -88,9 +100,11 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
     });
   }
   let sighter: Sighter = createSighter(options.inventory);
-  let rereadAt = clock.now();
+  /** When the cluster was read, before the reading began. */
+  let readAt = -Infinity;
   let rereadTook = 0;
-  let isStale = false;
+  const pending: Waiting[] = [];
+  const positions: { readonly at: number; readonly position: Json }[] = [];
   const unnamed: string[] =
     options.position !== undefined && configs.some((config, index) => before[index]?.source !== config.source)
       ? ['the signals of the configuration are not those that the watch began with']
@@ -99,11 +113,33 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
   let leadMs = 0;
 
   const reread = async (): Promise<void> => {
-    const begun = clock.now();
+    readAt = clock.now();
     sighter = createSighter(await options.reread());
-    rereadTook = clock.now() - begun;
-    rereadAt = clock.now();
-    isStale = false;
+    rereadTook = clock.now() - readAt;
+  };
+
+  /**
+   * Is it sure who this was? An end that nobody is known to be may be a pod that is newer than what was read; and an address alone may
+   * have gone to another pod since, which matters where somebody is denied.
+   */
+  const isDoubtful = (flow: Flow): boolean => {
+    if (sighter.sight(flow)?.stale === true) return true;
+    return flow.verdict === 'denied' && flow.first > readAt && [flow.src, flow.dst].some(isAddressAlone);
+  };
+
+  const positionNow = (): Json =>
+    signals.map(({ source, follow }) => ({ source: source.name, ...follow.position() })) as unknown as Json;
+
+  positions.push({ at: -Infinity, position: positionNow() });
+  const remember = (at: number): void => {
+    const oldest = pending[0]?.since ?? Infinity;
+    positions.push({ at, position: positionNow() });
+    // The newest from before the oldest that waits, and all after it.
+    const keep = Math.max(
+      0,
+      positions.findLastIndex((one) => one.at < oldest),
+    );
+    positions.splice(0, keep);
   };
 
   const lookAt = async (
@@ -124,6 +160,7 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
 
   return {
     async look(): Promise<SignalLook> {
+      const now = clock.now();
       const flows: { readonly flow: Flow; readonly where: string }[] = [];
       const gaps = unnamed.splice(0);
       let more = false;
@@ -132,30 +169,43 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
         more ||= looked.more;
         gaps.push(...looked.gaps);
       }
-      let sighted = flows.map(({ flow }) => sighter.sight(flow));
-      const doubtful = isStale || sighted.some((one) => one?.stale === true);
-      if (doubtful && flows.length > 0 && clock.now() - rereadAt >= Math.max(REREAD_MS, REREAD_SHARE * rereadTook)) {
+      const waiting: Waiting[] = [...pending.splice(0), ...flows.map((one) => ({ ...one, since: now }))];
+      if (
+        waiting.some(({ flow }) => isDoubtful(flow)) &&
+        now - readAt >= Math.max(REREAD_MS, REREAD_SHARE * rereadTook)
+      )
         await reread();
-        sighted = flows.map(({ flow }) => sighter.sight(flow));
+      const patience = Math.max(PENDING_MS, PENDING_SHARE * rereadTook);
+      const sightings: Sighting[] = [];
+      for (const one of waiting) {
+        if (now - one.since < patience && pending.length < MAX_PENDING && isDoubtful(one.flow)) {
+          pending.push(one);
+          continue;
+        }
+        const sighted = sighter.sight(one.flow);
+        if (sighted === undefined) continue;
+        const { key, id, at, verdict, view, opens, count, mtls, source } = sighted;
+        sightings.push({ key, id, at: at - leadMs, verdict, view, opens, count, mtls, source, where: one.where });
       }
-      const sightings: Sighting[] = sighted.flatMap((one, index) => {
-        if (one === undefined) return [];
-        const { key, id, at, verdict, view, opens, count, mtls, source } = one;
-        const where = flows[index]?.where ?? '';
-        return [{ key, id, at: at - leadMs, verdict, view, opens, count, mtls, source, where }];
-      });
+      remember(now);
       return { more, sightings, gaps, signals: signals.map(reportOf) };
     },
-    position: () =>
-      signals.map(({ source, follow }) => ({ source: source.name, ...follow.position() })) as unknown as Json,
+    // What waits was read and not told: another process has to read it again.
+    position: () => {
+      const oldest = pending[0]?.since ?? Infinity;
+      return (positions.findLast(({ at }) => at < oldest) ?? positions[0])?.position ?? positionNow();
+    },
     refresh: () => {
-      isStale = true;
-      rereadAt = -Infinity;
+      readAt = -Infinity;
     },
     async close() {
       for (const { follow } of signals) await follow.close();
     },
   };
+}
+
+function isAddressAlone(end: RawEnd): boolean {
+  return end.pod === undefined && end.workload === undefined && end.service === undefined && end.ip !== undefined;
 }
 
 function reportOf(signal: Signal): SignalReport {

@@ -5,11 +5,13 @@ import { openGates } from '../plan/assemble.ts';
 import type { Plan } from '../plan/plan.ts';
 import { judgeEdges } from '../plan/simulate.ts';
 import { lastTouch } from '../plan/soak.ts';
-import type { KnownEdge } from '../plan/soak.ts';
+import type { KnownEdge, NewCaller } from '../plan/soak.ts';
 import { planRollback } from '../readiness/rollback.ts';
 import { keptEdges, settleGate } from '../readiness/view.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { sha256 } from '../shared/pure/hash.ts';
 import { safeText } from '../shared/pure/text.ts';
+import type { EdgeImport } from '../../state/writer.ts';
 import type { App } from './context.ts';
 import type { Loaded } from './load.ts';
 import { loadAll } from './load.ts';
@@ -81,6 +83,50 @@ export async function soakWorld(
         });
       return plan;
     },
+  };
+}
+
+/**
+ * A new caller as an import of its own, once a run. It has no times of its own: a glimpse during a watch must not lengthen the window that
+ * was observed.
+ */
+export function importOfCaller(run: string, caller: NewCaller, at: number): EdgeImport {
+  const passed = caller.count - caller.deniedCount;
+  return {
+    inputs: [
+      {
+        sha256: sha256(`soak\n${run}\n${caller.id}`),
+        source: caller.source,
+        name: `the watch of run ${run}`,
+        at,
+        records: 0,
+        lost: 0,
+        bad: 0,
+        ignored: 0,
+        sampledOneIn: 1,
+      },
+    ],
+    edges: [
+      {
+        ...caller.key,
+        id: caller.id,
+        count: caller.count,
+        first: caller.first,
+        last: caller.last,
+        verdicts: {
+          ...(passed > 0 ? { allowed: passed } : {}),
+          ...(caller.deniedCount > 0 ? { denied: caller.deniedCount } : {}),
+        },
+        days: passed > 0 ? [new Date(caller.last).toISOString().slice(0, 10)] : [],
+        runs: [],
+        sources: [caller.source],
+        principals: [],
+        mtls: 'unknown',
+        origin: { kind: 'observed' },
+        review: 'unreviewed',
+      },
+    ],
+    evidence: { days: [], unattributed: {}, runs: {} },
   };
 }
 

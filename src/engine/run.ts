@@ -34,6 +34,8 @@ import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
 /** A Lease lasts a minute; it is renewed while pods are waited for. */
 const RENEW_MS = 15_000;
+/** Between two looks at the signals while pods are waited for. */
+const WATCH_MS = 1_000;
 
 /** The world a run acts on and reports to. */
 export interface Engine {
@@ -262,8 +264,8 @@ async function perform(
     try {
       await hold.assertHeld();
       const outcome = written.has(item.index)
-        ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine)
-        : await performStep(run, item, hold, engine);
+        ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine, watch)
+        : await performStep(run, item, hold, engine, watch);
       if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
@@ -554,6 +556,7 @@ async function performStep(
   item: JournalStep,
   hold: LeaseHold,
   engine: Engine,
+  watch: Watch | undefined,
 ): Promise<string | undefined> {
   const { target, journal, clock } = engine;
   const { step } = item;
@@ -591,7 +594,7 @@ async function performStep(
       journal.stepFailed(run, item.index, error.message, clock.now());
     throw error;
   }
-  return finishStep(run, { ...item, change }, applied.live, applied.outcome, hold, engine);
+  return finishStep(run, { ...item, change }, applied.live, applied.outcome, hold, engine, watch);
 }
 
 /** What follows a write: pods are waited for, and where they do not become ready the write is taken back. */
@@ -602,14 +605,18 @@ async function finishStep(
   outcome: string,
   hold: LeaseHold,
   engine: Engine,
+  watch: Watch | undefined,
 ): Promise<string | undefined> {
   const { target, journal, clock } = engine;
   const { step } = item;
   const change = item.change ?? step.change;
   for (const effect of step.effects) {
     if (effect.kind !== 'rollout') continue;
-    const rollout = await waitForPods(item, effect.workload, hold, engine);
+    const rollout = await waitForPods(item, effect.workload, hold, engine, watch);
     if (rollout === undefined) return undefined;
+    // It goes back at once, with the whole run.
+    if (rollout === 'denied')
+      return recordDone(run, item, live, 'an edge was denied before its pods were ready', engine);
     if (rollout.outcome === 'ready' || rollout.outcome === 'simulated') continue;
     await hold.assertHeld();
     await target.apply(invertChange(change));
@@ -627,7 +634,7 @@ async function finishStep(
 }
 
 /**
- * Waits for the pods of a workload, with the Leases renewed meanwhile. Undefined when the operator left. Throws when a Lease was lost:
+ * Waits for the pods of a workload, with the Leases renewed and the signals looked at meanwhile. Undefined when the operator left. Throws when a Lease was lost:
  * somebody else may be at work, so nothing is taken back.
  */
 async function waitForPods(
@@ -635,17 +642,24 @@ async function waitForPods(
   workload: string,
   hold: LeaseHold,
   engine: Engine,
-): Promise<RolloutResult | undefined> {
+  watch: Watch | undefined,
+): Promise<RolloutResult | 'denied' | undefined> {
   const { target, clock, signal } = engine;
   engine.emit({ kind: 'step-waiting', step: item.step, text: `waiting for the pods of ${workload}` });
   const ended = new AbortController();
   const givenUp = new AbortController();
   let lost: Error | undefined;
+  const found = { denied: false };
   const renewing = async (): Promise<void> => {
-    for (let waited = 0; waited < ROLLOUT_LIMIT_MS; waited += RENEW_MS) {
-      await clock.sleep(RENEW_MS, ended.signal);
+    const pause = watch === undefined ? RENEW_MS : WATCH_MS;
+    for (let waited = pause; waited <= ROLLOUT_LIMIT_MS; waited += pause) {
+      await clock.sleep(pause, ended.signal);
       if (ended.signal.aborted) return;
-      await hold.assertHeld();
+      if (waited % RENEW_MS === 0) await hold.assertHeld();
+      if (watch === undefined || (await watch.look()) === undefined) continue;
+      found.denied = true;
+      givenUp.abort(new Error('an edge was denied'));
+      return;
     }
     givenUp.abort(new Error('the pods took too long'));
   };
@@ -661,6 +675,7 @@ async function waitForPods(
       AbortSignal.any([signal, givenUp.signal]),
     );
     if (rollout.outcome === 'timed-out' && lost !== undefined) throw lost;
+    if (rollout.outcome === 'timed-out' && found.denied) return 'denied';
     return rollout.outcome === 'timed-out' && signal.aborted ? undefined : rollout;
   } finally {
     ended.abort();

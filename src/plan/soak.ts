@@ -57,7 +57,10 @@ export interface NewCaller extends Seen {
   /** Query that selects it, for accept and adopt. */
   readonly query: string;
   readonly first: number;
+  readonly last: number;
   readonly count: number;
+  readonly deniedCount: number;
+  readonly source: string;
   readonly where: string;
 }
 
@@ -238,7 +241,10 @@ export function addSightings(
     if (sighting.at < since) continue;
     const { key } = sighting;
     const touch = lastTouch(steps, key);
-    const meant = edgesMeant(known, sighting, requestsJudged);
+    // Taken down since as a new caller: it becomes an edge that must work when a person says so.
+    const meant = edgesMeant(known, sighting, requestsJudged).filter(
+      ({ edge }) => edge.review !== 'unreviewed' || !callers.has(edge.id),
+    );
     for (const one of meant) {
       const { edge } = one;
       seen[edge.id] = merged(seen[edge.id], sighting);
@@ -276,7 +282,10 @@ export function addSightings(
       text: formatEdge(key),
       query: edgeQuery(key),
       first: Math.min(before?.first ?? Infinity, sighting.at),
+      last: Math.max(before?.last ?? 0, sighting.at),
       count: (before?.count ?? 0) + sighting.count,
+      deniedCount: (before?.deniedCount ?? 0) + (sighting.verdict === 'denied' ? sighting.count : 0),
+      source: sighting.source,
       where: before?.where ?? sighting.where,
       ...merged(before, sighting),
     });
@@ -318,7 +327,7 @@ export interface SoakView {
   /** Those that were not. */
   readonly awaited: readonly Awaited[];
   readonly denied: readonly Denial[];
-  /** New callers that nobody has decided on and that do not pass as things are. */
+  /** New callers that nobody has decided on. */
   readonly callers: readonly (NewCaller & { readonly state: 'denied' | 'passes' | 'passed-before' })[];
   readonly unattributed: number;
 }
@@ -334,12 +343,13 @@ export function viewSoak(
   restart: number,
 ): SoakView {
   const deniedBefore = new Set(memory.deniedBefore);
+  const strangers = new Set(memory.callers.map(({ id }) => id));
   const seen: SeenEdge[] = [];
   const awaited: Awaited[] = [];
   for (const one of known.all) {
     const { edge } = one;
     // What configuration declares and nobody has ever seen can't be waited for.
-    const observed = edge.origin.kind === 'observed';
+    const observed = edge.origin.kind === 'observed' && (edge.review !== 'unreviewed' || !strangers.has(edge.id));
     const touch = observed && mustWork(one) && !deniedBefore.has(edge.id) ? lastTouch(steps, edge) : undefined;
     if (touch === undefined) continue;
     const since = Math.max(touch.at, restart);
@@ -354,7 +364,7 @@ export function viewSoak(
   }
   const decided = new Map(known.all.map(({ edge }) => [edge.id, edge.review]));
   const callers = memory.callers
-    .filter((caller) => decided.get(caller.id) !== 'to-be-cut')
+    .filter((caller) => (decided.get(caller.id) ?? 'unreviewed') === 'unreviewed')
     .map((caller) => {
       const touch = Math.max(restart, lastTouch(steps, caller.key)?.at ?? 0);
       const passes = passedSince(caller, touch) !== undefined && caller.denied <= touch;

@@ -20,7 +20,7 @@ import { renderPlan } from '../render-plan.ts';
 import type { Output } from '../output.ts';
 import { errorDocument, few, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
-import { soakDocument, soakWorld } from '../soak.ts';
+import { importOfCaller, soakDocument, soakWorld } from '../soak.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
@@ -208,6 +208,7 @@ async function carryOut(
   }
   recordSettings(loaded, view, state.writer, app.by, plan);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine), soak);
+  takeDown(state.writer, result);
   return report(app, plan.namespace, result, plan.gates);
 }
 
@@ -278,14 +279,20 @@ export async function resume(app: App): Promise<number> {
     return EXIT.done;
   }
   const ended: { readonly namespace: string; readonly result: RunResult }[] = [];
-  for (const { id, namespace } of turn) {
+  for (const { id, namespace, kind } of turn) {
     const steps = state.reader.run(id)?.plan.steps ?? [];
-    const watched = state.reader.soakOf(id) !== undefined;
-    const soak = watched ? await soakWorld(app, await loadAll(app), namespace, false) : undefined;
+    const soak = kind === 'advance' ? await soakWorld(app, await loadAll(app), namespace, false) : undefined;
     const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
+    takeDown(state.writer, result);
     ended.push({ namespace, result });
   }
   return reportAll(app, ended);
+}
+
+/** New callers that a watch has shown are put on record, so that a person can accept or adopt them. */
+function takeDown(writer: Writer, result: RunResult): void {
+  for (const caller of result.soak?.view.callers ?? [])
+    writer.importEdges(importOfCaller(result.run, caller, Date.now()));
 }
 
 /** One document: the run that matters most, with the others beside it. */

@@ -611,7 +611,9 @@ function explain(
     return reason(direction, 'no', text, sure[0]?.policy.name);
   }
   const why =
-    by?.broken === true ? 'it is not a valid policy' : 'labels, names or addresses that it asks for are not known';
+    by?.broken === true
+      ? 'it is not a valid policy'
+      : (decisive?.why ?? 'labels, names or addresses that it asks for are not known');
   const subject = by === undefined ? namesOf(policies) : `${field}${by.name}`;
   return reason(
     direction,
@@ -626,6 +628,27 @@ interface Admission {
   readonly answer: Tri;
   readonly policy?: NetworkPolicy;
   readonly rule?: number;
+  /** For unknown: what is missing. */
+  readonly why?: string;
+}
+
+const SELECTION_UNKNOWN = 'whether it selects the pods is not known';
+
+/** What is missing to tell whether a rule names the other side, or admits a port. */
+function missingFor(world: World, rule: NetworkRule, peer: Tri, other: Party): string {
+  if (rule.doubt !== undefined) return rule.doubt;
+  if (peer === 'yes') return 'which port a name of it stands for is not known';
+  const { pod } = other;
+  if (other.kind === 'unknown') return 'what is at the other end is not known';
+  if (other.kind === 'pod' && pod?.podSet === undefined) return `the labels of ${nameOf(other)} are not known`;
+  if (pod?.namespace.complete === false) return `the labels of namespace ${pod.namespace.name} are not known`;
+  if (rule.peers === 'all' || !rule.peers.some(({ kind }) => kind === 'ip-block')) {
+    return `it asks for what only some of ${nameOf(other)} may have`;
+  }
+  const target = blockTargetOf(other);
+  return target === undefined || world.blockTargets.has(target)
+    ? `the address of ${nameOf(other)} is not known, or not the same for all of it`
+    : `whether an ipBlock matches ${target} under this CNI (${world.inventory.facts.cni.name}) is not known`;
 }
 
 /**
@@ -663,7 +686,7 @@ function admitFrom(
           alone.push(range);
         } else {
           possible.push(range);
-          maybe ??= { answer: 'unknown', policy, rule: rule.index };
+          maybe ??= { answer: 'unknown', policy, rule: rule.index, why: missingFor(world, rule, peer, other) };
         }
       }
     }
@@ -672,7 +695,7 @@ function admitFrom(
       possible.push(...alone);
       if (!opens && (policy.broken || !coversPorts(portSet(alone), wanted))) everyMaybeAdmits = false;
       if (policy.broken) possible.push(wanted);
-      maybe ??= { answer: 'unknown', policy };
+      maybe ??= { answer: 'unknown', policy, why: SELECTION_UNKNOWN };
     }
   }
   if (!isolated) {

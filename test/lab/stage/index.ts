@@ -53,7 +53,10 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
     });
     progress(`control plane up after ${sinceSec(startedAt)} s`);
     await stage.apply(nameService);
-    if (options.mesh ?? true) await stage.apply(readManifests(programs.istioManifests));
+    if (options.mesh ?? true) {
+      const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: meshNamespace } };
+      await stage.apply([namespace, ...readManifests(programs.istioManifests)]);
+    }
     await stage.settle(120);
     progress(`platform up after ${sinceSec(startedAt)} s`);
     if (options.manifests !== undefined) {

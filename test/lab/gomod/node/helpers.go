@@ -49,7 +49,6 @@ func runPause(args []string) error {
 		"/proc/sys/net/ipv4/conf/default/rp_filter":      "0",
 		"/proc/sys/net/ipv4/conf/all/accept_redirects":   "0",
 		"/proc/sys/net/ipv4/ip_local_port_range":         "32768 60999",
-		"/proc/sys/net/ipv4/neigh/default/gc_thresh3":    "4096",
 		"/proc/sys/net/netfilter/nf_conntrack_timestamp": "1",
 	}
 	if *router {

@@ -106,8 +106,14 @@ export function evaluateConnection(
         }
       }
       if (layers.mesh !== false) {
-        const { protocol, port, endPort, l7 } = query;
-        const asked = { protocol, first: port, last: endPort ?? port, ...(l7 === undefined ? {} : { l7 }) };
+        const { protocol, port, endPort, l7, request } = query;
+        const asked = {
+          protocol,
+          first: port,
+          last: endPort ?? port,
+          ...(l7 === undefined ? {} : { l7 }),
+          ...(request === undefined ? {} : { request }),
+        };
         const judged = judgeMesh(world, src, dst, asked);
         answer = and(answer, judged.answer);
         reasons.push(...judged.reasons);

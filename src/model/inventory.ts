@@ -176,6 +176,8 @@ export interface MeshFacts {
   readonly version?: string;
   readonly rootNamespace: string;
   readonly trustDomain: string;
+  /** Further trust domains whose principals count as the mesh's own. Absent: none is known. */
+  readonly trustDomainAliases?: readonly string[];
   /** Revision label value where not the default revision. */
   readonly revision?: string;
   /** Values of `istio.io/rev` that some webhook serves, tags too; `default` for `istio-injection=enabled`. Absent: not known. */

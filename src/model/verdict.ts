@@ -1,5 +1,13 @@
 import type { Endpoint, Protocol } from './edge.ts';
 
+/** What is known of a request beside its method and path. */
+export interface RequestFacts {
+  /** The Host header, or `:authority`. */
+  readonly host?: string;
+  /** All headers that the client sends, by name in lower case; absent where they are not known. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 export interface ConnectionQuery {
   readonly src: Endpoint;
   readonly dst: Endpoint;
@@ -10,6 +18,7 @@ export interface ConnectionQuery {
   readonly endPort?: number;
   /** `METHOD /path` */
   readonly l7?: string;
+  readonly request?: RequestFacts;
 }
 
 export interface Reason {
@@ -22,6 +31,8 @@ export interface Reason {
   readonly rule?: number;
   /** A full sentence for people. */
   readonly text: string;
+  /** Of what the mesh denies: the least change that would let it through, as a sentence. */
+  readonly remedy?: string;
 }
 
 export interface ConnectionVerdict {

@@ -17,6 +17,8 @@ import type {
   IstioObject,
   PeerAuthentication,
   ProxyExtension,
+  RequestAuthentication,
+  ServiceEntry,
   SidecarResource,
 } from './istio-objects.ts';
 import { parseIstioObject } from './istio-objects.ts';
@@ -47,6 +49,8 @@ export interface Exposure {
   readonly targetPort: number;
   readonly portName?: string;
   readonly appProtocol?: string;
+  /** True for a Service without an address of its own. */
+  readonly headless?: boolean;
 }
 
 /** One PodSet as the evaluator sees it. */
@@ -99,7 +103,9 @@ export interface IstioNamespace {
   readonly peers: readonly PeerAuthentication[];
   readonly rules: readonly DestinationRule[];
   readonly authorization: readonly AuthorizationPolicy[];
+  readonly requests: readonly RequestAuthentication[];
   readonly sidecars: readonly SidecarResource[];
+  readonly entries: readonly ServiceEntry[];
   readonly extensions: readonly ProxyExtension[];
 }
 
@@ -293,7 +299,9 @@ function groupIstio(objects: readonly IstioObject[]): ReadonlyMap<string, IstioN
       peers: of(list, 'PeerAuthentication'),
       rules: of(list, 'DestinationRule'),
       authorization: of(list, 'AuthorizationPolicy'),
+      requests: of(list, 'RequestAuthentication'),
       sidecars: of(list, 'Sidecar'),
+      entries: of(list, 'ServiceEntry'),
       extensions: of(list, 'extension'),
     });
   }
@@ -600,6 +608,7 @@ export function exposuresOf(world: World, pod: Pod): readonly Exposure[] {
           servicePort: port.port,
           ...(port.name === undefined ? {} : { portName: port.name }),
           ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
+          ...(service.headless ? { headless: true } : {}),
         };
         for (const targetPort of targetPorts(port.targetPort, pod)) out.push({ ...base, targetPort });
       }

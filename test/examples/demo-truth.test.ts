@@ -268,7 +268,7 @@ describe('the forbidden edges', () => {
     expect(rows.filter(([key]) => key.startsWith(scan))).toHaveLength(19);
     expect(rows.filter(([key]) => key.startsWith(legacy))).toHaveLength(1);
     expect(new Set(demo.refusedBy.map((gate) => gate.id))).toEqual(
-      new Set(['coverage', 'review', 'plaintext', 'denies-observed', 'unknown']),
+      new Set(['coverage', 'review', 'plaintext', 'denies-observed']),
     );
   });
 

@@ -19,12 +19,15 @@ const inventory = inventoryOf({
     manifest('security.istio.io/v1', 'PeerAuthentication', 'shop/db', {
       selector: { matchLabels: { app: 'db' } },
       mtls: { mode: 'STRICT' },
-      portLevelMtls: { '9000': { mode: 'PERMISSIVE' } },
+      portLevelMtls: { '9000': { mode: 'PERMISSIVE' }, '5501': { mode: 'PERMISSIVE' } },
     }),
     manifest('security.istio.io/v1', 'AuthorizationPolicy', 'shop/db', {
       selector: { matchLabels: { app: 'db' } },
       action: 'DENY',
-      rules: [{ to: [{ operation: { ports: ['5500'] } }] }],
+      rules: [
+        { to: [{ operation: { ports: ['5500'] } }] },
+        { to: [{ operation: { ports: ['5501'], paths: ['/x'] } }] },
+      ],
     }),
   ],
 });

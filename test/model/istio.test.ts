@@ -306,7 +306,7 @@ describe('mTLS between two sides', () => {
       'allowed',
     ],
     ['automatic mTLS follows a server that takes none', [disabled], `${WEB} -> ${API} 8080`, 'allowed'],
-    ['a port that no Service leads to may be dialled by address', [STRICT], `${WEB} -> ${API} 9999`, 'unknown'],
+    ['a port that no Service leads to is dialled by address', [STRICT], `${WEB} -> ${API} 9999`, 'denied'],
     ['it does not matter under PERMISSIVE', [], `${WEB} -> ${API} 9999`, 'allowed'],
     ['a mode that is none', [peerAuthentication('shop/default', mode('x'))], `${OLD} -> ${API} 8080`, 'unknown'],
     [
@@ -373,6 +373,7 @@ describe('mTLS between two sides', () => {
       decision: 'denies',
       object: 'PeerAuthentication istio-system/default',
       text: `${API} is STRICT (PeerAuthentication istio-system/default). ${OLD} has no sidecar, so it sends plaintext. The connection fails.`,
+      remedy: `Let ${OLD} join the mesh, or set portLevelMtls 8080: PERMISSIVE in a PeerAuthentication that selects ${API}.`,
     });
   });
 
@@ -529,25 +530,63 @@ describe('DestinationRule in force', () => {
       'mtls',
     ],
     [
-      'they replace the others whole',
+      'a port without client TLS: its endpoints are marked by that of the others',
       [destinationRule('shop/a', 'api', port(80, {}, { tls: { mode: 'DISABLE' } }))],
       WEB,
-      'mtls',
+      'plaintext',
     ],
+    ['by mTLS too', [destinationRule('shop/a', 'api', port(80, {}, { tls: { mode: 'ISTIO_MUTUAL' } }))], WEB, 'mtls'],
     ['a rule kept to its namespace', [client('shop/a', HOST, 'DISABLE', { exportTo: ['.'] })], JOB, 'mtls'],
     ['counts in it', [client('shop/a', HOST, 'DISABLE', { exportTo: ['.'] })], WEB, 'plaintext'],
     ['a rule shown to one namespace', [client('shop/a', HOST, 'DISABLE', { exportTo: ['batch'] })], JOB, 'plaintext'],
+    ['a rule shown to nobody', [client('shop/a', HOST, 'DISABLE', { exportTo: ['~'] })], WEB, 'mtls'],
     [
       'a rule shown in a way that is not read',
-      [client('shop/a', HOST, 'DISABLE', { exportTo: ['~'] })],
+      [client('shop/a', HOST, 'DISABLE', { exportTo: ['Batch!'] })],
       JOB,
       'unknown',
     ],
     [
-      'a rule for some clients',
+      'a rule for other clients',
       [client('shop/a', 'api', 'DISABLE', { workloadSelector: { matchLabels: { a: 'b' } } })],
       WEB,
+      'mtls',
+    ],
+    [
+      'a rule for this client',
+      [client('shop/a', 'api', 'DISABLE', { workloadSelector: { matchLabels: { app: 'web' } } })],
+      WEB,
+      'plaintext',
+    ],
+    [
+      'a rule for clients by a label of one pod',
+      [client('shop/a', 'api', 'DISABLE', { workloadSelector: { matchLabels: { 'pod-template-hash': 'x' } } })],
+      WEB,
       'unknown',
+    ],
+    [
+      'one for some beside one of its namespace alone',
+      [
+        client('shop/a', 'api', 'DISABLE', { workloadSelector: { matchLabels: { app: 'web' } } }),
+        client('shop/b', 'api', 'ISTIO_MUTUAL', { exportTo: ['.'] }),
+      ],
+      WEB,
+      'unknown',
+    ],
+    [
+      'a rule that hides those that are less exact though it is not shown here',
+      [
+        client('shop/a', HOST, 'DISABLE', { exportTo: ['legacy'] }),
+        client('shop/b', '*.shop.svc.cluster.local', 'DISABLE'),
+      ],
+      JOB,
+      'mtls',
+    ],
+    [
+      'the last of those shown differently',
+      [client('shop/a', HOST, 'DISABLE', { exportTo: ['*'] }), client('shop/b', HOST, 'ISTIO_MUTUAL')],
+      JOB,
+      'mtls',
     ],
     [
       'a subset with client TLS',
@@ -557,10 +596,10 @@ describe('DestinationRule in force', () => {
     ],
     ['a subset without', [destinationRule('shop/a', 'api', { subsets: [{ name: 'v1', labels: {} }] })], WEB, 'mtls'],
     [
-      'two rules for one host that differ',
+      'of two rules for one host the first',
       [client('shop/a', 'api', 'DISABLE'), client('shop/b', HOST, 'ISTIO_MUTUAL')],
       WEB,
-      'unknown',
+      'plaintext',
     ],
     ['two that agree', [client('shop/a', 'api', 'DISABLE'), client('shop/b', HOST, 'DISABLE')], WEB, 'plaintext'],
     ['a server that takes no mTLS', [peerAuthentication('shop/default', mode('DISABLE'))], WEB, 'plaintext'],
@@ -607,18 +646,45 @@ describe('Sidecar, EnvoyFilter, WasmPlugin', () => {
   const sidecar = (name: string, spec: JsonObject): KubeManifest =>
     manifest('networking.istio.io/v1', 'Sidecar', name, spec);
   const REGISTRY: JsonObject = { outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' } };
+  const entry = (name: string, hosts: readonly string[], number = 443, more: JsonObject = {}): KubeManifest =>
+    manifest('networking.istio.io/v1', 'ServiceEntry', name, {
+      hosts: [...hosts],
+      ports: [{ number, name: 'tls', protocol: 'TLS' }],
+      ...more,
+    });
   const out = `${WEB} -> external:pypi.example 443`;
   it.each<[string, readonly KubeManifest[], string, string]>([
     ['the outside is open by default', [], out, 'allowed'],
-    ['REGISTRY_ONLY', [sidecar('shop/default', REGISTRY)], out, 'unknown'],
+    ['REGISTRY_ONLY', [sidecar('shop/default', REGISTRY)], out, 'denied'],
     [
       'REGISTRY_ONLY is what an empty policy means',
       [sidecar('shop/default', { outboundTrafficPolicy: {} })],
       out,
+      'denied',
+    ],
+    ['a name of the mesh', [sidecar('shop/default', REGISTRY), entry('shop/pypi', ['pypi.example'])], out, 'allowed'],
+    ['another port', [sidecar('shop/default', REGISTRY), entry('shop/pypi', ['pypi.example'], 80)], out, 'unknown'],
+    ['a wildcard name', [sidecar('shop/default', REGISTRY), entry('shop/pypi', ['*.example'])], out, 'unknown'],
+    [
+      'a name of another namespace alone',
+      [sidecar('shop/default', REGISTRY), entry('batch/pypi', ['pypi.example'], 443, { exportTo: ['.'] })],
+      out,
+      'denied',
+    ],
+    [
+      'an address while the mesh knows some',
+      [sidecar('shop/default', REGISTRY), entry('shop/pypi', ['pypi.example'])],
+      `${WEB} -> external:8.8.8.8 443`,
+      'unknown',
+    ],
+    [
+      'REGISTRY_ONLY for pods that are not known',
+      [sidecar('shop/x', { workloadSelector: { labels: { 'pod-template-hash': 'x' } }, ...REGISTRY })],
+      out,
       'unknown',
     ],
     ['ALLOW_ANY', [sidecar('shop/default', { outboundTrafficPolicy: { mode: 'ALLOW_ANY' } })], out, 'allowed'],
-    ['of the root namespace', [sidecar('istio-system/default', REGISTRY)], out, 'unknown'],
+    ['of the root namespace', [sidecar('istio-system/default', REGISTRY)], out, 'denied'],
     [
       'hidden by one of the namespace',
       [sidecar('istio-system/default', REGISTRY), sidecar('shop/default', {})],
@@ -633,10 +699,10 @@ describe('Sidecar, EnvoyFilter, WasmPlugin', () => {
     ],
     ['Services stay reachable', [sidecar('shop/default', REGISTRY)], `${WEB} -> ${API} 8080`, 'allowed'],
     [
-      'a Service that is not shown may be called in plaintext',
+      'a Service that is not shown is called in plaintext',
       [STRICT, sidecar('shop/default', { egress: [{ hosts: ['istio-system/*'] }] })],
       `${WEB} -> ${API} 8080`,
-      'unknown',
+      'denied',
     ],
     [
       'a Service that is shown',
@@ -758,8 +824,16 @@ describe('AuthorizationPolicy: actions', () => {
     ['it acts on sidecars only', [authorization('legacy/p', {})], `${WEB} -> ${OLD} 9000`, 'allowed'],
     ['a server of which some pods have one', [authorization('shop/p', {})], `${WEB} -> ${MIXED} 8080`, 'unknown'],
     ['it does nothing to UDP', one(select('api')), `${WEB} -> ${API} 53/UDP`, 'allowed'],
-    ['targetRefs', one({ targetRefs: [{ kind: 'Service', name: 'api' }], rules: [] }), HTTP, 'unknown'],
-    ['one targetRef', one({ targetRef: { kind: 'Service', name: 'api' }, rules: [] }), HTTP, 'unknown'],
+    ['targetRefs are no matter of sidecars', one({ targetRefs: [{ kind: 'Service', name: 'api' }] }), HTTP, 'allowed'],
+    ['one targetRef neither', one({ targetRef: { kind: 'Service', name: 'api' } }), HTTP, 'allowed'],
+    [
+      'targetRefs beside a selector',
+      one({ ...select('api'), targetRefs: [{ kind: 'Service', name: 'api' }] }),
+      HTTP,
+      'unknown',
+    ],
+    ['rules that are no list', one({ ...select('api'), rules: {} }), HTTP, 'unknown'],
+    ['a from without a source', one(allow({ from: [] })), HTTP, 'unknown'],
     ['an action that is none', one({ ...select('api'), action: 'DENI', rules: [{}] }), HTTP, 'unknown'],
     ['a field that is not known', one(allow({ from: [{ source: { principal: ['x'] } }] })), HTTP, 'unknown'],
     ['a source without anything', one(allow({ from: [{ source: {} }] })), HTTP, 'unknown'],
@@ -776,12 +850,15 @@ describe('AuthorizationPolicy: actions', () => {
       object: 'AuthorizationPolicy shop/p',
       rule: 1,
       text: `spec.rules[1] of AuthorizationPolicy shop/p denies ${WEB} to ${API} on port 8080.`,
+      remedy: `Take ${WEB} out of spec.rules[1] of AuthorizationPolicy shop/p: name it in notPrincipals or notNamespaces of each source, or drop the rule.`,
     });
     expect(reasonsOf(one(allow()))).toEqual({
       layer: 'authorization',
       decision: 'denies',
       object: 'AuthorizationPolicy shop/p',
       text: `AuthorizationPolicy shop/p selects ${API}, and no rule admits ${WEB} on port 8080.`,
+      remedy:
+        'Add this rule to spec.rules of AuthorizationPolicy shop/p: {"from":[{"source":{"principals":["cluster.local/ns/shop/sa/web"]}}],"to":[{"operation":{"ports":["8080"]}}]}.',
     });
   });
 });
@@ -823,7 +900,8 @@ describe('AuthorizationPolicy: sources', () => {
     ['the address of a pod', source({ ipBlocks: ['10.0.0.1'] }), WEB, 'allowed'],
     ['a pod without a known address', source({ ipBlocks: ['10.0.0.1'] }), MIXED, 'unknown'],
     ['a name outside', source({ ipBlocks: ['10.0.0.1'] }), 'external:x.example', 'unknown'],
-    ['a token', source({ requestPrincipals: ['*'] }), WEB, 'unknown'],
+    ['a token that nobody checks', source({ requestPrincipals: ['*'] }), WEB, 'denied'],
+    ['no token', source({ notRequestPrincipals: ['*'] }), WEB, 'allowed'],
     ['an address that a header states', source({ remoteIpBlocks: ['10.0.0.1'] }), WEB, 'unknown'],
     ['an unknown source by address', source({ ipBlocks: ['10.0.0.1'] }), 'unknown', 'unknown'],
     ['a node by address', source({ ipBlocks: ['10.0.0.1'] }), 'node', 'unknown'],
@@ -888,7 +966,12 @@ describe('AuthorizationPolicy: operations', () => {
     ['a suffix', to({ paths: ['*/b'] }), `${HTTP} GET /a/b`, 'allowed'],
     ['presence', to({ paths: ['*'] }), `${HTTP} GET /a/b`, 'allowed'],
     ['a query is no part of the path', to({ paths: ['/a'] }), `${HTTP} GET /a?b=c`, 'allowed'],
-    ['a template', to({ paths: ['/a/{*}'] }), `${HTTP} GET /a/b`, 'unknown'],
+    ['a template', to({ paths: ['/a/{*}'] }), `${HTTP} GET /a/b`, 'allowed'],
+    ['a template of something else', to({ paths: ['/a/{*}'] }), `${HTTP} GET /a/b/c`, 'denied'],
+    ['a template that is none', to({ paths: ['/a/{*}x'] }), `${HTTP} GET /a/b`, 'unknown'],
+    ['an escape that means the same', to({ paths: ['/a/*'] }), `${HTTP} GET /a/%20`, 'allowed'],
+    ['an escape of a plain letter', to({ paths: ['/a/b'] }), `${HTTP} GET /a/%62`, 'unknown'],
+    ['dots that lead up', to({ paths: ['/b'] }), `${HTTP} GET /a/../b`, 'allowed'],
     ['a folded path', to({ paths: ['/a/b'] }), `${HTTP} GET /a/{id}`, 'unknown'],
     ['method and path must both hold', to({ methods: ['GET'], paths: ['/b'] }), `${HTTP} GET /a`, 'denied'],
     ['an operation that is not recorded', to({ methods: ['GET'] }), HTTP, 'unknown'],
@@ -954,13 +1037,20 @@ describe('AuthorizationPolicy: operations', () => {
     ['source.ip', { key: 'source.ip', values: ['10.0.0.0/24'] }, 'allowed'],
     ['destination.port', { key: 'destination.port', values: ['1'] }, 'denied'],
     ['a header', { key: 'request.headers[x]', values: ['y'] }, 'unknown'],
-    ['the SNI', { key: 'connection.sni', values: ['y'] }, 'unknown'],
+    ['the SNI', { key: 'connection.sni', values: ['y'] }, 'denied'],
+    ['metadata of a filter', { key: 'experimental.envoy.filters.x[y]', values: ['z'] }, 'unknown'],
+    ['a key that is none', { key: 'request.header[x]', values: ['y'] }, 'unknown'],
+    ['a key without values', { key: 'source.ip' }, 'unknown'],
+    ['source.trustDomain', { key: 'source.trustDomain', values: ['cluster.*'] }, 'allowed'],
+    ['source.serviceAccount', { key: 'source.serviceAccount', values: ['shop/web'] }, 'allowed'],
+    ['a claim that nobody checks', { key: 'request.auth.claims[a][b]', values: ['*'] }, 'denied'],
   ])('when: %s', (_, when, expected) => {
     expect(ask(one(allow({ when: [when] })), HTTP)).toBe(expected);
   });
 
   it('does not know a condition that is not evaluated on a TCP port either', () => {
-    expect(ask(one(allow({ when: [{ key: 'connection.sni', values: ['y'] }] })), TCP)).toBe('unknown');
+    const when = [{ key: 'experimental.envoy.filters.x[y]', values: ['z'] }];
+    expect(ask(one(allow({ when })), TCP)).toBe('unknown');
   });
 
   it('lets a condition on a header match nothing for ALLOW on a TCP port, and everything for DENY', () => {
@@ -981,7 +1071,7 @@ describe('the mesh as a whole', () => {
     expect(ask([], `external:1.1.1.1 -> ${OLD} 8080`, ambient)).toBe('allowed');
     const sidecarThere = { ...ambient, workloads: { [API]: { mesh: 'sidecar' as const }, [OLD]: {} } };
     expect(ask([], `${OLD} -> ${API} 8080`, sidecarThere)).toBe('unknown');
-    expect(mtlsModeOf(worldOf([], ambient), API, 8080).mode).toBe('unknown');
+    expect(mtlsModeOf(worldOf([], ambient), API, 8080).mode).toBe('PERMISSIVE');
     expect(transportOf(worldOf([], ambient), endpoint(WEB), endpoint(API), 8080).kind).toBe('unknown');
   });
 

@@ -1,0 +1,141 @@
+import { endpointKey } from './edge.ts';
+import type { Protocol } from './edge.ts';
+import type { Labels, MeshMembership } from './inventory.ts';
+import type { AuthorizationPolicy } from './istio-types.ts';
+import { and } from './tri.ts';
+import type { Tri } from './tri.ts';
+import type { Reason, RequestFacts } from './verdict.ts';
+import type { Exposure, IstioNamespace, Party, Pod, World } from './world.ts';
+
+/** What is asked of the mesh about one pair of parties. */
+export interface MeshQuery {
+  readonly protocol: Protocol;
+  readonly first: number;
+  readonly last: number;
+  /** `METHOD /path` */
+  readonly l7?: string;
+  readonly request?: RequestFacts;
+}
+
+export interface MeshAnswer {
+  readonly answer: Tri;
+  readonly reasons: readonly Reason[];
+}
+
+/** Ports that the agent and the proxy serve themselves: never redirected into the proxy. */
+export const UNREDIRECTED_PORTS: ReadonlySet<number> = new Set([15_020, 15_021, 15_090]);
+
+export const FINE: MeshAnswer = { answer: 'yes', reasons: [] };
+
+const NOTHING: IstioNamespace = {
+  peers: [],
+  rules: [],
+  authorization: [],
+  requests: [],
+  sidecars: [],
+  entries: [],
+  extensions: [],
+};
+
+export function istioOf(world: World, namespace: string): IstioNamespace {
+  return world.istio.get(namespace) ?? NOTHING;
+}
+
+/** Membership of a party. A host-network pod never has a sidecar; a party that cannot be told may be anything. */
+export function membershipOf(party: Party): MeshMembership {
+  if (party.kind === 'unknown') return 'unknown';
+  if (party.pod === undefined || party.pod.hostNetwork) return 'none';
+  return party.pod.podSet?.mesh ?? 'unknown';
+}
+
+/** The ways in which the pods of a party may be in the mesh: more than one where that is not known or differs from pod to pod. */
+export function waysOf(world: World, party: Party): readonly ('sidecar' | 'ambient' | 'none')[] {
+  const mesh = membershipOf(party);
+  if (mesh === 'sidecar' || mesh === 'ambient' || mesh === 'none') return [mesh];
+  // Some pods have joined and some have not: in which mode is what the mesh runs in.
+  const { mode } = world.inventory.facts.mesh;
+  if (mode === 'sidecar') return ['sidecar', 'none'];
+  return mesh === 'mixed' && mode === 'ambient' ? ['ambient', 'none'] : ['sidecar', 'ambient', 'none'];
+}
+
+export function textOf(party: Party): string {
+  const role = party.pod?.role ?? '';
+  return role === '' ? endpointKey(party.endpoint) : `${endpointKey(party.endpoint)} (${role})`;
+}
+
+export function formatPorts({ first, last }: MeshQuery): string {
+  return first === last ? `port ${first}` : `ports ${first}-${last}`;
+}
+
+/** The annotation of a pod; undefined where it is empty or a star, which leave the default. */
+export function annotationOf(pod: Pod, key: string): string | undefined {
+  const annotations: Labels = pod.podSet?.annotations ?? {};
+  const value = Object.hasOwn(annotations, key) ? annotations[key] : undefined;
+  return value === undefined || value.trim() === '' || value.trim() === '*' ? undefined : value;
+}
+
+export function labelOf(labels: Labels, key: string): string | undefined {
+  return Object.hasOwn(labels, key) ? labels[key] : undefined;
+}
+
+/** The account of a pod set; undefined where its pods are not known. */
+export function accountOf(pod: Pod): string | undefined {
+  const account = pod.podSet?.serviceAccount;
+  return account === '' ? 'default' : account;
+}
+
+/** `cluster.local/ns/shop/sa/web`; undefined where the account is not known. */
+export function principalText(trustDomain: string, pod: Pod): string | undefined {
+  const account = accountOf(pod);
+  return account === undefined ? undefined : `${trustDomain}/ns/${pod.namespace.name}/sa/${account}`;
+}
+
+/** A Service port by which a client may name a destination. */
+export interface Target {
+  readonly host: string;
+  readonly namespace: string;
+  readonly service: string;
+  readonly port: number;
+  /** True for a Service without an address of its own. */
+  readonly headless: boolean;
+}
+
+export function targetOf({ service, namespace, servicePort, headless }: Exposure): Target {
+  return {
+    host: `${service}.${namespace}.svc.cluster.local`,
+    namespace,
+    service,
+    port: servicePort,
+    headless: headless === true,
+  };
+}
+
+export function reasonOf(
+  decision: Reason['decision'],
+  text: string,
+  policy?: AuthorizationPolicy,
+  rule?: number,
+  layer: Reason['layer'] = 'authorization',
+): Reason {
+  return {
+    layer,
+    decision,
+    ...(policy === undefined ? {} : { object: policy.name }),
+    ...(rule === undefined ? {} : { rule }),
+    text,
+  };
+}
+
+export function unknownMtls(text: string, object?: string): MeshAnswer {
+  const reason: Reason = { layer: 'mtls', decision: 'unknown', ...(object === undefined ? {} : { object }), text };
+  return { answer: 'unknown', reasons: [reason] };
+}
+
+/** Both must allow; what is said of either is kept. */
+export function both(a: MeshAnswer, b: MeshAnswer): MeshAnswer {
+  return { answer: and(a.answer, b.answer), reasons: [...a.reasons, ...b.reasons] };
+}
+
+export function uniqueReasons(reasons: readonly Reason[]): readonly Reason[] {
+  return [...new Map(reasons.map((reason) => [reason.text, reason])).values()];
+}

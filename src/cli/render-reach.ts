@@ -28,7 +28,8 @@ export interface Flip {
   readonly text: string;
   /** Absent where no policy has to change, or none can. */
   readonly changes: readonly {
-    readonly action: 'add-rule' | 'remove-rule';
+    /** `insert-rule`: before the rule that `field` names. */
+    readonly action: 'add-rule' | 'insert-rule' | 'remove-rule';
     readonly object: string;
     readonly where: string | null;
     readonly field: string;
@@ -188,7 +189,7 @@ function* queryText({ query }: ReachHead, width: number): Generator<string, void
   yield `${wrap(`To turn it over: ${safeText(query.flip.text)}`, width, 2)}\n`;
   for (const { action, object, where, field, rule } of query.flip.changes) {
     const place = where === null ? '' : ` (${where})`;
-    const verb = action === 'add-rule' ? 'add to' : 'remove';
+    const verb = { 'add-rule': 'add to', 'insert-rule': 'put before', 'remove-rule': 'remove' }[action];
     yield `${wrap(safeText(`${verb} ${field} of ${object}${place}${rule === null ? '' : ':'}`), width, 4, 2)}\n`;
     // One line, to be copied as it is: YAML reads JSON.
     if (rule !== null) yield `    - ${json(rule)}\n`;

@@ -455,7 +455,8 @@ function explainWalk(
   const what = `${formatPort(query)} ${way}`;
   const { name, tierEnd } = cause;
   const index = cause.rule?.index ?? cause.ruleOfPolicy;
-  const object = name === undefined ? undefined : `${fieldOf(cause, direction)}${name}`;
+  const path = pathOf(cause, direction, policies);
+  const object = name === undefined ? undefined : `${path === undefined ? '' : `${path} of `}${name}`;
   if (tierEnd !== undefined) {
     const inTier = acting.filter(({ policy }) => policy.tier === tierEnd).map(({ policy }) => policy.name);
     const sure = tierEnd === 'default' ? policies.filter(({ selected }) => selected === 'yes') : [];
@@ -466,17 +467,23 @@ function explainWalk(
   }
   if (answer === 'yes') {
     const text = object === undefined ? `No policy denies ${what}.` : `${object} admits ${what}.`;
-    return reason(direction, answer, text, name, index);
+    return reason(direction, answer, text, name, index, path);
   }
-  if (answer === 'no') return reason(direction, answer, `${object ?? 'A policy'} denies ${what}.`, name, index);
+  if (answer === 'no') return reason(direction, answer, `${object ?? 'A policy'} denies ${what}.`, name, index, path);
   const subject = object ?? (namesOf(policies) === '' ? 'a policy' : namesOf(policies));
   const text = `Whether ${subject} decides on ${what} cannot be told: ${doubt ?? 'it depends on the address'}.`;
-  return reason(direction, answer, text, name, index);
+  return reason(direction, answer, text, name, index, path);
 }
 
-function fieldOf({ rule, ruleOfPolicy }: Cause, direction: Direction): string {
-  if (rule !== undefined) return `${rule.field} of `;
-  return ruleOfPolicy === undefined ? '' : `spec.${direction}[${ruleOfPolicy}] of `;
+function pathOf(
+  { name, rule, ruleOfPolicy }: Cause,
+  direction: Direction,
+  policies: readonly Isolating[],
+): string | undefined {
+  if (rule !== undefined) return rule.field;
+  if (ruleOfPolicy === undefined) return undefined;
+  const by = policies.find(({ policy }) => policy.name === name)?.policy;
+  return `${by?.specField ?? 'spec'}.${direction}[${ruleOfPolicy}]`;
 }
 
 function judgeUnknownSide(world: World, direction: Direction, self: Party): Answer {
@@ -488,13 +495,21 @@ function judgeUnknownSide(world: World, direction: Direction, self: Party): Answ
   return { answer: 'unknown', reasons: [reason(direction, 'unknown', text)] };
 }
 
-function reason(direction: Direction, answer: Tri, text: string, object?: string, rule?: number): Reason {
+function reason(
+  direction: Direction,
+  answer: Tri,
+  text: string,
+  object?: string,
+  rule?: number,
+  field?: string,
+): Reason {
   return {
     layer: 'network-policy',
     direction,
     decision: DECISION[answer],
     ...(object === undefined ? {} : { object }),
     ...(rule === undefined ? {} : { rule }),
+    ...(field === undefined ? {} : { field }),
     text,
   };
 }
@@ -602,13 +617,14 @@ function explain(
     direction === 'ingress' ? `from ${nameOf(other)} to ${nameOf(self)}` : `from ${nameOf(self)} to ${nameOf(other)}`;
   const ports = formatPort(query);
   const by = decisive?.policy;
-  const field = decisive?.rule === undefined ? '' : `spec.${direction}[${decisive.rule}] of `;
+  const path = decisive?.rule === undefined ? undefined : `${by?.specField ?? 'spec'}.${direction}[${decisive.rule}]`;
+  const field = path === undefined ? '' : `${path} of `;
   if (answer === 'yes') {
     const text =
       by === undefined
         ? `The policies that isolate ${nameOf(self)} for ${direction} admit ${ports} ${way} together.`
         : `${field}${by.name} admits ${ports} ${way}.`;
-    return reason(direction, 'yes', text, by?.name, decisive?.rule);
+    return reason(direction, 'yes', text, by?.name, decisive?.rule, path);
   }
   if (answer === 'no') {
     const sure = policies.filter(({ selected }) => selected === 'yes');
@@ -627,6 +643,7 @@ function explain(
     `Whether ${subject} admits ${ports} ${way} cannot be told: ${why}.`,
     by?.name,
     decisive?.rule,
+    path,
   );
 }
 

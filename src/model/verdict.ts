@@ -29,6 +29,8 @@ export interface Reason {
   readonly object?: string;
   /** Position of the rule in its manifest, from 0. */
   readonly rule?: number;
+  /** Its path in the manifest: `spec.ingress[0]`. */
+  readonly field?: string;
   /** A full sentence for people. */
   readonly text: string;
   /** Of what the mesh denies: the least change that would let it through, as a sentence. */

@@ -274,6 +274,7 @@ describe('peers and ports of admin policies', () => {
       decision: 'denies',
       object: 'AdminNetworkPolicy p1',
       rule: 0,
+      field: 'spec.ingress[0]',
       text: `spec.ingress[0] of AdminNetworkPolicy p1 denies 5432/TCP from ${WEB} to ${DB}.`,
     });
   });

@@ -378,6 +378,7 @@ describe('deny rules of Cilium', () => {
       decision: 'denies',
       object: 'CiliumNetworkPolicy shop/d',
       rule: 0,
+      field: 'spec.ingressDeny[0]',
       text: `spec.ingressDeny[0] of CiliumNetworkPolicy shop/d denies 5432/TCP from ${WEB} to ${DB}.`,
     });
     const http = clusterWith('cilium', [

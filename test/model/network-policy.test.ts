@@ -118,6 +118,7 @@ describe('isolation', () => {
       decision: 'allows',
       object: 'NetworkPolicy shop/a',
       rule: 1,
+      field: 'spec.ingress[1]',
       text: `spec.ingress[1] of NetworkPolicy shop/a admits 5432/TCP from ${WEB} to ${DB}.`,
     });
     expect(evaluateConnection(world, connection(`${JOB} -> ${DB} 5432`)).reasons[0]).toEqual({

@@ -56,7 +56,7 @@ const SIDE = 10;
 export function waffle(share: number, unknown: number): Html {
   const cells: Html[] = [];
   const full = clamp(share) * 100;
-  const striped = full + clamp(unknown) * 100;
+  const striped = unknown > 0 ? full + clamp(unknown) * 100 : 0;
   for (let index = 0; index < SIDE * SIDE; index += 1) {
     const x = (index % SIDE) * 11;
     const y = (SIDE - 1 - Math.floor(index / SIDE)) * 11;

@@ -45,9 +45,15 @@ export function formatFigure(figure: Figure): string {
   return figure.value === null ? 'not known' : `${formatNumber(figure.value)}${UNITS[figure.unit]}`;
 }
 
+/** `namespace/Kind/name`, or `Kind namespace/name`. */
+const WORKLOAD = /^(?:[^/ ]+\/[A-Z]\w*|[A-Z]\w* [^/ ]+)\/[^/ ]+$/;
+
 /** Text of the cluster: cut off from the direction of what stands around it. */
 export function name(text: string): Html {
-  return html`<bdi class="id">${text}</bdi>`;
+  const parts = text.split('/');
+  if (!WORKLOAD.test(text)) return html`<bdi class="id">${text}</bdi>`;
+  // Long names break after a slash, and the last part is what tells one from another.
+  return html`<bdi class="id">${parts.slice(0, -1).map((part) => html`<span class="of">${part}/</span><wbr>`)}<b>${parts.at(-1)}</b></bdi>`;
 }
 
 export function tag(tone: Tone, text: string): Html {

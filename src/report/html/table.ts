@@ -12,6 +12,8 @@ export type Cell =
   | { readonly t: Tone; readonly s: string }
   /** A node of the map by its index. */
   | { readonly n: number }
+  /** The same, without a link: its row leads elsewhere. */
+  | { readonly m: number }
   /** Edges by their indexes. */
   | { readonly e: readonly number[] }
   /** Names. */
@@ -44,6 +46,7 @@ export function drawCell(page: Page, cell: Cell): Html {
   if (typeof cell === 'number') return html`${formatNumber(cell)}`;
   if ('t' in cell) return tag(cell.t, cell.s);
   if ('n' in cell) return workloadLink(page, cell.n);
+  if ('m' in cell) return name(page.report.map.nodes[cell.m]?.id ?? 'not known');
   if ('e' in cell) return flowsLink(cell.e);
   if ('l' in cell) {
     if (cell.l.length === 0) return html`<span class="soft">none</span>`;

@@ -53,7 +53,12 @@ function textOr(child) {
 }
 
 /** Text of the cluster, cut off from the direction of what stands around it. */
-const bdi = (text) => el('bdi', { class: 'id' }, text);
+const WORKLOAD = /^(?:[^/ ]+\/[A-Z]\w*|[A-Z]\w* [^/ ]+)\/[^/ ]+$/;
+function bdi(text) {
+  const parts = String(text).split('/');
+  if (!WORKLOAD.test(text)) return el('bdi', { class: 'id' }, text);
+  return el('bdi', { class: 'id' }, parts.slice(0, -1).map((part) => [el('span', { class: 'of' }, `${part}/`), el('wbr')]), el('b', null, parts.at(-1)));
+}
 const tag = (tone, text) => el('span', { class: `tag ${tone}` }, text);
 
 const GROUPED = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 2 });

@@ -9,6 +9,7 @@ function cellText(cell) {
   if (typeof cell !== 'object') return String(cell);
   if ('s' in cell) return cell.s;
   if ('n' in cell) return N.id[cell.n] ?? '';
+  if ('m' in cell) return N.id[cell.m] ?? '';
   if ('e' in cell) return String(cell.e.length);
   return cell.l.join(', ');
 }
@@ -26,6 +27,7 @@ function drawCell(cell) {
   if (typeof cell === 'number') return number(cell);
   if ('t' in cell) return tag(cell.t, cell.s);
   if ('n' in cell) return opens(`n:${cell.n}`, bdi(N.id[cell.n] ?? ''));
+  if ('m' in cell) return bdi(N.id[cell.m] ?? '');
   if ('e' in cell) return cell.e.length === 0 ? el('span', { class: 'soft' }, ui('none')) : opens(`s:${cell.e.slice(0, 500).join(',')}`, counted(cell.e.length, 'flows'));
   if ('l' in cell) {
     if (cell.l.length === 0) return el('span', { class: 'soft' }, ui('none'));
@@ -72,7 +74,7 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
     el('thead', null, el('tr', null, heads)),
     tbody,
   );
-  table.style.minWidth = `${columns.reduce((sum, column) => sum + column.width, 0) * 0.86}rem`;
+  const widths = columns.reduce((sum, column) => sum + column.width, 0);
   const box = el('div', { class: 'scroll tall', role: 'group', 'aria-labelledby': `t-${id}`, tabindex: '0' }, table);
   const status = el('span', { class: 'count', role: 'status' });
   const search = el('input', { type: 'search', id: `q-${id}`, autocomplete: 'off', spellcheck: 'false' });
@@ -122,6 +124,8 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
   }
   function layout() {
     table.classList.toggle('v-table', !isWhole());
+    // Rows that may wrap ask for less than rows of one line.
+    table.style.minWidth = `${Math.round(widths * (isWhole() ? 0.6 : 0.8))}rem`;
     if (isWhole()) table.removeAttribute('aria-rowcount');
     else table.setAttribute('aria-rowcount', order.length + 1);
     active = 0;

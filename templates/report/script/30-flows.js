@@ -145,13 +145,13 @@ let current = [];
 let flowsTable;
 
 const FLOW_COLUMNS = [
-  ['source', 20],
-  ['destination', 20],
+  ['source', 19],
+  ['destination', 19],
   ['port', 7],
-  ['encryption', 7],
-  ['policies-now', 8],
-  ['review', 8],
-  ['connections', 8, true],
+  ['encryption', 9],
+  ['policies-now', 10],
+  ['review', 9],
+  ['connections', 9, true],
   ['days', 5, true],
   ['last', 11],
 ];

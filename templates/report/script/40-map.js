@@ -5,8 +5,11 @@ const BOX = { w: 172, h: 56, gapX: 34, gapY: 20 };
 const CHILD = { w: 158, h: 36, gap: 12, pad: 14, head: 34 };
 const LANE_GAP = 76;
 /** More lines than this say nothing to an eye and slow the map down: the strongest are drawn, and the map says so. */
-const MOST_LINES = 900;
-const CURVED_LINES = 500;
+const MOST_LINES = 700;
+const CURVED_LINES = 450;
+/** Where nearly everything calls nearly everything, still fewer: a box under the pointer or in focus brings all of its own. */
+const CROWD = 3000;
+const CROWD_LINES = 260;
 const MOST_CHILDREN = 300;
 
 let bundles = new Map();
@@ -16,6 +19,7 @@ let focused = null;
 let focusedLine = -1;
 let lineRing = [];
 let pressed = null;
+let hovered = null;
 const mapBox = byId('map-box');
 const hint = byId('map-hint');
 const look = byId('map-look');
@@ -198,15 +202,22 @@ const LOOKS = {
 };
 const DASHES = { solid: [1, 0], dashed: [7, 5], 'dash-dot': [12, 4, 2, 4], dotted: [2, 5] };
 
+/** Out of the side of one box and into the side of the other; where they stand above each other, round by the right. */
 function curve(from, to) {
   const [dx, dy] = [to.x - from.x, to.y - from.y];
   const squared = dx * dx + dy * dy || 1;
   const length = Math.sqrt(squared);
-  const reach = Math.abs(dx) < 60 ? 110 : dx * 0.42;
-  const points = Math.abs(dx) < 60 ? [[reach, dy * 0.2], [reach, dy * 0.8]] : [[reach, 0], [dx - reach, dy]];
+  const gap = Math.abs(dx) - from.w / 2 - to.w / 2;
+  const sign = Math.sign(dx) || 1;
+  const points =
+    gap >= 8
+      ? [[sign * (from.w / 2 + gap / 2), 0], [dx - sign * (to.w / 2 + gap / 2), dy]]
+      : [[Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.15], [Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.85]];
+  // A little to one side, so that the two directions of a pair are two lines.
+  const aside = gap >= 8 ? Math.min(9, from.h / 4) : 0;
   return {
     weights: points.map(([px, py]) => Math.round(((px * dx + py * dy) / squared) * 1000) / 1000),
-    distances: points.map(([px, py]) => Math.round(((py * dx - px * dy) / length) * 10) / 10),
+    distances: points.map(([px, py]) => Math.round(((py * dx - px * dy) / length - aside) * 10) / 10),
   };
 }
 
@@ -282,11 +293,15 @@ function headElement(text, x, y, index) {
 }
 
 let drawnLines = 0;
+const lineLimit = () => (bundles.size > CROWD ? CROWD_LINES : MOST_LINES);
 function lineElements() {
   const all = [...bundles.values()].sort((a, b) => b.edges.length - a.edges.length || compare(a.key, b.key));
   // Lines of what has been opened, or is looked at, come first: that is what was asked for.
-  const isNear = (one) => one.from[0] === 'n' || one.to[0] === 'n' || one.from === focused || one.to === focused;
-  const chosen = all.length <= MOST_LINES ? all : [...all.filter(isNear).slice(0, MOST_LINES), ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, MOST_LINES - all.filter(isNear).length))];
+  const looked = hovered ?? focused;
+  const isNear = (one) => one.from[0] === 'n' || one.to[0] === 'n' || one.from === looked || one.to === looked;
+  const most = lineLimit();
+  const near = all.length <= most ? all : all.filter(isNear).slice(0, MOST_LINES);
+  const chosen = all.length <= most ? all : [...near, ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, most - near.length))];
   drawnLines = chosen.length;
   return chosen.map((bundle) => {
     const state = stateOf(bundle);
@@ -375,14 +390,17 @@ function markNear() {
   cy.batch(() => {
     cy.elements().removeClass('far near focus');
     if (isFiltered) cy.nodes('.place, .child').forEach((one) => void (touched.has(one.id()) || one.addClass('far')));
-    if (focused !== null) {
-      const box = cy.getElementById(focused);
-      const inside = openPlaces.has(boxes.get(focused)?.at) && focused[0] === 'g';
-      const edges = inside ? cy.edges().filter((one) => [one.data('source'), one.data('target')].some((key) => boxes.get(key)?.at === boxes.get(focused).at)) : box.connectedEdges();
+    const looked = hovered ?? focused;
+    if (looked !== null && boxes.has(looked)) {
+      const at = boxes.get(looked).at;
+      const isOpen = openPlaces.has(at) && looked[0] === 'g';
+      const edges = isOpen
+        ? cy.edges().filter((one) => boxes.get(one.data('source'))?.at === at || boxes.get(one.data('target'))?.at === at)
+        : cy.getElementById(looked).connectedEdges();
       cy.edges().not(edges).addClass('far');
       edges.addClass('near');
-      box.addClass('focus');
     }
+    if (focused !== null) cy.getElementById(focused).addClass('focus');
     if (line !== undefined) cy.getElementById(line).addClass('focus');
     if (pressed !== null) cy.getElementById(pressed).addClass('focus');
   });
@@ -421,12 +439,17 @@ function boxText(key) {
   return `${name}; ${counted(into, 'flows-in')}, ${counted(out, 'flows-out')}`;
 }
 
+/** The lines of what is looked at come forward, and are drawn if they were left out. */
+function lookAt() {
+  if (bundles.size > lineLimit()) drawLines();
+  else markNear();
+}
+
 function focusBox(key, options = {}) {
   focused = key;
   focusedLine = -1;
   pressed = null;
-  if (bundles.size > MOST_LINES) drawLines();
-  else markNear();
+  lookAt();
   lineRing = cy.edges('.near').map((one) => one.id());
   const box = cy.getElementById(key);
   const spot = box.renderedBoundingBox({ includeLabels: false });
@@ -543,6 +566,8 @@ function startMap() {
   readColours();
   byId('map-stage').hidden = false;
   byId('map-legend').hidden = false;
+  // What it cannot draw for a moment, while boxes move, is no fault of the reader's.
+  window.cytoscape.warnings(false);
   cy = window.cytoscape({
     container: mapBox,
     style: mapStyle(),
@@ -574,6 +599,17 @@ function startMap() {
   cy.on('tap', (event) => event.target === cy && KEYS.Escape());
   cy.on('mouseover', 'node.place, node.child, edge', () => (mapBox.style.cursor = 'pointer'));
   cy.on('mouseout', 'node, edge', () => (mapBox.style.cursor = ''));
+  let hoverTimer;
+  const hover = (key) => {
+    clearTimeout(hoverTimer);
+    hoverTimer = setTimeout(() => {
+      if (hovered === key) return;
+      hovered = key;
+      lookAt();
+    }, 90);
+  };
+  cy.on('mouseover', 'node.place, node.child', (event) => hover(event.target.id()));
+  cy.on('mouseout', 'node.place, node.child', () => hover(null));
   mapBox.addEventListener('keydown', (event) => {
     const act = KEYS[event.key];
     if (act === undefined || event.ctrlKey || event.metaKey || event.altKey) return;

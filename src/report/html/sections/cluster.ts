@@ -94,6 +94,9 @@ ${namespaceFlows(page)}
   );
 }
 
+/** More pairs of namespaces than anybody reads; the map and its table hold the rest. */
+const MOST_PAIRS = 2000;
+
 /** Flows between namespaces: what is printed in place of the map, and read where the script does not run. */
 function namespaceFlows(page: Page): Html {
   const { map } = page.report;
@@ -117,7 +120,10 @@ function namespaceFlows(page: Page): Html {
   const rows = [...sums.values()].sort((a, b) => b.flows - a.flows || (a.from < b.from ? -1 : 1));
   return html`<details class="fold" id="map-summary"><summary>${page.say('map.pairs')} <span class="soft small">${formatNumber(rows.length)}</span></summary><div class="in">${dataTable(page, {
     id: 'pairs',
-    caption: 'Flows by namespace, most first',
+    caption:
+      rows.length > MOST_PAIRS
+        ? `Flows by namespace: the ${formatNumber(MOST_PAIRS)} of ${formatNumber(rows.length)} pairs with most flows`
+        : 'Flows by namespace, most first',
     columns: [
       { title: 'From', width: 13 },
       { title: 'To', width: 13 },
@@ -126,7 +132,7 @@ function namespaceFlows(page: Page): Html {
       { title: 'Not surely mTLS', width: 10, number: true },
       { title: 'Ports', width: 14 },
     ],
-    rows: rows.map((one): readonly Cell[] => [
+    rows: rows.slice(0, MOST_PAIRS).map((one): readonly Cell[] => [
       one.from,
       one.to,
       one.flows,
@@ -320,13 +326,13 @@ export function egressSection(page: Page): Html {
     html`<div class="note ${egress.unrestricted === 0 ? 'good' : 'bad'}"><p>${egress.unrestricted === null ? say('egress.unrestricted-unknown') : say('egress.unrestricted', { count: formatNumber(egress.unrestricted) })}</p></div>
 <div class="card">${barList(
       say('egress.note'),
-      egress.groups.map((group) => ({
+      egress.groups.filter((group) => group.destinations.length > 0).map((group) => ({
         label: html`${group.title}`,
         parts: [{ share: group.destinations.length / most, look: group.group === 'unknown' ? ('dim' as const) : ('mark' as const) }],
         value: formatNumber(group.destinations.length),
         note: say('egress.connections', { count: formatNumber(group.connections) }),
       })),
-    )}</div>
+    )}${egress.groups.every((group) => group.destinations.length > 0) ? undefined : html`<p class="small soft">${say('egress.empty', { groups: egress.groups.filter((group) => group.destinations.length === 0).map((group) => group.title).join(', ') })}</p>`}</div>
 ${dataTable(page, {
   id: 'egress',
   caption: 'Every destination outside the cluster',

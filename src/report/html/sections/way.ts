@@ -32,7 +32,7 @@ const WRITTEN_GATES = 25;
 function stateCell(phase: PhaseReadiness): Cell {
   const [tone, word] = STATES[phase.state];
   const open = phase.open.length;
-  return { t: tone, s: phase.state === 'blocked' || phase.state === 'unknown' ? `${word} · ${open}` : word };
+  return { t: tone, s: (phase.state === 'blocked' || phase.state === 'unknown') && open > 0 ? `${word} · ${open}` : word };
 }
 
 export function gate(one: GateView): Html {
@@ -130,6 +130,7 @@ ${readiness.method.length === 0 ? undefined : html`<div class="small soft">${bul
 
 export function plaintextSection(page: Page): Html {
   const { plaintext } = page.report;
+  const { edges } = page.report.map;
   const { say } = page;
   return section(
     page,
@@ -151,8 +152,8 @@ ${
           { title: 'First what to do', width: 22 },
         ],
         rows: plaintext.rows.map((row): readonly Cell[] => [
-          row.src,
-          row.dst,
+          { m: edges.src[row.edge] ?? -1 },
+          { m: edges.dst[row.edge] ?? -1 },
           String(row.port),
           row.now === 'unknown' ? { t: 'dim', s: 'not known' } : row.now === 'yes' ? { t: 'good', s: 'can' } : { t: 'bad', s: 'cannot' },
           row.afterJoin === 'unknown' ? { t: 'dim', s: 'not known' } : row.afterJoin === 'yes' ? { t: 'good', s: 'can' } : { t: 'bad', s: 'cannot' },

@@ -1,10 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { resumeRun, settleOpenRun } from '../../src/engine/run.ts';
+import type { Engine } from '../../src/engine/run.ts';
+import { executePlan, resumeRun, settleOpenRun } from '../../src/engine/run.ts';
 import type { PhaseName } from '../../src/model/phase.ts';
 import { PHASES } from '../../src/model/phase.ts';
+import { EXIT } from '../../src/shared/pure/errors.ts';
+import { simulatedClock } from '../support/fake-api/clock.ts';
 import type { Rig } from '../support/rig.ts';
+import { NOW, twoTeamsEdges } from '../support/rig.ts';
 import type { Image, Place } from './images.ts';
 import { imaging, makePlace, openPlace, outcomeOf, restore } from './images.ts';
+import { deniedBy, soaking } from './soaking.ts';
 
 type Move = readonly ['up' | 'down', namespace: string, to: PhaseName];
 
@@ -96,6 +101,75 @@ describe.each(SCENARIOS)('killed at any point: $name', ({ before, run, back }) =
       });
       expect(result, image.name).toMatchObject({ outcome: 'done', phase: back });
       expect(await outcomeOf(place, rig), image.name).toEqual(run[0] === 'up' ? start : end);
+      await rig.close();
+    }
+  });
+});
+
+const WATCHED = [
+  { name: 'a run that passes', options: {}, outcome: 'done', exit: EXIT.done },
+  {
+    name: 'a run that is pulled back in its middle',
+    options: { verdict: deniedBy('front/Deployment/web -> back/Deployment/api 8080', 'web-egress') },
+    outcome: 'undone',
+    exit: EXIT.pulledBack,
+  },
+  {
+    name: 'a run that is pulled back after its last step',
+    options: { verdict: deniedBy('back/Deployment/api -> front/Deployment/web 8080', 'default') },
+    outcome: 'undone',
+    exit: EXIT.pulledBack,
+  },
+] as const;
+
+describe.each(WATCHED)('killed at any point of a watch: $name', ({ options, outcome, exit }) => {
+  let place: Place;
+  let run: string;
+  const clock = simulatedClock(NOW);
+  const images: Image[] = [];
+  let start: Awaited<ReturnType<typeof outcomeOf>>;
+  let end: Awaited<ReturnType<typeof outcomeOf>>;
+  const watched = (rig: Rig): Engine => soaking(rig, twoTeamsEdges(), options)(rig.engine);
+
+  beforeAll(async () => {
+    place = makePlace();
+    const rig = await openPlace(place, { clock });
+    start = await outcomeOf(place, rig);
+    const plan = await rig.planUp('front', 'allow-list');
+    const result = await executePlan(plan, 'advance', imaging(place, images)(watched(rig)));
+    expect(result).toMatchObject({ outcome, exit });
+    ({ run } = result);
+    end = await outcomeOf(place, rig);
+    await rig.close();
+  });
+  afterAll(() => place.dispose());
+
+  it('has images of the watch, and of the pull-back where there is one', () => {
+    expect(images.some(({ name }) => name.includes('the watch'))).toBe(true);
+    expect(images.some(({ name }) => name.includes('is pulled back'))).toBe(outcome === 'undone');
+  });
+
+  it('resume ends where the uninterrupted run ends', async () => {
+    for (const image of images) {
+      restore(place, image);
+      const rig = await openPlace(place, { clock });
+      const open = rig.journal.openRuns();
+      expect(open, image.name).toHaveLength(1);
+      const result = await resumeRun(open[0]?.id ?? '', watched(rig));
+      expect(result, image.name).toMatchObject({ outcome, exit });
+      expect(result.run, image.name).toBe(run);
+      expect(await outcomeOf(place, rig), image.name).toEqual(end);
+      await rig.close();
+    }
+  });
+
+  it('rollback restores the start, to the byte', async () => {
+    for (const image of images) {
+      restore(place, image);
+      const rig = await openPlace(place, { clock });
+      for (const open of rig.journal.openRuns()) await settleOpenRun(open.id, rig.engine);
+      expect(await rig.rollback('front', 'none'), image.name).toMatchObject({ outcome: 'done', phase: 'none' });
+      expect(await outcomeOf(place, rig), image.name).toEqual(start);
       await rig.close();
     }
   });

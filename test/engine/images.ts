@@ -87,6 +87,14 @@ export function imaging(place: Place, taken: Image[]): (engine: Engine) => Engin
         journal.stepSkipped(run, index, reason, at);
         take(`after step ${index} was passed over`);
       },
+      saveSoak: (soak) => {
+        journal.saveSoak(soak);
+        take(`after the journal knows of the watch (${step})`);
+      },
+      pullBack: (run, audit) => {
+        journal.pullBack(run, audit);
+        take('after the journal knows that the run is pulled back');
+      },
       setPhase: (namespace, phase, at) => {
         journal.setPhase(namespace, phase, at);
         take(`${namespace} is in ${phase}`);

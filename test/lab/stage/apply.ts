@@ -18,7 +18,16 @@ interface Kind {
 }
 
 const FIRST = ['Namespace', 'CustomResourceDefinition'];
-const THEN = ['ServiceAccount', 'ConfigMap', 'Secret', 'ClusterRole', 'Role', 'ClusterRoleBinding', 'RoleBinding', 'Service'];
+const THEN = [
+  'ServiceAccount',
+  'ConfigMap',
+  'Secret',
+  'ClusterRole',
+  'Role',
+  'ClusterRoleBinding',
+  'RoleBinding',
+  'Service',
+];
 const fieldManager = 'kubectl';
 const patience = 30_000;
 

@@ -117,14 +117,7 @@ function cacheFolder(key: string): string {
 }
 
 function argumentsOf(linkerFlags: readonly string[]): readonly string[] {
-  return [
-    'build',
-    '-mod=readonly',
-    '-trimpath',
-    '-buildvcs=false',
-    '-ldflags',
-    ['-s', '-w', ...linkerFlags].join(' '),
-  ];
+  return ['build', '-mod=readonly', '-trimpath', '-buildvcs=false', '-ldflags', ['-s', '-w', ...linkerFlags].join(' ')];
 }
 
 async function buildModule(module: GoModule, progress: Progress): Promise<string> {

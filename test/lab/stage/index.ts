@@ -1,6 +1,6 @@
 // A cluster of plain processes on this machine: real control plane, real packets, real mesh. See test/lab/README.md.
 import { randomBytes } from 'node:crypto';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -310,7 +310,7 @@ function stageOf(
   };
   const waitIstiod = async (ready: boolean): Promise<void> => {
     const deadline = Date.now() + 60_000;
-    while (istiodReady(await istiodPods()) !== ready) {
+    while ((await istiodPods()) > 0 !== ready) {
       if (Date.now() > deadline) throw new Error(`istiod did not become ${ready ? 'ready' : 'unready'} within 60 s`);
       await delay(100);
     }
@@ -344,8 +344,7 @@ function stageOf(
     podLogs: file('pods'),
     buildSec: programs.buildSec,
     startSec: (Date.now() - startedAt) / 1000,
-    apply: (manifests) =>
-      applyManifests(client, typeof manifests === 'string' ? readManifests(manifests) : manifests),
+    apply: (manifests) => applyManifests(client, typeof manifests === 'string' ? readManifests(manifests) : manifests),
     settle: async (timeoutSec = 120, namespaces) => {
       const deadline = Date.now() + timeoutSec * 1000;
       for (;;) {
@@ -383,10 +382,12 @@ function stageOf(
     resumeVerdicts: () => signalAndWait(parts.verdict, 'SIGUSR2', 'frozen false'),
     breakProxyConfig: async (pod) => breakProxyConfig(client, pod),
     proxySync: async () => {
-      const [istiod] = await stage.readyPods(meshNamespace, { app: 'istiod' });
-      const report = await reportOf({ namespace: meshNamespace, name: istiod ?? '' });
-      const answer = await mustNode(['curl', '-sS', '--max-time', '5', `http://${report.ip}:8080/debug/syncz`]);
-      return JSON.parse(answer) as unknown;
+      const [name = ''] = await stage.readyPods(meshNamespace, { app: 'istiod' });
+      // istiod answers without credentials on its own loopback only.
+      const ask = ['curl', '-sS', '--fail', '--max-time', '5', 'http://127.0.0.1:8080/debug/syncz'];
+      const answer = await exec({ namespace: meshNamespace, name }, ask);
+      if (answer.status !== 0) throw new Error(`asking istiod for /debug/syncz: ${answer.stderr}`);
+      return JSON.parse(answer.stdout) as unknown;
     },
     verdictDrops: async () => {
       const table = await mustNode(['cat', '/proc/net/netfilter/nfnetlink_queue']);
@@ -403,10 +404,6 @@ function stageOf(
     down: ({ keep = false } = {}) => takeDown(keep),
   };
   return stage;
-}
-
-function istiodReady(ready: number): boolean {
-  return ready > 0;
 }
 
 interface PodObject {

@@ -67,8 +67,7 @@ export function launcher(logs: string): Launcher {
           .slice(0, -1)
           .find((one) => /^(ready|\d+)$/.test(one));
         if (line !== undefined) return line;
-        if (of.hasEnded() || Date.now() > deadline)
-          throw new Error(`${of.name} did not start:\n${tailOf(of.logFile)}`);
+        if (of.hasEnded() || Date.now() > deadline) throw new Error(`${of.name} did not start:\n${tailOf(of.logFile)}`);
         await delay(10);
       }
     },

@@ -370,7 +370,7 @@ export interface TenantLeak {
   readonly to: string;
   /** Edges on record. */
   readonly edges: readonly number[];
-  /** Pairs of workloads that could connect as the policies now stand; null where it was not computed. */
+  /** Pairs of workloads that could connect by NetworkPolicy and its kin, the mesh not asked; null in a cluster too large for that. */
   readonly reachablePairs: number | null;
   readonly pairs: number;
 }
@@ -679,6 +679,7 @@ export interface SurfaceSection {
 export type ResidualKind =
   | 'host-network'
   | 'rdma'
+  | 'secondary-network'
   | 'host-ipc'
   | 'host-pid'
   | 'privileged'
@@ -792,10 +793,9 @@ export interface ProgressSection {
     readonly rollbacks: number;
     /** Fields that are no longer as Sallyport left them. */
     readonly drift: number;
-    /** Runs that a gate refused, or that were undone. */
-    readonly refused: number;
+    /** Runs that were undone. */
     readonly undone: number;
-    /** Connections of edges on record that the policies of now deny and nobody relies on (accepted to be cut, or only ever denied). */
+    /** Connections that a source saw denied, of edges that a policy of Sallyport's denies now. */
     readonly violationsPrevented: number;
   };
   readonly drift: readonly { readonly object: string; readonly path: string; readonly step: string }[];

@@ -872,7 +872,6 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
         adoptions: 0,
         rollbacks: 0,
         drift: 0,
-        refused: 0,
         undone: 0,
         violationsPrevented: 0,
       },

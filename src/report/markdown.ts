@@ -1,0 +1,760 @@
+import { safeText } from '../shared/pure/text.ts';
+import type { AssessmentReport, Comparison } from './model.ts';
+import { MAP_CODES } from './model.ts';
+import { percent } from './summary.ts';
+
+// Every ASCII mark by which Markdown, its tables, its links and the HTML in it begin; `$` begins a formula, `@` a mention.
+const MARKS = /[\\`*_{}[\]()<>#+!|~&$=^"']/g;
+
+/**
+ * Text from outside as Markdown that reads as that text: no emphasis, link, image, table cell, HTML or mention can begin in it, and it
+ * stays on its line. A backslash before ASCII punctuation is that punctuation (CommonMark, backslash escapes).
+ */
+export function escapeMarkdown(text: string): string {
+  return safeText(text)
+    .replace(MARKS, '\\$&')
+    .replaceAll('@', '&#64;')
+    .replaceAll('://', '\\://')
+    .replace(/\bwww\./gi, (found) => `${found.slice(0, -1)}\\.`)
+    .replace(/^\s+/, ' ')
+    .replace(/^( ?)-/, '$1\\-')
+    .replace(/^( ?\d+)\./, '$1\\.');
+}
+
+/** Text from outside as a code span: nothing in it is read as Markdown, inside a table too. */
+export function codeSpan(text: string): string {
+  const safe = safeText(text);
+  if (safe.trim() === '') return escapeMarkdown('(empty)');
+  const longest = Math.max(0, ...[...safe.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = '`'.repeat(longest + 1);
+  const pad = safe.startsWith('`') || safe.endsWith('`') || (safe.startsWith(' ') && safe.endsWith(' ')) ? ' ' : '';
+  // A table splits its cells before it looks for code, and takes the backslash away.
+  return `${fence}${pad}${safe.replaceAll('|', '\\|')}${pad}${fence}`;
+}
+
+/** Text as a fenced block that nothing in it can end. */
+export function codeBlock(text: string, language: string): string {
+  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = '`'.repeat(longest + 1);
+  const lines = text.trimEnd().split('\n').map(safeText);
+  return `${fence}${language}\n${lines.join('\n')}\n${fence}\n`;
+}
+
+const esc = escapeMarkdown;
+const code = codeSpan;
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return '_None._\n';
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => (cell === '' ? ' ' : cell)).join(' | ')} |\n`;
+  return line(head) + line(head.map(() => '---')) + rows.map(line).join('');
+}
+
+function list(items: readonly string[]): string {
+  return items.length === 0 ? '_None._\n' : items.map((item) => `- ${item}\n`).join('');
+}
+
+const many = (texts: readonly string[], most = 20): string =>
+  texts.slice(0, most).map(code).join(', ') + (texts.length > most ? ` and ${texts.length - most} more` : '');
+
+const time = (at: string | null): string => (at === null ? 'not known' : at.replace('.000Z', 'Z'));
+
+/** The whole report as Markdown (CommonMark with tables): the same content as the other two. */
+export function renderMarkdown(report: AssessmentReport): string {
+  const edge = edgeNames(report);
+  const parts = [
+    head(report),
+    report.comparison === null ? '' : comparison(report.comparison),
+    evidence(report),
+    inventory(report),
+    flows(report),
+    boundaries(report, edge),
+    planes(report, edge),
+    tenants(report, edge),
+    egress(report),
+    identities(report),
+    risk(report),
+    readiness(report),
+    plaintext(report),
+    policies(report, edge),
+    waves(report),
+    surface(report),
+    residual(report),
+    latency(report),
+    standards(report),
+    progress(report),
+  ];
+  return parts.filter((part) => part !== '').join('\n');
+}
+
+function edgeNames({ map }: AssessmentReport): (edge: number) => string {
+  return (edge) => {
+    const [src, dst] = [map.nodes[map.edges.src[edge] ?? -1]?.id, map.nodes[map.edges.dst[edge] ?? -1]?.id];
+    if (src === undefined || dst === undefined) return code('not on the map');
+    const [port, end] = [map.edges.port[edge] ?? 0, map.edges.endPort[edge] ?? 0];
+    const protocol = MAP_CODES.protocol[map.edges.protocol[edge] ?? 0] ?? 'TCP';
+    return code(`${src} -> ${dst} ${end === 0 ? port : `${port}-${end}`}/${protocol}`);
+  };
+}
+
+function head({ summary, cluster, at, version }: AssessmentReport): string {
+  const figures = summary.figures.map((one) => [
+    code(one.id),
+    esc(one.label),
+    one.value === null
+      ? `not known: ${esc(one.unknownBecause ?? '')}`
+      : `${one.value}${one.unit === '' ? '' : ` ${one.unit}`}`,
+    one.basis,
+    esc(one.source),
+    one.window === null ? 'as read' : `${time(one.window.from)} to ${time(one.window.to)}`,
+    one.notSeen.length === 0 ? 'nothing known to be missing' : esc(one.notSeen.join('; ')),
+    code(one.pointer),
+  ]);
+  return `# Assessment for zero trust
+
+${code(cluster.description)} at ${time(at)}, by sallyport ${esc(version)}.
+
+**${esc(summary.headline.text)}**
+
+${list(summary.sentences.map((one) => esc(one.text)))}
+## What to do first
+
+${list(summary.actions.map((one) => `${esc(one.text)}${one.command === null ? '' : ` ${code(one.command)}`}`))}
+## The cluster
+
+${table(
+  ['fact', 'value'],
+  [
+    ['source', cluster.source],
+    ['CNI', `${code(cluster.cni.name)}, enforces policies: ${cluster.cni.enforces} (${esc(cluster.cni.because)})`],
+    [
+      'mesh',
+      `${cluster.mesh.kind}${cluster.mesh.version === null ? '' : ` ${code(cluster.mesh.version)}`}, mode ${cluster.mesh.mode} (${esc(cluster.mesh.because)})`,
+    ],
+    ['Kubernetes', cluster.kubernetesVersion === null ? 'not known' : code(cluster.kubernetesVersion)],
+    ['objects read', String(cluster.objects)],
+    [
+      'namespaces, workloads, Services, nodes',
+      `${cluster.namespaces}, ${cluster.workloads}, ${cluster.services}, ${cluster.nodes}`,
+    ],
+    ['not read', cluster.unread.length === 0 ? 'nothing known to be missing' : many(cluster.unread)],
+  ],
+)}
+## Figures and where they come from
+
+${table(['figure', 'what', 'value', 'basis', 'source', 'window', 'not seen', 'data'], figures)}`;
+}
+
+function evidence({ evidence: section }: AssessmentReport): string {
+  return `## Evidence and its limits
+
+${section.window === null ? 'No traffic is on record.' : `${time(section.window.from)} to ${time(section.window.to)}: ${section.hours ?? 0} hours, ${section.days} days with records; ${section.records} records, ${section.lost} lost (${percent(section.lostShare)}).`}
+
+${table(
+  ['source', 'first', 'last', 'records', 'lost', 'bad', 'no connection', 'sampled one in'],
+  section.sources.map((one) => [
+    code(one.source),
+    time(one.first),
+    time(one.last),
+    String(one.records),
+    String(one.lost),
+    String(one.bad),
+    String(one.ignored),
+    String(one.sampledOneIn),
+  ]),
+)}
+### Limits
+
+${list(section.limits.map(esc))}
+### Not attributed
+
+${table(
+  ['reason', 'records'],
+  section.unattributed.map((one) => [esc(one.reason), String(one.count)]),
+)}
+### Coverage
+
+The upper bound of the share of edges that exist and were not seen.
+
+${table(
+  ['namespace', 'direction', 'edges seen', 'unseen, at most', 'share, at most', 'workloads with too few days or runs'],
+  section.coverage.map((one) => [
+    code(one.namespace),
+    one.direction,
+    String(one.observed),
+    String(one.unseenUpper),
+    percent(one.shareUpper),
+    one.tooFew.length === 0 ? 'none' : many(one.tooFew),
+  ]),
+)}
+### Schedules
+
+${table(
+  ['workload', 'schedule', 'succeeded in the window', 'facts', 'what to do'],
+  section.schedules.map((one) => [
+    code(one.workload),
+    code(one.cron),
+    one.answer,
+    esc(one.facts.join('; ')),
+    one.fix === '' ? '' : code(one.fix),
+  ]),
+)}
+### Workloads never seen in traffic
+
+${list(section.unseenWorkloads.map(code))}`;
+}
+
+function inventory({ inventory: section }: AssessmentReport): string {
+  const groups = (rows: AssessmentReport['inventory']['byStage'], what: string): string =>
+    table(
+      [what, 'workloads', 'namespaces'],
+      rows.map((one) => [esc(one.name), String(one.workloads), many(one.namespaces, 10)]),
+    );
+  return `## Inventory
+
+${groups(section.byStage, 'stage')}
+${groups(section.byPlane, 'plane')}
+${groups(section.bySensitivity, 'handles')}
+### Workloads
+
+${table(
+  ['workload', 'component', 'stage', 'plane', 'handles', 'sure', 'why', 'mesh', 'accounts', 'schedule', 'written by'],
+  section.workloads.map((one) => [
+    code(one.id),
+    esc(one.component),
+    esc(one.stage),
+    esc(one.plane),
+    esc(one.sensitivity.join(', ')),
+    one.confidence,
+    esc(one.why.join('; ')),
+    one.mesh,
+    many(one.serviceAccounts),
+    one.schedule === null ? '' : code(one.schedule),
+    one.manager === null ? '' : code(one.manager),
+  ]),
+)}
+### Findings
+
+${table(
+  ['code', 'severity', 'what', 'count', 'examples'],
+  section.findings.map((one) => [
+    one.code,
+    one.severity,
+    esc(one.title),
+    String(one.count),
+    one.examples.map((example) => `${code(example.where ?? example.subject)} ${esc(example.message)}`).join('; '),
+  ]),
+)}`;
+}
+
+function flows({ map, policies: section }: AssessmentReport): string {
+  const { edges, totals } = map;
+  const candidate = (index: number | undefined): string => {
+    const found = section.candidates[index ?? -1];
+    return found === undefined ? '' : code(found.name);
+  };
+  const node = (index: number | undefined): string => code(map.nodes[index ?? -1]?.id ?? '');
+  const day = (seconds: number | undefined): string =>
+    seconds === undefined || seconds === 0 ? '' : time(new Date(seconds * 1000).toISOString());
+  const rows = edges.id.map((id, at) => [
+    id,
+    node(edges.src[at]),
+    node(edges.dst[at]),
+    `${edges.endPort[at] === 0 ? (edges.port[at] ?? 0) : `${edges.port[at] ?? 0}-${edges.endPort[at] ?? 0}`}/${MAP_CODES.protocol[edges.protocol[at] ?? 0] ?? ''}`,
+    (edges.l7[at] ?? -1) < 0 ? '' : code(map.operations[edges.l7[at] ?? -1] ?? ''),
+    MAP_CODES.mtls[edges.mtls[at] ?? 3] ?? '',
+    MAP_CODES.verdict[edges.verdict[at] ?? 2] ?? '',
+    esc(map.reasons[edges.decides[at] ?? -1] ?? ''),
+    `${edges.count[at] ?? 0} on ${edges.days[at] ?? 0} days`,
+    day(edges.first[at]),
+    day(edges.last[at]),
+    esc(map.sourceSets[edges.sources[at] ?? -1] ?? ''),
+    MAP_CODES.review[edges.review[at] ?? 0] ?? '',
+    [
+      candidate(edges.ingressCandidate[at]),
+      candidate(edges.egressCandidate[at]),
+      candidate(edges.authorizationCandidate[at]),
+    ]
+      .filter((one) => one !== '')
+      .join(', '),
+  ]);
+  return `## Data flows
+
+${totals.edges} edges: ${totals.observed} observed with ${totals.connections} connections, ${totals.declared} declared alone. mTLS ${totals.mtls}, plaintext ${totals.plaintext}, not known ${totals.mtlsUnknown}. Under the policies of now ${totals.allowed} allowed, ${totals.denied} denied, ${totals.unknown} not to be judged. ${totals.unreviewed} unreviewed, ${totals.toBeCut} to be cut.
+
+${table(['edge', 'from', 'to', 'port', 'operation', 'mTLS seen', 'now', 'what decides', 'connections', 'first', 'last', 'sources', 'review', 'allowed by candidates'], rows)}`;
+}
+
+function boundaries({ boundaries: section }: AssessmentReport, edge: (edge: number) => string): string {
+  return `## Trust boundaries
+
+${table(
+  ['boundary', 'kind', 'by', 'because', 'workloads', 'scope'],
+  section.boundaries.map((one) => [
+    code(one.name),
+    one.kind,
+    one.basis,
+    esc(one.because),
+    String(one.workloads),
+    many(one.scope),
+  ]),
+)}
+### Crossings
+
+${table(
+  ['kind', 'from', 'to', 'edges', 'connections', 'with mTLS', 'decided by no policy', 'leads to', 'such as'],
+  section.crossings.map((one) => [
+    one.kind,
+    code(one.from),
+    code(one.to),
+    String(one.edges.length),
+    String(one.connections),
+    String(one.mtls),
+    String(one.open),
+    esc(one.sensitivity.join(', ')),
+    one.edges.slice(0, 3).map(edge).join(', '),
+  ]),
+)}
+### Not declared
+
+${list(section.undeclared.map(esc))}`;
+}
+
+function planes({ planes: section }: AssessmentReport, edge: (edge: number) => string): string {
+  return `## Control plane and data plane
+
+${table(
+  ['from', 'to', 'edges', 'connections'],
+  section.matrix.map((one) => [esc(one.from), esc(one.to), String(one.edges), String(one.connections)]),
+)}
+### From the data plane into the control plane
+
+${list(section.dataToControl.map(edge))}
+### Callers of the API server
+
+${table(
+  ['workload', 'plane', 'edges'],
+  section.apiServerCallers.map((one) => [code(one.workload), esc(one.plane), String(one.edges.length)]),
+)}`;
+}
+
+function tenants({ tenants: section }: AssessmentReport, edge: (edge: number) => string): string {
+  return `## Tenants
+
+${esc(section.because)}.
+
+${table(
+  ['tenant', 'namespaces', 'workloads', 'by', 'because'],
+  section.tenants.map((one) => [
+    code(one.name),
+    many(one.namespaces),
+    String(one.workloads),
+    one.basis,
+    esc(one.because.join('; ')),
+  ]),
+)}
+### Leaks
+
+${table(
+  ['from', 'to', 'edges on record', 'pairs that could connect', 'of', 'such as'],
+  section.leaks.map((one) => [
+    code(one.from),
+    code(one.to),
+    String(one.edges.length),
+    one.reachablePairs === null ? 'not counted' : String(one.reachablePairs),
+    String(one.pairs),
+    one.edges.slice(0, 5).map(edge).join(', '),
+  ]),
+)}
+Of no known tenant: ${section.unassigned.length === 0 ? 'none' : many(section.unassigned)}. Shared platform: ${section.shared.length === 0 ? 'none' : many(section.shared)}.
+`;
+}
+
+function egress({ egress: section }: AssessmentReport): string {
+  const rows = section.groups.flatMap((group) =>
+    group.destinations.map((one) => [
+      esc(group.title),
+      code(one.name),
+      esc(one.because),
+      one.boundary === null ? '' : code(one.boundary),
+      many(one.workloads, 5),
+      many(one.ports, 5),
+      String(one.connections),
+    ]),
+  );
+  return `## Egress
+
+${section.destinations} destinations outside the cluster.${section.unrestricted === null ? '' : ` ${section.unrestricted} workloads may go anywhere as the policies now stand.`}
+
+${table(['group', 'destination', 'because', 'boundary', 'from', 'ports', 'connections'], rows)}`;
+}
+
+function identities({ identities: section }: AssessmentReport): string {
+  const { totals } = section;
+  return `## Identities
+
+${totals.accounts} accounts in use; ${totals.workloadsOnDefault} workloads on a default account, ${totals.workloadsOnShared} on a shared one; ${totals.cloudBound} bound to a cloud identity; ${totals.powerful} with great rights; ${totals.keys} long-lived credentials by reference, ${totals.literalKeys} of them literals.
+
+### Accounts
+
+${table(
+  ['account', 'workloads', 'default', 'shared', 'token in pods', 'roles', 'great rights', 'cloud'],
+  section.accounts.map((one) => [
+    code(`${one.namespace}/${one.name}`),
+    many(one.workloads, 5),
+    one.isDefault ? 'yes' : '',
+    one.shared ? 'yes' : '',
+    one.automount,
+    many(one.roles, 5),
+    esc(one.powerful.join('; ')),
+    one.cloud.map((cloud) => `${cloud.provider} ${code(cloud.identity)} (${code(cloud.annotation)})`).join(', '),
+  ]),
+)}
+### Long-lived credentials, by reference
+
+${table(
+  ['workload', 'how', 'at', 'reference', 'sort', 'because', 'what to do'],
+  section.keys.map((one) => [
+    code(one.workload),
+    one.how,
+    code(one.at),
+    one.reference === null ? 'a literal' : code(one.reference),
+    one.sort,
+    esc(one.because),
+    esc(one.fix),
+  ]),
+)}
+### Ways in, and who asks who is calling
+
+${table(
+  ['entrance', 'hosts', 'TLS', 'leads to', 'authentication', 'because'],
+  section.entrances.map((one) => [
+    code(one.id),
+    many(one.hosts),
+    one.tls,
+    many(one.leadsTo, 5),
+    one.authentication,
+    esc(one.because.join('; ')),
+  ]),
+)}
+### Tokens
+
+${table(
+  ['object', 'issuers', 'selects', 'a token is asked for'],
+  section.jwt.map((one) => [code(one.object), many(one.issuers), many(one.selects, 5), one.required]),
+)}
+### OAuth 2 clients
+
+${table(
+  ['workload', 'kind', 'issuer', 'references'],
+  section.oauthClients.map((one) => [
+    code(one.subject),
+    esc(one.kind),
+    one.issuer === null ? 'not known' : code(one.issuer),
+    many(one.references),
+  ]),
+)}
+${list(section.limits.map(esc))}`;
+}
+
+function risk({ risk: section }: AssessmentReport): string {
+  return `## Risk
+
+${esc(section.formula)}
+
+${table(
+  ['factor', 'weight', 'what', 'rule'],
+  section.factors.map((one) => [one.id, String(one.weight), esc(one.title), esc(one.rule)]),
+)}
+${table(
+  ['rank', 'workload', 'score', ...section.factors.map((one) => one.id)],
+  section.rows.map((row) => [
+    String(row.rank),
+    code(row.workload),
+    String(row.score),
+    ...row.values.map((one) => `${one.value === null ? 'not known' : one.value}: ${one.points} (${esc(one.because)})`),
+  ]),
+)}`;
+}
+
+function readiness({ readiness: section }: AssessmentReport): string {
+  const rows = section.namespaces.map((one) => [
+    code(one.namespace),
+    one.phase,
+    one.wave === null ? '' : String(one.wave),
+    String(one.workloads),
+    String(one.edges),
+    `${one.isolatedIngress} in, ${one.isolatedEgress} out`,
+    String(one.inMesh),
+    ...one.phases.map((phase) => phase.state),
+  ]);
+  const details = section.namespaces.flatMap((one) => {
+    const phases = one.phases.filter((phase) => phase.open.length + phase.denied.length + phase.unknown.length > 0);
+    if (phases.length === 0) return [];
+    return [
+      `### ${code(one.namespace)}\n\n${one.system === null ? '' : `Goes last: ${esc(one.system)}.\n\n`}${phases
+        .map(
+          (phase) =>
+            `Phase ${phase.phase}: ${phase.state}, ${phase.met} gates met (${esc(phase.because)}).\n\n${table(
+              ['gate', 'answer', 'subject', 'facts', 'what to do'],
+              [
+                ...phase.open.map((gate) => [
+                  gate.id,
+                  gate.answer,
+                  code(gate.subject),
+                  esc(gate.facts.join('; ')),
+                  gate.fix === '' ? '' : code(gate.fix),
+                ]),
+                ...phase.denied.map((edge) => [
+                  'denies-observed',
+                  'no',
+                  code(edge.text),
+                  esc(edge.reason),
+                  'adopt and observe, or accept it',
+                ]),
+                ...phase.unknown.map((edge) => [
+                  'unknown',
+                  'unknown',
+                  code(edge.text),
+                  esc(edge.reason),
+                  'waive it once it is understood',
+                ]),
+              ],
+            )}`,
+        )
+        .join('\n')}`,
+    ];
+  });
+  const names = section.namespaces[0]?.phases.map((phase) => phase.phase) ?? [];
+  return `## Readiness
+
+${list(section.method.map(esc))}
+${table(['namespace', 'phase', 'wave', 'workloads', 'edges', 'isolated', 'in the mesh', ...names], rows)}
+${details.join('\n')}`;
+}
+
+function plaintext({ plaintext: section }: AssessmentReport): string {
+  return `## Who speaks plaintext
+
+${section.rows.length} callers and ports; ${section.solvedByJoining} solved by joining the mesh, ${section.lasting} not.
+
+${table(
+  ['from', 'to', 'port', 'mTLS now', 'once all have joined', 'because', 'what to do'],
+  section.rows.map((one) => [
+    code(one.src),
+    code(one.dst),
+    String(one.port),
+    one.now,
+    one.afterJoin,
+    esc(one.because),
+    one.fixes.map(code).join(' or '),
+  ]),
+)}`;
+}
+
+function policies({ policies: section }: AssessmentReport, edge: (edge: number) => string): string {
+  const each = section.candidates.map(
+    (one) => `### ${code(one.name)}
+
+${one.operation} for ${code(one.workload)} (${one.purpose})
+
+${list(one.rules.map((rule) => `${code(rule.peer)}${rule.note === null ? '' : `: ${esc(rule.note)}`}${rule.edges.length === 0 ? '' : `; ${rule.edges.slice(0, 5).map(edge).join(', ')}${rule.edges.length > 5 ? ` and ${rule.edges.length - 5} more` : ''}`}`))}
+${one.yaml === '' ? '' : codeBlock(one.yaml, 'yaml')}${one.diff.length === 0 ? '' : `\n${codeBlock(one.diff.join('\n'), 'diff')}`}`,
+  );
+  return `## Policies
+
+${table(
+  ['kind', 'objects today', 'judged'],
+  section.present.map((one) => [esc(one.kind), String(one.count), one.judged]),
+)}
+### What stands in the way of exact policies
+
+${table(
+  ['subject', 'why', 'what to do'],
+  section.problems.map((one) => [code(one.subject), esc(one.text), esc(one.fix)]),
+)}
+${each.join('\n')}`;
+}
+
+function waves({ waves: section }: AssessmentReport): string {
+  return `## Order of waves
+
+${section.map((one) => `${one.wave}. ${one.namespaces.map(code).join(', ')}\n${one.why.map((text) => `   - ${esc(text)}\n`).join('')}`).join('')}`;
+}
+
+function surface({ surface: section }: AssessmentReport): string {
+  return `## Attack surface
+
+${section.pairs} pairs: ${esc(section.method)}.
+
+${table(
+  ['state', 'can connect', 'share', 'not to be judged', 'because'],
+  section.states.map((one) => [
+    one.state,
+    one.reachable === null ? 'not known' : String(one.reachable),
+    percent(one.share),
+    one.unknown === null ? 'not known' : String(one.unknown),
+    esc(one.because),
+  ]),
+)}
+### Most exposed now
+
+${table(
+  ['workload', 'reachable from workloads', 'in namespaces'],
+  section.mostExposed.map((one) => [code(one.workload), String(one.from), String(one.fromNamespaces)]),
+)}`;
+}
+
+function residual({ residual: section }: AssessmentReport): string {
+  return `## What stays unprotected whatever is done
+
+${section.map((one) => `### ${esc(one.title)}\n\n${esc(one.text)}\n\n${one.subjects.length === 0 ? '' : `${many(one.subjects, 50)}\n\n`}${one.mitigation === '' ? '' : `What helps: ${esc(one.mitigation)}.\n`}`).join('\n')}`;
+}
+
+function latency({ latency: section }: AssessmentReport): string {
+  const amount = (one: (typeof section.controls)[number]): string => {
+    const unit = one.unit === 'percent' ? '%' : ' ms';
+    if (one.low !== null && one.high !== null) return `${one.low} to ${one.high}${unit}`;
+    return one.p50 === null ? 'not known' : `${one.p50}${unit}${one.p99 === null ? '' : ` (p99 ${one.p99}${unit})`}`;
+  };
+  return `## Latency budget
+
+${table(
+  ['control', 'adds', 'basis', 'samples', 'source', 'measured'],
+  section.controls.map((one) => [
+    esc(one.title),
+    amount(one),
+    one.basis,
+    one.n === null ? '' : String(one.n),
+    esc(one.source),
+    one.measuredAt === null ? '' : time(one.measuredAt),
+  ]),
+)}
+${table(
+  ['path', 'hops', 'added by phase', 'handshakes, once'],
+  section.paths.map((one) => [
+    code(one.name),
+    one.hops.map(code).join(' then '),
+    one.added.map((step) => `${step.phase} ${step.ms} ms (${step.basis})`).join(', '),
+    `${one.handshakeMs.low} to ${one.handshakeMs.high} ms (${one.handshakeMs.basis})`,
+  ]),
+)}
+${list(section.notes.map(esc))}`;
+}
+
+function standards({ standards: section }: AssessmentReport): string {
+  const rows = (all: AssessmentReport['standards']['nist']): string =>
+    table(
+      ['number', 'what', 'state', 'because', 'phase'],
+      all.map((one) => [esc(one.id), esc(one.title), one.state, esc(one.because.join('; ')), esc(one.answeredBy)]),
+    );
+  return `## Standards
+
+${esc(section.note)}
+
+### NIST SP 800-207
+
+${rows(section.nist)}
+### CIS Kubernetes Benchmark
+
+${rows(section.cis)}`;
+}
+
+function progress({ progress: section }: AssessmentReport): string {
+  const { totals } = section;
+  return `## Progress
+
+${section.started ? `${totals.runs} runs, ${totals.phasesDone} phases done, ${totals.changes} changes in force, ${totals.rollbacks} rollbacks, ${totals.undone} undone; ${totals.adoptions} adoptions, ${totals.acceptances} acceptances, ${totals.waivers} waivers; ${totals.drift} fields drifted; ${totals.violationsPrevented} connections prevented.` : 'Nothing has been moved yet.'}
+
+${table(
+  ['phase', 'namespaces'],
+  section.phases.map((one) => [one.phase, one.namespaces.length === 0 ? 'none' : many(one.namespaces, 50)]),
+)}
+${table(
+  ['run', 'kind', 'namespace', 'from', 'to', 'started', 'ended', 'outcome', 'by', 'changes'],
+  section.runs.map((one) => [
+    code(one.run),
+    one.kind,
+    code(one.namespace),
+    one.from,
+    one.to,
+    time(one.startedAt),
+    one.endedAt === null ? 'open' : time(one.endedAt),
+    esc(one.outcome),
+    code(one.by),
+    String(one.changes),
+  ]),
+)}
+### Decisions
+
+${table(
+  ['at', 'by', 'what', 'query', 'reason', 'edges'],
+  section.decisions.map((one) => [
+    time(one.at),
+    code(one.by),
+    one.action,
+    code(one.query),
+    esc(one.reason),
+    String(one.edges),
+  ]),
+)}
+### Drift
+
+${table(
+  ['object', 'field', 'step'],
+  section.drift.map((one) => [code(one.object), code(one.path), code(one.step)]),
+)}
+### Audit trail
+
+${section.trailLength > section.trail.length ? `The newest ${section.trail.length} of ${section.trailLength} entries.\n\n` : ''}${table(
+    ['at', 'who', 'what', 'object', 'reason', 'run'],
+    section.trail.map((one) => [
+      time(one.at),
+      code(one.who),
+      esc(one.what),
+      code(one.object),
+      esc(one.reason),
+      one.run === null ? '' : code(one.run),
+    ]),
+  )}`;
+}
+
+function comparison(section: Comparison): string {
+  return `## Compared with ${time(section.before.at)}
+
+${code(section.before.description)}
+
+${list(section.notes.map(esc))}
+${table(
+  ['figure', 'before', 'now', 'better'],
+  section.figures.map((one) => [
+    esc(one.label),
+    one.before === null ? 'not known' : String(one.before),
+    one.after === null ? 'not known' : String(one.after),
+    one.better,
+  ]),
+)}
+${table(
+  ['attack surface', 'before', 'now'],
+  section.surface.map((one) => [
+    one.state,
+    one.before === null ? 'not known' : String(one.before),
+    one.after === null ? 'not known' : String(one.after),
+  ]),
+)}
+${table(
+  ['namespace', 'phase before', 'phase now'],
+  section.phases.map((one) => [code(one.namespace), one.before, one.after]),
+)}
+${table(
+  ['workload', 'risk before', 'risk now'],
+  section.risk.map((one) => [code(one.workload), String(one.before), String(one.after)]),
+)}
+- Workloads added: ${section.workloads.added.length === 0 ? 'none' : many(section.workloads.added, 50)}
+- Workloads removed: ${section.workloads.removed.length === 0 ? 'none' : many(section.workloads.removed, 50)}
+- Edges added: ${section.edges.added}${section.edges.addedTexts.length === 0 ? '' : `: ${many(section.edges.addedTexts, 50)}`}
+- Edges removed: ${section.edges.removed}${section.edges.removedTexts.length === 0 ? '' : `: ${many(section.edges.removedTexts, 50)}`}
+- Candidates added: ${section.candidates.added.length === 0 ? 'none' : many(section.candidates.added, 50)}
+- Candidates removed: ${section.candidates.removed.length === 0 ? 'none' : many(section.candidates.removed, 50)}
+`;
+}

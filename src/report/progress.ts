@@ -1,0 +1,71 @@
+import type { Decision } from '../model/decision.ts';
+import { PHASES, phaseIndex } from '../model/phase.ts';
+import { checkDrift } from '../plan/drift.ts';
+import { maskText } from '../shared/pure/mask.ts';
+import { compareText, groupBy } from '../shared/pure/order.ts';
+import type { ReportInput, RunView } from './input.ts';
+import { iso } from './input.ts';
+import type { ProgressSection } from './model.ts';
+
+const TRAIL = 500;
+
+/** What has been done so far, from the audit trail and the record of runs. */
+export function buildProgress(input: ReportInput, violationsPrevented: number): ProgressSection {
+  const { view, runs, audit } = input;
+  const changes = groupBy(view.applied, (step) => step.run);
+  const drift = checkDrift(view.applied, view.snapshot.objects);
+  const count = (action: Decision['action']): number => view.decisions.filter((one) => one.action === action).length;
+  const done = (kind: RunView['kind']): readonly RunView[] => runs.filter((run) => run.kind === kind);
+  return {
+    started: runs.length > 0,
+    phases: PHASES.filter((phase) => phase !== 'none').map((phase) => ({
+      phase,
+      namespaces: [...view.phases]
+        .filter(([, at]) => at === phase)
+        .map(([name]) => name)
+        .sort(compareText),
+    })),
+    runs: runs.map((run) => ({
+      run: run.id,
+      kind: run.kind,
+      namespace: run.namespace,
+      from: run.from,
+      to: run.to,
+      startedAt: iso(run.startedAt),
+      endedAt: run.endedAt === undefined ? null : iso(run.endedAt),
+      outcome: run.outcome ?? 'open',
+      by: run.by,
+      changes: changes.get(run.id)?.length ?? 0,
+    })),
+    decisions: view.decisions.map((one) => ({
+      at: iso(one.at),
+      by: one.by,
+      action: one.action,
+      query: maskText(one.text),
+      reason: maskText(one.reason),
+      edges: one.matched.length,
+    })),
+    totals: {
+      runs: runs.length,
+      phasesDone: [...view.phases.values()].reduce((sum, phase) => sum + phaseIndex(phase), 0),
+      changes: view.applied.length,
+      acceptances: count('accept'),
+      waivers: count('waive'),
+      adoptions: count('adopt'),
+      rollbacks: done('rollback').length,
+      drift: drift.length,
+      undone: runs.filter((run) => run.outcome === 'undone').length,
+      violationsPrevented,
+    },
+    drift: drift.map(({ object, path, step }) => ({ object, path, step })),
+    trail: audit.slice(-TRAIL).map((entry) => ({
+      at: iso(entry.at),
+      who: entry.who,
+      what: entry.what,
+      object: entry.object,
+      reason: maskText(entry.reason),
+      run: entry.run ?? null,
+    })),
+    trailLength: audit.length,
+  };
+}

@@ -7,6 +7,7 @@ import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
+import type { LatencyMeasurement } from '../report/input.ts';
 import { EGRESS_GROUPS } from '../report/model.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -136,7 +137,7 @@ async function readText(file: string, what: string): Promise<string> {
       exit: EXIT.usage,
       message: `the ${what} cannot be read: ${explain(error)}`,
       where: file,
-      hint: `check the path given to --${what === 'configuration' ? 'config' : 'decisions'}`,
+      hint: `check the path given to ${what === 'configuration' ? '--config' : what === 'decisions file' ? '--decisions' : 'assess.latency of the configuration'}`,
       cause: error,
     });
   }
@@ -210,6 +211,24 @@ export async function readConfig(file: string | undefined): Promise<Config> {
           },
         }),
   };
+}
+
+const latencySchema = z.array(
+  z.strictObject({
+    control: z.string().min(1),
+    unit: z.literal('ms'),
+    p50: z.number().nonnegative(),
+    p99: z.number().nonnegative(),
+    n: z.int().positive(),
+    source: z.string().min(1),
+    measuredAt: z.union([z.iso.datetime({ offset: true }), z.date()]).transform((value) => new Date(value).getTime()),
+  }),
+);
+
+/** Reads measurements of what controls cost: a list, in YAML or JSON. Exit 2 with file and field for anything else. */
+export async function readLatency(file: string): Promise<readonly LatencyMeasurement[]> {
+  const what = 'file of latency measurements';
+  return parseFile(latencySchema, await readText(file, what), file, what);
 }
 
 /** Reads a decisions file. Lists of matched edges may be empty: they are then taken from the edges on record. */

@@ -3,6 +3,7 @@ import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { PHASES } from '../model/phase.ts';
 import { beside } from './output.ts';
 import { checkCommandLine } from './check-command-line.ts';
+import type { AssessOptions } from './commands/assess.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { App, GlobalOptions } from './context.ts';
 
@@ -284,6 +285,24 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
       ),
     )
     .action((options: ReachOptions) => set(async (app) => (await import('./commands/reach.ts')).reach(app, options)));
+  program
+    .command('assess')
+    .description('the assessment report: inventory, data flows, trust boundaries, risks and the way to zero trust')
+    .option('-o, --output <file>', 'write the whole report there: .html (one file, no network), .md or .json')
+    .option('--compare <file>', 'an earlier report (.json): say what changed since')
+    .option('--templates <dir>', 'templates of your own for the HTML report')
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport assess',
+        'sallyport assess -o report.html',
+        'sallyport assess --manifests ./cluster --json | jq .waves',
+        'sallyport assess -o now.md --compare before.json',
+      ),
+    )
+    .action((options: AssessOptions) =>
+      set(async (app) => (await import('./commands/assess.ts')).assess(app, options)),
+    );
   for (const command of program.commands)
     command
       .exitOverride()

@@ -116,7 +116,7 @@ interface CniKind {
  * Cilium and its kin resolve a peer's identity before its address, so a CIDR matches no pod, node or API server by default
  * (docs.cilium.io, "CIDR based"); the others compare addresses.
  */
-const CNI_KINDS: readonly CniKind[] = [
+export const CNI_KINDS: readonly CniKind[] = [
   { name: 'gke-dataplane-v2', daemonSets: ['anetd'], images: [], enforces: 'yes', ipBlockMatches: [] },
   { name: 'cilium', daemonSets: ['cilium'], images: ['cilium/cilium'], enforces: 'yes', ipBlockMatches: [] },
   {
@@ -226,11 +226,25 @@ function cniFacts(index: ObjectIndex, config: Config, findings: Finding[]): CniF
     return observed;
   }
   const sameTargets = uniqueSorted(stated.ipBlockMatches).join() === uniqueSorted(observed.ipBlockMatches).join();
+  // What an ipBlock matches is read of Cilium alone; of every other it is the default of its kind, and a person may know better.
+  if (!sameTargets && !isTargetsRead(observed)) {
+    return {
+      ...observed,
+      ipBlockMatches: stated.ipBlockMatches,
+      because: `${observed.because}; ipBlockMatches stated in the configuration`,
+    };
+  }
   if (!sameTargets) {
     const say = (targets: readonly string[]): string => (targets.length === 0 ? 'none' : targets.join(', '));
     findings.push(conflict('cni.ipBlockMatches', say(stated.ipBlockMatches), say(observed.ipBlockMatches)));
   }
   return observed;
+}
+
+const CILIUM_CONFIG = '; cilium-config ';
+
+function isTargetsRead({ name, because }: CniFacts): boolean {
+  return name === 'cilium' && because.includes(CILIUM_CONFIG);
 }
 
 function observedCni(index: ObjectIndex, findings: Finding[]): CniFacts | undefined {
@@ -275,7 +289,7 @@ function ciliumFacts(index: ObjectIndex, because: string, findings: Finding[]): 
   const enforces = audit || mode === 'never' ? 'no' : mode === 'default' || mode === 'always' ? 'yes' : 'unknown';
   const why = audit ? 'policy-audit-mode: true' : `enable-policy: ${mode}`;
   if (enforces === 'no') findings.push(notEnforcing('cilium', why));
-  return { name: 'cilium', enforces, ipBlockMatches: targets, because: `${because}; cilium-config ${why}` };
+  return { name: 'cilium', enforces, ipBlockMatches: targets, because: `${because}${CILIUM_CONFIG}${why}` };
 }
 
 function awsFacts(manifest: KubeManifest, kind: CniKind, because: string): CniFacts {

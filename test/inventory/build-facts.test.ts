@@ -83,6 +83,13 @@ describe('cluster facts', () => {
     expect(facts.apiServer).toEqual(['10.0.0.1/32']);
   });
 
+  it('leave what an ipBlock matches to the configuration, where it is not read', () => {
+    const cluster = { ...stated, cni: { name: 'calico', ipBlockMatches: ['nodes'] } } as const;
+    const { facts, findings } = inventoryOf(snapshotOf([daemonSet('calico-node', 'calico/node:1')]), { cluster });
+    expect(facts.cni).toMatchObject({ name: 'calico', enforces: 'yes', ipBlockMatches: ['nodes'] });
+    expect(findings.filter(({ code, subject }) => code === 'SP315' && subject.startsWith('cluster.cni'))).toEqual([]);
+  });
+
   it('win over the configuration, and a conflict is a finding', () => {
     const both = inventoryOf(platform, { cluster: stated });
     expect(both.facts).toEqual(inventory.facts);

@@ -440,3 +440,22 @@ describe('what is not plain in a policy of Cilium', () => {
     expect(checkPolicies(inventory)).toEqual([]);
   });
 });
+
+describe('an ipBlock under Cilium', () => {
+  const policy = networkPolicy('shop/p', {
+    podSelector: {},
+    policyTypes: ['Egress'],
+    egress: [{ to: [{ ipBlock: { cidr: '192.168.0.0/16' } }] }],
+  });
+
+  it.each([
+    ['is not for an API server on nodes of the cluster', ['192.168.0.1/32'], 'denied'],
+    // Some versions give it the labels of its address, others do not.
+    ['may be for one outside', ['192.168.0.100/32'], 'unknown'],
+    ['is not for one outside at another address', ['10.9.9.9/32'], 'denied'],
+  ] as const)('%s', (_title, apiServer, answer) => {
+    const nodes = { n1: ['192.168.0.1'], n2: ['192.168.0.2'] };
+    const world = clusterWith('cilium', [policy], { apiServer, nodes });
+    expect(answerOf(world, `${DB} -> api-server 443`)).toBe(answer);
+  });
+});

@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { expect } from 'vitest';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
@@ -96,3 +97,6 @@ export async function openReport(
     },
   };
 }
+
+/** `expect.poll` with the patience that a loaded machine asks for. */
+export const poll: typeof expect.poll = (what, options) => expect.poll(what, { timeout: 20_000, ...options });

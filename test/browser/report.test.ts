@@ -8,7 +8,7 @@ import { readReportAssets } from '../../src/cli/report-assets.ts';
 import { renderHtml } from '../../src/report/html/index.ts';
 import type { AssessmentReport } from '../../src/report/model.ts';
 import { sampleReport } from '../report/sample.ts';
-import { launchBrowser, openReport } from './browser.ts';
+import { launchBrowser, openReport, poll } from './browser.ts';
 import type { OpenReport } from './browser.ts';
 
 const assets = readReportAssets();
@@ -55,7 +55,7 @@ describe('a report opened from disk', () => {
     const page = await show();
     const { summary } = sampleReport();
     const screen = page.locator('#summary');
-    await expect.poll(() => screen.innerText()).toContain('Zero-trust assessment');
+    await poll(() => screen.innerText()).toContain('Zero-trust assessment');
     const text = (await screen.innerText()).replace(/\[\d+\]/g, '').replace(/\s+/g, ' ');
     for (const sentence of [summary.headline, ...summary.sentences]) expect(text).toContain(sentence.text);
     for (const action of summary.actions) expect(text).toContain(action.text);
@@ -80,10 +80,10 @@ describe('a report opened from disk', () => {
     await note.focus();
     await page.keyboard.press('Enter');
     const pop = page.locator('.pop:popover-open');
-    await expect.poll(() => pop.innerText()).toMatch(/counted[\s\S]*a sample[\s\S]*2026-10-05 00:00 UTC to 2026-10-14/);
+    await poll(() => pop.innerText()).toMatch(/counted[\s\S]*a sample[\s\S]*2026-10-05 00:00 UTC to 2026-10-14/);
     expect(await pop.innerText()).toContain('/cluster/namespaces');
     await page.keyboard.press('Escape');
-    await expect.poll(() => pop.count()).toBe(0);
+    await poll(() => pop.count()).toBe(0);
   });
 
   it('reads without its script: sections, figures and the first rows of every table', async () => {
@@ -102,7 +102,7 @@ describe('filters', () => {
     const page = await show();
     expect(await flows(page).count()).toBe(11);
     await page.selectOption('#f-mtls', { label: 'mTLS' });
-    await expect.poll(() => flows(page).count()).toBe(1);
+    await poll(() => flows(page).count()).toBe(1);
     expect(await flows(page).innerText()).toContain('bank-serving/Deployment/triton');
     expect(await page.locator('#map-count').innerText()).toBe('1 of 11 flows');
     expect(new URL(page.url()).hash).toBe('#map?mtls=0');
@@ -133,7 +133,7 @@ describe('filters', () => {
     const field = page.locator(`#f-${key}`);
     if ((await field.evaluate((one) => one.tagName)) === 'SELECT') await field.selectOption({ label: value });
     else await field.fill(value);
-    await expect.poll(() => page.locator('#map-count').innerText()).toBe(`${count} of 11 flows`);
+    await poll(() => page.locator('#map-count').innerText()).toBe(`${count} of 11 flows`);
     expect(await flows(page).count()).toBe(count);
   });
 
@@ -142,7 +142,7 @@ describe('filters', () => {
     expect(await page.inputValue('#f-q')).toBe('triton');
     expect(await page.locator('#map-count').innerText()).toBe('1 of 11 flows');
     await page.locator('#map-filters button[type=reset]').click();
-    await expect.poll(() => page.locator('#map-count').innerText()).toBe('11 flows');
+    await poll(() => page.locator('#map-count').innerText()).toBe('11 flows');
     expect(new URL(page.url()).hash).toBe('#map?open=ns0');
   });
 
@@ -160,7 +160,7 @@ describe('tables', () => {
     await table.getByRole('button', { name: 'Rank' }).click();
     expect(await table.locator('th').nth(1).getAttribute('aria-sort')).toBe('descending');
     expect(await table.locator('tbody tr').first().innerText()).toContain('prometheus');
-    await expect.poll(() => page.locator('#say').innerText()).toBe('Sorted by Rank, falling');
+    await poll(() => page.locator('#say').innerText()).toBe('Sorted by Rank, falling');
   });
 
   it('are walked with arrow keys; Enter opens a row, Escape closes it and the row has the focus again', async () => {
@@ -170,7 +170,7 @@ describe('tables', () => {
     await page.keyboard.press('ArrowDown');
     const row = await focusedText(page);
     await page.keyboard.press('Enter');
-    await expect.poll(() => drawer(page).isVisible()).toBe(true);
+    await poll(() => drawer(page).isVisible()).toBe(true);
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('drawer-h');
     await page.keyboard.press('Escape');
     expect(await drawer(page).isVisible()).toBe(false);
@@ -233,15 +233,15 @@ describe('the map', () => {
     const page = await show();
     await page.locator('#map-box').focus();
     await page.keyboard.press('ArrowRight');
-    await expect.poll(() => announced(page)).toMatch(/^bank-serving, 3 workloads, closed; 3 flows in, 1 flow out$/);
+    await poll(() => announced(page)).toMatch(/^bank-serving, 3 workloads, closed; 3 flows in, 1 flow out$/);
     await page.keyboard.press('Enter');
-    await expect.poll(() => announced(page)).toBe('bank-serving opened, 3 inside');
+    await poll(() => announced(page)).toBe('bank-serving opened, 3 inside');
     await page.keyboard.press('ArrowDown');
-    await expect.poll(() => announced(page)).toMatch(/bank-serving\/\w+\/[\w-]+, .*flows? in/);
+    await poll(() => announced(page)).toMatch(/bank-serving\/\w+\/[\w-]+, .*flows? in/);
     await page.keyboard.press(']');
-    await expect.poll(() => announced(page)).toMatch(/^Line 1 of \d+: from .* to .*, \d flows?\. Enter shows it\.$/);
+    await poll(() => announced(page)).toMatch(/^Line 1 of \d+: from .* to .*, \d flows?\. Enter shows it\.$/);
     await page.keyboard.press('Enter');
-    await expect.poll(() => drawer(page).innerText()).toContain('Evidence');
+    await poll(() => drawer(page).innerText()).toContain('Evidence');
     await page.keyboard.press('Escape');
     expect(await drawer(page).isVisible()).toBe(false);
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('map-box');
@@ -268,11 +268,11 @@ describe('the map', () => {
       }, key);
     const line = await at('g2>g5');
     await page.mouse.click(line.x, line.y);
-    await expect.poll(() => drawer(page).innerText()).toContain('pypi.org');
+    await poll(() => drawer(page).innerText()).toContain('pypi.org');
     await page.keyboard.press('Escape');
     const box = await at('g0');
     await page.mouse.click(box.x, box.y);
-    await expect.poll(() => new URL(page.url()).hash).toBe('#map?open=ns0');
+    await poll(() => new URL(page.url()).hash).toBe('#map?open=ns0');
   });
 });
 

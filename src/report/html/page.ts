@@ -57,7 +57,7 @@ export function name(text: string): Html {
 }
 
 export function tag(tone: Tone, text: string): Html {
-  return html`<span class="tag ${tone}">${text}</span>`;
+  return html`<span class="tag ${tone}"><bdi>${text}</bdi></span>`;
 }
 
 /** The text of an element of a list by its index; a hole is a bug, told by the text itself. */
@@ -77,7 +77,12 @@ export function withSource(page: Page, id: string, text: HtmlValue): Html {
   return html`${text}<button type="button" class="src" popovertarget="src-${number}" aria-label="Source of this figure, note ${number}">[${number}]</button>`;
 }
 
+/** What a shell reads as one command, whatever stands in it. */
+const ONE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) [\w ./:=,*@+"'-]*$/;
+
+/** A command. A button copies it only where no name in it could mean something to a shell. */
 export function command(text: string): Html {
+  if (!ONE_COMMAND.test(text)) return html`<div class="cmd"><code>${text}</code></div>`;
   return html`<div class="cmd"><code>${text}</code><button type="button" class="btn copy" data-copy="${text}">Copy</button></div>`;
 }
 

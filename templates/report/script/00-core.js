@@ -59,7 +59,7 @@ function bdi(text) {
   if (!WORKLOAD.test(text)) return el('bdi', { class: 'id' }, text);
   return el('bdi', { class: 'id' }, parts.slice(0, -1).map((part) => [el('span', { class: 'of' }, `${part}/`), el('wbr')]), el('b', null, parts.at(-1)));
 }
-const tag = (tone, text) => el('span', { class: `tag ${tone}` }, text);
+const tag = (tone, text) => el('span', { class: `tag ${tone}` }, el('bdi', null, text));
 
 const GROUPED = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 2 });
 const number = (value) => GROUPED.format(value);
@@ -119,6 +119,8 @@ async function copy(button, text) {
   }, 1500);
 }
 
+/** What a shell reads as one command, whatever stands in it: only that may be copied. */
+const ONE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) [\w ./:=,*@+"'-]*$/;
 function commandLine(text) {
-  return el('div', { class: 'cmd' }, el('code', null, text), el('button', { type: 'button', class: 'btn copy', 'data-copy': text }, ui('copy')));
+  return el('div', { class: 'cmd' }, el('code', null, text), ONE_COMMAND.test(text) && el('button', { type: 'button', class: 'btn copy', 'data-copy': text }, ui('copy')));
 }

@@ -219,7 +219,7 @@ function gateItem(gate) {
     ' ',
     el('span', { class: 'soft' }, bdi(gate.subject)),
     listOf(gate.facts.map((fact) => el('bdi', null, fact))),
-    gate.fix === '' ? '' : /^(?:sallyport|kubectl) [\w ./:=,*@+"'-]*$/.test(gate.fix) ? commandLine(gate.fix) : el('p', { class: 'small' }, el('strong', null, ui('fix')), ' ', el('bdi', null, gate.fix)),
+    gate.fix === '' ? '' : ONE_COMMAND.test(gate.fix) ? commandLine(gate.fix) : el('p', { class: 'small' }, el('strong', null, ui('fix')), ' ', el('bdi', null, gate.fix)),
     gate.waived === null ? '' : el('p', { class: 'small' }, ui('waived'), ' ', el('bdi', null, gate.waived)),
   );
 }
@@ -242,7 +242,7 @@ function readinessDetails(index) {
         [ui('in-mesh'), number(row.inMesh)],
         row.system === null ? undefined : [ui('goes-last'), el('bdi', null, row.system)],
       ]),
-      row.command === null || !/^[\w ./:=,*@+-]*$/.test(row.command) ? '' : commandLine(row.command),
+      row.command === null ? '' : commandLine(row.command),
       el('button', { type: 'button', class: 'btn', 'data-map-ns': row.namespace }, ui('only-its-flows')),
       row.phases.map((phase) => [
         el('h3', null, ui(`phase-${phase.phase}`), ' ', tag(STATE_TONE[phase.state], ui(`state-${phase.state}`))),
@@ -287,7 +287,6 @@ function fillDrawer(key) {
   drawerIn.replaceChildren(...[body].flat(Infinity).filter((child) => child !== '').map(textOr));
   drawerBack.hidden = drawerTrail.length < 2;
   drawer.hidden = false;
-  document.documentElement.classList.add('has-drawer');
   drawerIn.scrollTop = 0;
   drawer.scrollTop = 0;
   drawerHead.focus({ preventScroll: true });
@@ -306,7 +305,6 @@ function openDrawer(key, opener) {
 function closeDrawer() {
   if (drawer.hidden) return;
   drawer.hidden = true;
-  document.documentElement.classList.remove('has-drawer');
   drawerTrail = [];
   if (drawerOpener?.isConnected) drawerOpener.focus({ preventScroll: true });
   mapClosed();

@@ -222,10 +222,7 @@ form.addEventListener('reset', () => {
   setTimeout(() => apply());
 });
 
-/** Edges of a line: `place>place`, where a place is `g<index>` or, once opened, `n<node>`. */
-function bundleEdges(key) {
-  return bundles.get(key)?.edges ?? [];
-}
+/** What a box of the map is called: a place, `g<index>`, or one node, `n<index>`. */
 function placeTitle(key) {
   const index = Number(key.slice(1));
   return key[0] === 'n' ? endText(index) : places[index].title;

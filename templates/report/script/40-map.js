@@ -161,18 +161,29 @@ function boxKey(node) {
   const at = placeOf[node];
   return openPlaces.has(at) && boxes.has(`n${node}`) ? `n${node}` : `g${at}`;
 }
+let boxIds = [];
+let boxIndex = new Map();
+/** One number for a pair of boxes: 50,000 flows make no strings. */
+const bundleKey = (from, to) => from * boxIds.length + to;
 function computeBundles() {
-  const keys = new Array(NODES);
-  for (let node = 0; node < NODES; node += 1) keys[node] = boxKey(node);
+  boxIds = [...boxes.keys()];
+  boxIndex = new Map(boxIds.map((id, index) => [id, index]));
+  const boxOf = new Int32Array(NODES);
+  for (let node = 0; node < NODES; node += 1) boxOf[node] = boxIndex.get(boxKey(node));
   bundles = new Map();
   for (const edge of current) {
-    const [from, to] = [keys[E.src[edge]], keys[E.dst[edge]]];
+    const [from, to] = [boxOf[E.src[edge]], boxOf[E.dst[edge]]];
     if (from === to) continue;
-    const key = `${from}>${to}`;
+    const key = bundleKey(from, to);
     const bundle = bundles.get(key);
-    if (bundle === undefined) bundles.set(key, { key, from, to, edges: [edge] });
+    if (bundle === undefined) bundles.set(key, { order: key, from: boxIds[from], to: boxIds[to], edges: [edge] });
     else bundle.edges.push(edge);
   }
+}
+/** The flows of a line by its name: `box>box`. */
+function bundleEdges(name) {
+  const [from, to] = name.split('>').map((id) => boxIndex.get(id));
+  return bundles.get(bundleKey(from, to))?.edges ?? [];
 }
 /** Codes as the legend has them: of a line with several kinds of encryption, that it is mixed. */
 function stateOf(bundle) {
@@ -295,7 +306,7 @@ function headElement(text, x, y, index) {
 let drawnLines = 0;
 const lineLimit = () => (bundles.size > CROWD ? CROWD_LINES : MOST_LINES);
 function lineElements() {
-  const all = [...bundles.values()].sort((a, b) => b.edges.length - a.edges.length || compare(a.key, b.key));
+  const all = [...bundles.values()].sort((a, b) => b.edges.length - a.edges.length || a.order - b.order);
   // Lines of what has been opened, or is looked at, come first: that is what was asked for.
   const looked = hovered ?? focused;
   const isNear = (one) => one.from[0] === 'n' || one.to[0] === 'n' || one.from === looked || one.to === looked;
@@ -310,7 +321,7 @@ function lineElements() {
     const { weights, distances } = isCurved ? curve(boxes.get(bundle.from), boxes.get(bundle.to)) : { weights: [0.5], distances: [0] };
     return {
       data: {
-        id: bundle.key,
+        id: `${bundle.from}>${bundle.to}`,
         source: bundle.from,
         target: bundle.to,
         colour: colours[colour],
@@ -509,11 +520,13 @@ function openBox(key) {
   }
 }
 
-/** A filter has changed. */
+let changeTimer;
+/** A filter has changed. The table and the count come first; the lines follow once the page has answered. */
 function mapChanged() {
   if (cy === null) return;
   focusedLine = -1;
-  drawLines();
+  clearTimeout(changeTimer);
+  changeTimer = setTimeout(drawLines, 16);
 }
 /** Details were closed. */
 function mapClosed() {

@@ -113,6 +113,7 @@ const later = window.requestIdleCallback ?? ((act) => setTimeout(act, 1));
 function adoptNext() {
   if (waiting.length === 0) {
     root.dataset.ready = 'all';
+    performance.mark('sallyport-all');
     return;
   }
   adopt(waiting.shift());
@@ -123,6 +124,7 @@ form.hidden = false;
 const hadFilter = readAddress();
 makeFlowsTable();
 apply({ address: false });
+performance.mark('sallyport-flows');
 addEventListener('hashchange', () => {
   if (!readAddress()) return;
   apply({ address: false });
@@ -133,6 +135,7 @@ requestAnimationFrame(() =>
     startMap();
     if (hadFilter) byId('map').scrollIntoView({ block: 'start' });
     root.dataset.ready = 'map';
+    performance.mark('sallyport-map');
     later(adoptNext);
   }),
 );

@@ -143,7 +143,7 @@ export function riskSection(page: Page): Html {
         .sort((a, b) => b.points - a.points)
         .slice(0, 4)
         .map((value) => ({
-          label: html`${titles.get(value.factor) ?? value.factor}`,
+          label: prose(titles.get(value.factor) ?? value.factor),
           parts: [{ share: value.points / 100, look: value.value === null ? ('dim' as const) : ('warn' as const) }],
           value: formatNumber(value.points),
           note: prose(value.because),
@@ -154,7 +154,7 @@ export function riskSection(page: Page): Html {
     'risk-factors',
     say('risk.factors'),
     [say('risk.factor'), { title: say('risk.weight'), number: true }, say('risk.rule')],
-    risk.factors.map((factor) => [factor.title, formatNumber(factor.weight), prose(factor.rule)]),
+    risk.factors.map((factor) => [prose(factor.title), formatNumber(factor.weight), prose(factor.rule)]),
   )}</div></details>`;
   const rows = risk.rows.map((row): readonly Cell[] => [
     { n: row.node },
@@ -193,7 +193,7 @@ export function residualSection(page: Page): Html {
       ? html`<p class="note">${say('residual.none')}</p>`
       : html`<div class="grid wide">${residual.map(
           (row) =>
-            html`<article class="card residual"><h3>${row.title}</h3><p>${prose(row.text)}</p>${
+            html`<article class="card residual"><h3>${prose(row.title)}</h3><p>${prose(row.text)}</p>${
               row.subjects.length === 0 ? undefined : html`<div><p class="small soft">${say('residual.subjects', { count: formatNumber(row.subjects.length) })}</p>${names(row.subjects, 4)}</div>`
             }${row.mitigation === '' ? undefined : html`<p class="small"><strong>${say('residual.mitigation')}</strong> ${prose(row.mitigation)}</p>`}</article>`,
         )}</div>`,

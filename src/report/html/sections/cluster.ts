@@ -327,7 +327,7 @@ export function egressSection(page: Page): Html {
 <div class="card">${barList(
       say('egress.note'),
       egress.groups.filter((group) => group.destinations.length > 0).map((group) => ({
-        label: html`${group.title}`,
+        label: prose(group.title),
         parts: [{ share: group.destinations.length / most, look: group.group === 'unknown' ? ('dim' as const) : ('mark' as const) }],
         value: formatNumber(group.destinations.length),
         note: say('egress.connections', { count: formatNumber(group.connections) }),

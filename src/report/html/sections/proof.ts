@@ -145,8 +145,8 @@ export function standardsSection(page: Page): Html {
       say(`standards.${id}`),
       [say('standards.id'), say('standards.title-head'), say('standards.state'), say('standards.because'), say('standards.answered')],
       rows.map((row) => [
-        html`<span class="nowrap">${row.id}</span>`,
-        html`<a href="#${row.section}">${row.title}</a>`,
+        html`<bdi class="nowrap">${row.id}</bdi>`,
+        html`<a href="#${row.section}">${prose(row.title)}</a>`,
         tag(...STANDARD[row.state]),
         bullets(row.because),
         prose(row.answeredBy),

@@ -37,7 +37,7 @@ function stateCell(phase: PhaseReadiness): Cell {
 
 export function gate(one: GateView): Html {
   const tone: Tone = one.answer === 'yes' ? 'good' : one.answer === 'no' ? 'bad' : 'dim';
-  const isCommand = /^(?:sallyport|kubectl) /.test(one.fix);
+  const isCommand = /^(?:sallyport|kubectl|istioctl|cilium) /.test(one.fix);
   return html`<li class="gate">${tag(tone, one.answer === 'unknown' ? 'not known' : one.answer)} <strong>${name(one.id)}</strong> <span class="soft">${name(one.subject)}</span>${bullets(one.facts)}${one.fix === '' ? undefined : isCommand ? command(one.fix) : html`<p class="small"><strong>Fix:</strong> ${prose(one.fix)}</p>`}${one.waived === null ? undefined : html`<p class="small">Waived: ${prose(one.waived)}</p>`}</li>`;
 }
 

@@ -26,6 +26,7 @@ export interface Doubtful {
  */
 export function findDoubtful(edges: readonly Edge[], inventory: Inventory): readonly Doubtful[] {
   const scheduled = new Set(inventory.workloads.filter((one) => one.schedule !== undefined).map((one) => one.id));
+  const isSidecars = sidecarTraffic(inventory);
   const scans = new Map<string, string>();
   for (const [source, own] of groupBy(edges, (edge) => endpointKey(edge.src))) {
     const why = scanReason(own);
@@ -33,7 +34,8 @@ export function findDoubtful(edges: readonly Edge[], inventory: Inventory): read
   }
   const doubtful: Doubtful[] = [];
   for (const edge of edges) {
-    if (edge.review !== 'unreviewed' || edge.origin.kind !== 'observed' || !hasPassed(edge)) continue;
+    if (edge.review !== 'unreviewed' || edge.origin.kind !== 'observed' || !hasPassed(edge) || isSidecars(edge))
+      continue;
     const scan = scans.get(endpointKey(edge.src));
     if (scan !== undefined) doubtful.push({ edge, why: scan });
     else if (edge.days.length < 2) {
@@ -46,6 +48,24 @@ export function findDoubtful(edges: readonly Edge[], inventory: Inventory): read
     }
   }
   return doubtful;
+}
+
+/** Where sidecars reach istiod (Istio, "Ports used by Istio"). */
+const XDS_PORT = 15012;
+
+/** A sidecar's connection to its control plane: joining made it, so nobody needs to vouch for it. */
+function sidecarTraffic(inventory: Inventory): (edge: Edge) => boolean {
+  const ids = (test: (one: Inventory['workloads'][number]) => boolean): ReadonlySet<string> =>
+    new Set(inventory.workloads.filter(test).map((one) => one.id));
+  const meshed = ids((one) => one.podSets.some((set) => set.mesh === 'sidecar' || set.mesh === 'mixed'));
+  const istiod = ids((one) => one.classification.component === 'istiod');
+  return ({ src, dst, port, protocol }) =>
+    port === XDS_PORT &&
+    protocol === 'TCP' &&
+    src.kind === 'workload' &&
+    dst.kind === 'workload' &&
+    meshed.has(src.id) &&
+    istiod.has(dst.id);
 }
 
 /** Why the edges of one source look like a scan. Nodes and the API server reach every pod by trade. */

@@ -43,6 +43,29 @@ describe('an unreviewed edge', () => {
   });
 });
 
+describe('the connection of a sidecar to istiod', () => {
+  const joined = workload('a/Deployment/joined');
+  const istiod = workload('istio-system/Deployment/istiod');
+  const meshed = emptyInventory({
+    workloads: [
+      { ...joined, podSets: joined.podSets.map((set) => ({ ...set, mesh: 'sidecar' })) },
+      workload('a/Deployment/outside'),
+      { ...istiod, classification: { ...istiod.classification, component: 'istiod' } },
+    ],
+  });
+  const doubtful = (src: string, port: number): number =>
+    findDoubtful([edge(src, 'istio-system/Deployment/istiod', { port })], meshed).length;
+
+  it('waits for nobody: the join made it', () => {
+    expect(doubtful('a/Deployment/joined', 15012)).toBe(0);
+  });
+
+  it('waits where its source has no sidecar, and on any other port', () => {
+    expect(doubtful('a/Deployment/outside', 15012)).toBe(1);
+    expect(doubtful('a/Deployment/joined', 8080)).toBe(1);
+  });
+});
+
 describe('a source that fans out like a scan', () => {
   const minutes = (index: number): EdgeParts => ({ first: MONDAY + index * 60_000, last: MONDAY + index * 60_000 });
 

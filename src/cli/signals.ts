@@ -46,10 +46,14 @@ export interface SignalOptions {
   readonly configs: readonly SignalConfig[];
   /** From an earlier watch; undefined: what the files hold by now is passed over. */
   readonly position: Json | undefined;
+  /** Without a position: their ends are read as well. */
+  readonly tail?: boolean;
   readonly inventory: Inventory;
   /** The cluster as it is now, for addresses of pods that are newer. */
   readonly reread: () => Promise<Inventory>;
   readonly clock: Clock;
+  /** False: no record waits for a pod that is not known yet. Default: true. */
+  readonly patient?: boolean;
 }
 
 /** The source of a signal; exit 2 with the names there are for one that does not exist. */
@@ -81,16 +85,18 @@ export async function findSignalFiles(configs: readonly SignalConfig[]): Promise
  */
 export async function openSignals(options: SignalOptions): Promise<Signals> {
   const { configs, clock } = options;
+  const isNew = options.position === undefined;
+  const start = options.tail === true ? 'tail' : 'end';
   const before = parsePositions(options.position);
   const signals: Signal[] = [];
   for (const [index, config] of configs.entries()) {
     const source = sourceOf(config);
     const kept = before[index];
-    const known = options.position === undefined || kept?.source !== source.name ? undefined : kept;
+    const known = isNew || kept?.source !== source.name ? undefined : kept;
     signals.push({
       source,
       inputs: config.inputs,
-      follow: await openFollow(config.inputs, known ?? 'end'),
+      follow: await openFollow(config.inputs, known ?? start),
       records: 0,
       bad: 0,
       firstBad: undefined,
@@ -106,7 +112,7 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
   const pending: Waiting[] = [];
   const positions: { readonly at: number; readonly position: Json }[] = [];
   const unnamed: string[] =
-    options.position !== undefined && configs.some((config, index) => before[index]?.source !== config.source)
+    !isNew && configs.some((config, index) => before[index]?.source !== config.source)
       ? ['the signals of the configuration are not those that the watch began with']
       : [];
   /** How far a recorder's clock is ahead of this one: its records would prove what has not happened yet. */
@@ -175,7 +181,7 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
         now - readAt >= Math.max(REREAD_MS, REREAD_SHARE * rereadTook)
       )
         await reread();
-      const patience = Math.max(PENDING_MS, PENDING_SHARE * rereadTook);
+      const patience = options.patient === false ? 0 : Math.max(PENDING_MS, PENDING_SHARE * rereadTook);
       const sightings: Sighting[] = [];
       for (const one of waiting) {
         if (now - one.since < patience && pending.length < MAX_PENDING && isDoubtful(one.flow)) {

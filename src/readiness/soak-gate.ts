@@ -1,9 +1,41 @@
 import type { View } from '../engine/contract.ts';
 import type { Gate } from '../model/finding.ts';
+import { groupOf } from '../model/object.ts';
+import { changeRef } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
 import { bearsOnTraffic } from '../plan/soak.ts';
 import { plural } from '../shared/pure/text.ts';
 import { gate } from './view.ts';
+
+type Denier = 'network' | 'mesh';
+/**
+ * Whose denials the records of a source show. What is not listed shows those of both: neutral edges are made by somebody who knows what
+ * they took them from.
+ */
+const SHOWS: Readonly<Record<string, readonly Denier[]>> = {
+  // A tracked connection is one that passed.
+  conntrack: [],
+  hubble: ['network'],
+  envoy: ['mesh'],
+};
+
+/** Who may deny somebody after these steps. */
+function deniersOf(steps: readonly Step[]): readonly Denier[] {
+  const deniers = new Set<Denier>();
+  for (const { change } of steps) {
+    const { kind, apiVersion } = changeRef(change);
+    if (kind === 'AuthorizationPolicy') deniers.add('mesh');
+    if (kind === 'PeerAuthentication' && JSON.stringify(change).includes('"STRICT"')) deniers.add('mesh');
+    if (kind.endsWith('NetworkPolicy') || kind.endsWith('NetworkPolicies') || groupOf(apiVersion) === 'cilium.io')
+      deniers.add('network');
+  }
+  return [...deniers].sort();
+}
+
+const NAMES = {
+  network: 'network policies (hubble, or neutral edges)',
+  mesh: 'proxies (envoy, or neutral edges)',
+} as const satisfies Record<Denier, string>;
 
 /**
  * Can a run on a live cluster be watched? It takes a declared signal of denials, with a file to read. `files` are those that each signal of
@@ -31,6 +63,16 @@ export function soakGate(view: View, steps: readonly Step[], files: readonly (re
       view.namespace,
       [...facts, 'no file of a signal is there to be read'],
       'start what writes them, or mend the paths under soak.signals in the configuration',
+    );
+  const shown = new Set(signals.flatMap(({ source }) => SHOWS[source] ?? (['network', 'mesh'] as const)));
+  const blind = deniersOf(steps).filter((denier) => !shown.has(denier));
+  if (blind.length > 0)
+    return gate(
+      'soak',
+      'unknown',
+      view.namespace,
+      [...facts, ...blind.map((denier) => `no signal shows the denials of ${NAMES[denier]}`)],
+      'declare one that does under soak.signals in the configuration; or watch the workloads yourself and waive gate=soak',
     );
   return gate(
     'soak',

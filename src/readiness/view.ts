@@ -21,7 +21,7 @@ export function keptEdges(edges: readonly Edge[]): readonly Edge[] {
   );
 }
 
-export function touches(edge: Edge, namespace: string): boolean {
+export function touches(edge: Pick<Edge, 'src' | 'dst'>, namespace: string): boolean {
   return endpointNamespace(edge.src) === namespace || endpointNamespace(edge.dst) === namespace;
 }
 

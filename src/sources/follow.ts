@@ -10,6 +10,8 @@ import { MAX_LINE_BYTES } from './lines.ts';
 
 /** Bytes read of one file at a time: what grew while nobody looked comes in pieces. */
 const PIECE_BYTES = 4 * 1024 * 1024;
+/** What is read of a file of which nothing is known. */
+const TAIL_BYTES = 64 * 1024 * 1024;
 /** Bytes at the head of a file that tell it from another one in its place. */
 const HEAD_BYTES = 256;
 /** A container runtime's part of a longer line: `<time> stdout P ...`. It is held back until the rest has come. */
@@ -70,10 +72,10 @@ interface Followed {
 /**
  * Follows files that grow, as `tail -F` does: `patterns` are paths in which `*` matches within a segment, so files may appear later. From
  * `end`: what is in them already is passed over; a file that appears afterwards is read from its beginning. From a position: where another
- * process stopped. A rotated file is read to its end, then its successor from the start; one that was cut short or has gone is a gap. Only
+ * process stopped. From `tail`: the last 64 MiB of each as well. A rotated file is read to its end, then its successor from the start; one that was cut short or has gone is a gap. Only
  * whole lines are handed over. Throws SP246 for a file that may not be read, SP247 for one that is compressed.
  */
-export async function openFollow(patterns: readonly string[], from: 'end' | FollowPosition): Promise<Follow> {
+export async function openFollow(patterns: readonly string[], from: 'end' | 'tail' | FollowPosition): Promise<Follow> {
   const files = new Map<string, Followed>();
   const opening: string[] = [];
 
@@ -98,8 +100,10 @@ export async function openFollow(patterns: readonly string[], from: 'end' | Foll
     return followed;
   };
 
-  if (from === 'end') for (const path of await expand(patterns)) await take(path, (size) => size);
-  else {
+  if (from === 'end' || from === 'tail') {
+    const kept = from === 'end' ? 0 : TAIL_BYTES;
+    for (const path of await expand(patterns)) await take(path, (size) => Math.max(0, size - kept));
+  } else {
     for (const known of from.files) {
       const path = await findFile(known);
       if (path === undefined) {

@@ -84,13 +84,13 @@ beforeEach(async () => {
   expect((await run(['observe', 'edges', 'history.jsonl'])).code).toBe(0);
   const accepted = await run(['accept', `src=${TOOLBOX}`, '--reason', 'forgotten']);
   expect(accepted.code).toBe(0);
-});
+}, 120_000);
 afterEach(async () => {
   clearInterval(talk);
   await api.close();
 });
 
-describe('a live cluster under watch', () => {
+describe('a live cluster under watch', { timeout: 240_000 }, () => {
   it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async () => {
     keepTalking();
     writeFileSync(signal(), '{"not": "a record"}\n', { flag: 'a' });
@@ -154,5 +154,42 @@ describe('a live cluster under watch', () => {
       code: 0,
       document: { outcome: 'done', phase: 'allow-list' },
     });
+  });
+});
+
+describe('verify', { timeout: 240_000 }, () => {
+  it('reads the signals since the watch, and says with exit 6 what they contradict', async () => {
+    keepTalking();
+    expect((await run(['advance', 'shop', '--to', 'allow-list', '--yes'])).code).toBe(0);
+    const quiet = await run(['verify', 'shop']);
+    const asked = (ended: Ended): unknown =>
+      (documentOf(ended)['gates'] as readonly { readonly id: string }[]).filter(({ id }) =>
+        ['enforcement', 'denies-observed'].includes(id),
+      );
+    expect({ code: quiet.code, gates: asked(quiet) }, quiet.stderr).toEqual({ code: 0, gates: [] });
+    clearInterval(talk);
+    appendFileSync(signal(), line({ src: TOOLBOX }) + line({ src: TOOLBOX }) + line({ verdict: 'denied' }));
+    const ended = await run(['verify', 'shop']);
+    expect(ended.code).toBe(6);
+    expect(asked(ended)).toMatchObject([
+      {
+        id: 'enforcement',
+        facts: [
+          `${TOOLBOX} -> ${DB} 5432/TCP`,
+          expect.stringContaining('deny it'),
+          expect.anything(),
+          expect.stringContaining('seen 2x'),
+        ],
+      },
+      {
+        id: 'denies-observed',
+        facts: [
+          `${WEB} -> ${DB} 5432/TCP`,
+          'an edge that must work is denied',
+          expect.anything(),
+          expect.stringContaining('seen 1x'),
+        ],
+      },
+    ]);
   });
 });

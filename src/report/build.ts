@@ -1,4 +1,5 @@
 import { coverageOf } from '../flows/coverage.ts';
+import { findDoubtful } from '../flows/review.ts';
 import { checkSchedules } from '../flows/schedules.ts';
 import type { Edge } from '../model/edge.ts';
 import type { ConnectionVerdict, World } from '../model/evaluate.ts';
@@ -139,6 +140,7 @@ export function buildReport(
     world,
     joined === undefined ? undefined : compileWorld(joined.view.inventory),
     assumed.noMesh,
+    new Set(findDoubtful(edges, inventory).map((one) => one.edge.id)),
   );
 
   onProgress('boundaries, risk and the rest');
@@ -455,7 +457,7 @@ function surfaceSection(
         reachable: found.reachable,
         unknown: found.unknown,
         share: pairs === 0 ? null : round(found.reachable / pairs, 6),
-        because: SAID[phase],
+        because: `${SAID[phase]}${found.doubt === undefined ? '' : `; what is not judged is so most often for this reason: ${found.doubt}`}`,
       };
     }),
     mostExposed: now?.kind === 'counted' ? now.exposed.slice(0, MOST_EXPOSED) : [],

@@ -1,6 +1,7 @@
 import type { AuditEntry, RunOutcome, RunRecord, View } from '../engine/contract.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointNamespace } from '../model/edge.ts';
+import type { Gate } from '../model/finding.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { refKey, refOf } from '../model/object.ts';
@@ -33,6 +34,8 @@ export interface ReportInput {
   /** Oldest first. */
   readonly runs: readonly RunView[];
   readonly audit: readonly AuditEntry[];
+  /** The gates of each namespace as the newest attempt to advance it found them; absent before the first. */
+  readonly gates: ReadonlyMap<string, readonly Gate[]>;
   readonly latency: readonly LatencyMeasurement[];
 }
 

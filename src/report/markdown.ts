@@ -536,16 +536,17 @@ ${details.join('\n')}`;
 function plaintext({ plaintext: section }: AssessmentReport): string {
   return `## Who speaks plaintext
 
-${section.rows.length} callers and ports; ${section.solvedByJoining} solved by joining the mesh, ${section.lasting} not.
+${section.rows.length} callers and ports; ${section.solvedByJoining} solved by joining the mesh, ${section.lasting} keep STRICT from their destination, ${section.outsideMesh} lead to workloads outside of the mesh.
 
 ${table(
-  ['from', 'to', 'port', 'mTLS now', 'once all have joined', 'because', 'what to do'],
+  ['from', 'to', 'port', 'mTLS now', 'once all have joined', 'blocks STRICT', 'because', 'what to do'],
   section.rows.map((one) => [
     code(one.src),
     code(one.dst),
     String(one.port),
     one.now,
     one.afterJoin,
+    one.blocksStrict ? 'yes' : '',
     esc(one.because),
     one.fixes.map(code).join(' or '),
   ]),
@@ -664,7 +665,7 @@ function progress({ progress: section }: AssessmentReport): string {
   const { totals } = section;
   return `## Progress
 
-${section.started ? `${totals.runs} runs, ${totals.phasesDone} phases done, ${totals.changes} changes in force, ${totals.rollbacks} rollbacks, ${totals.undone} undone; ${totals.adoptions} adoptions, ${totals.acceptances} acceptances, ${totals.waivers} waivers; ${totals.drift} fields drifted; ${totals.violationsPrevented} connections prevented.` : 'Nothing has been moved yet.'}
+${section.started ? `${totals.runs} runs, ${totals.phasesDone} phases done, ${totals.changes} changes in force, ${totals.rollbacks} rollbacks, ${totals.undone} undone, ${totals.refused} namespaces held by gates at their last attempt; ${totals.adoptions} adoptions, ${totals.acceptances} acceptances, ${totals.waivers} waivers; ${totals.drift} fields drifted; ${totals.violationsPrevented} connections prevented.` : 'Nothing has been moved yet.'}
 
 ${table(
   ['phase', 'namespaces'],

@@ -606,6 +606,8 @@ export interface PlaintextRow {
   /** Can the caller speak mTLS now, and once everybody who can has joined? */
   readonly now: Answer;
   readonly afterJoin: Answer;
+  /** True where the destination will have a sidecar and STRICT would refuse this caller even after everybody who can has joined. */
+  readonly blocksStrict: boolean;
   readonly because: string;
   /** What to do about it, first the best. */
   readonly fixes: readonly string[];
@@ -615,8 +617,10 @@ export interface PlaintextSection {
   readonly rows: readonly PlaintextRow[];
   /** Edges whose source and destination can speak mTLS as soon as both have joined. */
   readonly solvedByJoining: number;
-  /** Rows for which joining does not help. */
+  /** Rows that keep STRICT from their destination: joining does not help, or whether it does is not known. */
   readonly lasting: number;
+  /** Rows that lead to workloads that stay outside of the mesh. */
+  readonly outsideMesh: number;
 }
 
 export interface CandidateRow {
@@ -793,6 +797,8 @@ export interface ProgressSection {
     readonly rollbacks: number;
     /** Fields that are no longer as Sallyport left them. */
     readonly drift: number;
+    /** Namespaces whose last attempt to advance found a gate that was not met. */
+    readonly refused: number;
     /** Runs that were undone. */
     readonly undone: number;
     /** Connections that a source saw denied, of edges that a policy of Sallyport's denies now. */

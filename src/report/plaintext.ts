@@ -6,12 +6,15 @@ import type { Inventory, Workload } from '../model/inventory.ts';
 import { inMesh, optedOut } from '../readiness/mesh-gates.ts';
 import type { Answer, PlaintextRow, PlaintextSection } from './model.ts';
 
+/** Where sidecars reach istiod, by TLS of their own. */
+const XDS_PORT = 15_012;
+
 const SPEAKS = { mtls: 'yes', plaintext: 'no', unknown: 'unknown' } as const satisfies Record<string, Answer>;
 
 /**
  * Who speaks plaintext to a workload, and what to do about each: judged by what the caller can do now, and once everybody who can has
- * joined the mesh. One row a pair and port; probes and ports that the proxies never take over are left out. `after` is undefined where
- * there is no mesh to join.
+ * joined the mesh. One row a pair and port. Probes, ports that the proxies never take over and istiod's own port, which is TLS by itself,
+ * are left out. `after` is undefined where there is no mesh to join. `doubtful` are ids of edges that look like a scan or came once.
  */
 export function buildPlaintext(
   edges: readonly Edge[],
@@ -19,6 +22,7 @@ export function buildPlaintext(
   now: World,
   after: World | undefined,
   noMesh: string | undefined,
+  doubtful: ReadonlySet<string>,
 ): PlaintextSection {
   const workloads = new Map(now.inventory.workloads.map((workload) => [workload.id, workload]));
   const later = new Map((after?.inventory.workloads ?? []).map((workload) => [workload.id, workload]));
@@ -28,6 +32,7 @@ export function buildPlaintext(
     const dst = edge.dst.kind === 'workload' ? workloads.get(edge.dst.id) : undefined;
     if (dst === undefined || edge.protocol !== 'TCP' || UNREDIRECTED_PORTS.has(edge.port)) continue;
     if (edge.src.kind === 'node' && isProbed(dst, edge.port)) continue;
+    if (edge.port === XDS_PORT && dst.classification.component === 'istiod') continue;
     const key = `${endpointKey(edge.src)}\n${dst.id}\n${edge.port}`;
     if (seen.has(key)) continue;
     seen.add(key);
@@ -36,6 +41,13 @@ export function buildPlaintext(
     const then = after === undefined ? undefined : transportOf(after, edge.src, edge.dst, edge.port);
     const src = edge.src.kind === 'workload' ? workloads.get(edge.src.id) : undefined;
     const afterJoin: Answer = then === undefined ? 'unknown' : SPEAKS[then.kind];
+    // STRICT refuses nobody at a workload without a sidecar.
+    const receiver = later.get(dst.id);
+    const blocksStrict =
+      afterJoin !== 'yes' &&
+      after !== undefined &&
+      (receiver === undefined || receiver.podSets.some((podSet) => podSet.mesh === 'sidecar'));
+    const fixes = fixesFor(edge, src, dst, blocksStrict, afterJoin, now.inventory, noMesh);
     rows.push({
       edge: rank.get(edge.id) ?? -1,
       src: endpointKey(edge.src),
@@ -44,12 +56,20 @@ export function buildPlaintext(
       now: SPEAKS[today.kind],
       afterJoin,
       because: afterJoin === 'yes' || then === undefined ? today.because : then.because,
-      fixes: fixesFor(edge, src, dst, later, afterJoin, now.inventory, noMesh),
+      blocksStrict,
+      // What nobody vouches for is cut first.
+      fixes: doubtful.has(edge.id) && fixes.length > 1 ? [fixes.at(-1) ?? '', ...fixes.slice(0, -1)] : fixes,
     });
   }
   rows.sort((a, b) => a.edge - b.edge);
   const solved = rows.filter((row) => row.afterJoin === 'yes').length;
-  return { rows, solvedByJoining: solved, lasting: rows.filter((row) => row.afterJoin === 'no').length };
+  const lasting = rows.filter((row) => row.blocksStrict).length;
+  return {
+    rows,
+    solvedByJoining: solved,
+    lasting,
+    outsideMesh: after === undefined ? 0 : rows.length - solved - lasting,
+  };
 }
 
 function isProbed(workload: Workload, port: number): boolean {
@@ -60,7 +80,7 @@ function fixesFor(
   edge: Edge,
   src: Workload | undefined,
   dst: Workload,
-  later: ReadonlyMap<string, Workload>,
+  blocksStrict: boolean,
   afterJoin: Answer,
   inventory: Inventory,
   noMesh: string | undefined,
@@ -69,9 +89,7 @@ function fixesFor(
   const exempt = `sallyport waive gate=plaintext,subject=${dst.id}:${edge.port} --reason "..." keeps this port PERMISSIVE`;
   const cut = `sallyport accept src=${from},dst=${dst.id},port=${edge.port} --reason "..." cuts it`;
   if (noMesh !== undefined) return [`nothing here yet: ${noMesh}`];
-  const destination = later.get(dst.id);
-  const receives = destination === undefined || destination.podSets.some((podSet) => podSet.mesh === 'sidecar');
-  if (!receives)
+  if (afterJoin !== 'yes' && !blocksStrict)
     return [
       `${dst.id} takes no sidecar, so no mTLS mode acts on it: protect it by its own TLS and by NetworkPolicy`,
       cut,

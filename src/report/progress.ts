@@ -54,6 +54,7 @@ export function buildProgress(input: ReportInput, violationsPrevented: number): 
       adoptions: count('adopt'),
       rollbacks: done('rollback').length,
       drift: drift.length,
+      refused: [...input.gates.values()].filter((gates) => gates.some((gate) => gate.answer !== 'yes')).length,
       undone: runs.filter((run) => run.outcome === 'undone').length,
       violationsPrevented,
     },

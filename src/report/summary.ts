@@ -125,7 +125,7 @@ function specs(body: ReportBody): readonly FigureSpec[] {
     },
     {
       id: 'plaintext',
-      label: 'callers and ports without mTLS for certain',
+      label: 'callers (by workload and port) not surely protected by mTLS',
       pointer: '/plaintext/rows',
       measure: 'length',
       basis: 'computed',
@@ -140,8 +140,15 @@ function specs(body: ReportBody): readonly FigureSpec[] {
     },
     {
       id: 'plaintext-lasting',
-      label: 'of them that joining does not solve',
+      label: 'of them that keep STRICT from their destination',
       pointer: '/plaintext/lasting',
+      basis: 'computed',
+      from: 'simulation',
+    },
+    {
+      id: 'plaintext-outside',
+      label: 'of them that lead to workloads outside of the mesh',
+      pointer: '/plaintext/outsideMesh',
       basis: 'computed',
       from: 'simulation',
     },
@@ -399,12 +406,15 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
     ]);
   if ((value('plaintext') ?? 0) > 0)
     add('plaintext', 'bad', 'plaintext', [
-      ['plaintext', 'caller and port does', 'callers and ports do'],
-      ' without mTLS for certain; ',
+      'Of the callers on record, ',
+      ['plaintext'],
+      ' are not surely protected by mTLS (counted by caller, workload and port): ',
       ['plaintext-solved'],
-      ' of them are solved by joining the mesh, ',
-      ['plaintext-lasting'],
-      ' are not.',
+      ' are solved by joining the mesh, ',
+      ['plaintext-lasting', 'needs', 'need'],
+      ' a decision, ',
+      ['plaintext-outside', 'leads', 'lead'],
+      ' to workloads that stay outside of it.',
     ]);
   else if (body.map.totals.edges > 0)
     add('plaintext', 'good', 'plaintext', ['Every caller on record speaks mTLS: ', ['plaintext'], ' are left.']);

@@ -17,6 +17,8 @@ export interface Reach {
   readonly kind: 'counted';
   readonly reachable: number;
   readonly unknown: number;
+  /** The reason that keeps most of them unknown. */
+  readonly doubt: string | undefined;
   /** Workloads that some other one can reach, the most reached first. */
   readonly exposed: readonly { readonly workload: string; readonly from: number; readonly fromNamespaces: number }[];
 }
@@ -74,11 +76,16 @@ export function countReach(inventory: Inventory): Reach | NotCounted {
     { from: (id: string) => !isFixedSource.has(id) },
     { from: (id: string) => isFixedSource.has(id), to: (id: string) => !isFixedTarget.has(id) },
   ];
+  const doubts = new Map<string, number>();
+  const doubt = (reason: string | undefined, pairs: number): void => {
+    if (reason !== undefined) doubts.set(reason, (doubts.get(reason) ?? 0) + pairs);
+  };
   let asked = 0;
   for (const pass of passes)
-    for (const { src, dst, allowed } of connectivity(world, pass)) {
+    for (const { src, dst, allowed, unknown: open } of connectivity(world, pass)) {
       const [source, target] = [engine.layout.rankOf.get(src) ?? -1, engine.layout.rankOf.get(dst) ?? -1];
       let kind: 'open' | 'unknown' | 'closed' = allowed.length > 0 ? 'open' : 'unknown';
+      let reason = open[0]?.reason;
       if (mesh && !(plain[source] === true && plain[target] === true)) {
         asked += 1;
         if (asked > MOST_MESH_PAIRS)
@@ -86,11 +93,14 @@ export function countReach(inventory: Inventory): Reach | NotCounted {
             kind: 'not-counted',
             because: `more than ${MOST_MESH_PAIRS} pairs would have to be asked of the mesh one by one; sallyport reach --mesh --from W answers for one`,
           };
-        kind = kindOf(meshSide(world, sides, src, dst, pairSide(engine, source, target)));
+        const side = meshSide(world, sides, src, dst, pairSide(engine, source, target));
+        kind = kindOf(side);
+        reason = side.unknown.flat()[0]?.reason;
       }
       if (kind === 'closed') continue;
       if (kind === 'unknown') {
         unknown += 1;
+        doubt(reason, 1);
         continue;
       }
       reachable += 1;
@@ -104,6 +114,7 @@ export function countReach(inventory: Inventory): Reach | NotCounted {
     kind: 'counted',
     reachable,
     unknown,
+    doubt: [...doubts].sort((a, b) => b[1] - a[1] || compareText(a[0], b[0]))[0]?.[0],
     exposed: order.map((rank) => ({
       workload: ids[rank] ?? '',
       from: inbound[rank] ?? 0,

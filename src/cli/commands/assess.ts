@@ -57,6 +57,7 @@ export async function assess(app: App, options: AssessOptions): Promise<void> {
       planner: loaded.planner,
       runs: reader.runs(),
       audit: reader.audit(),
+      gates: new Map(loaded.inventory.namespaces.map(({ name }) => [name, reader.gates(name)])),
       latency,
     },
     (text) => {

@@ -134,7 +134,7 @@ async function startParts(dir: string, launch: Launcher, programs: LabPrograms, 
     [labNode, 'verdict', '--kubeconfig', file('kubeconfig-inside'), '--log', file('verdicts.jsonl')],
     { netns },
   );
-  const tracker = ['conntrack', '-E', '-f', 'ipv4', '-o', 'timestamp,extended'];
+  const tracker = ['conntrack', '-E', '-f', 'ipv4', '-b', '16777216', '-o', 'timestamp,extended'];
   launch.start('conntrack', ['sh', '-c', `exec "$@" >${file('conntrack.log')}`, 'sh', ...tracker], { netns });
   await Promise.all([launch.firstLine(agent), launch.firstLine(verdict)]);
   return {
@@ -188,6 +188,8 @@ function apiServerArguments({ apiServer }: LabPrograms, dir: string): readonly s
     '--service-cluster-ip-range=10.96.0.0/16',
     '--allow-privileged=true',
     '--enable-priority-and-fairness=false',
+    // A controller that the lab leaves out would take the taint away again.
+    '--disable-admission-plugins=TaintNodesByCondition',
   ];
 }
 

@@ -60,6 +60,8 @@ export const istioOperator = {
       defaultConfig: { drainDuration: '2s', terminationDrainDuration: '1s' },
     },
     values: {
+      // As after `istioctl install`: every Istio object is validated, whatever its labels.
+      defaultRevision: 'default',
       pilot: {
         autoscaleEnabled: false,
         resources: { requests: { cpu: '10m', memory: '64Mi' } },

@@ -2,9 +2,9 @@ import type { Applied, ApplyOutcome, Clock, RolloutResult, Target } from '../eng
 import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asString, getPath, setPath } from '../shared/pure/json.ts';
-import { safeText } from '../shared/pure/text.ts';
+import { plural, safeText } from '../shared/pure/text.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
-import { formatRef, groupOf, refOf } from '../model/object.ts';
+import { formatRef, groupOf, namespaceOf, refOf } from '../model/object.ts';
 import type { Change } from '../plan/change.ts';
 import { changeRef, checkChange } from '../plan/change.ts';
 import type {
@@ -22,6 +22,7 @@ import {
   connectKube,
   failureOf,
   isOutcomeUnknown,
+  METADATA_LIST,
   objectPath,
   openDiscovery,
   readKubeSnapshot,
@@ -32,7 +33,7 @@ import {
 import { acquireLeases } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
 import { buildEditPatch, describeValue, holds, isEdited, tookEdit, withoutServerFields } from './patch.ts';
-import { checkRollout, timedOut } from './rollout.ts';
+import { checkRollout, countEnding, podSelector, timedOut } from './rollout.ts';
 
 export interface ClusterTargetOptions extends KubeOptions {
   readonly clock: Clock;
@@ -507,12 +508,30 @@ async function awaitRollout(
       const live = await readManifest(api, discovery, workload.ref, signal);
       if (live === undefined) return { workload: workload.id, outcome: 'failed', message: 'it is gone' };
       const { state, message } = checkRollout(live);
-      if (state !== 'waiting') return { workload: workload.id, outcome: state, message };
-      last = message;
+      // What comes next is judged by the new pods alone: the old ones must be gone, not just be out of the Services.
+      const ending = state === 'ready' ? await readEnding(api, live, signal) : 0;
+      if (state !== 'waiting' && ending === 0) return { workload: workload.id, outcome: state, message };
+      last = ending === 0 ? message : `${message}; ${plural(ending, 'old pod')} still ending`;
       await clock.sleep(pauseMs, signal);
     }
   } catch (error) {
     if (signal.aborted) return timedOut(workload.id, last);
     throw error;
   }
+}
+
+/** Pods of a workload that were told to end and have not yet. */
+async function readEnding(api: KubeApi, workload: KubeManifest, signal: AbortSignal): Promise<number> {
+  const namespace = namespaceOf(workload);
+  const labelSelector = podSelector(workload);
+  if (namespace === undefined || labelSelector === undefined) return 0;
+  const pods = await api.must({
+    method: 'GET',
+    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`,
+    query: { labelSelector },
+    accept: METADATA_LIST,
+    subject: { doing: `listing the pods of ${formatRef(refOf(workload))}`, verb: 'list', resource: 'pods', namespace },
+    signal,
+  });
+  return countEnding(pods);
 }

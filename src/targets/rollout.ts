@@ -94,6 +94,44 @@ function onDelete(updated: number, wanted: number): RolloutState {
   };
 }
 
+/**
+ * The pods of a workload as a query's `labelSelector`; undefined where it has no selector, or an expression that is none of Kubernetes'
+ * four.
+ */
+export function podSelector(object: KubeManifest): string | undefined {
+  const selector = asObject(asObject(object['spec'])['selector']);
+  const labels = Object.entries(asObject(selector['matchLabels'])).map(
+    ([key, value]) => `${key}=${asString(value) ?? ''}`,
+  );
+  const expressions = asArray(selector['matchExpressions']).map((item) => {
+    const { key, operator, values } = asObject(item);
+    const name = asString(key) ?? '';
+    const list = `(${asArray(values)
+      .flatMap((value) => asString(value) ?? [])
+      .join(',')})`;
+    switch (operator) {
+      case 'In':
+        return `${name} in ${list}`;
+      case 'NotIn':
+        return `${name} notin ${list}`;
+      case 'Exists':
+        return name;
+      case 'DoesNotExist':
+        return `!${name}`;
+      default:
+        return undefined;
+    }
+  });
+  const parts = [...labels, ...expressions];
+  return parts.length === 0 || parts.includes(undefined) ? undefined : parts.join(',');
+}
+
+/** How many of the pods listed are on their way out: until they are gone they go on serving and calling as they were. */
+export function countEnding(pods: JsonObject): number {
+  return asArray(pods['items']).filter((pod) => asObject(asObject(pod)['metadata'])['deletionTimestamp'] !== undefined)
+    .length;
+}
+
 export function timedOut(workload: string, last: string): RolloutResult {
   return { workload, outcome: 'timed-out', message: `not ready in time: ${last}` };
 }

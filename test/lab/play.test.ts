@@ -7,7 +7,17 @@ import { differences, readObjects } from './objects.ts';
 import type { Objects } from './objects.ts';
 import type { Ended } from './operator.ts';
 import type { Play } from './play.ts';
-import { LONG, PHASES, effectTimes, joinTimes, openPlay, readWaves, recordAndDecide, spread } from './play.ts';
+import {
+  LONG,
+  PHASES,
+  adoptJoined,
+  effectTimes,
+  joinTimes,
+  openPlay,
+  readWaves,
+  recordAndDecide,
+  spread,
+} from './play.ts';
 import { CLUSTER } from './scenario.ts';
 import { startStage } from './stage/index.ts';
 import type { Stage } from './stage/types.ts';
@@ -88,6 +98,7 @@ describe('the play', () => {
     // The forbidden callers got through until the allow-list held: records of that time would ask for a decision on each of them.
     if (phase === 'allow-list') play.skipVerdicts();
     else await play.observeVerdicts();
+    if (phase === 'permissive-mtls') await adoptJoined(play);
     await expectNoSurprise();
     const verified = await play.operator.run(['verify']);
     expect(verified.code, verified.stdout).toBe(0);

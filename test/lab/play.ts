@@ -180,6 +180,16 @@ export async function recordAndDecide(play: Play, seconds: number): Promise<void
   await play.collect();
 }
 
+/** After the join the sidecars ask for names too, where a pod never had: a new edge each, which a person vouches for. */
+export async function adoptJoined(play: Play): Promise<void> {
+  await play.operator.must([
+    'adopt',
+    'dst=kube-system/*,port=53',
+    '--reason',
+    'Sidecars ask for names, as everybody may.',
+  ]);
+}
+
 export interface Wave {
   readonly wave: number;
   readonly namespaces: readonly string[];

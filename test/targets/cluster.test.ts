@@ -8,6 +8,7 @@ import { EXIT, Failure } from '../../src/shared/pure/errors.ts';
 import type { FieldPath, Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { asObject, getPath } from '../../src/shared/pure/json.ts';
 import { openClusterTarget } from '../../src/targets/cluster.ts';
+import { podSelector } from '../../src/targets/rollout.ts';
 import type { SimulatedClock } from '../support/fake-api/clock.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
 import type { FakeApi, Fault, LoggedCall } from '../support/fake-api/server.ts';
@@ -666,6 +667,71 @@ describe('rollouts', () => {
     });
     expect((await roll(waiting)).outcome).toBe('ready');
     expect(clock.slept).toHaveLength(3);
+  });
+
+  it('is over when the old pods have ended, not when the new ones are ready', async () => {
+    const pod = (name: string, app: string, more: JsonObject = {}): KubeManifest => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace: 'shop', labels: { app, tier: 'front' }, ...more },
+    });
+    const ending = { deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 30 };
+    const old = pod('x-old', 'x', ending);
+    for (const one of [old, pod('x-new', 'x'), pod('y-old', 'y', ending)]) server.put(one);
+    const selector = { matchLabels: { app: 'x', tier: 'front' } };
+    const rolled = state(
+      'Deployment',
+      { replicas: 1, selector },
+      { replicas: 1, updatedReplicas: 1, availableReplicas: 1 },
+    );
+    server.put(rolled);
+    clock.onSleep(() => {
+      if (clock.slept.length === 2) server.remove(old);
+    });
+    expect(await roll(rolled)).toMatchObject({ outcome: 'ready' });
+    expect(clock.slept).toHaveLength(2);
+  });
+
+  it('that waits for old pods to end says so when its time is over', async () => {
+    const selector = { matchLabels: { app: 'x' } };
+    const metadata = {
+      name: 'x-old',
+      namespace: 'shop',
+      labels: { app: 'x' },
+      deletionTimestamp: '2026-01-01T00:00:00Z',
+    };
+    server.put({ apiVersion: 'v1', kind: 'Pod', metadata });
+    const rolled = state(
+      'Deployment',
+      { replicas: 1, selector },
+      { replicas: 1, updatedReplicas: 1, availableReplicas: 1 },
+    );
+    server.put(rolled);
+    const controller = new AbortController();
+    clock.onSleep(() => controller.abort(new Error('over')));
+    const result = await roll(rolled, controller.signal);
+    expect(result).toMatchObject({ outcome: 'timed-out' });
+    expect(result.message).toContain('1 old pod still ending');
+  });
+
+  it.each([
+    [{ matchLabels: { app: 'x' } }, 'app=x'],
+    [
+      {
+        matchLabels: { app: 'x' },
+        matchExpressions: [
+          { key: 'tier', operator: 'In', values: ['a', 'b'] },
+          { key: 'old', operator: 'DoesNotExist' },
+          { key: 'zone', operator: 'NotIn', values: ['z'] },
+          { key: 'owner', operator: 'Exists' },
+        ],
+      },
+      'app=x,tier in (a,b),!old,zone notin (z),owner',
+    ],
+    [{ matchExpressions: [{ key: 'a', operator: 'Gt', values: ['1'] }] }, undefined],
+    [{}, undefined],
+  ])('asks for the pods of %j', (selector, text) => {
+    expect(podSelector(state('Deployment', { selector }, {}))).toBe(text);
   });
 
   it('fails when the workload is gone or of a kind that does not tell', async () => {

@@ -9,6 +9,6 @@ export type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
 export type { ApiResource, ApiStatus } from './schema.ts';
-export { asManifest, readKubeSnapshot, readManifest } from './snapshot.ts';
+export { METADATA_LIST, asManifest, readKubeSnapshot, readManifest } from './snapshot.ts';
 export type { ReadSnapshotOptions } from './snapshot.ts';
 export { trimManifest } from './trim.ts';

@@ -27,7 +27,8 @@ export interface ReadSnapshotOptions {
 }
 
 const PAGE_SIZE = 500;
-const METADATA_LIST = 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1';
+/** A list of metadata alone, as `Accept`. */
+export const METADATA_LIST = 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1';
 
 /**
  * Reads every kind of `SNAPSHOT_GROUPS` that is served, page by page. A required kind that cannot be listed is a Failure; an

@@ -227,7 +227,7 @@ export function statusBody(code: number, reason: string, message: string, detail
 }
 
 const ALLOWED_QUERY: Readonly<Record<string, readonly string[]>> = {
-  GET: ['limit', 'continue'],
+  GET: ['limit', 'continue', 'labelSelector'],
   POST: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout'],
   PUT: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout'],
   PATCH: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout', 'force'],
@@ -315,6 +315,17 @@ function locate(store: Store, at: string): Located | undefined {
   return { kind, ...(namespace === undefined ? {} : { namespace }), ...(name === undefined ? {} : { name }) };
 }
 
+/** Equality alone: `a=b,c=d`. */
+function selectedBy(selector: string | undefined): (object: KubeManifest) => boolean {
+  const wanted = (selector ?? '').split(',').filter((part) => part !== '');
+  return (object) => {
+    const labels = Object.entries(asObject(object.metadata['labels'])).map(
+      ([key, value]) => `${key}=${asString(value) ?? ''}`,
+    );
+    return wanted.every((part) => labels.includes(part));
+  };
+}
+
 function list(store: Store, { kind, namespace }: Located, call: LoggedCall): Answer {
   const partial = call.headers['accept']?.includes(PARTIAL_LIST) === true;
   const token = call.query['continue'];
@@ -335,11 +346,13 @@ function list(store: Store, { kind, namespace }: Located, call: LoggedCall): Ans
       kind: partial ? 'PartialObjectMetadataList' : `${kind.kind}List`,
       apiVersion: partial ? 'meta.k8s.io/v1' : kind.apiVersion,
       metadata: { resourceVersion: page.version, ...(page.next === undefined ? {} : { continue: page.next }) },
-      items: page.items.map((item) =>
-        partial
-          ? { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: item.metadata }
-          : Object.fromEntries(Object.entries(item).filter(([key]) => key !== 'apiVersion' && key !== 'kind')),
-      ),
+      items: page.items
+        .filter(selectedBy(call.query['labelSelector']))
+        .map((item) =>
+          partial
+            ? { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: item.metadata }
+            : Object.fromEntries(Object.entries(item).filter(([key]) => key !== 'apiVersion' && key !== 'kind')),
+        ),
     },
   };
 }

@@ -4,6 +4,7 @@ import { phases } from '../../phases/index.ts';
 import type { Target, View } from '../engine/contract.ts';
 import { declaredEdges, reviewEdges } from '../flows/decide.ts';
 import { foldEdges } from '../flows/fold.ts';
+import { withoutGoneSidecars } from '../flows/sidecar.ts';
 import { buildInventory } from '../inventory/build.ts';
 import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
 import type { Signatures } from '../inventory/signatures.ts';
@@ -14,6 +15,7 @@ import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
 import { soakGate } from '../readiness/soak-gate.ts';
+import { joinTimes } from '../readiness/joined.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -58,8 +60,10 @@ export async function loadAll(app: App): Promise<Loaded> {
   const observed = foldEdges(reader.edges(), inventory);
   const decisions = await app.decisions();
   const reviewed = reviewEdges(observed, decisions);
+  const applied = reader.applied();
+  const joinedAt = joinTimes(applied);
   const edgesIn = (state: Inventory): readonly Edge[] => [
-    ...reviewed,
+    ...withoutGoneSidecars(reviewed, state, joinedAt),
     ...reviewEdges(declaredEdges(state, observed), decisions),
   ];
   await app.noteUnmatched(edgesIn(inventory));
@@ -75,7 +79,7 @@ export async function loadAll(app: App): Promise<Loaded> {
     config,
     now,
     phases: reader.phases(),
-    applied: reader.applied(),
+    applied,
   };
   return {
     snapshot,

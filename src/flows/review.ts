@@ -3,6 +3,7 @@ import { endpointKey, hasPassed } from '../model/edge.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { groupBy } from '../shared/pure/order.ts';
 import { plural } from '../shared/pure/text.ts';
+import { sidecarTraffic } from './sidecar.ts';
 
 const HOUR_MS = 3_600_000;
 /** Distinct destinations and ports that a source reaches within one hour and never again: a scan and not a service. */
@@ -26,6 +27,7 @@ export interface Doubtful {
  */
 export function findDoubtful(edges: readonly Edge[], inventory: Inventory): readonly Doubtful[] {
   const scheduled = new Set(inventory.workloads.filter((one) => one.schedule !== undefined).map((one) => one.id));
+  // A sidecar's connection to its control plane: joining made it, so nobody needs to vouch for it.
   const isSidecars = sidecarTraffic(inventory);
   const scans = new Map<string, string>();
   for (const [source, own] of groupBy(edges, (edge) => endpointKey(edge.src))) {
@@ -48,24 +50,6 @@ export function findDoubtful(edges: readonly Edge[], inventory: Inventory): read
     }
   }
   return doubtful;
-}
-
-/** Where sidecars reach istiod (Istio, "Ports used by Istio"). */
-const XDS_PORT = 15012;
-
-/** A sidecar's connection to its control plane: joining made it, so nobody needs to vouch for it. */
-function sidecarTraffic(inventory: Inventory): (edge: Edge) => boolean {
-  const ids = (test: (one: Inventory['workloads'][number]) => boolean): ReadonlySet<string> =>
-    new Set(inventory.workloads.filter(test).map((one) => one.id));
-  const meshed = ids((one) => one.podSets.some((set) => set.mesh === 'sidecar' || set.mesh === 'mixed'));
-  const istiod = ids((one) => one.classification.component === 'istiod');
-  return ({ src, dst, port, protocol }) =>
-    port === XDS_PORT &&
-    protocol === 'TCP' &&
-    src.kind === 'workload' &&
-    dst.kind === 'workload' &&
-    meshed.has(src.id) &&
-    istiod.has(dst.id);
 }
 
 /** Why the edges of one source look like a scan. Nodes and the API server reach every pod by trade. */

@@ -1,4 +1,4 @@
-import type { View } from '../engine/contract.ts';
+import type { AppliedStep, View } from '../engine/contract.ts';
 import { predictMembership } from '../inventory/mesh.ts';
 import type { Gate } from '../model/finding.ts';
 import { gate, workloadsOf } from './view.ts';
@@ -35,4 +35,13 @@ export function notJoinedGates(view: View): readonly Gate[] {
         `wait until they end or restart them, or sallyport waive gate=mesh,subject=${workload.id} --reason "..."`,
       ),
     );
+}
+
+/** When each workload took its sidecar (ms), by the newest step on record that replaced its pods for that. */
+export function joinTimes(applied: readonly AppliedStep[]): ReadonlyMap<string, number> {
+  const times = new Map<string, number>();
+  for (const { phase, step, at } of applied)
+    if (phase === 'permissive-mtls' && step.workload !== undefined && step.effects.length > 0)
+      times.set(step.workload, Math.max(at, times.get(step.workload) ?? 0));
+  return times;
 }

@@ -1,0 +1,47 @@
+import { findDns } from '../inventory/system-traffic.ts';
+import type { Edge } from '../model/edge.ts';
+import type { Inventory, Workload } from '../model/inventory.ts';
+
+/** Where sidecars reach istiod (Istio, "Ports used by Istio"). */
+const XDS_PORT = 15012;
+
+function idsOf(inventory: Inventory, test: (one: Workload) => boolean): ReadonlySet<string> {
+  return new Set(inventory.workloads.filter(test).map((one) => one.id));
+}
+
+/** Edges to the port at which istiod serves sidecars, of sources that may have one. */
+export function sidecarTraffic(inventory: Inventory): (edge: Edge) => boolean {
+  const meshed = idsOf(inventory, (one) => one.podSets.some((set) => set.mesh !== 'none'));
+  const toIstiod = istiodEdges(inventory);
+  return (edge) => toIstiod(edge) && edge.src.kind === 'workload' && meshed.has(edge.src.id);
+}
+
+function istiodEdges(inventory: Inventory): (edge: Edge) => boolean {
+  const istiod = idsOf(inventory, (one) => one.classification.component === 'istiod');
+  return ({ dst, port, protocol }) =>
+    port === XDS_PORT && protocol === 'TCP' && dst.kind === 'workload' && istiod.has(dst.id);
+}
+
+/**
+ * The edges that there can be in a state: those that only a sidecar makes are left out where the source has none. To istiod that is all
+ * of them; to the name servers, those first seen after the source joined (`joinedAt`, ms), since its own program had asked for none.
+ */
+export function withoutGoneSidecars(
+  edges: readonly Edge[],
+  state: Inventory,
+  joinedAt: ReadonlyMap<string, number>,
+): readonly Edge[] {
+  const bare = idsOf(state, (one) => one.podSets.length > 0 && one.podSets.every((set) => set.mesh === 'none'));
+  const toIstiod = istiodEdges(state);
+  const dns = findDns(state);
+  const names = new Set(dns?.workloadIds ?? []);
+  const ports = new Set((dns?.ports ?? []).map(({ port, protocol }) => `${port}/${protocol}`));
+  return edges.filter((edge) => {
+    const { src, dst } = edge;
+    if (edge.origin.kind !== 'observed' || src.kind !== 'workload' || !bare.has(src.id)) return true;
+    if (toIstiod(edge)) return false;
+    const joined = joinedAt.get(src.id);
+    const asks = dst.kind === 'workload' && names.has(dst.id) && ports.has(`${edge.port}/${edge.protocol}`);
+    return !(asks && joined !== undefined && edge.first >= joined);
+  });
+}

@@ -15,9 +15,9 @@ export interface Tasks {
 const MOST_LINES = 12;
 
 /** Shows a run's steps on standard error: on a terminal as a live list, otherwise a line a step. It never asks. */
-export function openTasks(output: Output, steps: readonly Step[], signal: AbortSignal): Tasks {
+export function openTasks(output: Output, steps: readonly Step[], signal: AbortSignal, watched = false): Tasks {
   return output.interactive && process.stderr.isTTY && steps.length > 0
-    ? listTasks(steps, signal)
+    ? listTasks(steps, signal, watched)
     : lineTasks(output, signal);
 }
 
@@ -84,8 +84,12 @@ interface Line {
 }
 
 /** One list for the whole run: its lines are settled by the engine's events, and only watch. */
-function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
+function listTasks(steps: readonly Step[], signal: AbortSignal, watched: boolean): Tasks {
   const lines = linesOf(steps);
+  const end = steps.length;
+  // The watch after the last step is a line of its own: those of the steps are settled by then.
+  if (watched) lines.push({ first: end, last: end, title: () => 'soak', settle: Promise.withResolvers<undefined>() });
+  let done = 0;
   // Nobody may be waiting yet when a line fails, nor ever for those behind it.
   for (const line of lines) line.settle.promise.catch(() => undefined);
   let current: Line | undefined;
@@ -138,14 +142,22 @@ function listTasks(steps: readonly Step[], signal: AbortSignal): Tasks {
           show(current?.pending?.[0] ?? '', safeText(event.text));
           break;
         case 'step-done':
+          done = event.index + 1;
           if (event.index === current?.last) current.settle.resolve(undefined);
           break;
         case 'step-failed':
           current?.settle.reject(new Error(safeText(event.error)));
           break;
-        case 'soak':
-          show(current?.pending?.[0] ?? '', safeText(event.text));
+        case 'soak': {
+          const watch = lines.find((line) => line.first === end);
+          // A watch that is taken up again has no step before it.
+          if (watch !== undefined && (done === end || current === undefined)) {
+            for (const line of lines) if (line !== watch) line.settle.resolve(undefined);
+            current = watch;
+          }
+          show(current?.title(end) ?? '', safeText(event.text));
           break;
+        }
         case 'new-caller':
           show(current?.pending?.[0] ?? '', safeText(`new caller: ${event.text}${event.denied ? ' is denied' : ''}`));
           break;

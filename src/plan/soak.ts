@@ -195,13 +195,15 @@ function mustWork({ edge }: KnownEdge): boolean {
   return hasPassed(edge) && (edge.origin.kind === 'observed' || edge.origin.strength === 'strong');
 }
 
+const ACCEPTED = 'accepted to be cut';
+
 /** Why a denial of an edge on record is none that the run must answer for; undefined where it is. */
 function spares(
   known: KnownEdge,
   touch: WatchedStep | undefined,
   deniedBefore: ReadonlySet<string>,
 ): string | undefined {
-  if (known.edge.review === 'to-be-cut') return 'accepted to be cut';
+  if (known.edge.review === 'to-be-cut') return ACCEPTED;
   if (!mustWork(known)) return 'never seen to pass';
   if (deniedBefore.has(known.edge.id)) return 'denied before this run already';
   return touch === undefined ? 'no step of this run touches it' : undefined;
@@ -371,7 +373,10 @@ export function viewSoak(
       const state = passes ? ('passes' as const) : caller.denied > 0 ? ('denied' as const) : ('passed-before' as const);
       return { ...caller, state };
     });
-  return { seen, awaited, denied: memory.denials, callers, unattributed: memory.unattributed };
+  const denied = memory.denials.map((denial) =>
+    decided.get(denial.edge) === 'to-be-cut' ? { ...denial, spared: ACCEPTED } : denial,
+  );
+  return { seen, awaited, denied, callers, unattributed: memory.unattributed };
 }
 
 /** The denial that pulls the run back; the earliest of them. */

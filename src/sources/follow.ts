@@ -3,7 +3,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, parse, sep } from 'node:path';
 import { matchText } from '../model/glob.ts';
-import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import { compareText } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { MAX_LINE_BYTES } from './lines.ts';
@@ -73,11 +73,14 @@ interface Followed {
  * Follows files that grow, as `tail -F` does: `patterns` are paths in which `*` matches within a segment, so files may appear later. From
  * `end`: what is in them already is passed over; a file that appears afterwards is read from its beginning. From a position: where another
  * process stopped. From `tail`: the last 64 MiB of each as well. A rotated file is read to its end, then its successor from the start; one that was cut short or has gone is a gap. Only
- * whole lines are handed over. Throws SP246 for a file that may not be read, SP247 for one that is compressed.
+ * whole lines are handed over. Compressed files are archives of what was read, and left out. Throws SP246 for a file that may not be read
+ * when the following begins; later that is a gap.
  */
 export async function openFollow(patterns: readonly string[], from: 'end' | 'tail' | FollowPosition): Promise<Follow> {
   const files = new Map<string, Followed>();
   const opening: string[] = [];
+  const archives = new Set<string>();
+  const unreadable = new Set<string>();
 
   const take = async (path: string, start: (size: number, file: string) => number): Promise<Followed | undefined> => {
     const handle = await openFile(path);
@@ -89,7 +92,11 @@ export async function openFollow(patterns: readonly string[], from: 'end' | 'tai
       return undefined;
     }
     const followed: Followed = { path, file, handle, offset: 0, head: '', headBytes: 0, skipping: false };
-    await takeHead(followed);
+    if (await takeHead(followed)) {
+      archives.add(file);
+      await handle.close();
+      return undefined;
+    }
     followed.offset = Math.min(start(stats.size, file), stats.size);
     // Starting in the middle of a line that is being written, its end is no record.
     if (followed.offset > 0) {
@@ -111,19 +118,26 @@ export async function openFollow(patterns: readonly string[], from: 'end' | 'tai
         continue;
       }
       const followed = await take(path, () => known.offset);
-      if (followed === undefined) continue;
+      if (followed === undefined) {
+        opening.push(`${safeText(known.path)} was rotated away or removed before it was read to its end`);
+        continue;
+      }
       followed.skipping = false;
-      const now = await headOf(followed.handle, known.headBytes);
       const { size } = await followed.handle.stat();
-      if (size >= known.offset && now === known.head) continue;
-      opening.push(`${safeText(path)} was cut short or written anew while nobody read it`);
+      if (size >= known.offset && (await headOf(followed.handle, known.headBytes)) === known.head) continue;
+      opening.push(`${safeText(known.path)} was cut short or written anew while nobody read it`);
       followed.offset = 0;
+      if (path === known.path) continue;
+      // Some other file that was given the number of one that has gone.
+      await followed.handle.close();
+      files.delete(followed.file);
     }
   }
 
   const lookAt = async (followed: Followed, onLines: (lines: FollowedLines) => Promise<void>): Promise<FollowState> => {
     const { handle } = followed;
     const { size } = await handle.stat();
+    if (size === followed.offset) return { gap: false, more: false };
     let gap = false;
     if (size < followed.offset || (await headOf(handle, followed.headBytes)) !== followed.head) {
       gap = true;
@@ -185,8 +199,16 @@ export async function openFollow(patterns: readonly string[], from: 'end' | 'tai
         files.delete(followed.file);
       }
       for (const [file, path] of present) {
-        if (files.has(file)) continue;
-        const followed = await take(path, () => 0);
+        if (files.has(file) || archives.has(file) || unreadable.has(path)) continue;
+        let followed: Followed | undefined;
+        try {
+          followed = await take(path, () => 0);
+        } catch (error) {
+          if (!isFailure(error)) throw error;
+          // The run is under way: what can't be read from now on is told, and ends nothing.
+          unreadable.add(path);
+          gaps.push(error.message);
+        }
         if (followed !== undefined) more = (await lookAt(followed, onLines)).more || more;
       }
       return { more, gaps, files: files.size };
@@ -244,19 +266,13 @@ async function headOf(handle: FileHandle, length: number): Promise<string> {
   return createHash('sha256').update(buffer.subarray(0, bytesRead)).digest('hex').slice(0, 16);
 }
 
-async function takeHead(followed: Followed): Promise<void> {
+/** Remembers the first bytes; true where they are those of a compressed file. */
+async function takeHead(followed: Followed): Promise<boolean> {
   const { bytesRead, buffer } = await followed.handle.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-  if (buffer[0] === 0x1f && buffer[1] === 0x8b)
-    throw new Failure({
-      code: 'SP247',
-      exit: EXIT.usage,
-      message: `the signal ${safeText(followed.path)} is compressed, and a compressed file cannot be followed`,
-      where: followed.path,
-      hint: 'name the file that is being written, not its archives, under soak.signals in the configuration',
-    });
   followed.headBytes = bytesRead;
   followed.head =
     bytesRead === 0 ? '' : createHash('sha256').update(buffer.subarray(0, bytesRead)).digest('hex').slice(0, 16);
+  return bytesRead > 1 && buffer[0] === 0x1f && buffer[1] === 0x8b;
 }
 
 /** Where a file is now: at its path, or renamed beside it. */

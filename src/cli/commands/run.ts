@@ -40,7 +40,7 @@ export async function withEngine<T>(
   const { openTasks } = await import('../tasks.ts');
   const { signal } = app.interrupt;
   return app.interrupt.during(async () => {
-    const tasks = openTasks(app.output, steps, signal);
+    const tasks = openTasks(app.output, steps, signal, soak !== undefined);
     try {
       return await work({
         target,

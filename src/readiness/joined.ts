@@ -37,11 +37,17 @@ export function notJoinedGates(view: View): readonly Gate[] {
     );
 }
 
-/** When each workload took its sidecar (ms), by the newest step on record that replaced its pods for that. */
+/**
+ * When each workload began to take its sidecar (ms), by the newest step on record that replaced its pods for that. A step is on record by its
+ * end, and its sidecars speak before that: it began when the one before it in the run was done.
+ */
 export function joinTimes(applied: readonly AppliedStep[]): ReadonlyMap<string, number> {
   const times = new Map<string, number>();
-  for (const { phase, step, at } of applied)
+  const ends = new Map<string, number>();
+  for (const { phase, step, at, run } of applied.toSorted((a, b) => a.seq - b.seq)) {
     if (phase === 'permissive-mtls' && step.workload !== undefined && step.effects.length > 0)
-      times.set(step.workload, Math.max(at, times.get(step.workload) ?? 0));
+      times.set(step.workload, ends.get(run) ?? at);
+    ends.set(run, at);
+  }
   return times;
 }

@@ -1,13 +1,21 @@
 import { sortBy } from '../shared/pure/order.ts';
 import type { Config } from '../model/config.ts';
 import type { Finding } from '../model/finding.ts';
-import type { Declared, Inventory, ServiceInfo, Snapshot, Workload } from '../model/inventory.ts';
+import type {
+  Classification,
+  Declared,
+  Inventory,
+  PodSet,
+  ServiceInfo,
+  Snapshot,
+  Workload,
+} from '../model/inventory.ts';
 import { endpointKey } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
 import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
 import { finding } from './analyzers/context.ts';
 import { analyzeGateways } from './analyzers/gateways.ts';
-import { analyzeHygiene } from './analyzers/hygiene.ts';
+import { analyzeHygiene, namespaceFindings } from './analyzers/hygiene.ts';
 import { analyzeIngress } from './analyzers/ingress.ts';
 import { analyzeMesh } from './analyzers/mesh.ts';
 import { analyzePolicies } from './analyzers/policies.ts';
@@ -89,6 +97,45 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
   };
 }
 
+const UNCLASSIFIED: Classification = {
+  component: 'unknown',
+  stage: 'unknown',
+  plane: 'unknown',
+  sensitivity: ['unknown'],
+  confidence: 'weak',
+  why: ['it was not looked at'],
+  alternatives: [],
+};
+
+/**
+ * What is needed to say who can connect to whom: as `buildInventory`, but no workload is classified, nothing declared is looked for, and
+ * of the findings only those of reading, of facts and of namespaces are there; policies are not checked.
+ */
+export function buildConnectionInventory(snapshot: Snapshot, { config }: Pick<InventoryOptions, 'config'>): Inventory {
+  const index = buildIndex(snapshot);
+  const { facts, findings } = buildFacts(index, config);
+  const namespaceOfName = (name: string): KubeManifest | undefined => index.byKey.get(`/Namespace//${name}`);
+  const { drafts } = buildDrafts(index, namespaceOfName, facts.mesh);
+  const services = buildServices(index, buildLabelIndex(drafts), drafts);
+  const namespaces = buildNamespaces(index, drafts, facts.mesh);
+  return {
+    namespaces,
+    workloads: drafts.map((draft) =>
+      workloadFrom(
+        draft,
+        draft.podSets.map(({ set }) => set),
+        UNCLASSIFIED,
+      ),
+    ),
+    services,
+    nodes: buildNodes(index),
+    facts,
+    declared: [],
+    policies: policiesOf(index),
+    findings: orderFindings([...snapshot.findings, ...findings, ...namespaceFindings({ index, namespaces, drafts })]),
+  };
+}
+
 function buildWorkloads(
   drafts: readonly WorkloadDraft[],
   services: readonly ServiceInfo[],
@@ -133,6 +180,10 @@ function buildWorkload(draft: WorkloadDraft, serviceNames: readonly string[], co
     },
     compiled,
   );
+  return workloadFrom(draft, podSets, classification);
+}
+
+function workloadFrom(draft: WorkloadDraft, podSets: readonly PodSet[], classification: Classification): Workload {
   return {
     id: draft.id,
     namespace: draft.namespace,

@@ -1,5 +1,7 @@
 // The program as its users start it: a process of its own, without a terminal.
 import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sallyport.js', import.meta.url));
@@ -23,6 +25,8 @@ export function sallyport(args: readonly string[], options: RunOptions): Promise
     PATH: process.env['PATH'],
     HOME: options.home,
     XDG_STATE_HOME: options.home,
+    // Compiled sources are kept from one test to the next.
+    XDG_CACHE_HOME: join(tmpdir(), 'sallyport-test-cache'),
     SALLYPORT_USER: 'test',
   };
   const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });

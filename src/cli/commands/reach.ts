@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { buildInventory } from '../../inventory/build.ts';
+import { buildConnectionInventory } from '../../inventory/build.ts';
 import { analyzePolicies } from '../../inventory/analyzers/policies.ts';
 import { isPolicyKind } from '../../inventory/policies.ts';
 import { changedConnections, connectivity } from '../../model/connectivity.ts';
@@ -11,16 +11,17 @@ import { matchText } from '../../model/glob.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { Inventory, Origin, Snapshot, Workload } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
-import { groupOf, refKey, refOf } from '../../model/object.ts';
+import { groupOf, namespaceOf, refKey, refOf } from '../../model/object.ts';
+import { isNetworkPolicy } from '../../model/world.ts';
 import { readManifestDirectory } from '../../sources/manifests/index.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { groupBy, sortBy, uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { nearest } from '../check-command-line.ts';
 import type { App } from '../context.ts';
+import { parseMoment } from '../moment.ts';
 import { answerQuery, explainConnection, placesOf } from '../explain-reach.ts';
 import type { Places } from '../explain-reach.ts';
-import { parseMoment } from '../moment.ts';
 import { few } from '../output.ts';
 import {
   inChunks,
@@ -58,15 +59,23 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
   const port = options.port === undefined ? undefined : parsePort(options.port);
   const { snapshot, inventory: read } = await load(app);
   const given = options.policies === undefined ? undefined : await readPolicies(app, options.policies);
-  const inventory = given === undefined ? read : { ...read, policies: mergePolicies(read.policies, given.objects) };
   const mesh = options.mesh === true;
-  const places: Places = new Map([
-    ...placesOf(inventory.policies, snapshot.origins),
-    ...(given === undefined ? [] : placesOf(given.objects, given.origins, options.policies)),
-  ]);
+  const sources = select(read.workloads, options.from, '--from');
+  const destinations = select(read.workloads, options.to, '--to');
+  const [src, dst] = [sources?.[0], destinations?.[0]];
+  const isOne = sources?.length === 1 && destinations?.length === 1 && port !== undefined;
+  const all = given === undefined ? read.policies : mergePolicies(read.policies, given.objects);
+  // Reading the rest would take longer than the answer.
+  const ends = isOne && options.diff === undefined ? new Set([src?.namespace, dst?.namespace]) : undefined;
+  const inventory = { ...read, policies: ends === undefined ? all : all.filter((one) => actsIn(one, ends)) };
+  const explain = options.explain === true;
+  const places: Places = explain
+    ? new Map([
+        ...placesOf(inventory.policies, snapshot.origins),
+        ...(given === undefined ? [] : placesOf(given.objects, given.origins, options.policies)),
+      ])
+    : new Map();
   const world = compileWorld(inventory);
-  const sources = select(inventory.workloads, options.from, '--from');
-  const destinations = select(inventory.workloads, options.to, '--to');
   const asked: ConnectivityOptions = {
     ...(sources === undefined ? {} : { from: isOneOf(sources) }),
     ...(destinations === undefined ? {} : { to: isOneOf(destinations) }),
@@ -76,10 +85,10 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
   noteFindings(app, [
     ...read.findings.filter(({ code }) => BEARING.has(code)),
     ...analyzePolicies(inventory.policies, inventory.facts, {
-      origins: new Map([
-        ...snapshot.origins,
-        ...(given === undefined ? [] : originsIn(options.policies, given.origins)),
-      ]),
+      origins:
+        given === undefined
+          ? snapshot.origins
+          : new Map([...snapshot.origins, ...originsIn(options.policies, given.origins)]),
     }).filter(({ severity }) => severity !== 'info'),
   ]);
   const notRead = notReadOf(snapshot, mesh);
@@ -90,9 +99,6 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
     await diff(app, format, world, compileWorld(after), { ...headOf(after, mesh), notRead }, asked);
     return;
   }
-  const [src, dst] = [sources?.[0], destinations?.[0]];
-  const isOne = sources?.length === 1 && destinations?.length === 1 && port !== undefined;
-  const explain = options.explain === true;
   const head: ReachHead = {
     ...headOf(inventory, mesh),
     notRead,
@@ -199,10 +205,16 @@ async function write(app: App, chunks: Iterable<string>): Promise<void> {
 }
 
 async function load(app: App): Promise<{ readonly snapshot: Snapshot; readonly inventory: Inventory }> {
-  const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
+  // Nothing here hangs on the moment; a wrong one is said all the same.
+  if (app.options.now !== undefined) parseMoment(app.options.now);
+  const [target, config] = await Promise.all([app.target(), app.config()]);
   const snapshot = await target.readSnapshot((text) => app.output.progress(text));
-  const now = app.options.now === undefined ? app.clock().now() : parseMoment(app.options.now);
-  return { snapshot, inventory: buildInventory(snapshot, { config, signatures, now }) };
+  return { snapshot, inventory: buildConnectionInventory(snapshot, { config }) };
+}
+
+/** May the policy decide about pods of these namespaces? A NetworkPolicy acts in its own; of every other kind it may. */
+function actsIn(manifest: KubeManifest, namespaces: ReadonlySet<string | undefined>): boolean {
+  return !isNetworkPolicy(manifest) || namespaces.has(namespaceOf(manifest) ?? 'default');
 }
 
 /** Policies of a directory; what else is there is left out and said. */

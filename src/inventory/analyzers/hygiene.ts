@@ -114,7 +114,10 @@ function serviceFindings(service: ServiceInfo): readonly Finding[] {
   return found;
 }
 
-function namespaceFindings(context: AnalyzerContext): readonly Finding[] {
+/** Namespaces without an object, and policies in those that nothing else is in. */
+export function namespaceFindings(
+  context: Pick<AnalyzerContext, 'index' | 'namespaces' | 'drafts'>,
+): readonly Finding[] {
   const undeclared = new Set(context.namespaces.filter((item) => !item.declared).map((item) => item.name));
   // In a live cluster a namespace without an object is a namespace that may not be read: SP301 says so.
   const directory = context.index.snapshot.source === 'directory';

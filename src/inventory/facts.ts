@@ -409,6 +409,7 @@ function observedMesh(
     trustDomain: mesh.trustDomain ?? DEFAULT_TRUST_DOMAIN,
     ...(named === undefined ? {} : { revision: named }),
     ...(revisions.length === 0 ? {} : { revisions }),
+    ...(mesh.trustDomainAliases === undefined ? {} : { trustDomainAliases: mesh.trustDomainAliases }),
     ...(mesh.autoMtls === undefined ? {} : { autoMtls: mesh.autoMtls }),
     nativeSidecars: nativeSidecars(version, kubernetes, nativeSwitch(istiod)),
     because: `Deployment ${namespace}/${istiod.metadata.name}`,
@@ -448,6 +449,7 @@ function addMatchLabels(labels: JsonObject, into: Set<string>): void {
 interface MeshConfig {
   readonly rootNamespace?: string;
   readonly trustDomain?: string;
+  readonly trustDomainAliases?: readonly string[];
   readonly autoMtls?: boolean;
 }
 
@@ -463,11 +465,20 @@ function meshConfig(index: ObjectIndex, namespace: string, revision: string | un
   };
   const rootNamespace = scalar('rootNamespace');
   const trustDomain = scalar('trustDomain');
+  const aliases = listOf(text, 'trustDomainAliases');
   return {
     ...(rootNamespace === undefined ? {} : { rootNamespace }),
     ...(trustDomain === undefined ? {} : { trustDomain }),
+    ...(aliases.length === 0 ? {} : { trustDomainAliases: aliases }),
     autoMtls: scalar('enableAutoMtls') !== 'false',
   };
+}
+
+/** A list of names in the same text, as a block or in brackets. */
+function listOf(text: string, key: string): readonly string[] {
+  const flow = new RegExp(`^${key}:[ \\t]*\\[([^\\]]*)\\]`, 'm').exec(text)?.[1]?.split(',');
+  const block = new RegExp(`^${key}:[ \\t]*\\n((?:[ \\t]*-[^\\n]*(?:\\n|$))+)`, 'm').exec(text)?.[1]?.split('\n');
+  return (flow ?? block ?? []).map((one) => one.replace(/^[\s-]*["']?|["'\s]*$/g, '')).filter((one) => one !== '');
 }
 
 function nativeSwitch(istiod: KubeManifest): string | undefined {

@@ -69,6 +69,8 @@ const POLICY_KINDS: ReadonlySet<string> = new Set([
   'networking.k8s.aws/ClusterNetworkPolicy',
   'networking.gke.io/FQDNNetworkPolicy',
   'extensions.istio.io/WasmPlugin',
+  // Waypoints are Gateways.
+  'gateway.networking.k8s.io/Gateway',
 ]);
 
 /** True for a kind that is known or suspected to act on connections. */

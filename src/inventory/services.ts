@@ -5,6 +5,7 @@ import type { ContainerInfo, Labels, ServiceInfo, ServicePort } from '../model/i
 import type { KubeManifest } from '../model/object.ts';
 import { namespaceOf } from '../model/object.ts';
 import { lastingLabels } from '../model/durable-labels.ts';
+import { waypointNamed } from '../model/istio-parse.ts';
 import { memoByObject } from './memo.ts';
 import type { ObjectIndex } from './object-index.ts';
 import { metaLabels, objectsOf } from './object-index.ts';
@@ -89,14 +90,17 @@ export const parseService: (manifest: KubeManifest) => Omit<ServiceInfo, 'worklo
   const clusterIP = asString(spec['clusterIP']);
   const clusterIPs = asArray(spec['clusterIPs']).flatMap((item) => asString(item) ?? []);
   const addresses = clusterIPs.length > 0 ? clusterIPs : clusterIP === undefined ? [] : [clusterIP];
+  const namespace = namespaceOf(manifest) ?? 'default';
+  const useWaypoint = waypointNamed(metaLabels(manifest), namespace);
   return {
-    namespace: namespaceOf(manifest) ?? 'default',
+    namespace,
     name: manifest.metadata.name,
     type: asString(spec['type']) ?? 'ClusterIP',
     headless: clusterIP === 'None' || clusterIPs.includes('None'),
     ...(Object.keys(selector).length === 0 ? {} : { selector }),
     ports: asArray(spec['ports']).flatMap((item) => parseServicePort(asObject(item))),
     clusterIPs: addresses.filter((address) => address !== 'None' && address !== ''),
+    ...(useWaypoint === undefined ? {} : { useWaypoint }),
   };
 });
 

@@ -2,6 +2,7 @@ import type { Json } from '../shared/pure/json.ts';
 import type { Side, SideTable } from './connectivity-side.ts';
 import { answerAt } from './connectivity-side.ts';
 import { evaluateConnection, mainReason, UNREDIRECTED_PORTS } from './evaluate.ts';
+import type { MeshMembership } from './inventory.ts';
 import type { KubeManifest } from './object.ts';
 import { groupOf } from './object.ts';
 import type { PortRange } from './port-set.ts';
@@ -79,7 +80,12 @@ export function meshSide(world: World, sides: SideTable, src: string, dst: strin
   const pods = [...podsOfWorkload(world, src), ...podsOfWorkload(world, dst)];
   const outside = (pod: Pod): boolean => pod.hostNetwork || pod.podSet?.mesh === 'none';
   if (world.inventory.facts.mesh.kind === 'none' || pods.every(outside)) return side;
+  // A tunnel needs a port as well: where none is open, neither is its own.
   if (side.yes[0].length === 0 && side.unknown[0].length === 0) return side;
+  const tunnels = pods.some(
+    ({ podSet }) =>
+      podSet?.mesh === 'ambient' || (mayBeAny(podSet?.mesh) && world.inventory.facts.mesh.mode !== 'sidecar'),
+  );
   const ports = new Set(worldPorts(world));
   for (const pod of pods) podPorts(world, pod, ports);
   for (const { first, last } of [...side.yes[0], ...side.unknown[0]]) {
@@ -90,16 +96,21 @@ export function meshSide(world: World, sides: SideTable, src: string, dst: strin
   const unknown: UnknownRange[] = [];
   const query = { src: { kind: 'workload', id: src }, dst: { kind: 'workload', id: dst }, protocol: 'TCP' } as const;
   for (const { first, last } of segmentsOf(ports)) {
-    const before = answerAt(side, 'TCP', first);
+    // What travels in tunnels NetworkPolicy sees as such, so that what it says of the port itself is beside the point.
+    const before = tunnels ? 'yes' : answerAt(side, 'TCP', first);
     if (before === 'no') continue;
-    const verdict = evaluateConnection(world, { ...query, port: first }, { networkPolicy: false });
+    const verdict = evaluateConnection(world, { ...query, port: first }, { networkPolicy: tunnels });
     if (verdict.answer === 'denied') continue;
-    const known = side.unknown[0].find((range) => range.first <= first && first <= range.last);
+    const known = tunnels ? undefined : side.unknown[0].find((range) => range.first <= first && first <= range.last);
     if (known !== undefined) unknown.push({ first, last, reason: known.reason });
     else if (verdict.answer === 'unknown') unknown.push({ first, last, reason: `mesh: ${mainReason(verdict)}` });
     else yes.push({ first, last });
   }
   return sides.of([portSet(yes), side.yes[1], side.yes[2]], [joined(unknown), side.unknown[1], side.unknown[2]]);
+}
+
+function mayBeAny(mesh: MeshMembership | undefined): boolean {
+  return mesh === undefined || mesh === 'mixed' || mesh === 'unknown';
 }
 
 function joined(ranges: readonly UnknownRange[]): readonly UnknownRange[] {

@@ -8,6 +8,7 @@ import { endpointKey, formatPort, REMOTE_NODE } from './edge.ts';
 import type { Finding } from './finding.ts';
 import type { ForeignPolicy } from './foreign-policy.ts';
 import type { Inventory, IpBlockTarget } from './inventory.ts';
+import { routesOf } from './istio-routes.ts';
 import { judgeMesh } from './istio.ts';
 import type { Acting, Additive, Asked, Cause, Tools, Walked } from './ordered-evaluate.ts';
 import { orderedSelects, portCuts, speaksOfAddresses, tiersOf, walkTiers } from './ordered-evaluate.ts';
@@ -38,6 +39,7 @@ import {
   subjectSelects,
 } from './world.ts';
 
+export { NOT_PROVEN } from './istio-party.ts';
 export { mtlsModeOf, principalOf, transportOf, UNREDIRECTED_PORTS } from './istio.ts';
 export type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
 export { compileWorld } from './world.ts';
@@ -96,14 +98,9 @@ export function evaluateConnection(
   for (const src of sources) {
     for (const dst of destinations) {
       if (layers.networkPolicy !== false) {
-        for (const [direction, self, other] of [
-          ['egress', src, dst],
-          ['ingress', dst, src],
-        ] as const) {
-          const judged = judgeDirection(world, direction, self, other, query);
-          answer = and(answer, judged.answer);
-          reasons.push(...judged.reasons);
-        }
+        const judged = judgeNetwork(world, src, dst, query, layers.mesh !== false);
+        answer = and(answer, judged.answer);
+        reasons.push(...judged.reasons);
       }
       if (layers.mesh !== false) {
         const { protocol, port, endPort, l7, request } = query;
@@ -121,6 +118,34 @@ export function evaluateConnection(
     }
   }
   return { answer: ANSWER[answer], reasons: orderReasons(reasons, sources.length * destinations.length > 1) };
+}
+
+/** Both directions of NetworkPolicy, for the connection as it is, or for the hops over which a mesh in ambient mode carries it. */
+function judgeNetwork(world: World, src: Party, dst: Party, query: ConnectionQuery, mesh: boolean): Answer {
+  const { protocol, port, endPort } = query;
+  const routes = mesh ? routesOf(world, src, dst, { protocol, first: port, last: endPort ?? port }) : undefined;
+  if (routes === undefined) return judgeHop(world, src, dst, query);
+  const answers = routes.map(({ hops, note, unknown }): Answer => {
+    if (unknown !== undefined) return { answer: 'unknown', reasons: [{ layer: 'network-policy', decision: 'unknown', text: unknown }] };
+    const judged = hops.map((hop) =>
+      judgeHop(world, hop.src, hop.dst, { ...query, port: hop.first, endPort: hop.last }),
+    );
+    const reasons = judged.flatMap((one) => one.reasons);
+    return {
+      answer: judged.reduce<Tri>((answer, one) => and(answer, one.answer), 'yes'),
+      reasons: note === undefined ? reasons : reasons.map((one) => ({ ...one, text: `${one.text} (${note})` })),
+    };
+  });
+  const answer = agreed(answers.map((one) => one.answer));
+  if (answer !== 'unknown') return { answer, reasons: answers.flatMap(({ reasons }) => reasons) };
+  const open = answers.flatMap(({ reasons }) => reasons).filter(({ decision }) => decision !== 'allows');
+  return { answer, reasons: open.map((one) => ({ ...one, decision: 'unknown' })) };
+}
+
+function judgeHop(world: World, src: Party, dst: Party, query: ConnectionQuery): Answer {
+  const egress = judgeDirection(world, 'egress', src, dst, query);
+  const ingress = judgeDirection(world, 'ingress', dst, src, query);
+  return { answer: and(egress.answer, ingress.answer), reasons: [...egress.reasons, ...ingress.reasons] };
 }
 
 const WEIGHT = { denies: 0, unknown: 1, allows: 2 } as const;

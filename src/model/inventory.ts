@@ -141,6 +141,8 @@ export interface ServiceInfo {
   readonly clusterIPs: readonly string[];
   /** Workload ids selected. */
   readonly workloads: readonly string[];
+  /** The waypoint that its labels name, `namespace/name`; `none` where they want none. */
+  readonly useWaypoint?: string;
 }
 
 export interface NamespaceInfo {

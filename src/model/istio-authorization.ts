@@ -129,8 +129,6 @@ function sniOf(world: World, dst: Party, query: MeshQuery, identity: boolean, ht
 
 /** How a policy counts where it is enforced. */
 export interface Enforcer {
-  /** For people: `the proxy of shop/Deployment/api`. */
-  readonly name: string;
   readonly ztunnel: boolean;
   /** Does a rehearsal count as the policy itself? */
   readonly rehearsals: Tri;
@@ -282,7 +280,7 @@ export function authorize(
 ): MeshAnswer {
   const acting = authorizationOf(world, pod);
   if (acting.length === 0) return FINE;
-  const enforcer: Enforcer = { name: `the proxy of ${textOf(dst)}`, ztunnel: false, rehearsals: 'no' };
+  const enforcer: Enforcer = { ztunnel: false, rehearsals: 'no' };
   const looks = identities.length === 0 ? [false] : identities;
   const answers = looks.flatMap((identity) =>
     protocolsOf(world, pod, query).map((http) =>

@@ -12,9 +12,10 @@ import type {
   RequestAuthentication,
   ServiceEntry,
   SidecarResource,
+  Waypoint,
 } from './istio-types.ts';
 import type { KubeManifest } from './object.ts';
-import { groupOf } from './object.ts';
+import { groupOf, labelsOf } from './object.ts';
 import type { Problem } from './problem.ts';
 import { refused } from './problem.ts';
 import { EVERYTHING } from './selector.ts';
@@ -40,9 +41,20 @@ export function parseIstioObject(manifest: KubeManifest): IstioObject | undefine
       return parseExtension(manifest, 'workloadSelector', 'labels');
     case 'extensions.istio.io/WasmPlugin':
       return parseExtension(manifest, 'selector', 'matchLabels');
+    case 'gateway.networking.k8s.io/Gateway':
+      return parseWaypoint(manifest);
     default:
       return undefined;
   }
+}
+
+/** Undefined for a Gateway that is no waypoint. */
+function parseWaypoint(manifest: KubeManifest): Waypoint | undefined {
+  if (asObject(manifest['spec'])['gatewayClassName'] !== 'istio-waypoint') return undefined;
+  const problems: Problem[] = [];
+  const stated = labelsOf(manifest)['istio.io/waypoint-for'] ?? 'service';
+  const takes = (['service', 'workload', 'all', 'none'] as const).find((one) => one === stated);
+  return { ...baseOf(manifest, problems), kind: 'waypoint', gateway: manifest.metadata.name, takes: takes ?? 'none' };
 }
 
 const MODES = new Set(['STRICT', 'PERMISSIVE', 'DISABLE', 'UNSET']);

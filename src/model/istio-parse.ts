@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
+import type { Labels } from './inventory.ts';
 import type { IstioBase, TargetRef } from './istio-types.ts';
 import type { KubeManifest } from './object.ts';
 import { formatRef, namespaceOf, refOf } from './object.ts';
@@ -73,4 +74,12 @@ export function parseTexts(value: Json | undefined, field: string, problems: Pro
   if (texts.length < asArray(value).length) problems.push(refused(field, 'holds something that is no text'));
   if (texts.includes('')) problems.push(refused(field, 'holds an empty text'));
   return texts;
+}
+
+/** What labels name as the waypoint of their object: `namespace/name`, `none` for no waypoint, undefined where they say nothing. */
+export function waypointNamed(labels: Labels, namespace: string): string | undefined {
+  const own = (key: string): string | undefined => (Object.hasOwn(labels, key) ? labels[key] : undefined);
+  const name = own('istio.io/use-waypoint');
+  if (name === undefined || name === 'none') return name;
+  return `${own('istio.io/use-waypoint-namespace') ?? namespace}/${name}`;
 }

@@ -25,6 +25,12 @@ export interface MeshAnswer {
 /** Ports that the agent and the proxy serve themselves: never redirected into the proxy. */
 export const UNREDIRECTED_PORTS: ReadonlySet<number> = new Set([15_020, 15_021, 15_090]);
 
+/** The port of tunnels between ztunnels, waypoints and proxies. */
+export const HBONE_PORT = 15_008;
+
+/** The mark of what is said of ambient mode: read from documentation and sources, not seen on a network. */
+export const NOT_PROVEN = 'not proven on packets';
+
 export const FINE: MeshAnswer = { answer: 'yes', reasons: [] };
 
 const NOTHING: IstioNamespace = {
@@ -35,6 +41,7 @@ const NOTHING: IstioNamespace = {
   sidecars: [],
   entries: [],
   extensions: [],
+  waypoints: [],
 };
 
 export function istioOf(world: World, namespace: string): IstioNamespace {
@@ -48,8 +55,11 @@ export function membershipOf(party: Party): MeshMembership {
   return party.pod.podSet?.mesh ?? 'unknown';
 }
 
+/** How a pod is in the mesh, or that it is not. */
+export type Way = 'sidecar' | 'ambient' | 'none';
+
 /** The ways in which the pods of a party may be in the mesh: more than one where that is not known or differs from pod to pod. */
-export function waysOf(world: World, party: Party): readonly ('sidecar' | 'ambient' | 'none')[] {
+export function waysOf(world: World, party: Party): readonly Way[] {
   const mesh = membershipOf(party);
   if (mesh === 'sidecar' || mesh === 'ambient' || mesh === 'none') return [mesh];
   // Some pods have joined and some have not: in which mode is what the mesh runs in.

@@ -128,6 +128,15 @@ export interface ProxyExtension extends IstioBase {
   readonly targeted: boolean;
 }
 
+/** A Gateway of class istio-waypoint. */
+export interface Waypoint extends IstioBase {
+  readonly kind: 'waypoint';
+  /** Its name. */
+  readonly gateway: string;
+  /** What it stands before (`istio.io/waypoint-for`). */
+  readonly takes: 'service' | 'workload' | 'all' | 'none';
+}
+
 export type IstioObject =
   | PeerAuthentication
   | DestinationRule
@@ -135,4 +144,5 @@ export type IstioObject =
   | RequestAuthentication
   | SidecarResource
   | ServiceEntry
-  | ProxyExtension;
+  | ProxyExtension
+  | Waypoint;

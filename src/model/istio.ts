@@ -1,7 +1,7 @@
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { endpointKey } from './edge.ts';
 import type { Endpoint } from './edge.ts';
-import { isAmbient, judgeAmbient } from './istio-ambient.ts';
+import { ambientTransport, isAmbient, judgeAmbient } from './istio-ambient.ts';
 import { authorize } from './istio-authorization.ts';
 import type { ClientChoice, ClientTls } from './istio-client.ts';
 import { clientTls, registryOnly, sidecarsOf } from './istio-client.ts';
@@ -73,8 +73,9 @@ export function transportOf(
   for (const from of partiesOf(world, src)) {
     for (const to of partiesOf(world, dst)) {
       if (isAmbient(world, from, to)) {
-        kinds.add('unknown');
-        notes.push('Ambient mode is not evaluated.');
+        const { kind, because } = ambientTransport(world, from, to);
+        kinds.add(kind);
+        notes.push(because);
         continue;
       }
       const choice = clientTls(world, from, to, query);
@@ -128,9 +129,14 @@ function hasIdentity(client: ClientTls, mode: MtlsMode | 'unknown'): readonly bo
 export function judgeMesh(world: World, src: Party, dst: Party, query: MeshQuery): MeshAnswer {
   const { mesh } = world.inventory.facts;
   if (mesh.kind === 'none' || query.protocol !== 'TCP') return FINE;
+  if (!isAmbient(world, src, dst)) return judgeSidecars(world, src, dst, query);
+  return extensionOn(world, src, dst) ?? judgeAmbient(world, src, dst, query, judgeSidecars);
+}
+
+/** The same for two sides of which neither is in ambient mode. */
+function judgeSidecars(world: World, src: Party, dst: Party, query: MeshQuery): MeshAnswer {
   const [srcMesh, dstMesh] = [membershipOf(src), membershipOf(dst)];
   if (srcMesh === 'none' && dstMesh === 'none') return FINE;
-  if (isAmbient(world, src, dst)) return judgeAmbient(src, dst);
   if (dst.kind === 'unknown') return judgeUnknownServer(world, src);
   const extension = extensionOn(world, src, dst);
   if (extension !== undefined) return extension;

@@ -20,6 +20,7 @@ import type {
   RequestAuthentication,
   ServiceEntry,
   SidecarResource,
+  Waypoint,
 } from './istio-objects.ts';
 import { parseIstioObject } from './istio-objects.ts';
 import type { NetworkPolicy, ParsedNetworkPolicy } from './network-policy.ts';
@@ -107,6 +108,7 @@ export interface IstioNamespace {
   readonly sidecars: readonly SidecarResource[];
   readonly entries: readonly ServiceEntry[];
   readonly extensions: readonly ProxyExtension[];
+  readonly waypoints: readonly Waypoint[];
 }
 
 /** A compiled inventory. Opaque to callers: made by compileWorld, read by this folder. */
@@ -303,6 +305,7 @@ function groupIstio(objects: readonly IstioObject[]): ReadonlyMap<string, IstioN
       sidecars: of(list, 'Sidecar'),
       entries: of(list, 'ServiceEntry'),
       extensions: of(list, 'extension'),
+      waypoints: of(list, 'waypoint'),
     });
   }
   return out;

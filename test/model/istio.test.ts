@@ -1061,20 +1061,6 @@ describe('AuthorizationPolicy: operations', () => {
 });
 
 describe('the mesh as a whole', () => {
-  it('answers unknown in ambient mode for what is in the mesh', () => {
-    const ambient: InventorySketch = {
-      mesh: { kind: 'istio', mode: 'ambient' },
-      workloads: { [WEB]: { mesh: 'ambient' }, [API]: { mesh: 'ambient' }, [OLD]: {} },
-    };
-    expect(ask([], HTTP, ambient)).toBe('unknown');
-    expect(ask([], `${OLD} -> ${API} 8080`, ambient)).toBe('unknown');
-    expect(ask([], `external:1.1.1.1 -> ${OLD} 8080`, ambient)).toBe('allowed');
-    const sidecarThere = { ...ambient, workloads: { [API]: { mesh: 'sidecar' as const }, [OLD]: {} } };
-    expect(ask([], `${OLD} -> ${API} 8080`, sidecarThere)).toBe('unknown');
-    expect(mtlsModeOf(worldOf([], ambient), API, 8080).mode).toBe('PERMISSIVE');
-    expect(transportOf(worldOf([], ambient), endpoint(WEB), endpoint(API), 8080).kind).toBe('unknown');
-  });
-
   it('asks NetworkPolicy and the mesh', () => {
     const netpol = manifest('networking.k8s.io/v1', 'NetworkPolicy', 'shop/p', {
       podSelector: {},

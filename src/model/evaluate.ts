@@ -126,7 +126,8 @@ function judgeNetwork(world: World, src: Party, dst: Party, query: ConnectionQue
   const routes = mesh ? routesOf(world, src, dst, { protocol, first: port, last: endPort ?? port }) : undefined;
   if (routes === undefined) return judgeHop(world, src, dst, query);
   const answers = routes.map(({ hops, note, unknown }): Answer => {
-    if (unknown !== undefined) return { answer: 'unknown', reasons: [{ layer: 'network-policy', decision: 'unknown', text: unknown }] };
+    if (unknown !== undefined)
+      return { answer: 'unknown', reasons: [{ layer: 'network-policy', decision: 'unknown', text: unknown }] };
     const judged = hops.map((hop) =>
       judgeHop(world, hop.src, hop.dst, { ...query, port: hop.first, endPort: hop.last }),
     );

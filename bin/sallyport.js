@@ -10,14 +10,17 @@ if (reason !== undefined) {
   }
   process.exitCode = 2;
 } else {
-  const { existsSync, mkdirSync } = await import('node:fs');
+  const { existsSync, mkdirSync, statSync } = await import('node:fs');
   const [{ enableCompileCache }, { homedir }] = await Promise.all([import('node:module'), import('node:os')]);
-  // Reading the sources is half of a short command's time. A folder of this user's alone: what lies there is run.
+  // Reading the sources is half of a short command's time. What lies in that folder is run: it must be this user's alone.
   const { XDG_CACHE_HOME } = process.env;
   const cacheHome = XDG_CACHE_HOME === undefined || XDG_CACHE_HOME === '' ? `${homedir()}/.cache` : XDG_CACHE_HOME;
+  const compiled = `${cacheHome}/sallyport/compiled`;
   try {
-    mkdirSync(`${cacheHome}/sallyport/compiled`, { recursive: true, mode: 0o700 });
-    enableCompileCache(`${cacheHome}/sallyport/compiled`);
+    mkdirSync(compiled, { recursive: true, mode: 0o700 });
+    const { uid, mode } = statSync(compiled);
+    if (process.getuid === undefined || (uid === process.getuid() && (mode & 0o077) === 0))
+      enableCompileCache(compiled);
   } catch {
     // A home that cannot be written to: it starts as it did.
   }

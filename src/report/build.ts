@@ -169,7 +169,12 @@ export function buildReport(
     }),
     readiness: { namespaces: rows, method: methodOf(assumed) },
     plaintext,
-    policies: { candidates, problems: assumed.candidates.problems, present: presentPolicies(inventory) },
+    policies: {
+      candidates,
+      problems: assumed.candidates.problems,
+      textsLeftOut: false,
+      present: presentPolicies(inventory),
+    },
     waves,
     surface,
     residual: buildResidual(inventory, specs, assumed.candidates.problems),
@@ -425,7 +430,8 @@ const SAID: Readonly<Record<PhaseName, string>> = {
   monitor: 'nothing is blocked in this phase',
   'allow-list': 'with the candidates and a default of nothing in every namespace that is no system namespace',
   'permissive-mtls': 'the same, once every workload that can has joined the mesh; plaintext is still taken',
-  'strict-mtls': 'the same, with mTLS alone: callers without a certificate are out',
+  'strict-mtls':
+    'the same, with mTLS alone, but for ports whose callers on record cannot speak it: as long as nobody has decided about them they stay PERMISSIVE',
   identity: 'the same, with callers admitted by their principal',
 };
 const MOST_EXPOSED = 20;

@@ -75,7 +75,7 @@ export function renderMarkdown(report: AssessmentReport): string {
     identities(report),
     risk(report),
     readiness(report),
-    plaintext(report),
+    plaintext(report, edge),
     policies(report, edge),
     waves(report),
     surface(report),
@@ -533,10 +533,10 @@ ${table(['namespace', 'phase', 'wave', 'workloads', 'edges', 'isolated', 'in the
 ${details.join('\n')}`;
 }
 
-function plaintext({ plaintext: section }: AssessmentReport): string {
+function plaintext({ plaintext: section }: AssessmentReport, edge: (edge: number) => string): string {
   return `## Who speaks plaintext
 
-${section.rows.length} callers and ports; ${section.solvedByJoining} solved by joining the mesh, ${section.lasting} keep STRICT from their destination, ${section.outsideMesh} lead to workloads outside of the mesh.
+${section.total} callers, counted once a workload and port, are not surely protected by mTLS; ${section.solvedByJoining} solved by joining the mesh at both ends, ${section.lasting} keep STRICT from their destination, ${section.outsideMesh} lead to workloads outside of the mesh.${section.noMesh === null ? '' : ` ${esc(section.noMesh)}.`}
 
 ${table(
   ['from', 'to', 'port', 'mTLS now', 'once all have joined', 'blocks STRICT', 'because', 'what to do'],
@@ -550,7 +550,10 @@ ${table(
     esc(one.because),
     one.fixes.map(code).join(' or '),
   ]),
-)}`;
+)}
+### ${section.noMesh === null ? 'Solved by joining' : 'Waiting for a mesh'}
+
+${list([...section.solved, ...section.waiting].map(edge))}`;
 }
 
 function policies({ policies: section }: AssessmentReport, edge: (edge: number) => string): string {

@@ -614,13 +614,21 @@ export interface PlaintextRow {
 }
 
 export interface PlaintextSection {
+  /** Callers, each counted once a workload and port, that are not surely protected by mTLS now. */
+  readonly total: number;
+  /** Those that joining the mesh does not help, or of which that is not known. */
   readonly rows: readonly PlaintextRow[];
-  /** Edges whose source and destination can speak mTLS as soon as both have joined. */
+  /** Those that are solved by `sallyport advance NS --to permissive-mtls` at both ends: edges. */
+  readonly solved: readonly number[];
   readonly solvedByJoining: number;
   /** Rows that keep STRICT from their destination: joining does not help, or whether it does is not known. */
   readonly lasting: number;
   /** Rows that lead to workloads that stay outside of the mesh. */
   readonly outsideMesh: number;
+  /** Where there is no mesh to join: all of them, as edges; no row is made of them. */
+  readonly waiting: readonly number[];
+  /** Why there is no mesh to join; null where there is one. */
+  readonly noMesh: string | null;
 }
 
 export interface CandidateRow {
@@ -642,6 +650,8 @@ export interface PoliciesSection {
   readonly candidates: readonly CandidateRow[];
   /** Why some workload gets none, or not an exact one. */
   readonly problems: readonly { readonly subject: string; readonly text: string; readonly fix: string }[];
+  /** True where the texts of the candidates are left out of this document for its size. */
+  readonly textsLeftOut: boolean;
   /** Policies that are there today, by kind. */
   readonly present: readonly { readonly kind: string; readonly count: number; readonly judged: Answer }[];
 }

@@ -3,7 +3,7 @@ import { endpointKey } from '../model/edge.ts';
 import type { World } from '../model/evaluate.ts';
 import { UNREDIRECTED_PORTS, transportOf } from '../model/evaluate.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
-import { inMesh, optedOut } from '../readiness/mesh-gates.ts';
+import { optedOut } from '../readiness/mesh-gates.ts';
 import type { Answer, PlaintextRow, PlaintextSection } from './model.ts';
 
 /** Where sidecars reach istiod, by TLS of their own. */
@@ -27,6 +27,8 @@ export function buildPlaintext(
   const workloads = new Map(now.inventory.workloads.map((workload) => [workload.id, workload]));
   const later = new Map((after?.inventory.workloads ?? []).map((workload) => [workload.id, workload]));
   const rows: PlaintextRow[] = [];
+  const solved: number[] = [];
+  const waiting: number[] = [];
   const seen = new Set<string>();
   for (const edge of edges) {
     const dst = edge.dst.kind === 'workload' ? workloads.get(edge.dst.id) : undefined;
@@ -38,37 +40,45 @@ export function buildPlaintext(
     seen.add(key);
     const today = transportOf(now, edge.src, edge.dst, edge.port);
     if (today.kind === 'mtls') continue;
-    const then = after === undefined ? undefined : transportOf(after, edge.src, edge.dst, edge.port);
+    const at = rank.get(edge.id) ?? -1;
+    if (after === undefined) {
+      waiting.push(at);
+      continue;
+    }
+    const then = transportOf(after, edge.src, edge.dst, edge.port);
+    if (then.kind === 'mtls') {
+      solved.push(at);
+      continue;
+    }
     const src = edge.src.kind === 'workload' ? workloads.get(edge.src.id) : undefined;
-    const afterJoin: Answer = then === undefined ? 'unknown' : SPEAKS[then.kind];
     // STRICT refuses nobody at a workload without a sidecar.
     const receiver = later.get(dst.id);
-    const blocksStrict =
-      afterJoin !== 'yes' &&
-      after !== undefined &&
-      (receiver === undefined || receiver.podSets.some((podSet) => podSet.mesh === 'sidecar'));
-    const fixes = fixesFor(edge, src, dst, blocksStrict, afterJoin, now.inventory, noMesh);
+    const blocksStrict = receiver === undefined || receiver.podSets.some((podSet) => podSet.mesh === 'sidecar');
+    const fixes = fixesFor(edge, src, dst, blocksStrict, now.inventory);
     rows.push({
-      edge: rank.get(edge.id) ?? -1,
+      edge: at,
       src: endpointKey(edge.src),
       dst: dst.id,
       port: edge.port,
       now: SPEAKS[today.kind],
-      afterJoin,
-      because: afterJoin === 'yes' || then === undefined ? today.because : then.because,
+      afterJoin: SPEAKS[then.kind],
       blocksStrict,
+      because: then.because,
       // What nobody vouches for is cut first.
       fixes: doubtful.has(edge.id) && fixes.length > 1 ? [fixes.at(-1) ?? '', ...fixes.slice(0, -1)] : fixes,
     });
   }
   rows.sort((a, b) => a.edge - b.edge);
-  const solved = rows.filter((row) => row.afterJoin === 'yes').length;
   const lasting = rows.filter((row) => row.blocksStrict).length;
   return {
+    total: rows.length + solved.length + waiting.length,
     rows,
-    solvedByJoining: solved,
+    solved: solved.sort((a, b) => a - b),
+    solvedByJoining: solved.length,
     lasting,
-    outsideMesh: after === undefined ? 0 : rows.length - solved - lasting,
+    outsideMesh: rows.length - lasting,
+    waiting: waiting.sort((a, b) => a - b),
+    noMesh: noMesh ?? null,
   };
 }
 
@@ -81,28 +91,17 @@ function fixesFor(
   src: Workload | undefined,
   dst: Workload,
   blocksStrict: boolean,
-  afterJoin: Answer,
   inventory: Inventory,
-  noMesh: string | undefined,
 ): readonly string[] {
   const from = endpointKey(edge.src);
   const exempt = `sallyport waive gate=plaintext,subject=${dst.id}:${edge.port} --reason "..." keeps this port PERMISSIVE`;
   const cut = `sallyport accept src=${from},dst=${dst.id},port=${edge.port} --reason "..." cuts it`;
-  if (noMesh !== undefined) return [`nothing here yet: ${noMesh}`];
-  if (afterJoin !== 'yes' && !blocksStrict)
+  if (!blocksStrict)
     return [
       `${dst.id} takes no sidecar, so no mTLS mode acts on it: protect it by its own TLS and by NetworkPolicy`,
       cut,
     ];
   if (src === undefined) return [`${whoIs(edge)}; ${exempt}`, cut];
-  if (afterJoin === 'yes')
-    return [
-      ...new Set(
-        [src, dst]
-          .filter((one) => !inMesh(one))
-          .map((one) => `sallyport advance ${one.namespace} --to permissive-mtls`),
-      ),
-    ];
   if (optedOut(src)) return [`remove sidecar.istio.io/inject "false" from ${src.id}`, exempt, cut];
   if (src.podSets.some((podSet) => podSet.hostNetwork)) return [`${exempt} (host-network pods take no sidecar)`, cut];
   if (isSystem(inventory, src.namespace)) return [`${src.namespace} goes last: ${exempt} until then`, cut];

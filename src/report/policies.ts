@@ -13,7 +13,7 @@ import type { Json } from '../shared/pure/json.ts';
 import { equalJson } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { CandidatesOfEdge } from './map.ts';
-import type { CandidateRow, PoliciesSection } from './model.ts';
+import type { AssessmentReport, CandidateRow, PoliciesSection } from './model.ts';
 import { diffLines, yamlText } from './yaml-text.ts';
 
 /** A candidate and what it is for. */
@@ -65,12 +65,13 @@ export function systemNamespaces({ system }: Pick<CandidateContext, 'system'>): 
 
 /**
  * The candidates of every workload of these namespaces, in one state. `kept` are the edges by namespace. Each namespace is looked at
- * with its neighbours alone: nothing of a candidate depends on the others.
+ * with its neighbours alone: nothing of a candidate depends on the others. `exempt` are ports that keep their plaintext.
  */
 export function deriveCandidates(
   view: View,
   namespaces: readonly string[],
   kept: ReadonlyMap<string, readonly Edge[]>,
+  exempt: (workload: string, port: number) => boolean = () => false,
 ): DerivedSet {
   const base = candidateContext({ ...view, edges: [] });
   const system = systemNamespaces(base);
@@ -80,7 +81,12 @@ export function deriveCandidates(
   for (const namespace of namespaces) {
     const edges = kept.get(namespace) ?? [];
     const inventory = narrow(view.inventory, neighbourhoodOf(namespace, edges, system));
-    const context: CandidateContext = { ...base, inventory, edges };
+    const context: CandidateContext = {
+      ...base,
+      inventory,
+      edges,
+      plaintextExempt: (workload, port) => exempt(workload, port) || base.plaintextExempt(workload, port),
+    };
     for (const workload of sortBy(byNamespace.get(namespace) ?? [], (one) => one.id)) {
       if (workload.podSets.length > 0 && workload.podSets.every((podSet) => podSet.hostNetwork)) continue;
       for (const direction of ['ingress', 'egress'] as const) {
@@ -160,4 +166,16 @@ export function presentPolicies(inventory: Inventory): PoliciesSection['present'
       };
     })
     .sort((a, b) => compareText(a.kind, b.kind));
+}
+
+/** Characters of candidates' texts that a page can bear. */
+const MOST_TEXT = 6_000_000;
+
+/** The report as a page shows it: in a large cluster the texts of candidates are left to `sallyport suggest`. */
+export function fitForPage(report: AssessmentReport): AssessmentReport {
+  const { policies } = report;
+  const size = policies.candidates.reduce((sum, one) => sum + one.yaml.length, 0);
+  if (size <= MOST_TEXT) return report;
+  const candidates = policies.candidates.map((one) => ({ ...one, yaml: '', diff: [] }));
+  return { ...report, policies: { ...policies, candidates, textsLeftOut: true } };
 }

@@ -33,7 +33,7 @@ function nist(report: Backing): readonly StandardRow[] {
   const asked = identities.entrances.filter((one) => one.authentication !== 'none-found').length;
   const recognised = cluster.workloads - inventory.unrecognised;
   const tcp = map.edges.protocol.filter((code) => code === 0).length;
-  const bare = plaintext.rows.filter((row) => row.now !== 'yes').length;
+  const bare = plaintext.total;
   const row = (
     tenet: number,
     title: string,

@@ -8,6 +8,7 @@ import type { KubeManifest } from '../model/object.ts';
 import { isObject, namespaceOf, refKey, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phaseIndex } from '../model/phase.ts';
+import { UNREDIRECTED_PORTS, compileWorld, transportOf } from '../model/evaluate.ts';
 import { buildAuthorizationPolicy, buildDefaultDeny, buildPeerAuthentication } from '../objects/build.ts';
 import { applyToObjects } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
@@ -57,8 +58,8 @@ export function assumeStates(view: View, namespaces: readonly string[]): Assumed
   const { state: joined, candidates } = join(allowed, namespaces);
   states.set('permissive-mtls', joined);
   const strict = harden(joined, namespaces);
-  states.set('strict-mtls', strict);
-  const identity = identify(strict, namespaces);
+  states.set('strict-mtls', strict.state);
+  const identity = identify(strict.state, namespaces, strict.exempt);
   states.set('identity', identity.state);
   return {
     states,
@@ -259,26 +260,57 @@ function namespaceWideOf(inventory: Inventory, namespace: string): boolean {
   return inventory.policies.some((policy) => isNamespaceWide(policy, namespace));
 }
 
-/** mTLS alone, but for the ports that a person exempted. */
-function harden(before: AssumedState, namespaces: readonly string[]): AssumedState {
+/** `workload:port` of every port whose callers on record can't all speak mTLS in this state. */
+function plaintextPorts(
+  { view, kept }: AssumedState,
+  moving: ReadonlySet<string>,
+): ReadonlyMap<string, ReadonlySet<number>> {
+  const world = compileWorld(view.inventory);
+  const meshed = new Map(view.inventory.workloads.filter(inMesh).map((workload) => [workload.id, workload]));
+  const out = new Map<string, Set<number>>();
+  for (const namespace of moving)
+    for (const edge of kept.get(namespace) ?? []) {
+      if (edge.dst.kind !== 'workload' || edge.protocol !== 'TCP' || UNREDIRECTED_PORTS.has(edge.port)) continue;
+      const dst = meshed.get(edge.dst.id);
+      if (dst === undefined || out.get(dst.id)?.has(edge.port) === true) continue;
+      const probed = dst.podSets.some((set) => set.containers.some((one) => one.probePorts.includes(edge.port)));
+      if (edge.src.kind === 'node' && probed) continue;
+      if (transportOf(world, edge.src, edge.dst, edge.port).kind === 'mtls') continue;
+      const ports = out.get(dst.id);
+      if (ports === undefined) out.set(dst.id, new Set([edge.port]));
+      else ports.add(edge.port);
+    }
+  return out;
+}
+
+/**
+ * mTLS alone, but for the ports that a person exempted and those whose callers on record cannot speak it: as long as nobody has decided
+ * about them, STRICT is refused there.
+ */
+function harden(
+  before: AssumedState,
+  namespaces: readonly string[],
+): { readonly state: AssumedState; readonly exempt: ReadonlyMap<string, ReadonlySet<number>> } {
   const { view } = before;
   const draft = draftSteps(view.snapshot.objects);
-  const moving = new Set(ahead({ ...view, phases: before.view.phases }, namespaces, 'strict-mtls'));
+  const moving = new Set(ahead(view, namespaces, 'strict-mtls'));
   const byNamespace = groupBy(view.inventory.workloads, (workload) => workload.namespace);
+  const exempt = plaintextPorts(before, moving);
   const made: KubeManifest[] = [];
   for (const namespace of moving) {
     const own = { ...view, namespace, edges: before.kept.get(namespace) ?? [] };
+    const inventory = narrow(view.inventory, new Set([namespace]));
     for (const workload of (byNamespace.get(namespace) ?? []).filter(inMesh)) {
-      const exempt = exemptPorts(own, workload);
-      if (exempt.length === 0) continue;
-      const choice = chooseSelector(workload, narrow(view.inventory, new Set([namespace])));
+      const ports = new Set([...(exempt.get(workload.id) ?? []), ...exemptPorts(own, workload)]);
+      if (ports.size === 0) continue;
+      const choice = chooseSelector(workload, inventory);
       if (choice.kind !== 'exact') continue;
       made.push(
         buildPeerAuthentication(
-          { name: policyName(workload, view.inventory, ''), namespace, workload: workload.id },
+          { name: policyName(workload, inventory, ''), namespace, workload: workload.id },
           'STRICT',
           choice.labels,
-          exempt,
+          [...ports],
         ),
       );
     }
@@ -296,13 +328,14 @@ function harden(before: AssumedState, namespaces: readonly string[]): AssumedSta
     const namespace = namespaceOf(policy);
     return namespace !== undefined && moving.has(namespace) && isNamespaceWide(policy, namespace);
   });
-  return finish(before, 'strict-mtls', inventory, draft, view.edges, view.snapshot.objects);
+  return { state: finish(before, 'strict-mtls', inventory, draft, view.edges, view.snapshot.objects), exempt };
 }
 
 /** An account for every workload where that can be done by itself, and policies on principals. */
 function identify(
   before: AssumedState,
   namespaces: readonly string[],
+  exempt: ReadonlyMap<string, ReadonlySet<number>>,
 ): { readonly state: AssumedState; readonly candidates: DerivedSet } {
   const { view } = before;
   const moving = new Set(ahead(view, namespaces, 'identity'));
@@ -335,7 +368,12 @@ function identify(
     }),
   };
   const draft = draftSteps(view.snapshot.objects);
-  const candidates = deriveCandidates({ ...view, inventory: moved }, namespaces, before.kept);
+  const candidates = deriveCandidates(
+    { ...view, inventory: moved },
+    namespaces,
+    before.kept,
+    (workload, port) => exempt.get(workload)?.has(port) === true,
+  );
   const made: KubeManifest[] = [];
   const meshed = new Set(moved.workloads.filter(inMesh).map((workload) => workload.id));
   for (const { workload, purpose, object } of candidates.all) {

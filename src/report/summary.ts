@@ -126,8 +126,7 @@ function specs(body: ReportBody): readonly FigureSpec[] {
     {
       id: 'plaintext',
       label: 'callers (by workload and port) not surely protected by mTLS',
-      pointer: '/plaintext/rows',
-      measure: 'length',
+      pointer: '/plaintext/total',
       basis: 'computed',
       from: 'simulation',
     },
@@ -404,7 +403,13 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
       ['unjudged'],
       ' cannot be judged under the policies of now; they count neither as allowed nor as denied.',
     ]);
-  if ((value('plaintext') ?? 0) > 0)
+  if ((value('plaintext') ?? 0) > 0 && body.plaintext.noMesh !== null)
+    add('plaintext', 'bad', 'plaintext', [
+      'Of the callers on record, ',
+      ['plaintext'],
+      ` are not surely protected by mTLS (counted by caller, workload and port), and ${body.plaintext.noMesh}.`,
+    ]);
+  else if ((value('plaintext') ?? 0) > 0)
     add('plaintext', 'bad', 'plaintext', [
       'Of the callers on record, ',
       ['plaintext'],

@@ -290,7 +290,9 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
       because: 'with the candidates of every namespace that is no system namespace',
     })),
   ];
-  const wanted = rows.length;
+  const bare = where((index) => edges.mtls[index] === 1);
+  const lasting = bare.filter((_, at) => at % 20 < 3);
+  const solved = bare.filter((_, at) => at % 20 >= 3);
   const inventoryRows: readonly WorkloadRow[] = workloads.map((one, index) => ({
     node: index,
     id: one.id,
@@ -700,22 +702,24 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
       method: ['Gates of each phase, in the state that the phase before would leave.'],
     },
     plaintext: {
-      rows: where((index) => edges.mtls[index] === 1)
-        .slice(0, 5000)
-        .map((edge) => ({
-          edge,
-          src: nodes[edges.src[edge] ?? 0]?.id ?? '',
-          dst: nodes[edges.dst[edge] ?? 0]?.id ?? '',
-          port: edges.port[edge] ?? 0,
-          now: 'no',
-          afterJoin: edge % 3 === 0 ? 'no' : 'yes',
-          blocksStrict: edge % 3 === 0,
-          because: 'the caller has no sidecar',
-          fixes: ['sallyport advance training --to permissive-mtls'],
-        })),
-      solvedByJoining: Math.round(wanted / 2),
-      lasting: 2,
-      outsideMesh: 1,
+      total: bare.length,
+      rows: lasting.map((edge, at) => ({
+        edge,
+        src: nodes[edges.src[edge] ?? 0]?.id ?? '',
+        dst: nodes[edges.dst[edge] ?? 0]?.id ?? '',
+        port: edges.port[edge] ?? 0,
+        now: 'no',
+        afterJoin: at % 2 === 0 ? 'no' : 'unknown',
+        blocksStrict: at % 3 !== 2,
+        because: 'the caller has no sidecar',
+        fixes: ['sallyport accept src=training/CronJob/retrain --reason "..." cuts it'],
+      })),
+      solved,
+      solvedByJoining: solved.length,
+      lasting: lasting.filter((_, at) => at % 3 !== 2).length,
+      outsideMesh: lasting.filter((_, at) => at % 3 === 2).length,
+      waiting: [],
+      noMesh: null,
     },
     policies: {
       candidates,
@@ -726,6 +730,7 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
           fix: 'add the label "sallyport.dev/workload: retrain"',
         },
       ],
+      textsLeftOut: false,
       present: [{ kind: 'NetworkPolicy', count: 1, judged: 'yes' }],
     },
     waves: [

@@ -7,6 +7,7 @@ import { renderHtml } from '../../report/html/index.ts';
 import { renderJson, reportFault } from '../../report/json.ts';
 import { renderMarkdown } from '../../report/markdown.ts';
 import type { AssessmentReport } from '../../report/model.ts';
+import { fitForPage } from '../../report/policies.ts';
 import { assetPath } from '../../shared/io/assets.ts';
 import { errorCodeOf, writeFileAtomic } from '../../shared/io/files.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
@@ -81,7 +82,7 @@ function render(
 ): string {
   switch (format) {
     case '.html':
-      return renderHtml(report, assets ?? readReportAssets());
+      return renderHtml(fitForPage(report), assets ?? readReportAssets());
     case '.md':
       return renderMarkdown(report);
     case '.json':

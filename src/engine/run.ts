@@ -11,6 +11,7 @@ import { bearsOnTraffic } from '../plan/soak.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import type { ExitCode } from '../shared/pure/errors.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
+import { plural } from '../shared/pure/text.ts';
 import type {
   AuditEntry,
   Clock,
@@ -34,6 +35,8 @@ import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
 /** A Lease lasts a minute; it is renewed while pods are waited for. */
 const RENEW_MS = 15_000;
+/** Subjects of open gates that a message names; the document has all. */
+const MOST_NAMED = 3;
 /** Between two looks at the signals while pods are waited for. */
 const WATCH_MS = 1_000;
 
@@ -299,6 +302,15 @@ async function perform(
 async function close(record: RunRecord, engine: Engine, soak?: SoakReport): Promise<RunResult> {
   const { id: run, plan } = record;
   const failure = await verifyRun(run, engine);
+  if (soak !== undefined)
+    engine.journal.audit({
+      at: engine.clock.now(),
+      who: engine.by,
+      what: 'soak passed',
+      object: `namespace ${plan.namespace}`,
+      reason: `${plural(soak.view.seen.length, 'edge')} seen anew, none denied; since ${new Date(soak.since).toISOString()}`,
+      run,
+    });
   engine.journal.closeRun(run, 'done', plan.to, engine.clock.now());
   const ended: RunResult = {
     ...result(run, plan, 'done', failure === undefined ? EXIT.done : EXIT.drift, engine),
@@ -383,9 +395,9 @@ async function soakOut(record: RunRecord, hold: LeaseHold, engine: Engine, watch
       ...(open.length > 0
         ? [
             `the gate soak is unknown for ${open
-              .map((gate) => gate.subject)
-              .slice(0, 5)
-              .join(', ')}${open.length > 5 ? ` and ${open.length - 5} more` : ''}`,
+              .slice(0, MOST_NAMED)
+              .map((gate) => `${gate.subject} (${gate.facts[0] ?? ''})`)
+              .join(', ')}${open.length > MOST_NAMED ? ` and ${open.length - MOST_NAMED} more` : ''}`,
           ]
         : []),
     ].join(', and ')}`,

@@ -107,7 +107,7 @@ export async function openWatch(
   const told = new Map(start.memory.callers.map((caller) => [caller.id, caller.denied > 0]));
   const length = Math.max(world.minutes * 60_000, world.drainSeconds * 1000 + LOOK_MS);
 
-  const steps = (): readonly WatchedStep[] => {
+  const readSteps = (): readonly WatchedStep[] => {
     const doneAt = new Map(journal.applied().map((applied) => [applied.seq, applied.at]));
     return journal.stepsOf(run).flatMap(({ seq, state, step }) => {
       const at = doneAt.get(seq);
@@ -115,7 +115,9 @@ export async function openWatch(
       return state === 'started' ? [{ step, at: startedAt }] : [];
     });
   };
-  const view = (): SoakView => viewSoak(record.memory, known, steps(), record.since);
+  // Read again only where a step may have moved: the record of many runs is long, and a watch looks each second.
+  let steps = readSteps();
+  const view = (): SoakView => viewSoak(record.memory, known, steps, record.since);
   const save = (): void => {
     const awaited = view().awaited.map(({ edge, text, due }) => ({
       edge,
@@ -136,7 +138,7 @@ export async function openWatch(
         ...record,
         lookedAt: clock.now(),
         position: signals.position(),
-        memory: addSightings(record.memory, looked.sightings, known, steps(), startedAt),
+        memory: addSightings(record.memory, looked.sightings, known, steps, startedAt),
       };
       if (looked.gaps.length > 0) {
         gaps.push(...looked.gaps);
@@ -189,10 +191,14 @@ export async function openWatch(
   };
 
   return {
-    look,
+    look: () => {
+      steps = readSteps();
+      return look();
+    },
     save,
     refresh: () => signals.refresh(),
     async afterStep() {
+      steps = readSteps();
       const written = clock.now();
       for (;;) {
         const denial = await look();
@@ -206,7 +212,8 @@ export async function openWatch(
     },
     settle() {
       if (record.until !== 0) return;
-      const last = Math.max(record.since, ...steps().map(({ at }) => at));
+      steps = readSteps();
+      const last = Math.max(record.since, ...steps.map(({ at }) => at));
       record = { ...record, until: last + length };
       save();
     },

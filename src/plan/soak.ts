@@ -124,9 +124,17 @@ export function touchesEdge(step: Step, edge: Pick<Edge, 'src' | 'dst'>): boolea
   return isNear(from) || isNear(to);
 }
 
-/** The newest of the steps that touch the edge. */
+const touches = new WeakMap<readonly WatchedStep[], Map<string, WatchedStep | undefined>>();
+
+/** The newest of the steps that touch the edge. Remembered for one list of steps: it is asked for each record. */
 export function lastTouch(steps: readonly WatchedStep[], edge: Pick<Edge, 'src' | 'dst'>): WatchedStep | undefined {
-  return steps.findLast(({ step }) => touchesEdge(step, edge));
+  let known = touches.get(steps);
+  if (known === undefined) touches.set(steps, (known = new Map<string, WatchedStep | undefined>()));
+  const key = `${endpointKey(edge.src)}\n${endpointKey(edge.dst)}`;
+  if (known.has(key)) return known.get(key);
+  const found = steps.findLast(({ step }) => touchesEdge(step, edge));
+  known.set(key, found);
+  return found;
 }
 
 function pairOf(key: EdgeKey): string {
@@ -233,6 +241,7 @@ export function addSightings(
   steps: readonly WatchedStep[],
   since: number,
 ): SoakMemory {
+  if (sightings.length === 0) return memory;
   const seen: Record<string, Seen> = { ...memory.seen };
   const callers = new Map(memory.callers.map((caller) => [caller.id, caller]));
   const denials = new Map(memory.denials.map((denial) => [denial.edge, denial]));

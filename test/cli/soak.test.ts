@@ -91,6 +91,30 @@ afterEach(async () => {
 });
 
 describe('a live cluster under watch', { timeout: 240_000 }, () => {
+  it('stops with 130 at Ctrl-C, and resume watches on', async () => {
+    keepTalking();
+    writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
+    let stopped = false;
+    const ended = await sallyport(['advance', 'shop', '--to', 'allow-list', '--yes', ...place], {
+      home,
+      onStderr: (all, child) => {
+        if (stopped || !all.includes('soak:')) return;
+        stopped = true;
+        child.kill('SIGINT');
+      },
+    });
+    expect({ code: ended.code, document: documentOf(ended) }, ended.stderr).toMatchObject({
+      code: 130,
+      document: { outcome: 'cancelled', notRun: [] },
+    });
+    expect(ended.stderr).toContain('sallyport resume');
+    const over = await run(['resume']);
+    expect({ code: over.code, document: documentOf(over) }, over.stderr).toMatchObject({
+      code: 0,
+      document: { outcome: 'done' },
+    });
+  });
+
   it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async () => {
     keepTalking();
     writeFileSync(signal(), '{"not": "a record"}\n', { flag: 'a' });
@@ -149,6 +173,30 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
       document: { outcome: 'soaking', error: { code: 'SP610' } },
     });
     appendFileSync(signal(), line({}));
+    const over = await run(['resume']);
+    expect({ code: over.code, document: documentOf(over) }, over.stderr).toMatchObject({
+      code: 0,
+      document: { outcome: 'done', phase: 'allow-list' },
+    });
+  });
+});
+
+describe('a new caller', { timeout: 240_000 }, () => {
+  it('is told, keeps the run soaking, goes on record, and is decided on by a person', async () => {
+    const stranger: Contact = { src: TOOLBOX, dst: WEB, port: 8080, verdict: 'denied' };
+    keepTalking();
+    const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
+      if (all.includes('soak:') && !all.includes('new caller')) appendFileSync(signal(), line(stranger));
+    });
+    expect(ended.stderr.replaceAll(/\s+/g, ' ')).toContain(`new caller: ${TOOLBOX} -> ${WEB} 8080/TCP is denied`);
+    const document = documentOf(ended);
+    expect({ code: ended.code, document }, ended.stderr).toMatchObject({
+      code: 3,
+      document: { outcome: 'soaking', soak: { awaited: [], newCallers: [{ state: 'denied' }] } },
+    });
+    const flows = documentOf(await run(['flows', '--namespace', 'desk']));
+    expect(JSON.stringify(flows)).toContain('"port":8080');
+    expect((await run(['accept', `src=${TOOLBOX},dst=${WEB},port=8080/TCP`, '--reason', 'a scan'])).code).toBe(0);
     const over = await run(['resume']);
     expect({ code: over.code, document: documentOf(over) }, over.stderr).toMatchObject({
       code: 0,

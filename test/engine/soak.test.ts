@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Engine } from '../../src/engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../src/engine/run.ts';
 import type { Edge, EdgeKey } from '../../src/model/edge.ts';
-import { endpointKey } from '../../src/model/edge.ts';
+import { endpointKey, formatEdge } from '../../src/model/edge.ts';
+import { lastTouch } from '../../src/plan/soak.ts';
 import { EXIT } from '../../src/shared/pure/errors.ts';
 import type { SimulatedClock } from '../support/fake-api/clock.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
@@ -208,6 +209,28 @@ describe('an edge that is denied', () => {
     expect(trail?.reason).toContain(plan.steps[named]?.id);
     expect(trail?.run).toBe(result.run);
   });
+
+  it('after any step of any phase takes it back, to the byte', async () => {
+    const rig = await open();
+    const start = await readTree(place.cluster);
+    const { steps } = await rig.planUp('front', 'strict-mtls');
+    let pulled = 0;
+    for (const [index, step] of steps.entries()) {
+      const plan = await rig.planUp('front', 'strict-mtls');
+      // Whoever the step touches first is denied by it.
+      const edge = EDGES.find((one) => lastTouch([{ step, at: 0 }], one) !== undefined);
+      if (edge === undefined) continue;
+      const verdict = (key: EdgeKey, done: ReadonlySet<string>): 'allowed' | 'denied' =>
+        is(key, formatEdge(edge).replace('/TCP', '')) && done.has(step.id) ? 'denied' : 'allowed';
+      const result = await executePlan(plan, 'advance', under(rig, { verdict, minutes: 0.01 }));
+      expect(result, step.id).toMatchObject({ outcome: 'undone', exit: EXIT.pulledBack, phase: 'none' });
+      expect(result.notRun, step.id).toEqual(plan.steps.slice(index + 1).map(({ id }) => id));
+      expect(await readTree(place.cluster), step.id).toEqual(start);
+      expect(rig.journal.applied(), step.id).toEqual([]);
+      pulled += 1;
+    }
+    expect(pulled).toBeGreaterThan(10);
+  }, 240_000);
 
   it('late in the watch takes it back as well', async () => {
     const rig = await open();

@@ -20,6 +20,8 @@ const REREAD_SHARE = 2;
 /** How long a record waits for its pods to be known, likewise. */
 const PENDING_MS = 15_000;
 const PENDING_SHARE = 4;
+/** How far a recorder's clock may be ahead: a record from beyond that is none. */
+const MOST_LEAD_MS = 10 * 60_000;
 /** Records that wait: beyond it the oldest are judged as they are. */
 const MAX_PENDING = 10_000;
 
@@ -154,11 +156,18 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
   ): Promise<{ readonly more: boolean; readonly gaps: readonly string[] }> => {
     const look = await signal.follow.look(async (lines) => {
       const read = await readLines(signal, lines, (flow) => {
-        leadMs = Math.max(leadMs, flow.first - clock.now());
+        const ahead = flow.first - clock.now();
+        if (ahead > MOST_LEAD_MS) {
+          signal.bad += 1;
+          signal.firstBad ??= `${lines.path}: a record of ${new Date(flow.first).toISOString()}, which is yet to come`;
+          return;
+        }
+        leadMs = Math.max(leadMs, ahead);
         out.push({ flow, where: `${lines.path} (from byte ${lines.offset})` });
       });
       for (const [ip, name] of read.names) sighter.addName(ip, name);
-      if (read.newest !== undefined) signal.newest = Math.max(signal.newest ?? 0, read.newest - leadMs);
+      if (read.newest !== undefined)
+        signal.newest = Math.max(signal.newest ?? 0, Math.min(read.newest - leadMs, clock.now()));
     });
     signal.files = look.files;
     return look;

@@ -144,6 +144,9 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
     const signals = await soak.open(kept.position);
     try {
       const watch = await openWatch(record.plan, record.startedAt, kept, signals, soak, engine);
+      // What was denied meanwhile comes first: no further step is written over it. A step that was found written is finished before.
+      const denial = written.size === 0 ? await watch.look() : undefined;
+      if (denial !== undefined) return await pullBack(record, denial, hold, engine, watch);
       return await perform(record, hold, engine, written, watch);
     } finally {
       await signals.close();

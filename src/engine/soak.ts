@@ -200,11 +200,14 @@ export async function openWatch(
     async afterStep() {
       steps = readSteps();
       const written = clock.now();
+      // A signal that has said nothing so far is not expected to speak just now.
+      const speaks = (): readonly SignalReport[] => reports.filter(({ newest }) => newest !== undefined);
       for (;;) {
         const denial = await look();
         if (denial !== undefined) return denial;
         const now = clock.now();
-        const past = reports.every(({ newest }) => newest !== undefined && newest >= written + SETTLE_MS);
+        const past =
+          speaks().length > 0 && speaks().every(({ newest }) => newest !== undefined && newest >= written + SETTLE_MS);
         if ((past && now >= written + SETTLE_MS) || now >= written + SHORT_LIMIT_MS || man.signal.aborted)
           return undefined;
         await pause(SHORT_LOOK_MS);

@@ -127,6 +127,11 @@ describe('signals', () => {
     clock.advance(10_000);
     await appendFile(file, line('10.1.0.1', '10.1.0.2', 'allowed', NOW + 65_000));
     expect((await signals.look()).sightings).toMatchObject([{ at: NOW + 5_000 }]);
+    // One that is off by years is a bad line, and must not move the others into the past.
+    await appendFile(file, line('10.1.0.1', '10.1.0.2', 'allowed', NOW + 1e12));
+    expect(await signals.look()).toMatchObject({ sightings: [], signals: [{ bad: 1 }] });
+    await appendFile(file, line('10.1.0.1', '10.1.0.2', 'allowed', NOW + 66_000));
+    expect((await signals.look()).sightings).toMatchObject([{ at: NOW + 6_000 }]);
     await signals.close();
   });
 

@@ -4,7 +4,7 @@ import { executePlan, resumeRun, settleOpenRun } from '../../src/engine/run.ts';
 import type { Edge, EdgeKey } from '../../src/model/edge.ts';
 import { endpointKey, formatEdge } from '../../src/model/edge.ts';
 import { lastTouch } from '../../src/plan/soak.ts';
-import { EXIT } from '../../src/shared/pure/errors.ts';
+import { EXIT, Failure } from '../../src/shared/pure/errors.ts';
 import type { SimulatedClock } from '../support/fake-api/clock.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
 import { readTree } from '../support/folder.ts';
@@ -231,6 +231,27 @@ describe('an edge that is denied', () => {
     }
     expect(pulled).toBeGreaterThan(10);
   }, 240_000);
+
+  it('where somebody else’s change forbids the way back stays open, with the denial on the trail', async () => {
+    const rig = await open();
+    const engine = under(rig, { verdict: deniedBy(WEB, 'web-egress') });
+    const refused = new Failure({ code: 'SP613', exit: EXIT.refused, message: 'somebody changed it' });
+    const result = await executePlan(await rig.planUp('front', 'allow-list'), 'advance', {
+      ...engine,
+      ...(engine.soak === undefined ? {} : { soak: { ...engine.soak, planBack: () => Promise.reject(refused) } }),
+    });
+    expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused });
+    expect(result.failure?.detail).toMatchObject({ code: 'SP613' });
+    expect(result.failure?.detail.message).toContain(`${WEB}/TCP is denied`);
+    expect(rig.journal.openRuns().map(({ id }) => id)).toEqual([result.run]);
+    expect(rig.state.reader.audit().at(-1)?.what).toBe('denied in soak, and cannot be pulled back');
+    // Mended meanwhile: resume finds the denial on record, and takes the run back.
+    const done = rig.journal.applied().map(({ step }) => step.id);
+    const mended = await resumeRun(result.run, engine);
+    expect(mended).toMatchObject({ outcome: 'undone', exit: EXIT.pulledBack });
+    // No further step was written first.
+    expect(mended.pulledBack?.undone).toEqual(done);
+  });
 
   it('late in the watch takes it back as well', async () => {
     const rig = await open();

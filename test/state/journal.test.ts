@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Journal, StepState } from '../../src/engine/contract.ts';
+import type { Journal, RunRecord, SoakRecord, StepState } from '../../src/engine/contract.ts';
 import type { Change } from '../../src/plan/change.ts';
+import type { Denial } from '../../src/plan/soak.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState } from '../../state/open.ts';
 import { makeAudit, makeCreate, makeEdit, makeRun, makeState, makeStep, TARGET } from './samples.ts';
@@ -170,6 +171,111 @@ describe('a step', () => {
     journal.openRun(makeRun('r1', [a]));
     journal.stepStarted('r1', 0, change, 1);
     expect(reopen().stepsOf('r1')[0]?.change).toStrictEqual(change);
+  });
+});
+
+describe('a watch', () => {
+  const denial: Denial = {
+    edge: 'e1',
+    text: 'a -> b 1/TCP',
+    query: 'src=a,dst=b,port=1/TCP',
+    at: 7_500,
+    source: 'hubble',
+    where: 'one.jsonl (from byte 9)',
+    step: 'allow-list/a',
+  };
+  const soak: SoakRecord = {
+    run: 'r1',
+    since: 7_000,
+    until: 9_000,
+    left: true,
+    lookedAt: 8_000,
+    position: [{ source: 'hubble', files: [{ path: '/x', file: '1:2', offset: 3, head: 'h', headBytes: 4 }] }],
+    memory: {
+      deniedBefore: ['e9'],
+      seen: { e1: { in: 1, out: 2, denied: 3 } },
+      callers: [
+        {
+          id: 'e2',
+          key: {
+            src: { kind: 'unknown', why: 'nobody', ip: '10.0.0.9' },
+            dst: { kind: 'workload', id: 'shop/Deployment/web' },
+            protocol: 'TCP',
+            port: 80,
+            l7: 'GET /',
+          },
+          text: 't',
+          query: 'q',
+          first: 1,
+          last: 2,
+          count: 3,
+          deniedCount: 1,
+          source: 'hubble',
+          where: 'w',
+          in: 0,
+          out: 1,
+          denied: 2,
+        },
+      ],
+      denials: [denial, { ...denial, edge: 'e3', spared: 'accepted to be cut' }],
+      unattributed: 2,
+    },
+    awaited: [
+      { edge: 'e1', text: 't', due: 10_000 },
+      { edge: 'e4', text: 'u' },
+    ],
+  };
+  const back: RunRecord = {
+    ...makeRun('r2', [makeStep('undo-a', makeCreate('x'), { undoes: [1] })]),
+    kind: 'rollback',
+    startedAt: 8_000,
+    pullsBack: { run: 'r1', denial },
+  };
+
+  it('comes back from the file as it was kept last', () => {
+    const { journal, reopen } = makeJournal();
+    journal.openRun(makeRun('r1', [a]));
+    expect(journal.soakOf('r1')).toBeUndefined();
+    journal.saveSoak({ ...soak, until: 0, left: false });
+    journal.saveSoak(soak);
+    expect(reopen().soakOf('r1')).toEqual(soak);
+  });
+
+  it('is kept of open runs alone', () => {
+    const { journal } = makeJournal();
+    expect(() => journal.saveSoak(soak)).toThrow(/not on record/);
+    journal.openRun(makeRun('r1', [a]));
+    journal.closeRun('r1', 'done', 'allow-list', 8_000);
+    expect(() => journal.saveSoak(soak)).toThrow(/closed/);
+  });
+
+  it('that pulls its run back closes the one run and opens the other, together with the line on the trail', () => {
+    const { journal, file, reopen } = makeJournal();
+    journal.openRun(makeRun('r1', [a, b]));
+    perform(journal, 'r1', 0, makeCreate('a'));
+    journal.pullBack(back, makeAudit('pulled back in soak', { run: 'r1' }));
+    const again = reopen();
+    expect(again.openRuns()).toEqual([back]);
+    expect(again.stepsOf('r1').map(({ state }) => state)).toEqual(['done', 'skipped']);
+    const { reader } = openState(file, { target: TARGET, mode: 'read' });
+    expect(reader.runs().map(({ id, outcome }) => [id, outcome])).toEqual([
+      ['r1', 'undone'],
+      ['r2', undefined],
+    ]);
+    expect(reader.audit({ namespace: 'shop' }).at(-1)?.what).toBe('pulled back in soak');
+  });
+
+  it('pulls nothing back while a step is under way, nor a run that is closed: nothing of it is kept', () => {
+    const { journal, reopen } = makeJournal();
+    journal.openRun(makeRun('r1', [a, b]));
+    perform(journal, 'r1', 0, makeCreate('a'));
+    journal.stepStarted('r1', 1, makeCreate('b'), 7_100);
+    expect(() => journal.pullBack(back, makeAudit('pulled back'))).toThrow(/not known/);
+    expect(journal.openRuns().map(({ id }) => id)).toEqual(['r1']);
+    journal.stepReset('r1', 1);
+    journal.closeRun('r1', 'partial', 'monitor', 8_000);
+    expect(() => journal.pullBack(back, makeAudit('pulled back'))).toThrow(/closed/);
+    expect(reopen().openRuns()).toEqual([]);
   });
 });
 

@@ -60,6 +60,8 @@ describe('a populated file of version 1', () => {
     expect(reader.phases()).toEqual(new Map([['shop', 'allow-list']]));
     expect(reader.gates('shop').map(({ id, answer }) => [id, answer])).toEqual([['window', 'no']]);
     expect(reader.openRuns().map(({ id }) => id)).toEqual(['r2']);
+    expect(reader.soakOf('r2')).toMatchObject({ since: 8000, left: false, awaited: [{ due: 9000 }] });
+    expect(reader.runs()[1]?.pullsBack?.denial.step).toBe('allow-list/a');
     expect(reader.stepsOf('r2').map(({ state: one }) => one)).toEqual(['started', 'pending']);
     expect(reader.applied().map(({ seq, change }) => [seq, change.kind])).toEqual([[2, 'edit']]);
     expect(reader.stepsOf('r1').map(({ state: one }) => one)).toEqual(['undone', 'done']);

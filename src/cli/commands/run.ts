@@ -402,6 +402,8 @@ function renderSoak(app: App, soak: SoakReport): void {
       ({ text, edge, spared, where }) => `${text} (${edge})${spared === undefined ? '' : `, ${spared}`}: ${where}`,
     ),
   );
+  for (const signal of soak.signals.filter(({ lost }) => lost > 0))
+    say(`${signal.source}: ${plural(signal.lost, 'record')} lost by the source itself`, 4);
   const bad = soak.signals.filter((signal) => signal.bad > 0);
   for (const signal of bad)
     say(`${signal.source}: ${plural(signal.bad, 'line')} that are no record; ${signal.firstBad ?? ''}`, 4);

@@ -27,10 +27,15 @@ export interface Ended {
 }
 
 export interface RunOptions {
+  /** Another configuration file than the operator's own. */
+  readonly config?: string;
   /** Told each step as it begins. */
   readonly onStep?: (step: StepLine, child: ChildProcess) => void;
   readonly onStderr?: (text: string, child: ChildProcess) => void;
 }
+
+/** Verb, query and reason. */
+export type Decided = readonly [string, string, string];
 
 export interface Operator {
   readonly home: string;
@@ -43,6 +48,8 @@ export interface Operator {
   /** Plans, then advances with the plan's hash. */
   advance(namespace: string, to: string, options?: RunOptions): Promise<Ended>;
   rollback(namespace: string, to: string, options?: RunOptions): Promise<Ended>;
+  /** Takes decisions on what is on record by now: they stand in a file that every command is given, in the order they were taken. */
+  decide(decisions: readonly Decided[]): void;
 }
 
 export function documentOf(ended: Pick<Ended, 'stdout' | 'stderr' | 'args'>): unknown {
@@ -94,9 +101,16 @@ export function openOperator(stage: Pick<Stage, 'kubeconfig' | 'dir'>, name: str
   const configFile = join(home, 'config.yaml');
   writeFileSync(configFile, config);
   const state = join(home, 'state.sqlite');
+  const decisionsFile = join(home, 'decisions.json');
+  const decided: object[] = [];
   const run: Operator['run'] = (args, options = {}) =>
     new Promise((resolve, reject) => {
-      const all = [...args, '--kubeconfig', stage.kubeconfig, '--state', state, '--config', configFile, '--json'];
+      const files = [
+        '--config',
+        options.config ?? configFile,
+        ...(decided.length === 0 ? [] : ['--decisions', decisionsFile]),
+      ];
+      const all = [...args, '--kubeconfig', stage.kubeconfig, '--state', state, ...files, '--json'];
       const begunAt = Date.now();
       const child = spawn(process.execPath, [PROGRAM, ...all], {
         env: { PATH: process.env['PATH'], HOME: home, XDG_STATE_HOME: home, SALLYPORT_USER: name },
@@ -138,6 +152,12 @@ export function openOperator(stage: Pick<Stage, 'kubeconfig' | 'dir'>, name: str
       return must(['advance', namespace, '--to', to, '--yes', '--plan-hash', hash], options);
     },
     rollback: (namespace, to, options) => must(['rollback', namespace, '--to', to, '--yes'], options),
+    decide: (decisions) => {
+      const now = Date.now();
+      for (const [index, [action, query, reason]] of decisions.entries())
+        decided.push({ action, query, reason, by: name, at: new Date(now + index).toISOString() });
+      writeFileSync(decisionsFile, JSON.stringify({ decisions: decided }, undefined, 2));
+    },
   };
 }
 

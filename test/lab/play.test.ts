@@ -17,6 +17,7 @@ import {
   readWaves,
   recordAndDecide,
   spread,
+  wideManifests,
 } from './play.ts';
 import { CLUSTER } from './scenario.ts';
 import { startStage } from './stage/index.ts';
@@ -98,7 +99,7 @@ describe('the play', () => {
     // The forbidden callers got through until the allow-list held: records of that time would ask for a decision on each of them.
     if (phase === 'allow-list') play.skipVerdicts();
     else await play.observeVerdicts();
-    if (phase === 'permissive-mtls') await adoptJoined(play);
+    if (phase === 'permissive-mtls') adoptJoined(play);
     await expectNoSurprise();
     const verified = await play.operator.run(['verify']);
     expect(verified.code, verified.stdout).toBe(0);
@@ -110,6 +111,26 @@ describe('the play', () => {
     await delay(3000);
     await expectNoSurprise();
     await expectStart();
+  });
+
+  it('takes twenty workloads back at once, where nothing is to be restarted', async () => {
+    play.mark('archive: recording');
+    await stage.apply(wideManifests(20));
+    await stage.settle(90, ['archive']);
+    await delay(22_000);
+    await play.observeVerdicts();
+    play.operator.decide([
+      ['adopt', 'src=archive/*', 'The librarian reads every shelf.'],
+      ['waive', 'gate=enforcement,subject=archive', 'As everywhere in the lab.'],
+    ]);
+    await play.advance('archive', 'archive', 'allow-list');
+    await delay(3000);
+    const ended = await play.rollback('archive', 'archive', 'monitor');
+    expect(ended.steps.length).toBeGreaterThan(20);
+    await play.rollback('archive', 'archive', 'none');
+    play.mark('archive: gone');
+    await expectNoSurprise();
+    await stage.client.must('DELETE', '/api/v1/namespaces/archive');
   });
 
   it('goes once more, in the order of waves that the planner proposes', async () => {

@@ -329,18 +329,34 @@ interface Holder {
   readonly host: string;
 }
 
+/**
+ * The process that took the state for writing last, if it runs here still: `pid 4711 on laptop`. Where another machine wrote nothing can be
+ * said, nor of a number that has gone to another process.
+ */
+export function findLiveWriter(file: string): string | undefined {
+  const holder = holderOf(file);
+  return holder === undefined || holder.host !== hostname() || isGone(holder)
+    ? undefined
+    : `pid ${holder.pid} on ${safeText(holder.host)}`;
+}
+
 /** Who writes, for a message. The row stays when a writer ends, and one that is just starting has not written it yet. */
 function readHolder(file: string): string {
+  const holder = holderOf(file);
+  if (holder === undefined) return 'its pid is not known';
+  return isGone(holder) ? 'its pid is not known yet' : `pid ${holder.pid} on ${safeText(holder.host)}`;
+}
+
+function holderOf(file: string): Holder | undefined {
   let db: Database.Database | undefined;
   try {
     db = new Database(file, { readonly: true, fileMustExist: true, timeout: 0 });
     const handle: Handle = { db, file, inode: '' };
     const check = jsonColumn(object<Holder>({ pid: number, host: text }, {}));
-    const holder = check(getMeta(handle, 'writer'), { file, table: 'meta', row: 'writer' }, 'value');
-    return isGone(holder) ? 'its pid is not known yet' : `pid ${holder.pid} on ${safeText(holder.host)}`;
+    return check(getMeta(handle, 'writer'), { file, table: 'meta', row: 'writer' }, 'value');
   } catch {
-    // Only words for a refusal that is certain already; what is wrong with the file is said when it can be opened.
-    return 'its pid is not known';
+    // Only words beside what is certain already; what is wrong with the file is said when it can be opened.
+    return undefined;
   } finally {
     db?.close();
   }

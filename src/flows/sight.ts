@@ -38,11 +38,14 @@ export function createSighter(inventory: Inventory): Sighter {
       const src = attributor.attribute(flow.src, flow.first, flow.protocol);
       const dst = attributor.attribute(flow.dst, flow.first, flow.protocol, flow.port);
       if (src.unroutable === true || dst.unroutable === true) return undefined;
+      const port = dst.port ?? flow.port;
+      // Which edge it was is not known; that somebody was denied is.
+      if (port === 0 && flow.verdict !== 'denied') return undefined;
       const key: EdgeKey = {
         src: attributor.settle(src.party, flow.first, flow.last),
         dst: attributor.settle(dst.party, flow.first, flow.last),
         protocol: flow.protocol,
-        port: dst.port ?? flow.port,
+        port,
         ...(flow.l7 === undefined ? {} : { l7: flow.l7 }),
       };
       return {

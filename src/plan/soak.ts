@@ -179,7 +179,10 @@ function holdsPort(edge: Edge, port: number): boolean {
  */
 export function edgesMeant(known: KnownEdges, sighting: Sighting, requestsJudged: boolean): readonly KnownEdge[] {
   const { key } = sighting;
-  const pair = (known.byPair.get(pairOf(key)) ?? []).filter(({ edge }) => holdsPort(edge, key.port));
+  const all = known.byPair.get(pairOf(key)) ?? [];
+  // A record without a port means the only one that the two are known to use.
+  const one = new Set(all.map(({ edge }) => edge.port)).size === 1;
+  const pair = key.port === 0 ? (one ? all : []) : all.filter(({ edge }) => holdsPort(edge, key.port));
   if (sighting.verdict === 'denied') {
     if (key.l7 === undefined) return pair;
     const same = pair.filter(({ edge }) => edge.l7 === key.l7);
@@ -277,7 +280,7 @@ export function addSightings(
       });
     }
     if (meant.length > 0 || touch === undefined) continue;
-    if (key.src.kind === 'unknown' || key.dst.kind === 'unknown') {
+    if (key.src.kind === 'unknown' || key.dst.kind === 'unknown' || key.port === 0) {
       if (sighting.verdict === 'denied') unattributed += sighting.count;
       continue;
     }

@@ -95,13 +95,22 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     keepTalking();
     writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
     let stopped = false;
+    let meanwhile: Promise<Ended> | undefined;
     const ended = await sallyport(['advance', 'shop', '--to', 'allow-list', '--yes', ...place], {
       home,
       onStderr: (all, child) => {
         if (stopped || !all.includes('soak:')) return;
         stopped = true;
-        child.kill('SIGINT');
+        meanwhile = run(['status']);
+        meanwhile.then(
+          () => child.kill('SIGINT'),
+          () => child.kill('SIGKILL'),
+        );
       },
+    });
+    const seen = meanwhile === undefined ? {} : documentOf(await meanwhile);
+    expect(seen).toMatchObject({
+      namespaces: [{ openRun: { writer: expect.stringContaining('pid') as string }, soak: { left: false } }],
     });
     expect({ code: ended.code, document: documentOf(ended) }, ended.stderr).toMatchObject({
       code: 130,

@@ -257,6 +257,13 @@ describe('a denial', () => {
     expect(pullsBack(judge([denied(`${CALL} GET /admin`, 3_000)], knownOf(CALL)))).toBeDefined();
   });
 
+  it('without a port is about the only one of the pair; of several, nobody can tell', () => {
+    const portless = denied('shop/Deployment/web -> shop/Deployment/db 0', 3_000);
+    expect(pullsBack(judge([portless]))?.text).toContain('5432');
+    const two = judge([portless], knownOf(CALL, 'shop/Deployment/web -> shop/Deployment/db 5433'));
+    expect([pullsBack(two), two.unattributed, two.callers]).toEqual([undefined, 1, []]);
+  });
+
   it('of a connection is about every request over it', () => {
     const view = judge([denied(CALL, 3_000)], knownOf(`${CALL} POST /v1`));
     expect(pullsBack(view)?.text).toContain('POST /v1');

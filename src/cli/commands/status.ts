@@ -3,12 +3,14 @@ import { PHASES, phaseIndex } from '../../model/phase.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
+import { findLiveWriter } from '../../../state/open.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 /** Where each namespace stands, from the state alone. */
 export async function status(app: App, options: NamespaceOption): Promise<void> {
-  const { reader } = await app.state();
+  const { reader, file } = await app.state();
   const phases = reader.phases();
+  const writer = findLiveWriter(file);
   const open = reader.runs().filter((run) => run.outcome === undefined);
   // A namespace that was asked for is answered from its last plan, under way or not.
   const names = [...new Set([...phases.keys(), ...open.map((run) => run.namespace), ...asked(options)])]
@@ -23,7 +25,7 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
       phase,
       next: PHASES[phaseIndex(phase) + 1] ?? null,
       gates: reader.gates(namespace),
-      ...(run === undefined ? {} : { openRun: { run: run.id, kind: run.kind, to: run.to } }),
+      ...(run === undefined ? {} : { openRun: { run: run.id, kind: run.kind, to: run.to, writer: writer ?? null } }),
       ...(soak === undefined
         ? {}
         : {
@@ -68,7 +70,9 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
     } else if (one.openRun !== undefined)
       output.line(
         wrap(
-          `run ${safeText(one.openRun.run)} (${one.openRun.kind} to ${one.openRun.to}) was interrupted. Next: sallyport resume, or sallyport rollback ${safeText(one.namespace)}`,
+          one.openRun.writer === null
+            ? `run ${safeText(one.openRun.run)} (${one.openRun.kind} to ${one.openRun.to}) was interrupted. Next: sallyport resume, or sallyport rollback ${safeText(one.namespace)}`
+            : `run ${safeText(one.openRun.run)} (${one.openRun.kind} to ${one.openRun.to}) is open, and ${one.openRun.writer} writes here now. If it was interrupted: sallyport resume, when that has ended`,
           output.width,
           4,
           2,

@@ -17,7 +17,7 @@ describe('the rhythm of an edge', () => {
     ...inventory,
     workloads: inventory.workloads.map((workload) =>
       workload.kind === 'CronJob'
-        ? { ...workload, schedule: { by: 'CronJob', cron: '0 3 1 * *', suspended: false } as never }
+        ? { ...workload, schedule: { by: 'CronJob', cron: '0 3 1 * *', suspended: false } }
         : workload,
     ),
   };

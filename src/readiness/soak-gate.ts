@@ -9,14 +9,21 @@ import { gate } from './view.ts';
 
 type Denier = 'network' | 'mesh';
 /**
- * Whose denials the records of a source show. What is not listed shows those of both: neutral edges are made by somebody who knows what
- * they took them from.
+ * Whose denials the records of a source show, line by line as they happen. What is not listed shows none of the two: connections that were
+ * tracked passed, flow logs of a cloud tell of its own filters, and metrics are answers of a moment. Neutral edges are made by somebody who
+ * knows what they took them from.
  */
 const SHOWS: Readonly<Record<string, readonly Denier[]>> = {
-  // A tracked connection is one that passed.
-  conntrack: [],
   hubble: ['network'],
+  calico: ['network'],
+  antrea: ['network'],
+  ovn: ['network'],
+  netobserv: ['network'],
+  gcp: ['network'],
+  'aws-network-policy': ['network'],
   envoy: ['mesh'],
+  ztunnel: ['mesh'],
+  edges: ['network', 'mesh'],
 };
 
 /** Who may deny somebody after these steps. */
@@ -33,8 +40,8 @@ function deniersOf(steps: readonly Step[]): readonly Denier[] {
 }
 
 const NAMES = {
-  network: 'network policies (hubble, or neutral edges)',
-  mesh: 'proxies (envoy, or neutral edges)',
+  network: 'network policies (hubble, calico, antrea, ovn, ..., or neutral edges)',
+  mesh: 'proxies (envoy, ztunnel, or neutral edges)',
 } as const satisfies Record<Denier, string>;
 
 /**
@@ -64,7 +71,7 @@ export function soakGate(view: View, steps: readonly Step[], files: readonly (re
       [...facts, 'no file of a signal is there to be read'],
       'start what writes them, or mend the paths under soak.signals in the configuration',
     );
-  const shown = new Set(signals.flatMap(({ source }) => SHOWS[source] ?? (['network', 'mesh'] as const)));
+  const shown = new Set(signals.flatMap(({ source }) => SHOWS[source] ?? []));
   const blind = deniersOf(steps).filter((denier) => !shown.has(denier));
   if (blind.length > 0)
     return gate(

@@ -178,6 +178,7 @@ describe('the gate soak', () => {
     ['no file of a signal is there', ['hubble'], [[]], steps, 'unknown'],
     ['a signal shows what policies deny', ['hubble'], [['f']], steps, 'yes'],
     ['neutral edges show it', ['edges'], [['f']], steps, 'yes'],
+    ['flow logs of a cloud tell of its own filters', ['aws-vpc'], [['f']], steps, 'unknown'],
     ['connections alone are tracked', ['conntrack'], [['f']], steps, 'unknown'],
     ['proxies alone are asked about a network policy', ['envoy'], [['f']], steps, 'unknown'],
     ['the network alone is asked about STRICT', ['hubble'], [['f']], mesh, 'unknown'],

@@ -278,6 +278,8 @@ interface PodReport {
   readonly ip: string;
   readonly holder: number;
   readonly root: string;
+  /** What the node adds to the number of a user other than root. */
+  readonly users: number;
 }
 
 function stageOf(
@@ -318,8 +320,9 @@ function stageOf(
     }
   };
   const exec: Stage['exec'] = async (pod, argv, options = {}) => {
-    const { holder, root } = await reportOf(pod);
-    const user = options.user === undefined ? [] : [`--userspec=${options.user}:${options.user}`];
+    const { holder, root, users } = await reportOf(pod);
+    const mapped = (options.user ?? 0) === 0 ? 0 : (options.user ?? 0) + users;
+    const user = mapped === 0 ? [] : [`--userspec=${mapped}:${mapped}`];
     return runToEnd(
       [
         'nsenter',

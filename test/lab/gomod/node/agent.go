@@ -249,6 +249,8 @@ type podReport struct {
 	// Of the process that holds the network namespace, as this PID namespace counts.
 	Holder int    `json:"holder"`
 	Root   string `json:"root"`
+	// What is added to the number of a user other than root.
+	Users uint32 `json:"users"`
 }
 
 // serve answers the stage on a socket in its folder.

@@ -71,6 +71,7 @@ func (c *container) start() error {
 	for index := range argv {
 		argv[index] = expand(argv[index], environment)
 	}
+	c.worker.mapUsersOf(argv)
 	command, err := c.prepare(argv, environment, known)
 	if err != nil {
 		return err
@@ -152,7 +153,8 @@ func (c *container) prepare(argv []string, environment map[string]string, known 
 	}
 	command.SysProcAttr = &syscall.SysProcAttr{Chroot: c.worker.root, Setsid: true}
 	if user != 0 {
-		command.SysProcAttr.Credential = &syscall.Credential{Uid: user, Gid: user}
+		mapped := c.worker.mapUser(user)
+		command.SysProcAttr.Credential = &syscall.Credential{Uid: mapped, Gid: mapped}
 	}
 	return command, nil
 }

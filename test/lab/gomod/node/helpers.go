@@ -53,6 +53,8 @@ func runPause(args []string) error {
 	}
 	if *router {
 		settings["/proc/sys/net/ipv4/ip_forward"] = "1"
+		// Else the kernel says "unreachable" a few times and then keeps silent, which looks like a policy.
+		settings["/proc/sys/net/ipv4/icmp_ratelimit"] = "0"
 		settings["/proc/sys/net/ipv4/conf/all/send_redirects"] = "0"
 		settings["/proc/sys/net/ipv4/conf/default/send_redirects"] = "0"
 	}

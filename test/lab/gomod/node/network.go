@@ -25,7 +25,9 @@ COMMIT
 *filter
 :FORWARD ACCEPT [0:0]
 :OUTPUT ACCEPT [0:0]
+-A FORWARD -d ` + serviceNet + ` -p tcp -j REJECT --reject-with tcp-reset
 -A FORWARD -d ` + serviceNet + ` -j REJECT
+-A OUTPUT -d ` + serviceNet + ` -p tcp -j REJECT --reject-with tcp-reset
 -A OUTPUT -d ` + serviceNet + ` -j REJECT
 COMMIT
 `
@@ -67,13 +69,13 @@ type sandbox struct {
 	link   string
 }
 
-// addresses hands out every address once: what a packet of the past was is never in doubt.
+// addresses hands out every address once, with its number: what a packet of the past was is never in doubt.
 type addresses struct {
 	mu   sync.Mutex
 	next int
 }
 
-func (a *addresses) take() string {
+func (a *addresses) take() (string, uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.next++
@@ -82,7 +84,7 @@ func (a *addresses) take() string {
 		a.next++
 		n = a.next + 1
 	}
-	return fmt.Sprintf("10.244.%d.%d", n/256, n%256)
+	return fmt.Sprintf("10.244.%d.%d", n/256, n%256), uint32(n)
 }
 
 func setUpSandbox(s *spawner, ip string) (*sandbox, error) {

@@ -72,8 +72,9 @@ func (w *worker) makeRoot(ctx context.Context) error {
 		hostname = w.name
 	}
 	for name, text := range map[string]string{
-		"etc/passwd":   "root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
-		"etc/group":    "root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n",
+		"etc/passwd": fmt.Sprintf("root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:%d:%[1]d::/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+			w.mapUser(1337)),
+		"etc/group":    fmt.Sprintf("root:x:0:\nistio-proxy:x:%d:\nnogroup:x:65534:\n", w.mapUser(1337)),
 		"etc/hostname": hostname + "\n",
 		"etc/hosts":    fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", w.ip, hostname),
 		"etc/resolv.conf": fmt.Sprintf("nameserver %s\nsearch %s.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",

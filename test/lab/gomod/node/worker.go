@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +26,8 @@ type worker struct {
 	pod *v1.Pod
 	ip  string
 	box *sandbox
+	// Counts pods; its users are its own.
+	number uint32
 
 	root   string
 	mounts []string
@@ -88,6 +92,28 @@ func (w *worker) vanish() {
 	w.killContainers()
 }
 
+// mapUser is who a user of the pod is on the machine: as with user namespaces, no two pods share one, and so not its limits
+// either (a user may have 128 inotify instances, of which every sidecar takes three). Root stays root.
+func (w *worker) mapUser(user uint32) uint32 {
+	if user == 0 {
+		return 0
+	}
+	return 100_000 + w.number*2000 + user%2000
+}
+
+// mapUsersOf does in Istio's own arguments what a network namespace owned by the pod's user namespace would do: the packet
+// filter that the sidecar's user escapes counts users as the machine does.
+func (w *worker) mapUsersOf(argv []string) {
+	if !slices.Contains(argv, "istio-iptables") {
+		return
+	}
+	for index, argument := range argv[:len(argv)-1] {
+		if user, err := strconv.ParseUint(argv[index+1], 10, 31); err == nil && (argument == "-u" || argument == "-g") {
+			argv[index+1] = fmt.Sprint(w.mapUser(uint32(user)))
+		}
+	}
+}
+
 func (w *worker) killContainers() {
 	for _, one := range w.containers {
 		one.signal(syscall.SIGKILL)
@@ -104,7 +130,7 @@ func (w *worker) report() (podReport, bool) {
 	if w.box != nil {
 		holder = w.box.holder.Process.Pid
 	}
-	return podReport{Namespace: w.namespace, Name: w.name, IP: w.ip, Holder: holder, Root: w.root}, true
+	return podReport{Namespace: w.namespace, Name: w.name, IP: w.ip, Holder: holder, Root: w.root, Users: w.mapUser(1) - 1}, true
 }
 
 func (w *worker) run() {
@@ -127,8 +153,10 @@ func (w *worker) run() {
 
 func (w *worker) begin(ctx context.Context) error {
 	w.ip = nodeIP
+	address, number := w.agent.pool.take()
+	w.number = number
 	if !w.pod.Spec.HostNetwork {
-		box, err := setUpSandbox(w.agent.spawner, w.agent.pool.take())
+		box, err := setUpSandbox(w.agent.spawner, address)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
-import { authorizationOf, authorizeAs, appearance, protocolsOf, settle } from './istio-authorization.ts';
+import { authorizationOf, authorizeAs, appearance, settle } from './istio-authorization.ts';
 import type { Enforcer } from './istio-authorization.ts';
 import { clientTls } from './istio-client.ts';
+import { protocolsOf } from './istio-protocol.ts';
 import type { MeshAnswer, MeshQuery } from './istio-party.ts';
 import {
   annotationOf,

@@ -1,6 +1,7 @@
 import type { Appearance, PolicyMatch } from './istio-conditions.ts';
 import { matchPolicy } from './istio-conditions.ts';
 import { targetsOf } from './istio-client.ts';
+import { protocolsOf, requestOf } from './istio-protocol.ts';
 import type { MeshAnswer, MeshQuery } from './istio-party.ts';
 import { FINE, formatPorts, istioOf, labelOf, principalText, reasonOf, textOf, uniqueReasons } from './istio-party.ts';
 import type { AuthorizationPolicy, RequestAuthentication, TargetRef } from './istio-types.ts';
@@ -8,7 +9,7 @@ import type { Tri } from './tri.ts';
 import { agreed, and, or } from './tri.ts';
 import type { Reason } from './verdict.ts';
 import type { Party, Pod, World } from './world.ts';
-import { cached, exposuresOf, selectsPod } from './world.ts';
+import { cached, selectsPod } from './world.ts';
 
 export interface Acting {
   readonly policy: AuthorizationPolicy;
@@ -61,61 +62,6 @@ function tokenOf(world: World, pod: Pod, query: MeshQuery): Appearance['token'] 
   const headers = query.request?.headers;
   const bare = headers !== undefined && !Object.hasOwn(headers, 'authorization');
   return bare && checks.every(({ elsewhere }) => !elsewhere) ? 'none' : 'unknown';
-}
-
-// ---------------------------------------------------------------- What a port speaks
-
-const L7 = /^([A-Z]+) (\/\S*)$/u;
-
-/** Method and path of `METHOD /path`. */
-export function requestOf(l7: string | undefined): { readonly method?: string; readonly path?: string } {
-  const match = l7 === undefined ? null : L7.exec(l7);
-  const [, method, path] = match ?? [];
-  return { ...(method === undefined ? {} : { method }), ...(path === undefined ? {} : { path }) };
-}
-
-const HTTP_NAMES: ReadonlySet<string> = new Set([
-  'http',
-  'http2',
-  'http_proxy',
-  'grpc',
-  'grpc-web',
-  'kubernetes.io/h2c',
-  'kubernetes.io/ws',
-]);
-const TCP_NAMES: ReadonlySet<string> = new Set([
-  'tcp',
-  'tls',
-  'https',
-  'mongo',
-  'mysql',
-  'redis',
-  'udp',
-  'kubernetes.io/wss',
-]);
-/** Ports of a Service that are TCP where it says nothing else: SMTP, DNS, MySQL, MongoDB. (istio/istio pkg/config/kube) */
-const TCP_PORTS: ReadonlySet<number> = new Set([25, 53, 3306, 27_017]);
-
-/** What the Services declare of a port: appProtocol first, then the name up to its first dash. */
-export function protocolsOf(world: World, pod: Pod, query: MeshQuery): readonly boolean[] {
-  const declared = exposuresOf(world, pod)
-    .filter(({ targetPort }) => targetPort >= query.first && targetPort <= query.last)
-    .map(({ portName, appProtocol, servicePort }) => speaksHttp(appProtocol, portName, servicePort));
-  const [first] = declared;
-  if (first !== undefined && declared.every((one) => one === first)) return [first];
-  // Detected from the bytes; an operation on record shows what was detected.
-  return requestOf(query.l7).method === undefined && query.request === undefined ? [true, false] : [true];
-}
-
-function speaksHttp(appProtocol: string | undefined, portName: string | undefined, port: number): boolean | undefined {
-  const stated = (appProtocol ?? portName ?? '').toLowerCase();
-  const name = stated.startsWith('grpc-web')
-    ? 'grpc-web'
-    : stated.startsWith('kubernetes.io/')
-      ? stated
-      : (stated.split('-')[0] ?? '');
-  if (HTTP_NAMES.has(name)) return true;
-  return TCP_NAMES.has(name) || TCP_PORTS.has(port) ? false : undefined;
 }
 
 /** The server name that a client's proxy sends; empty in plaintext. Undefined where the application may send one of its own. */

@@ -3,6 +3,7 @@ import { followedBy, hostFit, tlsAt } from './istio-destination-rule.ts';
 import type { MeshAnswer, MeshQuery, Target } from './istio-party.ts';
 import { annotationOf, formatPorts, istioOf, membershipOf, targetOf, textOf, waysOf } from './istio-party.ts';
 import { namespaceMode } from './istio-peer-authentication.ts';
+import { protocolsOf } from './istio-protocol.ts';
 import type { ServiceEntry, SidecarResource } from './istio-types.ts';
 import type { Party, Pod, World } from './world.ts';
 import { cached, exposuresOf, partiesOf, selectsPod } from './world.ts';
@@ -188,7 +189,14 @@ export function clientTls(world: World, src: Party, dst: Party, query: MeshQuery
   const resources = sidecarsOf(world, src.pod);
   for (const target of targets) {
     const [hiding] = resources.filter((resource) => resource !== undefined && !showsHost(resource, client, target));
-    if (hiding === undefined) towards(world, draft, name, src.pod, dst, target);
+    const named = nameOf(world, target, client, dst, query);
+    if (hiding === undefined && named !== 'own') {
+      draft.kinds.add('plaintext');
+      draft.notes.push(
+        `${query.request?.host ?? ''} is no name of ${target.host}, so the proxy of ${name} passes the request through.`,
+      );
+      if (named === 'unknown') towards(world, draft, name, src.pod, dst, target);
+    } else if (hiding === undefined) towards(world, draft, name, src.pod, dst, target);
     else hidden(world, draft, name, src.pod, dst, target, hiding, resources.length === 1);
   }
   if (targets.length === 0 || query.first !== query.last) {
@@ -209,6 +217,36 @@ export function clientTls(world: World, src: Party, dst: Party, query: MeshQuery
   }
   const because = [...new Set(draft.notes)].join(' ');
   return { kinds: draft.kinds, because, ...(draft.blame === undefined ? {} : { blame: draft.blame }) };
+}
+
+/** Is the Host header of a request, where it is known, a name of the Service? Another one's name, or a route's, leads elsewhere. */
+function nameOf(
+  world: World,
+  target: Target,
+  client: string,
+  dst: Party,
+  query: MeshQuery,
+): 'own' | 'other' | 'unknown' {
+  const host = query.request?.host?.toLowerCase().replace(/:\d+$/u, '');
+  const http = dst.pod === undefined ? [] : protocolsOf(world, dst.pod, query);
+  if (host === undefined || dst.pod === undefined || http.includes(false)) return 'own';
+  const names = ({ name, namespace }: { readonly name: string; readonly namespace: string }): readonly string[] => [
+    ...(namespace === client ? [name] : []),
+    ...['', '.svc', '.svc.cluster.local'].map((end) => `${name}.${namespace}${end}`),
+  ];
+  const own = world.inventory.services.find(
+    (service) => service.name === target.service && service.namespace === target.namespace,
+  );
+  if (names({ name: target.service, namespace: target.namespace }).includes(host)) return 'own';
+  if (own?.clusterIPs.includes(host) === true) return 'own';
+  const elsewhere = world.inventory.services.some((service) => names(service).includes(host));
+  return elsewhere || isEntry(world, host) ? 'unknown' : 'other';
+}
+
+function isEntry(world: World, host: string): boolean {
+  return [...world.istio.values()].some(({ entries }) =>
+    entries.some(({ hosts }) => hosts.some((one) => hostFit(one, host) !== undefined)),
+  );
 }
 
 /** May something else than a Service with a selector name a port of these pods to the proxies of clients? */

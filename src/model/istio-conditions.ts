@@ -4,7 +4,7 @@ import { matchBlock, parseAddressOrCidr } from './cidr-set.ts';
 import { matchText } from './glob.ts';
 import type { MeshQuery } from './istio-party.ts';
 import { accountOf } from './istio-party.ts';
-import { isTemplate, matchTemplate, matchValue, pathForms } from './istio-text.ts';
+import { comparedPath, isTemplate, matchTemplate, matchValue } from './istio-text.ts';
 import type { AuthorizationPolicy, AuthorizationRule, Condition, ConditionField } from './istio-types.ts';
 import type { Tri } from './tri.ts';
 import { agreed, and, not, or, triOf } from './tri.ts';
@@ -166,10 +166,9 @@ function matchTexts(values: readonly string[], text: string | undefined): Tri {
 function matchPath(values: readonly string[], path: string | undefined): Tri {
   // A folded path stands for several.
   if (path === undefined || path.includes('*') || path.includes('{')) return values.includes('*') ? 'yes' : 'unknown';
-  return agreed(
-    pathForms(path).map((form) =>
-      triOf(values.some((value) => (isTemplate(value) ? matchTemplate(value, form) : matchValue(value, form)))),
-    ),
+  const compared = comparedPath(path);
+  return triOf(
+    values.some((value) => (isTemplate(value) ? matchTemplate(value, compared) : matchValue(value, compared))),
   );
 }
 

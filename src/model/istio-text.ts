@@ -62,13 +62,12 @@ function afterSegments(template: string, path: string): string | undefined {
 }
 
 /**
- * What the proxy compares a path as: without query and fragment, `.` and `..` resolved, backslashes turned (Istio's default
- * normalisation, BASE). Where the path has escapes two forms may be it.
+ * What the proxy compares a path as: without query and fragment, escapes of plain letters undone, `.` and `..` resolved, backslashes
+ * turned, two slashes left (Istio's default normalisation, BASE).
  */
-export function pathForms(path: string): readonly string[] {
+export function comparedPath(path: string): string {
   const [plain = ''] = path.split(/[?#]/u);
-  const forms = [plain, plain.replace(/%([0-9a-f]{2})/giu, decodeUnreserved)].map(resolveDots);
-  return [...new Set(forms)];
+  return resolveDots(plain.replace(/%([0-9a-f]{2})/giu, decodeUnreserved));
 }
 
 function decodeUnreserved(escape: string, hex: string): string {

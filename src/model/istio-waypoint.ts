@@ -1,6 +1,7 @@
 import type { Acting, Enforcer } from './istio-authorization.ts';
-import { appearance, authorizeAs, isTarget, protocolsOf, settle } from './istio-authorization.ts';
+import { appearance, authorizeAs, isTarget, settle } from './istio-authorization.ts';
 import { targetsOf } from './istio-client.ts';
+import { protocolsOf } from './istio-protocol.ts';
 import type { MeshAnswer, MeshQuery, Target } from './istio-party.ts';
 import { istioOf, labelOf, textOf, waysOf } from './istio-party.ts';
 import { waypointNamed } from './istio-parse.ts';

@@ -39,8 +39,8 @@ function closing(
   mesh: boolean,
   places: Places,
 ): Flip {
-  for (const { direction, object, field, layer } of reasons) {
-    if (layer !== 'network-policy' || direction === undefined || object === undefined || field === undefined) continue;
+  for (const { object, field } of reasons) {
+    if (object === undefined || field === undefined) continue;
     const change: Change = { action: 'remove-rule', object, where: places.get(object) ?? null, field, rule: null };
     const without = applied(world, change);
     if (without === undefined || evaluateConnection(without, query, { mesh }).answer !== 'denied') continue;
@@ -64,11 +64,12 @@ function opening(world: World, asked: Asked, query: ConnectionQuery, mesh: boole
   let verdict = evaluateConnection(opened, query, { mesh });
   while (verdict.answer === 'denied' && changes.length < MOST_CHANGES) {
     const denials = verdict.reasons.filter(
-      ({ decision, layer }) => decision === 'denies' && layer === 'network-policy',
+      ({ decision, layer, admits }) => decision === 'denies' && (layer === 'network-policy' || admits !== undefined),
     );
     const denial = denials.find(({ direction }) => direction === 'egress') ?? denials[0];
-    if (denial?.direction === undefined) break;
-    const found = changeFor(opened, denial, denial.direction, asked, places);
+    if (denial === undefined) break;
+    const found = changeOf(opened, denial, asked, places);
+    if (found === undefined) break;
     if ('why' in found) return { text: found.why, changes: [] };
     const next = applied(opened, found);
     if (next === undefined) return { text: `${found.object} is not an object that can be changed here.`, changes: [] };
@@ -81,9 +82,18 @@ function opening(world: World, asked: Asked, query: ConnectionQuery, mesh: boole
     if (verdict.answer === 'denied' && same.length >= before) break;
   }
   if (verdict.answer === 'allowed') return { text: `${countOf(changes)} (simulated).`, changes };
-  const still = verdict.reasons.find(({ decision }) => decision !== 'allows')?.text ?? '';
+  const left = verdict.reasons.find(({ decision }) => decision !== 'allows');
   const needed = changes.length === 0 ? '' : 'these changes are needed, and do not suffice: ';
-  return { text: `${needed}${still}`, changes };
+  const remedy = left?.remedy === undefined ? '' : ` ${left.remedy}`;
+  return { text: `${needed}${left?.text ?? ''}${remedy}`, changes };
+}
+
+/** Undefined where no object of the network or the mesh is one to change. */
+function changeOf(world: World, denial: Reason, asked: Asked, places: Places): Found | undefined {
+  const { admits, object, direction } = denial;
+  if (direction !== undefined) return changeFor(world, denial, direction, asked, places);
+  if (admits === undefined || object === undefined) return undefined;
+  return { action: 'add-rule', object, where: places.get(object) ?? null, field: 'spec.rules', rule: admits };
 }
 
 function countOf(changes: readonly Change[]): string {

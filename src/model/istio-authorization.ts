@@ -1,9 +1,11 @@
+import type { JsonObject } from '../shared/pure/json.ts';
 import type { Appearance, PolicyMatch } from './istio-conditions.ts';
 import { matchPolicy } from './istio-conditions.ts';
 import { targetsOf } from './istio-client.ts';
 import { protocolsOf, requestOf } from './istio-protocol.ts';
 import type { MeshAnswer, MeshQuery } from './istio-party.ts';
 import { FINE, formatPorts, istioOf, labelOf, principalText, reasonOf, textOf, uniqueReasons } from './istio-party.ts';
+import { comparedPath } from './istio-text.ts';
 import type { AuthorizationPolicy, RequestAuthentication, TargetRef } from './istio-types.ts';
 import type { Tri } from './tri.ts';
 import { agreed, and, or } from './tri.ts';
@@ -171,40 +173,39 @@ function deniedByNone(
   const what = `${formatPorts(query)}${query.l7 === undefined ? '' : ` ${query.l7}`}`;
   const lost = !seen.http && policies.some(({ policy }) => policy.rules.length > 0);
   const text = `${names} ${policies.length === 1 ? 'selects' : 'select'} ${to}, and no rule admits ${from}${sees} on ${what}.`;
-  const remedy = remedyOf(world, policies[0]?.policy, seen, from, lost);
+  const [first] = policies;
+  const base = reasonOf('denies', text, first?.policy);
   return {
     answer: 'no',
-    reasons: [{ ...reasonOf('denies', text, policies[0]?.policy), ...(remedy === undefined ? {} : { remedy }) }],
+    reasons: [first === undefined ? base : { ...base, ...remedyOf(world, first.policy, seen, from, lost) }],
   };
 }
 
 /** The rule that admits it, for the first policy in the way. */
 function remedyOf(
   world: World,
-  policy: AuthorizationPolicy | undefined,
+  policy: AuthorizationPolicy,
   seen: Appearance,
   from: string,
   lost: boolean,
-): string | undefined {
-  if (policy === undefined) return undefined;
+): { readonly remedy: string; readonly admits: JsonObject } {
   const { first, last, l7 } = seen.query;
-  const ports = first === last ? [String(first)] : [];
   const principal =
     seen.src.pod === undefined ? undefined : principalText(world.inventory.facts.mesh.trustDomain, seen.src.pod);
   const { method, path } = seen.http && !seen.ztunnel ? requestOf(l7) : {};
   const operation = {
-    ...(ports.length === 0 ? {} : { ports }),
+    ...(first === last ? { ports: [String(first)] } : {}),
     ...(method === undefined ? {} : { methods: [method] }),
-    ...(path === undefined ? {} : { paths: [path.split(/[?#]/u)[0]] }),
+    ...(path === undefined ? {} : { paths: [comparedPath(path)] }),
   };
   const to = Object.keys(operation).length === 0 ? {} : { to: [{ operation }] };
   const note = lost ? ' Where no requests are seen, rules with HTTP fields never admit anybody.' : '';
   if (seen.identity && principal !== undefined) {
-    const rule = JSON.stringify({ from: [{ source: { principals: [principal] } }], ...to });
-    return `Add this rule to spec.rules of ${policy.name}: ${rule}.${note}`;
+    const admits = { from: [{ source: { principals: [principal] } }], ...to };
+    return { remedy: `Add this rule to spec.rules of ${policy.name}: ${JSON.stringify(admits)}.${note}`, admits };
   }
-  const rule = JSON.stringify(to);
-  return `Let ${from} join the mesh and name its principal, or, as it has no identity, add this rule to spec.rules of ${policy.name}: ${rule}.${note}`;
+  const remedy = `Let ${from} join the mesh and name its principal, or, as it has no identity, add this rule to spec.rules of ${policy.name}: ${JSON.stringify(to)}.${note}`;
+  return { remedy, admits: to };
 }
 
 function whyUnknown(policy: AuthorizationPolicy, { why }: PolicyMatch, selected: Tri, rehearses: Tri): string {

@@ -131,7 +131,7 @@ export function reasonOf(
     layer,
     decision,
     ...(policy === undefined ? {} : { object: policy.name }),
-    ...(rule === undefined ? {} : { rule }),
+    ...(rule === undefined ? {} : { rule, field: `spec.rules[${rule}]` }),
     text,
   };
 }

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../shared/pure/json.ts';
 import type { Endpoint, Protocol } from './edge.ts';
 
 /** What is known of a request beside its method and path. */
@@ -35,6 +36,8 @@ export interface Reason {
   readonly text: string;
   /** Of what the mesh denies: the least change that would let it through, as a sentence. */
   readonly remedy?: string;
+  /** Where one rule more would do: the rule, for `spec.rules` of the object. */
+  readonly admits?: JsonObject;
 }
 
 export interface ConnectionVerdict {

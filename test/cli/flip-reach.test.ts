@@ -4,7 +4,7 @@ import { compileWorld } from '../../src/model/evaluate.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { JsonObject } from '../../src/shared/pure/json.ts';
 import { clusterWith, DB, JOB, WEB } from '../support/policy-table.ts';
-import { manifest, networkPolicy } from '../support/world.ts';
+import { inventoryOf, manifest, networkPolicy } from '../support/world.ts';
 
 const admin = (kind: string, name: string, spec: JsonObject): KubeManifest =>
   manifest(`policy.networking.k8s.io/${kind === 'ClusterNetworkPolicy' ? 'v1alpha2' : 'v1alpha1'}`, kind, name, spec);
@@ -168,5 +168,76 @@ describe('the rule without which it would be denied', () => {
     const { answer, flip } = flipFor(cni, policies, WEB, DB, 5432);
     expect(answer).toBe('allowed');
     expect(flip?.changes.map(({ action, field, object }) => `${action} ${field} of ${object}`)).toEqual([expected]);
+  });
+});
+
+describe('the smallest change to the mesh', () => {
+  const SERVER = 'shop/Deployment/server';
+  const CALLER = 'batch/Deployment/caller';
+  const OUTSIDE = 'legacy/Deployment/old';
+  const flipInMesh = (policies: readonly KubeManifest[], from: string) => {
+    const world = compileWorld(
+      inventoryOf({
+        mesh: { kind: 'istio' },
+        workloads: {
+          [SERVER]: { labels: { app: 'server' }, mesh: 'sidecar', ports: ['http=8080'] },
+          [CALLER]: { labels: { app: 'caller' }, mesh: 'sidecar', account: 'caller' },
+          [OUTSIDE]: { labels: { app: 'old' } },
+        },
+        services: [{ name: 'shop/server', selects: [SERVER], ports: ['http:8080'] }],
+        policies,
+      }),
+    );
+    const workload = (id: string) => {
+      const found = world.inventory.workloads.find((one) => one.id === id);
+      if (found === undefined) throw new Error(`no ${id}`);
+      return found;
+    };
+    const asked = { src: workload(from), dst: workload(SERVER), protocol: 'TCP', port: 8080 } as const;
+    return answerQuery(world, asked, true, true, new Map()).flip;
+  };
+  const nobody = manifest('security.istio.io/v1', 'AuthorizationPolicy', 'shop/nobody', {});
+  const strict = manifest('security.istio.io/v1', 'PeerAuthentication', 'shop/default', { mtls: { mode: 'STRICT' } });
+
+  it('is a rule for the principal of the caller, simulated', () => {
+    const flip = flipInMesh([nobody], CALLER);
+    expect(flip).toEqual({
+      text: 'one rule more allows it (simulated).',
+      changes: [
+        {
+          action: 'add-rule',
+          object: 'AuthorizationPolicy shop/nobody',
+          where: null,
+          field: 'spec.rules',
+          rule: {
+            from: [{ source: { principals: ['cluster.local/ns/batch/sa/caller'] } }],
+            to: [{ operation: { ports: ['8080'] } }],
+          },
+        },
+      ],
+    });
+  });
+
+  it('is a rule on each layer where both are in the way', () => {
+    const isolated = networkPolicy('shop/deny', { podSelector: {}, policyTypes: ['Ingress'] });
+    const flip = flipInMesh([nobody, isolated], CALLER);
+    expect(flip?.changes.map(({ object, field }) => `${field} of ${object}`)).toEqual([
+      'spec.ingress of NetworkPolicy shop/deny',
+      'spec.rules of AuthorizationPolicy shop/nobody',
+    ]);
+    expect(flip?.text).toContain('(simulated)');
+  });
+
+  it('is to join, or a port that takes plaintext, for a caller outside', () => {
+    const flip = flipInMesh([strict], OUTSIDE);
+    expect(flip?.changes).toEqual([]);
+    expect(flip?.text).toContain(`Let ${OUTSIDE} join the mesh, or set portLevelMtls 8080: PERMISSIVE`);
+  });
+
+  it('is the one rule that admits, where the answer is yes', () => {
+    const one = manifest('security.istio.io/v1', 'AuthorizationPolicy', 'shop/one', {
+      rules: [{ from: [{ source: { namespaces: ['batch'] } }] }],
+    });
+    expect(flipInMesh([one], CALLER)?.changes).toMatchObject([{ action: 'remove-rule', field: 'spec.rules[0]' }]);
   });
 });

@@ -849,6 +849,7 @@ describe('AuthorizationPolicy: actions', () => {
       decision: 'denies',
       object: 'AuthorizationPolicy shop/p',
       rule: 1,
+      field: 'spec.rules[1]',
       text: `spec.rules[1] of AuthorizationPolicy shop/p denies ${WEB} to ${API} on port 8080.`,
       remedy: `Take ${WEB} out of spec.rules[1] of AuthorizationPolicy shop/p: name it in notPrincipals or notNamespaces of each source, or drop the rule.`,
     });
@@ -859,6 +860,10 @@ describe('AuthorizationPolicy: actions', () => {
       text: `AuthorizationPolicy shop/p selects ${API}, and no rule admits ${WEB} on port 8080.`,
       remedy:
         'Add this rule to spec.rules of AuthorizationPolicy shop/p: {"from":[{"source":{"principals":["cluster.local/ns/shop/sa/web"]}}],"to":[{"operation":{"ports":["8080"]}}]}.',
+      admits: {
+        from: [{ source: { principals: ['cluster.local/ns/shop/sa/web'] } }],
+        to: [{ operation: { ports: ['8080'] } }],
+      },
     });
   });
 });

@@ -114,7 +114,12 @@ export function createAggregator(inventory: Inventory): Aggregator {
         dropped.set(UNROUTABLE, (dropped.get(UNROUTABLE) ?? 0) + 1);
         return;
       }
-      const fold = foldOf(src.party, dst.party, flow.protocol, dst.port ?? flow.port, flow.l7);
+      const port = dst.port ?? flow.port;
+      if (port === 0) {
+        dropped.set(UNPORTED, (dropped.get(UNPORTED) ?? 0) + 1);
+        return;
+      }
+      const fold = foldOf(src.party, dst.party, flow.protocol, port, flow.l7);
       const tap = tapNumber(flow.tap);
       const day = Math.floor(flow.last / DAY_MS);
       if (day !== seenDay) {
@@ -219,6 +224,7 @@ export function createAggregator(inventory: Inventory): Aggregator {
 
 const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 const UNROUTABLE = 'a multicast, broadcast or loopback address';
+const UNPORTED = 'the record names no port, and the inventory leaves several open';
 const UNORIENTED = 'the record does not say which side opened the connection';
 
 /**

@@ -168,6 +168,44 @@ export function createAttributor(inventory: Inventory): Attributor {
     return host ? NODE : partyOf({ kind: 'workload', id });
   };
 
+  /** The pods' port behind a Service's; undefined where neither the port nor the Service's only one tells. */
+  const behindService = (
+    service: ServiceInfo,
+    workload: string,
+    protocol: Protocol,
+    port: number,
+  ): number | undefined => {
+    const ports = service.ports.filter((one) => one.protocol === protocol);
+    const [entry, ...others] = port === 0 ? ports : ports.filter((one) => one.port === port);
+    if (entry === undefined) return port === 0 ? undefined : port;
+    if (others.length > 0) return undefined;
+    return service.headless && port !== 0 ? port : targetPort(entry.targetPort, workloads.get(workload), protocol);
+  };
+
+  /** The only port that the workload declares. */
+  const onlyPort = (id: string, protocol: Protocol): number | undefined => {
+    const numbers = [...declaredPorts(workloads.get(id), inventory.services)]
+      .filter((one) => one.endsWith(`/${protocol}`))
+      .map((one) => Number(one.slice(0, -protocol.length - 1)));
+    return numbers.length === 1 ? numbers[0] : undefined;
+  };
+
+  /** Destinations named as a workload, with the port of the Service they were called by, or with none (0). */
+  const withPort = (found: Attribution, end: RawEnd, protocol: Protocol, port: number | undefined): Attribution => {
+    const { endpoint } = found.party;
+    if (port === undefined || endpoint?.kind !== 'workload' || (end.service === undefined && port !== 0)) return found;
+    const named = end.service;
+    const service = named === undefined ? undefined : servicesByName.get(`${named.namespace}/${named.name}`);
+    const behind =
+      service === undefined
+        ? port === 0
+          ? onlyPort(endpoint.id, protocol)
+          : port
+        : (behindService(service, endpoint.id, protocol, port) ??
+          (port === 0 ? onlyPort(endpoint.id, protocol) : undefined));
+    return { ...found, port: behind ?? 0 };
+  };
+
   const throughService = (
     service: ServiceInfo,
     protocol: Protocol,
@@ -180,6 +218,11 @@ export function createAttributor(inventory: Inventory): Attributor {
     if (only === undefined) return { party: unknownParty(`${label} selects no workload of the inventory`, ip) };
     if (others.length > 0) return { party: unknownParty(`${label} stands for several workloads`, ip) };
     if (port === undefined) return { party: workloadParty(only) };
+    if (port === 0)
+      return {
+        party: workloadParty(only),
+        port: behindService(service, only, protocol, 0) ?? onlyPort(only, protocol) ?? 0,
+      };
     const entry = service.ports.find((one) => one.port === port && one.protocol === protocol);
     // A headless Service translates no ports.
     if (service.headless) return { party: workloadParty(only), port };
@@ -333,7 +376,7 @@ export function createAttributor(inventory: Inventory): Attributor {
           if (time < sighting.first) sighting.first = time;
           if (time > sighting.last) sighting.last = time;
         }
-        return known.attribution;
+        return withPort(known.attribution, end, protocol, port);
       }
       if (end.service !== undefined) {
         const service = servicesByName.get(`${end.service.namespace}/${end.service.name}`);

@@ -21,7 +21,7 @@ export function buildEvidence(
         lost: report.lost,
         bad: report.bad,
         ignored: Object.values(report.ignored).reduce((sum, count) => sum + count, 0),
-        sampledOneIn: 1,
+        sampledOneIn: report.sampledOneIn ?? 1,
       })),
     ),
     ...(first === Infinity ? {} : { first, last }),

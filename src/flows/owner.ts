@@ -106,9 +106,33 @@ export function createOwnerFinder(inventory: Inventory): FindOwner {
     return run === undefined ? { id } : { id, run };
   };
 
-  return (end) => {
+  /** The workloads that a record means which names them without their kind. */
+  const byBareName = (namespace: string, name: string, account: string | undefined): readonly Workload[] => {
+    const found = (byNamespace.get(namespace) ?? []).filter((one) => one.name === name);
+    if (found.length < 2 || account === undefined) return found;
+    const fitting = found.filter((one) => one.podSets.some((set) => set.serviceAccount === account));
+    return fitting.length > 0 ? fitting : found;
+  };
+
+  const find: FindOwner = (end) => {
     const { namespace, pod, workload: stamp, labels } = end;
     if (namespace === undefined) return undefined;
+    if (stamp?.kind === '') {
+      const found = byBareName(namespace, stamp.name, end.serviceAccount);
+      const [only, ...others] = found;
+      if (only !== undefined && others.length === 0) return withRun(only.id, end);
+      if (only !== undefined) return 'several workloads have its name';
+      // Not a workload's own name, then: that of something which one of them made. Labels, account and pod may still tell.
+      const owner = find({
+        namespace,
+        labels,
+        reserved: [],
+        names: [],
+        ...(pod === undefined ? {} : { pod }),
+        ...(end.serviceAccount === undefined ? {} : { serviceAccount: end.serviceAccount }),
+      });
+      return owner ?? 'no workload of the inventory has its name';
+    }
     const idOf = (kind: string, name: string): string => `${namespace}/${kind}/${name}`;
     const known = (kind: string, name: string): string | undefined => {
       const id = idOf(kind, name);
@@ -175,6 +199,7 @@ export function createOwnerFinder(inventory: Inventory): FindOwner {
     }
     return Object.keys(labels).length > 0 ? 'its labels fit no workload in the inventory' : undefined;
   };
+  return find;
 }
 
 /** The owner that a person would name: the Deployment of a ReplicaSet, the CronJob of a Job. */

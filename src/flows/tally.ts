@@ -88,6 +88,7 @@ export function countTally(tally: Tally): Counts {
   const views = VIEWS.map((_, view) => {
     const most = { allowed: 0, denied: 0, audit: 0, unknown: 0 };
     let judged = 0;
+    const totals = new Map<number, number>();
     for (let at = 0; at < tally.cells.length; at += 2) {
       const code = tally.cells[at] ?? 0;
       const tap = Math.floor(code / VERDICTS.length);
@@ -96,9 +97,10 @@ export function countTally(tally: Tally): Counts {
       const verdict = VERDICTS[code % VERDICTS.length] ?? 'unknown';
       if (verdict === 'allowed' && tap % MAX_TAPS === 0) judged = count;
       most[verdict] = Math.max(most[verdict], count);
+      if (verdict === 'allowed' || verdict === 'unknown') totals.set(tap, (totals.get(tap) ?? 0) + count);
     }
     // A rehearsed denial passes: its packet is recorded as forwarded at the other points.
-    return { ...most, passed: Math.max(most.allowed, judged + most.audit) };
+    return { ...most, passed: Math.max(most.allowed, judged + most.audit), total: Math.max(0, ...totals.values()) };
   });
   const [egress, ingress, other] = views;
   if (egress === undefined || ingress === undefined || other === undefined) throw new Error('three views');
@@ -109,7 +111,8 @@ export function countTally(tally: Tally): Counts {
   const proven = (flags & SEEN_AT_DESTINATION) !== 0 || answered;
   const likely = (flags & (SEEN_AT_OPENER | ANSWERED)) !== 0 && ingress.denied === 0 && (flags & DENIED_ONGOING) === 0;
   const audit = Math.max(ingress.audit, egress.audit, other.audit, (flags & AUDIT_ONGOING) !== 0 ? 1 : 0);
-  const unknown = Math.max(ingress.unknown, egress.unknown, other.unknown, (flags & UNKNOWN_ONGOING) !== 0 ? 1 : 0);
+  const total = Math.max(ingress.total, egress.total, other.total, (flags & UNKNOWN_ONGOING) !== 0 ? 1 : 0);
+  const unjudged = Math.max(ingress.unknown, egress.unknown, other.unknown, (flags & UNKNOWN_ONGOING) !== 0 ? 1 : 0);
   const passed = Math.max(
     ingress.passed,
     egress.passed - ingress.denied,
@@ -120,6 +123,7 @@ export function countTally(tally: Tally): Counts {
     allowed: Math.max(0, passed - audit),
     denied: Math.max(egress.denied + ingress.denied, other.denied, (flags & DENIED_ONGOING) !== 0 ? 1 : 0),
     audit,
-    unknown,
+    // What one point does not judge, another may have: connections that some point let through are not unknown.
+    unknown: Math.min(unjudged, Math.max(0, total - Math.max(0, passed))),
   };
 }

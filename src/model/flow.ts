@@ -10,8 +10,9 @@ export interface RawEnd {
   readonly ip?: string;
   readonly pod?: string;
   readonly namespace?: string;
-  /** What the source says owns the pod. */
+  /** What the source says owns the pod. An empty kind: the source gives the name alone. */
   readonly workload?: { readonly kind: string; readonly name: string };
+  /** The Service that was called; the record's port is then the Service's. */
   readonly service?: { readonly namespace: string; readonly name: string };
   /** Pod labels, without the source's own prefixes; possibly a subset. */
   readonly labels: Labels;
@@ -32,6 +33,7 @@ export interface Flow {
   readonly dst: RawEnd;
   readonly protocol: Protocol;
   readonly srcPort?: number;
+  /** 0 where the source does not say it: then the Service's or the workload's only one is meant. */
   readonly port: number;
   readonly verdict: Verdict3;
   /** At whose policy hook it was recorded: the opener's (egress), the other's (ingress). */
@@ -67,6 +69,8 @@ export interface InputReport {
   readonly records: number;
   /** Records that the source says it lost. */
   readonly lost: number;
+  /** The source took one of so many: packets, flows or requests. Absent when it took all, or does not say. */
+  readonly sampledOneIn?: number;
   /** Malformed records skipped on request. */
   readonly bad: number;
   /** Records that carry no connection, by reason. */

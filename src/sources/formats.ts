@@ -78,6 +78,11 @@ const JSON_FORMATS: readonly (readonly [test: JsonTest, format: Format | ((value
     { name: 'metrics of NetObserv, which have no ports (its flow records have)', source: 'netobserv' },
   ],
   [
+    // Sums lose the name of the metric.
+    (value) => ['reporter', 'source_workload'].every((label) => label in metricLabels(value)),
+    { name: "Istio's metrics", source: 'istio' },
+  ],
+  [
     (value) =>
       'resultType' in inside(value, 'data') || ('status' in value && 'data' in value) || has('metric', 'values')(value),
     (value) => metricFormat(metricLabels(value)['__name__']),
@@ -179,6 +184,10 @@ export function identify(text: string): Format | undefined {
 }
 
 export function identifyJson(value: Raw): Format | undefined {
+  // What kubectl prints for several objects.
+  const items: unknown = value['items'];
+  const item: unknown = value['kind'] === 'List' && Array.isArray(items) ? items[0] : undefined;
+  if (isRaw(item)) return identifyJson(item);
   const found = JSON_FORMATS.find(([test]) => test(value))?.[1];
   return typeof found === 'function' ? found(value) : found;
 }

@@ -22,7 +22,14 @@ export interface RecordCounter {
   /** A record was read; its times in milliseconds, where it has any. */
   seen(from: number | undefined, to?: number): void;
   ignored(reason: string, count?: number): void;
+  /**
+   * A record that is none of the source's, and may stand among its records: a message of the program in its log, another metric in
+   * its scrape. An input of nothing else is refused where it is known whose it is.
+   */
+  aside(reason: string, text: string, time?: number): void;
   lost(count: number): void;
+  /** The source says that it takes one of so many. */
+  sampled(oneIn: number): void;
 }
 
 /** The reading of one input: what every source counts, refuses and reports alike. */
@@ -37,6 +44,9 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
   let records = 0;
   let lost = 0;
   let bad = 0;
+  let sampledOneIn = 1;
+  let aside = 0;
+  let firstAside: string | undefined;
   let first = Infinity;
   let last = -Infinity;
   let firstBad: Failure | undefined;
@@ -57,8 +67,17 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
       ignored(reason, count = 1) {
         ignored.set(reason, (ignored.get(reason) ?? 0) + count);
       },
+      aside(reason, text, time) {
+        aside += 1;
+        firstAside ??= text;
+        this.seen(time);
+        this.ignored(reason);
+      },
       lost(count) {
         lost += count;
+      },
+      sampled(oneIn) {
+        if (oneIn > sampledOneIn) sampledOneIn = oneIn;
       },
     },
     bad(fault, text, line) {
@@ -82,7 +101,7 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
     },
     finish(read) {
       if (read.broken !== undefined) refuse(read.broken);
-      if (records === 0 && firstBad !== undefined)
+      if (records === aside && firstBad !== undefined)
         throw new Failure({
           code: 'SP244',
           exit: EXIT.usage,
@@ -93,6 +112,15 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
               ? firstBad.detail.hint
               : 'name the source that wrote the file: sallyport observe --help lists them',
         });
+      const other = records > 0 && records === aside ? otherFormat(source, firstAside ?? '') : undefined;
+      if (other?.source !== undefined)
+        throw new Failure({
+          code: 'SP244',
+          exit: EXIT.usage,
+          message: `${safeText(input.name)}: none of its ${plural(read.lines, 'line')} is a record of ${source}; this is ${other.name}, not ${source}`,
+          where: input.name,
+          hint: commandFor(other.source, input),
+        });
       return {
         source,
         input: input.name,
@@ -102,6 +130,7 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
         records,
         lost,
         bad,
+        ...(sampledOneIn === 1 ? {} : { sampledOneIn }),
         ignored: Object.fromEntries([...ignored].sort(([a], [b]) => (a < b ? -1 : 1))),
         ...(first === Infinity ? {} : { first, last }),
         ...(firstBad === undefined ? {} : { firstBad: firstBad.message }),

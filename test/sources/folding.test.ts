@@ -15,6 +15,8 @@ type Json = Readonly<Record<string, unknown>>;
 
 function takeApart(one: Fixture): Parts {
   const { text } = one;
+  const documents = text.split(/\n(?=\{\n)/);
+  if (documents.length > 1) return { records: documents, join: (chosen) => chosen.join('\n') };
   if (/^[[{]\s*\n/.test(text) || (text.startsWith('{') && text.trim().indexOf('\n') < 0)) {
     const value = JSON.parse(text) as unknown;
     const path = Array.isArray(value)

@@ -103,7 +103,7 @@ export async function importFlows(
       lost: report.lost,
       bad: report.bad,
       ignored: Object.values(report.ignored).reduce((sum, count) => sum + count, 0),
-      sampledOneIn: 1,
+      sampledOneIn: report.sampledOneIn ?? 1,
     })),
     edges: folded.edges,
     evidence: folded.evidence,

@@ -16,6 +16,9 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
         if (record.time !== undefined) counter.seen(record.time);
         counter.ignored(record.reason);
         return undefined;
+      case 'message':
+        counter.aside('a log message', payload.text);
+        return undefined;
       case 'bad':
         return { message: record.message };
     }

@@ -9,6 +9,8 @@ import { parseAccessLine } from './text.ts';
 export type EnvoyRecord =
   | { readonly kind: 'flows'; readonly flows: readonly Flow[]; readonly time: number }
   | { readonly kind: 'ignored'; readonly reason: string; readonly time?: number }
+  /** Of the proxy's or its agent's own messages in the same stream. */
+  | { readonly kind: 'message' }
   | { readonly kind: 'bad'; readonly message: string };
 
 /** Names under which the fields are met, beginning with Istio's own; those after it are of widespread custom formats. */
@@ -57,7 +59,7 @@ export function createEnvoyParser(): (payload: Payload) => EnvoyRecord {
       raw = parseAccessLine(text.trim());
       if (raw === undefined)
         return isProxyLog(text)
-          ? { kind: 'ignored', reason: 'a log message' }
+          ? { kind: 'message' }
           : { kind: 'bad', message: "neither JSON nor Istio's default text format" };
     }
     // Cloud Logging has the fields under jsonPayload.
@@ -69,7 +71,7 @@ export function createEnvoyParser(): (payload: Payload) => EnvoyRecord {
 
 /** What pilot-agent and Envoy themselves write to the same stream: `2026-10-05T08:00:00.1Z\tinfo\t...`, or JSON with a level. */
 function isProxyLog(text: string): boolean {
-  return /^\d{4}-\d\d-\d\dT[\d:.]+Z\t(?:debug|info|warn|warning|error|critical|trace)\t/.test(text);
+  return /^\d{4}-\d\d-\d\dT[\d:.]+Z\t(?:debug|info|warn|warning|error|critical|trace)\t(?!access\t)/.test(text);
 }
 
 function has(raw: Raw, field: Field): boolean {
@@ -92,7 +94,7 @@ function parseRecord(
   ends: Ends,
 ): EnvoyRecord {
   if (!has(raw, 'remote') && !has(raw, 'cluster')) {
-    if ('level' in raw && ('msg' in raw || 'message' in raw)) return { kind: 'ignored', reason: 'a log message' };
+    if ('level' in raw && ('msg' in raw || 'message' in raw)) return { kind: 'message' };
     return {
       kind: 'bad',
       message:

@@ -44,6 +44,68 @@ describe('cluster facts', () => {
   });
 
   it.each([
+    [
+      'trustDomainAliases:\n- old.example\n- "older.example"\nenableAutoMtls: false\n',
+      ['old.example', 'older.example'],
+      false,
+    ],
+    ["enableAutoMtls: true\ntrustDomainAliases: [old.example, 'x']\n", ['old.example', 'x'], true],
+    ['trustDomainAliases: []\n', undefined, true],
+    ['defaultConfig:\n  trustDomainAliases:\n  - no\n', undefined, true],
+  ])('the mesh configuration %j names trust domains beside its own', (mesh, aliases, autoMtls) => {
+    const istiod = {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'istiod', namespace: 'istio-system', labels: { app: 'istiod' } },
+      spec: {
+        template: {
+          metadata: { labels: { app: 'istiod' } },
+          spec: { containers: [{ name: 'discovery', image: 'istio/pilot:1.29.2' }] },
+        },
+      },
+    };
+    const map = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'istio', namespace: 'istio-system' },
+      data: { mesh },
+    };
+    const { facts } = inventoryOf(snapshotOf([istiod, map]));
+    expect([facts.mesh.trustDomainAliases, facts.mesh.autoMtls]).toEqual([aliases, autoMtls]);
+  });
+
+  it('of waypoints are the Gateways, and what Services name', () => {
+    const service = (name: string, labels: object): unknown => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace: 'shop', labels },
+      spec: { ports: [{ port: 80 }] },
+    });
+    const gateway = {
+      apiVersion: 'gateway.networking.k8s.io/v1',
+      kind: 'Gateway',
+      metadata: { name: 'waypoint', namespace: 'infra' },
+      spec: { gatewayClassName: 'istio-waypoint' },
+    };
+    const found = inventoryOf(
+      snapshotOf([
+        service('a', { 'istio.io/use-waypoint': 'own' }),
+        service('b', { 'istio.io/use-waypoint': 'waypoint', 'istio.io/use-waypoint-namespace': 'infra' }),
+        service('c', { 'istio.io/use-waypoint': 'none' }),
+        service('d', {}),
+        gateway,
+      ]),
+    );
+    expect(found.services.map(({ useWaypoint }) => useWaypoint)).toEqual([
+      'shop/own',
+      'infra/waypoint',
+      'none',
+      undefined,
+    ]);
+    expect(found.policies.map(({ kind }) => kind)).toEqual(['Gateway']);
+  });
+
+  it.each([
     ['calico-node', 'docker.io/calico/node:v3.30.0', [], 'calico', 'yes', ['pods', 'nodes', 'api-server']],
     ['kube-flannel-ds', 'flannel/flannel:v0.26', [], 'flannel', 'no', []],
     ['kindnet', 'kindest/kindnetd:v2', [], 'kindnet', 'unknown', ['pods', 'nodes', 'api-server']],

@@ -610,6 +610,32 @@ describe('DestinationRule in force', () => {
     expect(transportOf(worldOf(policies), endpoint(src), endpoint(API), 8080).kind).toBe(expected);
   });
 
+  it('is plaintext without a rule where the mesh switches automatic mTLS off', () => {
+    const sketch = { mesh: { ...MESH.mesh, autoMtls: false } };
+    const kind = (...policies: readonly KubeManifest[]): string =>
+      transportOf(worldOf(policies, sketch), endpoint(WEB), endpoint(API), 8080).kind;
+    expect(kind()).toBe('plaintext');
+    expect(kind(client('shop/a', 'api', 'ISTIO_MUTUAL'))).toBe('mtls');
+    expect(ask([STRICT], `${WEB} -> ${API} 8080`, sketch)).toBe('denied');
+  });
+
+  it('goes by all pods behind a headless Service', () => {
+    const kindWith = (selects: readonly string[], selector: Readonly<Record<string, string>>): string => {
+      const inventory = inventoryOf({
+        ...MESH,
+        workloads: {
+          ...MESH.workloads,
+          'shop/Deployment/plain': { labels: { app: 'plain' }, ports: ['http=8080'] },
+        },
+        services: [{ name: 'shop/all', selects, selector, ports: ['http:8080->http'] }],
+      });
+      const services = inventory.services.map((service) => ({ ...service, headless: true }));
+      return transportOf(compileWorld({ ...inventory, services }), endpoint(WEB), endpoint(API), 8080).kind;
+    };
+    expect(kindWith([API], { app: 'api' })).toBe('mtls');
+    expect(kindWith([API, 'shop/Deployment/plain'], {})).toBe('plaintext');
+  });
+
   it('is not known where the mode of the server is not', () => {
     const world = worldOf([peerAuthentication('shop/default', mode('x'))]);
     expect(transportOf(world, endpoint(WEB), endpoint(API), 8080).kind).toBe('unknown');
@@ -924,6 +950,32 @@ describe('AuthorizationPolicy: sources', () => {
     expect(ask(one(source({ principals: ['cluster.local/ns/shop/sa/web'] })), HTTP, sketch)).toBe('allowed');
     expect(ask(one(source({ principals: ['bank.example/ns/shop/sa/web'] })), HTTP, sketch)).toBe('allowed');
     expect(ask(one(source({ principals: ['bank.example/ns/shop/sa/web'] })), HTTP)).toBe('denied');
+  });
+
+  it('compares a pattern that is no whole principal as it stands, whatever the trust domain', () => {
+    const sketch = { mesh: { ...MESH.mesh, trustDomain: 'bank.example' } };
+    expect(ask(one(source({ principals: ['cluster.local/ns/shop/*'] })), HTTP, sketch)).toBe('denied');
+    expect(ask(one(source({ principals: ['cluster.local/ns/shop/sa/*'] })), HTTP, sketch)).toBe('allowed');
+    expect(ask(one(source({ principals: ['bank.example/ns/shop/*'] })), HTTP, sketch)).toBe('allowed');
+    expect(ask(one(source({ principals: ['*.example/ns/shop/sa/web'] })), HTTP, sketch)).toBe('allowed');
+  });
+
+  it('takes an alias of the trust domain for it', () => {
+    const sketch = { mesh: { ...MESH.mesh, trustDomain: 'bank.example', trustDomainAliases: ['old.example'] } };
+    expect(ask(one(source({ principals: ['old.example/ns/shop/sa/web'] })), HTTP, sketch)).toBe('allowed');
+    expect(ask(one(source({ principals: ['older.example/ns/shop/sa/web'] })), HTTP, sketch)).toBe('denied');
+    expect(ask(one(source({ trustDomains: ['old.example'] })), HTTP, sketch)).toBe('allowed');
+    expect(ask(one(source({ trustDomains: ['cluster.local'] })), HTTP, sketch)).toBe('denied');
+    expect(ask(one(source({ notTrustDomains: ['bank.*'] })), HTTP, sketch)).toBe('denied');
+  });
+
+  it('tells by what is known of a workload whose account is not', () => {
+    const gone = `shop/Job/gone -> ${API} 8080`;
+    expect(ask(one(source({ principals: ['cluster.local/ns/batch/*'] })), gone)).toBe('denied');
+    expect(ask(one(source({ principals: ['cluster.local/ns/shop/sa/web'] })), gone)).toBe('unknown');
+    expect(ask(one(deny({ from: [{ source: { principals: ['cluster.local/ns/batch/sa/*'] } }] })), gone)).toBe(
+      'allowed',
+    );
   });
 
   it('gives no identity to a client whose rule switches TLS off', () => {

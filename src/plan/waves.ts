@@ -279,5 +279,13 @@ function circleText(members: readonly string[], calls: Calls): string {
   const way: string[] = [start];
   for (let at = end; at !== undefined && at !== start; at = from.get(at)) way.push(at);
   way.push(start);
-  return `${members.join(', ')} call each other (${way.join(' -> ')}): they move together, and none takes mTLS alone before all of them are in the mesh`;
+  return `${fewNames(members, ', ')} call each other (${fewNames(way, ' -> ')}): they move together, and none takes mTLS alone before all of them are in the mesh`;
+}
+
+const MOST_NAMES = 12;
+
+function fewNames(names: readonly string[], glue: string): string {
+  if (names.length <= MOST_NAMES) return names.join(glue);
+  const left = names.length - MOST_NAMES;
+  return `${names.slice(0, MOST_NAMES - 1).join(glue)}${glue}(${left} more)${glue}${names.at(-1) ?? ''}`;
 }

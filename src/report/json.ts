@@ -4,30 +4,30 @@ import { ASSESSMENT_API_VERSION } from './model.ts';
 // Legal in JSON text, and a terminal or an editor obeys them: as escapes they are only data.
 const UNSAFE = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
 
-/** The report as one JSON document. Columns of the map stand on one line each: 50,000 lines of one number help nobody. */
+/**
+ * The report as one JSON document. Sections and their fields stand on lines of their own, and so does each row of a list; what is inside
+ * of a row, or a column of the map, is one line: 50,000 lines of one number help nobody.
+ */
 export function renderJson(report: AssessmentReport): string {
-  const sections = Object.entries(report).map(([key, value]) =>
-    key === 'map'
-      ? `  "map": {\n${Object.entries(value as AssessmentReport['map'])
-          .map(([name, part]) =>
-            name === 'edges'
-              ? columns(part as AssessmentReport['map']['edges'])
-              : `    ${JSON.stringify(name)}: ${JSON.stringify(part)}`,
-          )
-          .join(',\n')}\n  }`
-      : `  ${JSON.stringify(key)}: ${JSON.stringify(value, undefined, 2).replaceAll('\n', '\n  ')}`,
-  );
-  return `{\n${sections.join(',\n')}\n}\n`.replace(
+  return `${lines(report, '', 0)}\n`.replace(
     UNSAFE,
     (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-function columns(edges: AssessmentReport['map']['edges']): string {
-  const lines = Object.entries(edges).map(
-    ([name, column]) => `      ${JSON.stringify(name)}: ${JSON.stringify(column)}`,
-  );
-  return `    "edges": {\n${lines.join(',\n')}\n    }`;
+const DEPTH = 4;
+
+function lines(value: unknown, indent: string, depth: number): string {
+  if (typeof value !== 'object' || value === null || depth >= DEPTH) return JSON.stringify(value);
+  const inner = `${indent}  `;
+  if (Array.isArray(value)) {
+    const items: readonly unknown[] = value;
+    if (items.every((item) => typeof item !== 'object' || item === null)) return JSON.stringify(items);
+    return `[\n${items.map((item) => inner + JSON.stringify(item)).join(',\n')}\n${indent}]`;
+  }
+  const entries = Object.entries(value);
+  if (entries.length === 0) return '{}';
+  return `{\n${entries.map(([key, item]) => `${inner}${JSON.stringify(key)}: ${lines(item, inner, depth + 1)}`).join(',\n')}\n${indent}}`;
 }
 
 /** What is wrong with a document that should be a report of ours; undefined where it is one. Only what a comparison reads is looked at. */

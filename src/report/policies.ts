@@ -30,16 +30,24 @@ export interface DerivedSet {
 }
 
 /** The parts of an inventory that bear on some namespaces. Everything without a namespace stays. */
-export function narrow(inventory: Inventory, namespaces: ReadonlySet<string>): Inventory {
+export type Narrow = (namespaces: ReadonlySet<string>) => Inventory;
+
+/** Sorts an inventory by namespaces once, so that its parts cost what they hold. */
+export function narrower(inventory: Inventory): Narrow {
+  const workloads = groupBy(inventory.workloads, (workload) => workload.namespace);
+  const services = groupBy(inventory.services, (service) => service.namespace);
+  const policies = groupBy(inventory.policies, (policy) => namespaceOf(policy) ?? '');
   const { rootNamespace } = inventory.facts.mesh;
-  return {
-    ...inventory,
-    workloads: inventory.workloads.filter((workload) => namespaces.has(workload.namespace)),
-    services: inventory.services.filter((service) => namespaces.has(service.namespace)),
-    policies: inventory.policies.filter((policy) => {
-      const namespace = namespaceOf(policy);
-      return namespace === undefined || namespace === rootNamespace || namespaces.has(namespace);
-    }),
+  return (namespaces) => {
+    const names = [...namespaces].sort(compareText);
+    const of = <T>(groups: ReadonlyMap<string, readonly T[]>, from: readonly string[]): readonly T[] =>
+      from.flatMap((name) => groups.get(name) ?? []);
+    return {
+      ...inventory,
+      workloads: of(workloads, names),
+      services: of(services, names),
+      policies: of(policies, [...new Set(['', rootNamespace, ...names])]),
+    };
   };
 }
 
@@ -76,11 +84,12 @@ export function deriveCandidates(
   const base = candidateContext({ ...view, edges: [] });
   const system = systemNamespaces(base);
   const byNamespace = groupBy(view.inventory.workloads, (workload) => workload.namespace);
+  const narrow = narrower(view.inventory);
   const all: Derived[] = [];
   const problems = new Map<string, PoliciesSection['problems'][number]>();
   for (const namespace of namespaces) {
     const edges = kept.get(namespace) ?? [];
-    const inventory = narrow(view.inventory, neighbourhoodOf(namespace, edges, system));
+    const inventory = narrow(neighbourhoodOf(namespace, edges, system));
     const context: CandidateContext = {
       ...base,
       inventory,

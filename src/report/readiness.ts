@@ -1,10 +1,11 @@
 import type { View } from '../engine/contract.ts';
 import type { Edge } from '../model/edge.ts';
-import { endpointKey, endpointNamespace, formatEdge } from '../model/edge.ts';
+import { endpointKey, formatEdge } from '../model/edge.ts';
 import type { ConnectionVerdict, World } from '../model/evaluate.ts';
 import { isIsolated, mainReason } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
-import { refKey, refOf } from '../model/object.ts';
+import { isObject, namespaceOf, refKey, refOf } from '../model/object.ts';
+import { isOwn } from '../objects/build.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import type { Planner } from '../plan/assemble.ts';
@@ -13,7 +14,8 @@ import type { Step } from '../plan/plan.ts';
 import { inMesh } from '../readiness/mesh-gates.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { GateView, NamespaceRow, PhaseReadiness, ReadinessState } from './model.ts';
-import { narrow, neighbourhoodOf } from './policies.ts';
+import { edgesByNamespace } from './input.ts';
+import { narrower, neighbourhoodOf } from './policies.ts';
 import type { AssumedState, AssumedStates } from './states.ts';
 import type { Tenancy } from './tenants.ts';
 
@@ -75,21 +77,33 @@ export function buildReadiness(input: ReadinessInput): readonly NamespaceRow[] {
 /** A namespace with its neighbours, as the phases' own gates look at it. */
 function viewOf(input: ReadinessInput, { view, kept }: AssumedState): (namespace: string) => View {
   const bySource = groupBy(view.edges, (edge) => endpointKey(edge.src));
+  const isNow = view.edges === input.assumed.states.get('none')?.view.edges;
+  const touching = isNow ? input.edges : edgesByNamespace(view.edges);
+  const narrow = narrower(view.inventory);
+  const objects = groupBy(view.snapshot.objects, (object) => namespaceOf(object) ?? '');
+  // Policies of others may name accounts of any namespace.
+  const naming = view.snapshot.objects.filter(
+    (object) => isObject(object, 'security.istio.io', 'AuthorizationPolicy') && !isOwn(object),
+  );
   const known = new Map<string, View>();
   return (namespace) => {
     const made = known.get(namespace);
     if (made !== undefined) return made;
-    const touching =
-      view.edges === input.assumed.states.get('none')?.view.edges
-        ? (input.edges.get(namespace) ?? [])
-        : view.edges.filter(
-            (edge) => endpointNamespace(edge.src) === namespace || endpointNamespace(edge.dst) === namespace,
-          );
+    const mine = touching.get(namespace) ?? [];
     // Whether a source scans shows in all that it does.
-    const edges = new Set(touching);
-    for (const edge of touching) for (const other of bySource.get(endpointKey(edge.src)) ?? []) edges.add(other);
+    const edges = new Set(mine);
+    for (const edge of mine) for (const other of bySource.get(endpointKey(edge.src)) ?? []) edges.add(other);
     const near = neighbourhoodOf(namespace, kept.get(namespace) ?? [], input.systemNamespaces);
-    const own: View = { ...view, namespace, inventory: narrow(view.inventory, near), edges: [...edges] };
+    const own: View = {
+      ...view,
+      namespace,
+      inventory: narrow(near),
+      edges: [...edges],
+      snapshot: {
+        ...view.snapshot,
+        objects: [...new Set([...(objects.get('') ?? []), ...naming, ...(objects.get(namespace) ?? [])])],
+      },
+    };
     known.set(namespace, own);
     return own;
   };

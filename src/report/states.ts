@@ -20,7 +20,7 @@ import { asObject, getPath, isJsonObject } from '../shared/pure/json.ts';
 import { groupBy } from '../shared/pure/order.ts';
 import { edgesByNamespace } from './input.ts';
 import type { DerivedSet } from './policies.ts';
-import { deriveCandidates, narrow } from './policies.ts';
+import { deriveCandidates, narrower } from './policies.ts';
 
 /**
  * The cluster as it would be when every namespace that is no system namespace has reached a phase. All of them at once and at the end:
@@ -185,9 +185,10 @@ function join(
   const replaced = new Set<string>();
   const byNamespace = groupBy(view.inventory.workloads, (workload) => workload.namespace);
   const permissive: KubeManifest[] = [];
+  const narrow = narrower(view.inventory);
   for (const namespace of moving) {
     const mine = byNamespace.get(namespace) ?? [];
-    const own = { ...view, namespace, inventory: narrow(view.inventory, new Set([namespace])) };
+    const own = { ...view, namespace, inventory: narrow(new Set([namespace])) };
     const object = buildPeerAuthentication({ name: 'sallyport-default', namespace }, 'PERMISSIVE');
     if (!namespaceWideOf(view.inventory, namespace)) {
       permissive.push(object);
@@ -296,10 +297,11 @@ function harden(
   const moving = new Set(ahead(view, namespaces, 'strict-mtls'));
   const byNamespace = groupBy(view.inventory.workloads, (workload) => workload.namespace);
   const exempt = plaintextPorts(before, moving);
+  const narrow = narrower(view.inventory);
   const made: KubeManifest[] = [];
   for (const namespace of moving) {
     const own = { ...view, namespace, edges: before.kept.get(namespace) ?? [] };
-    const inventory = narrow(view.inventory, new Set([namespace]));
+    const inventory = narrow(new Set([namespace]));
     for (const workload of (byNamespace.get(namespace) ?? []).filter(inMesh)) {
       const ports = new Set([...(exempt.get(workload.id) ?? []), ...exemptPorts(own, workload)]);
       if (ports.size === 0) continue;
@@ -340,6 +342,7 @@ function identify(
   const { view } = before;
   const moving = new Set(ahead(view, namespaces, 'identity'));
   const accounts = new Map<string, string>();
+  const narrow = narrower(view.inventory);
   const rbac = groupBy(
     view.snapshot.objects.filter(
       (object) => isObject(object, '', 'ServiceAccount') || object.kind.endsWith('RoleBinding'),
@@ -348,7 +351,7 @@ function identify(
   );
   for (const [namespace, mine] of groupBy(view.inventory.workloads, (workload) => workload.namespace)) {
     if (!moving.has(namespace)) continue;
-    const own = narrow(view.inventory, new Set([namespace]));
+    const own = narrow(new Set([namespace]));
     const objects = [...(rbac.get(namespace) ?? []), ...(rbac.get('') ?? [])];
     const splits = mine.flatMap((workload) => splitAccount(workload, own, objects) ?? []);
     // The last sharer of an account keeps it.

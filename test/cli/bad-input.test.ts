@@ -180,7 +180,7 @@ const FILES: readonly Case[] = [
     exit: 2,
     code: 'SP217',
     says: /netflow/,
-    hint: /hubble, edges/,
+    hint: /hubble, .*, edges/,
   },
   {
     name: 'a gzip that breaks off',

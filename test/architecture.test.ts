@@ -44,6 +44,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   engine: ['plan', 'model', 'shared/pure', 'shared/io'],
   phases: ['readiness', 'candidates', 'plan', 'objects', 'model', 'shared/pure', 'type src/engine/contract.ts'],
+  report: [
+    'readiness',
+    'plan',
+    'candidates',
+    'flows',
+    'inventory',
+    'objects',
+    'model',
+    'shared/pure',
+    'type src/engine/contract.ts',
+  ],
   sources: ['model', 'shared/pure', 'shared/io'],
   targets: [
     'src/engine/contract.ts',
@@ -71,6 +82,7 @@ const PURE = [
   'candidates',
   'plan',
   'readiness',
+  'report',
   'phases',
 ] as const;
 

@@ -31,6 +31,7 @@ export interface Sighter {
 /** Resolves flows one by one against an inventory. Pure but for what it remembers of addresses. */
 export function createSighter(inventory: Inventory): Sighter {
   const attributor = createAttributor(inventory);
+  const known = new Set(inventory.workloads.map((workload) => workload.id));
   return {
     sight(record) {
       const flow = record.initiatorKnown ? record : orient(record, attributor);
@@ -58,15 +59,16 @@ export function createSighter(inventory: Inventory): Sighter {
         count: flow.count,
         mtls: flow.mtls,
         source: flow.source,
-        stale: isStale(key.src) || isStale(key.dst),
+        stale: isStale(key.src, known) || isStale(key.dst, known),
       };
     },
     addName: (ip, name) => attributor.learnName(ip, name),
   };
 }
 
-function isStale(end: Endpoint): boolean {
-  return end.kind === 'unknown';
+function isStale(end: Endpoint, known: ReadonlySet<string>): boolean {
+  // A workload that is not there is the name of a pod, which is all that a record says of a new one.
+  return end.kind === 'unknown' || (end.kind === 'workload' && !known.has(end.id));
 }
 
 const DAY_MS = 86_400_000;

@@ -103,6 +103,14 @@ describe('one record', () => {
     expect(sight({ src: end({ ip: '10.1.0.77' }) })).toMatchObject({ stale: true, key: { src: { kind: 'unknown' } } });
   });
 
+  it('of a pod whose name is all that is known of it may be of a workload that is newer than what is known', () => {
+    const seen = sight({ src: end({ namespace: 'shop', pod: 'notebook-5dfdd8b64c-26qjl' }) });
+    expect(seen).toMatchObject({
+      stale: true,
+      key: { src: { kind: 'workload', id: 'shop/Pod/notebook-5dfdd8b64c-26qjl' } },
+    });
+  });
+
   it('without a port counts where somebody was denied, and is none otherwise', () => {
     // Web declares no port that could be meant.
     const back = { src: flow().dst, dst: flow().src, port: 0 };

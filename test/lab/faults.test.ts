@@ -86,7 +86,10 @@ describe('a process that is killed', () => {
         expect(await phaseOf('features')).toBe('allow-list');
         await expectVerified('features');
       }
-      expectEnd(await operator.run(['rollback', 'features', '--to', 'monitor', '--yes']), 0);
+      const back = await operator.run(['rollback', 'features', '--to', 'monitor', '--yes']);
+      // Killed before its first write it had left nothing that could be taken back, and says so.
+      if (back.code === 2) expect(back.stdout).toContain('SP224');
+      else expectEnd(back, 0);
       expect(await phaseOf('features')).toBe('monitor');
       await expectVerified('features');
     }
@@ -203,14 +206,14 @@ describe('the watch after a phase', () => {
         if (shownAt === 0 && text.includes(target.name)) shownAt = Date.now();
       },
     });
+    await stage.client.must('DELETE', `${path}/${target.name}`);
+    if (ended.code === 3) await operator.must(['rollback', 'features', '--to', 'monitor', '--yes']);
     expect([3, 8], explainEnd(ended)).toContain(ended.code);
-    expect(ended.stdout + ended.stderr).toContain('training/Deployment/notebook');
+    expect(ended.stdout).toContain('training/Deployment/notebook');
     writeFigures('newCaller', {
       exit: ended.code,
       secondsToBeShown: shownAt === 0 ? null : (shownAt - appliedAt) / 1000,
     });
-    await stage.client.must('DELETE', `${path}/${target.name}`);
-    if (ended.code === 3) await operator.must(['rollback', 'features', '--to', 'monitor', '--yes']);
     expect(await phaseOf('features')).toBe('monitor');
     await expectNoSurprise();
   });

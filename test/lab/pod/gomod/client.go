@@ -96,8 +96,6 @@ func (client *Client) run(stopped context.Context, dial *dialer, wait time.Durat
 	var flying sync.WaitGroup
 	var bad atomic.Int64
 	slots := make(chan struct{}, 8)
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	for turn := 0; client.Count == 0 || turn < client.Count; {
 		if client.armed() {
 			target := client.Targets[turn%len(client.Targets)]
@@ -120,11 +118,9 @@ func (client *Client) run(stopped context.Context, dial *dialer, wait time.Durat
 				break
 			}
 		}
-		select {
-		case <-stopped.Done():
-			flying.Wait()
-			return int(bad.Load())
-		case <-ticker.C:
+		// Even beats would make the same clients meet again and again.
+		if !pause(stopped, every/2+time.Duration(rand.Int64N(int64(every)))) {
+			break
 		}
 	}
 	flying.Wait()

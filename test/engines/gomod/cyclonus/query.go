@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/mattfenwick/cyclonus/pkg/kube"
 	"github.com/mattfenwick/cyclonus/pkg/matcher"
@@ -33,5 +34,10 @@ func query(args []string) error {
 	}
 	result := matcher.BuildNetworkPolicies(true, policies).IsTrafficAllowed(&traffic)
 	fmt.Println(len(policies), result.Ingress.IsAllowed(), result.Egress.IsAllowed())
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "cpu", (used.Utime.Nano()+used.Stime.Nano())/1000)
 	return nil
 }

@@ -78,7 +78,7 @@ export function buildReport(
       (one) => one.system === undefined && inventory.workloads.some((workload) => workload.namespace === one.name),
     )
     .map((one) => one.name);
-  const assumed = assumeStates({ ...view, edges }, moving);
+  const assumed = assumeStates({ ...view, edges, edgesIn: (state) => view.edgesIn(state).map(masked) }, moving);
   const candidates = candidateRows(assumed.candidates, byKey, rank);
 
   onProgress(`judging ${plural(edges.length, 'edge')} in each state`);

@@ -252,6 +252,14 @@ function keyRows(specs: readonly SpecOf[], objects: readonly KubeManifest[]): re
         asArray(object['secrets']).flatMap((one) => asString(asObject(one)['name']) ?? []),
       ]),
   );
+  const pulls = new Map(
+    objects
+      .filter((object) => isObject(object, '', 'ServiceAccount'))
+      .map((object) => [
+        `${namespaceOf(object) ?? ''}/${object.metadata.name}`,
+        asArray(object['imagePullSecrets']).flatMap((one) => asString(asObject(one)['name']) ?? []),
+      ]),
+  );
   for (const { workload, spec } of specs) {
     const namespace = workload.namespace;
     const account = accountOf(spec);
@@ -298,6 +306,8 @@ function keyRows(specs: readonly SpecOf[], objects: readonly KubeManifest[]): re
             undefined,
             'a literal in the manifest, under a name that says credential (its value is not kept here)',
           );
+        else if (hasPassword(item['value']))
+          row('env-literal', name, undefined, 'a literal in the manifest: a URL with a password in it (not kept here)');
       }
       for (const item of asArray(container['envFrom']).map(asObject)) {
         const secret = asString(asObject(item['secretRef'])['name']);
@@ -329,11 +339,18 @@ function keyRows(specs: readonly SpecOf[], objects: readonly KubeManifest[]): re
         );
       }
     }
-    for (const item of asArray(spec['imagePullSecrets']).map(asObject)) {
-      const secret = asString(item['name']);
-      if (secret !== undefined)
-        row('image-pull', 'imagePullSecrets', { name: secret }, 'the kubelet pulls its images with it', 'token');
-    }
+    const pulling = asArray(spec['imagePullSecrets']).flatMap((item) => asString(asObject(item)['name']) ?? []);
+    for (const secret of pulling)
+      row('image-pull', 'imagePullSecrets', { name: secret }, 'the kubelet pulls its images with it', 'token');
+    // Admission puts those of the account into every pod that names none.
+    for (const secret of pulling.length === 0 ? (pulls.get(`${namespace}/${account}`) ?? []) : [])
+      row(
+        'image-pull',
+        `account ${account}`,
+        { name: secret },
+        'the kubelet pulls its images with it, by its account',
+        'token',
+      );
     for (const secret of accountTokens.get(`${namespace}/${account}`) ?? [])
       row(
         'account-token-secret',
@@ -349,6 +366,11 @@ function keyRows(specs: readonly SpecOf[], objects: readonly KubeManifest[]): re
 /** There is a value, and it does not only point at another variable. */
 function isLiteral(value: Json | undefined): boolean {
   return typeof value === 'string' && value !== '' && !/^\$\([A-Za-z_][\w.]*\)$/.test(value);
+}
+
+/** `postgres://user:password@host`. Only whether there is one is kept. */
+function hasPassword(value: Json | undefined): boolean {
+  return typeof value === 'string' && /[a-z][a-z0-9+.-]*:\/\/[^/?#\s@:$]*:[^/?#\s@$][^/?#\s@]*@/i.test(value);
 }
 
 // ---- ways in, and who asks for proof there

@@ -42,7 +42,7 @@ export interface ReportInput {
 /** Text to its place in a list that grows. */
 export interface Interner {
   readonly list: readonly string[];
-  of(text: string): number;
+  readonly of: (text: string) => number;
 }
 
 export function makeInterner(first: readonly string[] = []): Interner {

@@ -3,22 +3,26 @@ import type { AssessmentReport, Comparison } from './model.ts';
 import { MAP_CODES } from './model.ts';
 import { percent } from './summary.ts';
 
-// Every ASCII mark by which Markdown, its tables, its links and the HTML in it begin; `$` begins a formula, `@` a mention.
-const MARKS = /[\\`*_{}[\]()<>#+!|~&$=^"']/g;
+// Marks that mean something inside of a line: code, emphasis, links, HTML, cells, deletions, entities, formulas and attributes.
+const MARKS = /[\\`*_{}[\]<>|~&$]/g;
 
 /**
  * Text from outside as Markdown that reads as that text: no emphasis, link, image, table cell, HTML or mention can begin in it, and it
  * stays on its line. A backslash before ASCII punctuation is that punctuation (CommonMark, backslash escapes).
  */
 export function escapeMarkdown(text: string): string {
-  return safeText(text)
-    .replace(MARKS, '\\$&')
-    .replaceAll('@', '&#64;')
-    .replaceAll('://', '\\://')
-    .replace(/\bwww\./gi, (found) => `${found.slice(0, -1)}\\.`)
-    .replace(/^\s+/, ' ')
-    .replace(/^( ?)-/, '$1\\-')
-    .replace(/^( ?\d+)\./, '$1\\.');
+  return (
+    safeText(text)
+      .replace(MARKS, '\\$&')
+      .replaceAll('@', '&#64;')
+      // Addresses become links by themselves.
+      .replaceAll('://', '\\://')
+      .replace(/\bwww\./gi, (found) => `${found.slice(0, -1)}\\.`)
+      // At the start of an item or a cell: headings, lists, rules, quotes.
+      .replace(/^\s+/, ' ')
+      .replace(/^( ?)([-+#=:])/, '$1\\$2')
+      .replace(/^( ?\d+)([.)])(?=\s|$)/, '$1\\$2')
+  );
 }
 
 /** Text from outside as a code span: nothing in it is read as Markdown, inside a table too. */

@@ -51,7 +51,7 @@ export const RISK_FACTORS: readonly RiskFactor[] = [
     id: 'identity',
     weight: 15,
     title: 'Identities and keys',
-    rule: '0.4 for a literal credential, 0.3 for other long-lived credentials, 0.3 for a shared or default account, 0.5 for an account with great rights; added, at most 1',
+    rule: '0.4 for a literal credential, 0.3 for other long-lived credentials that its pods can read, 0.3 for a shared or default account, 0.5 for an account with great rights; added, at most 1',
   },
   {
     id: 'plaintext',
@@ -197,7 +197,8 @@ function identityOf(
   accounts: readonly { readonly shared: boolean; readonly isDefault: boolean; readonly powerful: readonly string[] }[],
 ): Valued {
   const literal = keys.some((one) => one.how === 'env-literal');
-  const other = keys.some((one) => one.how !== 'env-literal');
+  // The kubelet's own, which no pod can read.
+  const other = keys.some((one) => one.how !== 'env-literal' && one.how !== 'image-pull');
   const shared = accounts.some((one) => one.shared || one.isDefault);
   const powerful = accounts.some((one) => one.powerful.length > 0);
   const because = [

@@ -515,7 +515,7 @@ function actions(body: ReportBody): Summary['actions'] {
     body.readiness.namespaces.some((one) => one.namespace === name && one.next !== null),
   );
   const row = body.readiness.namespaces.find((one) => one.namespace === first);
-  if (row?.command != null)
+  if (row !== undefined && row.command !== null)
     out.push({ text: `Begin with ${row.namespace}, the first of wave 1.`, command: row.command, section: 'waves' });
   const literal = body.identities.keys.find((one) => one.how === 'env-literal');
   if (literal !== undefined)

@@ -110,12 +110,12 @@ function run(...args: readonly string[]): void {
   if (status !== 0) throw new Error(`${args.join(' ')}: exit ${status}\n${stderr}`);
   const file = args[args.indexOf('-o') + 1];
   const size = args.includes('-o') && file !== undefined ? `, ${(statSync(file).size / 1e6).toFixed(1)} MB` : '';
-  console.log(
-    `${args.slice(0, 2).join(' ')}${size === '' ? '' : ` ${file?.slice(file.lastIndexOf('.')) ?? ''}`}: ${seconds} s${size}`,
+  process.stdout.write(
+    `${args.slice(0, 2).join(' ')}${size === '' ? '' : ` ${file?.slice(file.lastIndexOf('.')) ?? ''}`}: ${seconds} s${size}\n`,
   );
 }
 
 run('observe', 'edges', join(dir, 'edges.jsonl'));
 run('assess');
 for (const extension of ['json', 'md', 'html']) run('assess', '-o', join(dir, `report.${extension}`));
-console.log(dir);
+process.stdout.write(`${dir}\n`);

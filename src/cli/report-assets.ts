@@ -34,7 +34,8 @@ function parseJson(file: string, text: string): unknown {
 function readFolder(folder: string): ReadonlySet<string> {
   let names: readonly string[];
   try {
-    if (!statSync(folder).isDirectory()) fail(folder, 'the templates are not a folder', 'name the folder that holds them');
+    if (!statSync(folder).isDirectory())
+      fail(folder, 'the templates are not a folder', 'name the folder that holds them');
     names = readdirSync(folder).filter((name) => !name.startsWith('.'));
   } catch (error) {
     if (error instanceof Failure) throw error;

@@ -1,3 +1,6 @@
+// What runs inside the page is typed as such: these files alone speak of a document.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -64,7 +67,11 @@ export async function openReport(
   const file = join(folder, 'report.html');
   writeFileSync(file, text);
   const url = pathToFileURL(file).href;
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...rest });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    reducedMotion: 'reduce',
+    ...rest,
+  });
   const page = await context.newPage();
   const requests: string[] = [];
   const complaints: string[] = [];

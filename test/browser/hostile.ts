@@ -51,7 +51,11 @@ function isOurs(path: readonly string[], value: string): boolean {
   if (path.includes('summary') && key === 'id') return true;
   if (path[0] === 'map' && path[1] === 'edges') return true;
   // Sides of crossings and runs' owners are names, and their `from` and `to` are not ours everywhere.
-  if ((key === 'from' || key === 'to') && (path.includes('crossings') || path.includes('leaks') || path.includes('matrix'))) return false;
+  if (
+    (key === 'from' || key === 'to') &&
+    (path.includes('crossings') || path.includes('leaks') || path.includes('matrix'))
+  )
+    return false;
   if (path.includes('crossings') || path.includes('boundaries')) return key === 'kind' || key === 'basis';
   if (path[0] === 'policies' && path[1] === 'present' && key === 'kind') return false;
   return OURS.has(key);

@@ -37,10 +37,7 @@ afterEach(async () => {
   });
 });
 
-async function show(
-  text = SAMPLE,
-  options: BrowserContextOptions & { readonly hash?: string } = {},
-): Promise<Page> {
+async function show(text = SAMPLE, options: BrowserContextOptions & { readonly hash?: string } = {}): Promise<Page> {
   open = await openReport(browser, text, options);
   await open.page.waitForSelector('html[data-ready=all]', { state: 'attached' });
   return open.page;
@@ -70,7 +67,9 @@ describe('a report opened from disk', () => {
     expect([...ids].sort()).toEqual([...Object.keys(rest), 'figures'].sort());
     const links = await page.locator('.side a').evaluateAll((all) => all.map((one) => one.getAttribute('href')));
     expect(links).toEqual(ids.map((id) => `#${id}`));
-    for (const link of await page.locator('main a[href^="#"]').evaluateAll((all) => all.map((one) => one.getAttribute('href') ?? '')))
+    for (const link of await page
+      .locator('main a[href^="#"]')
+      .evaluateAll((all) => all.map((one) => one.getAttribute('href') ?? '')))
       expect(await page.locator(link).count(), link).toBe(1);
   });
 
@@ -89,7 +88,13 @@ describe('a report opened from disk', () => {
   it('reads without its script: sections, figures and the first rows of every table', async () => {
     open = await openReport(browser, SAMPLE, { javaScriptEnabled: false });
     const text = await open.page.locator('main').innerText();
-    for (const words of ['Zero-trust assessment', 'bank-serving/Deployment/scoring-api', 'observe longer', 'tenet 2', 'none-found'.replace('-', ' ')])
+    for (const words of [
+      'Zero-trust assessment',
+      'bank-serving/Deployment/scoring-api',
+      'observe longer',
+      'tenet 2',
+      'none-found'.replace('-', ' '),
+    ])
       expect(text).toContain(words);
     expect(text).toContain('need the page’s own script'.replace('’', "'"));
     // Chromium says that scripts are off; the page itself has nothing to complain about.
@@ -181,7 +186,9 @@ describe('tables', () => {
 
   it('take one stop of the Tab key a row, not one a cell', async () => {
     const page = await show();
-    const stops = await page.locator('#map-table tbody button').evaluateAll((all) => all.filter((one) => (one as HTMLButtonElement).tabIndex === 0).length);
+    const stops = await page
+      .locator('#map-table tbody button')
+      .evaluateAll((all) => all.filter((one) => (one as HTMLButtonElement).tabIndex === 0).length);
     expect(stops).toBe(1);
   });
 });
@@ -196,13 +203,20 @@ describe('details', () => {
     expect(text).toContain('no policy selects either end');
     expect(text).toContain('NetworkPolicy bank-serving/sallyport-triton-ingress');
     expect(text).toContain('kind: NetworkPolicy');
-    expect(text).toContain('sallyport adopt src=bank-serving/Deployment/scoring-api,dst=bank-serving/Deployment/triton,port=8001');
+    expect(text).toContain(
+      'sallyport adopt src=bank-serving/Deployment/scoring-api,dst=bank-serving/Deployment/triton,port=8001',
+    );
   });
 
   it('of a workload: why it is what it is, its risk by factor, and its flows; and back again', async () => {
     const page = await show();
-    await page.locator('[data-table=workloads]').getByRole('button', { name: 'bank-serving/Deployment/triton' }).click();
-    expect(await drawer(page).innerText()).toMatch(/image registry\.example\/triton[\s\S]*rank 2[\s\S]*what it holds[\s\S]*60[\s\S]*2 flows in/);
+    await page
+      .locator('[data-table=workloads]')
+      .getByRole('button', { name: 'bank-serving/Deployment/triton' })
+      .click();
+    expect(await drawer(page).innerText()).toMatch(
+      /image registry\.example\/triton[\s\S]*rank 2[\s\S]*what it holds[\s\S]*60[\s\S]*2 flows in/,
+    );
     await drawer(page).locator('.flows button').first().click();
     expect(await page.locator('#drawer-h').innerText()).toContain('→');
     await page.locator('#drawer-back').click();
@@ -222,7 +236,9 @@ describe('details', () => {
   it('of a namespace: every phase, its gates and their fixes', async () => {
     const page = await show();
     await page.locator('[data-table=readiness] tbody button').filter({ hasText: 'mlflow' }).click();
-    expect(await drawer(page).innerText()).toMatch(/sallyport plan mlflow[\s\S]*Allow-list[\s\S]*coverage[\s\S]*12% of the edges[\s\S]*observe longer/);
+    expect(await drawer(page).innerText()).toMatch(
+      /sallyport plan mlflow[\s\S]*Allow-list[\s\S]*coverage[\s\S]*12% of the edges[\s\S]*observe longer/,
+    );
   });
 });
 
@@ -260,7 +276,16 @@ describe('the map', () => {
     await page.locator('#map-box').scrollIntoViewIfNeeded();
     const at = (key: string) =>
       page.evaluate((id) => {
-        const box = document.getElementById('map-box') as HTMLElement & { _cyreg: { cy: { getElementById(key: string): { renderedPosition(): { x: number; y: number }; renderedMidpoint(): { x: number; y: number } } } } };
+        const box = document.getElementById('map-box') as HTMLElement & {
+          _cyreg: {
+            cy: {
+              getElementById(key: string): {
+                renderedPosition(): { x: number; y: number };
+                renderedMidpoint(): { x: number; y: number };
+              };
+            };
+          };
+        };
         const area = box.getBoundingClientRect();
         const one = box._cyreg.cy.getElementById(id);
         const spot = id.includes('>') ? one.renderedMidpoint() : one.renderedPosition();
@@ -282,11 +307,32 @@ describe('everybody can read it', () => {
   async function violations(page: Page): Promise<readonly string[]> {
     await page.evaluate(AXE);
     return page.evaluate(async () => {
-      const axe = (window as unknown as { axe: { run(context: Document, options: object): Promise<{ passes: unknown[]; violations: { id: string; nodes: { target: string[]; failureSummary: string }[] }[] }> } }).axe;
-      const result = await axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+      const axe = (
+        window as unknown as {
+          axe: {
+            run(
+              context: Document,
+              options: object,
+            ): Promise<{
+              passes: unknown[];
+              violations: { id: string; nodes: { target: string[]; failureSummary: string }[] }[];
+            }>;
+          };
+        }
+      ).axe;
+      const result = await axe.run(document, {
+        resultTypes: ['violations'],
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+      });
       // An axe that looked at nothing would find nothing.
       if (result.passes.length < 30) return [`axe passed only ${result.passes.length} rules`];
-      return result.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 4).map((node) => `${node.target.join(' ')} ${node.failureSummary}`).join(' | ')}`);
+      return result.violations.map(
+        (one) =>
+          `${one.id}: ${one.nodes
+            .slice(0, 4)
+            .map((node) => `${node.target.join(' ')} ${node.failureSummary}`)
+            .join(' | ')}`,
+      );
     });
   }
 
@@ -315,8 +361,11 @@ describe('everybody can read it', () => {
 
   it('has landmarks, one first heading, and headings that skip no level', async () => {
     const page = await show();
-    for (const role of ['banner', 'navigation', 'main', 'contentinfo'] as const) expect(await page.getByRole(role).count(), role).toBe(1);
-    const levels = await page.locator('main :is(h1,h2,h3,h4)').evaluateAll((all) => all.map((one) => Number(one.tagName.slice(1))));
+    for (const role of ['banner', 'navigation', 'main', 'contentinfo'] as const)
+      expect(await page.getByRole(role).count(), role).toBe(1);
+    const levels = await page
+      .locator('main :is(h1,h2,h3,h4)')
+      .evaluateAll((all) => all.map((one) => Number(one.tagName.slice(1))));
     expect(levels.filter((level) => level === 1)).toHaveLength(1);
     expect(levels.filter((level, index) => level > (levels[index - 1] ?? 0) + 1)).toEqual([]);
   });
@@ -333,7 +382,9 @@ describe('everybody can read it', () => {
     const page = await show();
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
-    expect(await page.evaluate(() => parseFloat(getComputedStyle(document.activeElement as Element).outlineWidth))).toBeGreaterThanOrEqual(2);
+    expect(
+      await page.evaluate(() => parseFloat(getComputedStyle(document.activeElement as Element).outlineWidth)),
+    ).toBeGreaterThanOrEqual(2);
   });
 
   it('changes its colours at a press, and follows the system until then', async () => {
@@ -364,8 +415,11 @@ describe('on paper', () => {
     await page.emulateMedia({ media: 'print' });
     expect(await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).toBe('rgb(255, 255, 255)');
     expect(await page.locator('details.fold:not([open])').count()).toBe(0);
-    expect(await page.locator('#map-print img').evaluate((one) => (one as HTMLImageElement).naturalWidth)).toBeGreaterThan(300);
-    for (const gone of ['.side', '#map-stage', '#map-filters', '.btn.copy', '.top']) expect(await page.locator(gone).first().isVisible(), gone).toBe(false);
+    expect(
+      await page.locator('#map-print img').evaluate((one) => (one as HTMLImageElement).naturalWidth),
+    ).toBeGreaterThan(300);
+    for (const gone of ['.side', '#map-stage', '#map-filters', '.btn.copy', '.top'])
+      expect(await page.locator(gone).first().isVisible(), gone).toBe(false);
     await page.evaluate(() => window.dispatchEvent(new Event('afterprint')));
   });
 });

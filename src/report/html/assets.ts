@@ -57,14 +57,22 @@ export function checkLayout(file: string, given: string, ours: string): string {
   checkPlaceholders(file, 'the layout', given, ours);
   const missing = NEEDED.filter((name) => !placeholdersOf(given).includes(name));
   if (missing.length > 0)
-    refuse(file, `the layout lacks {{${missing.join('}}, {{')}}}`, 'take the layout that is shipped, and change the rest');
+    refuse(
+      file,
+      `the layout lacks {{${missing.join('}}, {{')}}}`,
+      'take the layout that is shipped, and change the rest',
+    );
   return given;
 }
 
 /** A style sheet stands inside an element of its own and must not end it. */
 export function checkStyle(file: string, given: string): string {
   if (/<\/?style|<!--/i.test(given))
-    refuse(file, 'a style sheet cannot hold `<style`, `</style` or `<!--`', 'leave the tags out: the page adds its own');
+    refuse(
+      file,
+      'a style sheet cannot hold `<style`, `</style` or `<!--`',
+      'leave the tags out: the page adds its own',
+    );
   return given;
 }
 
@@ -86,7 +94,11 @@ export function checkTexts(
   }
   const missing = Object.keys(ours).filter((key) => texts[key] === undefined);
   if (missing.length > 0)
-    refuse(file, `missing texts: ${missing.join(', ')}`, 'a file replaces ours as a whole: copy these from the one shipped');
+    refuse(
+      file,
+      `missing texts: ${missing.join(', ')}`,
+      'a file replaces ours as a whole: copy these from the one shipped',
+    );
   return texts;
 }
 

@@ -8,10 +8,33 @@ import { html, htmlText, jsonIsland, ownMarkup } from './html.ts';
 import type { Html } from './html.ts';
 import { formatInstant, prose } from './page.ts';
 import type { Page } from './page.ts';
-import { comparisonSection, figureNotes, figuresSection, residualSection, riskSection, summarySection, surfaceSection, wavesSection } from './sections/board.ts';
-import { boundariesSection, egressSection, identitiesSection, inventorySection, mapSection, planesSection, tenantsSection } from './sections/cluster.ts';
+import {
+  comparisonSection,
+  figureNotes,
+  figuresSection,
+  residualSection,
+  riskSection,
+  summarySection,
+  surfaceSection,
+  wavesSection,
+} from './sections/board.ts';
+import {
+  boundariesSection,
+  egressSection,
+  identitiesSection,
+  inventorySection,
+  mapSection,
+  planesSection,
+  tenantsSection,
+} from './sections/cluster.ts';
 import { evidenceSection, standardsSection } from './sections/proof.ts';
-import { latencySection, plaintextSection, policiesSection, progressSection, readinessSection } from './sections/way.ts';
+import {
+  latencySection,
+  plaintextSection,
+  policiesSection,
+  progressSection,
+  readinessSection,
+} from './sections/way.ts';
 
 export type { ReportAssets } from './assets.ts';
 
@@ -83,7 +106,11 @@ function styleElement(text: string, id?: string): Html {
 }
 
 /** The sign of the product: a gate in a wall. */
-const BRAND = html`<a class="brand" href="#top"><svg viewBox="0 0 32 32" aria-hidden="true" focusable="false"><path class="c-mark" d="M3 6h5v4h4V6h8v4h4V6h5v22h-9V19a4 4 0 0 0-8 0v9H3z"/></svg><span>Sallyport</span></a>`;
+const BRAND = html`<a class="brand" href="#top"
+  ><svg viewBox="0 0 32 32" aria-hidden="true" focusable="false">
+    <path class="c-mark" d="M3 6h5v4h4V6h8v4h4V6h5v22h-9V19a4 4 0 0 0-8 0v9H3z" /></svg
+  ><span>Sallyport</span></a
+>`;
 
 /**
  * The report as one file: style, script and data inside, and a policy that lets nothing else run and nothing be asked for. Pure: the same
@@ -104,7 +131,8 @@ export function renderHtml(report: AssessmentReport, assets: ReportAssets): stri
   const description = prose(report.cluster.description);
   const at = formatInstant(report.at);
   const scripts = [assets.library, `(() => {\n'use strict';\n${assets.script}\n})();\n`];
-  for (const text of scripts) if (/<\/script|<!--/i.test(text)) throw new Error('a script of ours would end its element');
+  for (const text of scripts)
+    if (/<\/script|<!--/i.test(text)) throw new Error('a script of ours would end its element');
   const styles = [LIBRARY_STYLE, assets.style];
   const policy = [
     "default-src 'none'",
@@ -128,15 +156,37 @@ export function renderHtml(report: AssessmentReport, assets: ReportAssets): stri
       skip: say('page.skip'),
       brand: BRAND,
       subject: say('page.subject', { description, at }),
-      tools: html`<button type="button" class="btn" id="theme" hidden>${say('page.theme', { auto: html`<span id="theme-word">${say('page.theme-auto')}</span>` })}</button><button type="button" class="btn" id="print" hidden>${say('page.print')}</button>`,
+      tools: html`<button type="button" class="btn" id="theme" hidden>
+          ${say('page.theme', { auto: html`<span id="theme-word">${say('page.theme-auto')}</span>` })}</button
+        ><button type="button" class="btn" id="print" hidden>${say('page.print')}</button>`,
       'nav-label': say('page.nav'),
-      nav: html`<details id="contents" open><summary>${say('page.contents')}</summary>${drawn.map(
+      nav: html`<details id="contents" open>
+        <summary>${say('page.contents')}</summary>
+        ${drawn.map(
+          ({ part, body }) =>
+            html`<p class="side-part" id="nav-${part.id}">${say(`part.${part.id}`)}</p>
+              <ol aria-labelledby="nav-${part.id}">
+                ${body.map(({ id }) => html`<li><a href="#${id}">${id === 'summary' ? say('summary.nav') : say(`${id}.title`)}</a></li>`)}
+              </ol>`,
+        )}
+      </details>`,
+      main: html`${patterns()}${drawn.map(
         ({ part, body }) =>
-          html`<p class="side-part" id="nav-${part.id}">${say(`part.${part.id}`)}</p><ol aria-labelledby="nav-${part.id}">${body.map(({ id }) => html`<li><a href="#${id}">${id === 'summary' ? say('summary.nav') : say(`${id}.title`)}</a></li>`)}</ol>`,
-      )}</details>`,
-      main: html`${patterns()}${drawn.map(({ part, body }) => html`<div class="part" id="part-${part.id}"><p class="part-name">${say(`part.${part.id}`)}</p>${body.map((one) => one.markup)}</div>`)}`,
+          html`<div class="part" id="part-${part.id}">
+            <p class="part-name">${say(`part.${part.id}`)}</p>
+            ${body.map((one) => one.markup)}
+          </div>`,
+      )}`,
       footer: html`<p>${say('page.footer', { version: report.version, at, description })}</p>`,
-      notes: html`${figureNotes(page)}<aside class="drawer" id="drawer" aria-labelledby="drawer-h" hidden><div class="drawer-head"><button type="button" class="btn" id="drawer-back" aria-label="${say('ui.back')}" hidden>←</button><h2 id="drawer-h" tabindex="-1"></h2><button type="button" class="btn" id="drawer-close" aria-label="${say('ui.close')}">✕</button></div><div class="drawer-in" id="drawer-in"></div></aside>`,
+      notes: html`${figureNotes(page)}
+        <aside class="drawer" id="drawer" aria-labelledby="drawer-h" hidden>
+          <div class="drawer-head">
+            <button type="button" class="btn" id="drawer-back" aria-label="${say('ui.back')}" hidden>←</button>
+            <h2 id="drawer-h" tabindex="-1"></h2>
+            <button type="button" class="btn" id="drawer-close" aria-label="${say('ui.close')}">✕</button>
+          </div>
+          <div class="drawer-in" id="drawer-in"></div>
+        </aside>`,
       data: html`${jsonIsland('data-page', pageData(report, page.tables, assets.texts))}${jsonIsland('data-detail', detailData(report))}`,
       script: html`${scripts.map((text) => ownMarkup(`<script>${text}</script>`))}`,
     }),

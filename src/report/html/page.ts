@@ -53,7 +53,9 @@ export function name(text: string): Html {
   const parts = text.split('/');
   if (!WORKLOAD.test(text)) return html`<bdi class="id">${text}</bdi>`;
   // Long names break after a slash, and the last part is what tells one from another.
-  return html`<bdi class="id">${parts.slice(0, -1).map((part) => html`<span class="of">${part}/</span><wbr>`)}<b>${parts.at(-1)}</b></bdi>`;
+  return html`<bdi class="id"
+    >${parts.slice(0, -1).map((part) => html`<span class="of">${part}/</span><wbr />`)}<b>${parts.at(-1)}</b></bdi
+  >`;
 }
 
 export function tag(tone: Tone, text: string): Html {
@@ -74,7 +76,14 @@ export function answerTag(answer: Answer, words: readonly [yes: string, no: stri
 export function withSource(page: Page, id: string, text: HtmlValue): Html {
   const number = page.notes.get(id);
   if (number === undefined) return html`${text}`;
-  return html`${text}<button type="button" class="src" popovertarget="src-${number}" aria-label="Source of this figure, note ${number}">[${number}]</button>`;
+  return html`${text}<button
+      type="button"
+      class="src"
+      popovertarget="src-${number}"
+      aria-label="Source of this figure, note ${number}"
+    >
+      [${number}]
+    </button>`;
 }
 
 /** What a shell reads as one command, whatever stands in it. */
@@ -83,23 +92,45 @@ const ONE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) [\w ./:=,*@+"'-]*$/;
 /** A command. A button copies it only where no name in it could mean something to a shell. */
 export function command(text: string): Html {
   if (!ONE_COMMAND.test(text)) return html`<div class="cmd"><code>${text}</code></div>`;
-  return html`<div class="cmd"><code>${text}</code><button type="button" class="btn copy" data-copy="${text}">Copy</button></div>`;
+  return html`<div class="cmd">
+    <code>${text}</code><button type="button" class="btn copy" data-copy="${text}">Copy</button>
+  </div>`;
 }
 
 /** A list of names, the first few in view, the others one press away. */
 export function names(list: readonly string[], shown = 6): Html {
   if (list.length === 0) return html`<span class="soft">none</span>`;
+  if (list.length === 1) return name(list[0] ?? '');
   const item = (text: string): Html => html`<li>${name(text)}</li>`;
-  if (list.length <= shown + 1) return html`<ul>${list.map(item)}</ul>`;
+  if (list.length <= shown + 1)
+    return html`<ul>
+      ${list.map(item)}
+    </ul>`;
   // A list of thousands would weigh more than the rest of the page: the JSON has it whole.
   const rest = list.slice(shown, 400);
-  return html`<ul>${list.slice(0, shown).map(item)}</ul><details class="rest"><summary>${formatNumber(list.length - shown)} more</summary><ul>${rest.map(item)}</ul>${
-    list.length > 400 ? html`<p class="soft small">${formatNumber(list.length - 400)} more stand in the JSON report.</p>` : undefined
-  }</details>`;
+  return html`<ul>
+      ${list.slice(0, shown).map(item)}
+    </ul>
+    <details class="rest">
+      <summary>${formatNumber(list.length - shown)} more</summary>
+      <ul>
+        ${rest.map(item)}
+      </ul>
+      ${
+        list.length > 400
+          ? html`<p class="soft small">${formatNumber(list.length - 400)} more stand in the JSON report.</p>`
+          : undefined
+      }
+    </details>`;
 }
 
 export function bullets(list: readonly string[]): Html {
-  return list.length === 0 ? html`` : html`<ul>${list.map((text) => html`<li>${prose(text)}</li>`)}</ul>`;
+  if (list.length === 1) return html`<p>${prose(list[0] ?? '')}</p>`;
+  return list.length === 0
+    ? html``
+    : html`<ul>
+        ${list.map((text) => html`<li>${prose(text)}</li>`)}
+      </ul>`;
 }
 
 /** A sentence from the report: text of ours with names of the cluster in it, isolated as a whole. */
@@ -119,13 +150,19 @@ export interface SectionHead {
 export function section(page: Page, head: SectionHead, body: HtmlValue): Html {
   const { id } = head;
   return html`<section class="section" id="${id}" aria-labelledby="${id}-h">
-<header><h2 id="${id}-h">${page.say(`${id}.title`, head.values)}</h2><p class="lead">${page.say(`${id}.lead`, head.values)}</p></header>
-<div class="stack">${body}${provenance(page, id, head.pointer)}</div>
-</section>`;
+    <header>
+      <h2 id="${id}-h">${page.say(`${id}.title`, head.values)}</h2>
+      <p class="lead">${page.say(`${id}.lead`, head.values)}</p>
+    </header>
+    <div class="stack">${body}${provenance(page, id, head.pointer)}</div>
+  </section>`;
 }
 
 function provenance(page: Page, id: string, pointer: string): Html {
-  return html`<details class="prov small"><summary>${page.say('source.summary')}</summary><p>${page.say(`${id}.source`)} ${page.say('source.pointer', { pointer: html`<code>${pointer}</code>` })}</p></details>`;
+  return html`<details class="prov small">
+    <summary>${page.say('source.summary')}</summary>
+    <p>${page.say(`${id}.source`)} ${page.say('source.pointer', { pointer: html`<code>${pointer}</code>` })}</p>
+  </details>`;
 }
 
 /** A link that opens details where the script runs, and is plain text in what it says where not. */
@@ -143,5 +180,7 @@ export function workloadById(page: Page, id: string): Html {
 export function flowsLink(edges: readonly number[], text?: string): Html {
   if (edges.length === 0) return html`<span class="soft">none</span>`;
   const few = edges.slice(0, 500).join(',');
-  return html`<button type="button" class="link" data-open="s:${few}">${text ?? `${formatNumber(edges.length)} ${edges.length === 1 ? 'flow' : 'flows'}`}</button>`;
+  return html`<button type="button" class="link" data-open="s:${few}">
+    ${text ?? `${formatNumber(edges.length)} ${edges.length === 1 ? 'flow' : 'flows'}`}
+  </button>`;
 }

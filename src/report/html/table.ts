@@ -53,19 +53,25 @@ export function drawCell(page: Page, cell: Cell): Html {
     const more = cell.l.length - 3;
     return html`${cell.l.slice(0, 3).map((one, index) => html`${index > 0 ? ', ' : ''}${name(one)}`)}${more > 0 ? ` and ${formatNumber(more)} more` : ''}`;
   }
-  return html`<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="c-sunk" width="100" height="10"/><rect class="c-mark" width="${Math.round(Math.min(1, Math.max(0, cell.b)) * 100)}" height="10"/></svg> ${cell.s}`;
+  return html`<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+      <rect class="c-sunk" width="100" height="10" />
+      <rect class="c-mark" width="${Math.round(Math.min(1, Math.max(0, cell.b)) * 100)}" height="10" />
+    </svg>
+    ${cell.s}`;
 }
 
 function drawRow(page: Page, table: DataTable, row: readonly Cell[], index: number): Html {
   const open = table.opens?.[index];
-  return html`<tr>${row.map((cell, column) => {
-    const drawn =
-      column === 0 && open !== undefined && !(typeof cell === 'object' && cell !== null && 'n' in cell)
-        ? html`<button type="button" class="link" data-open="${open}">${drawCell(page, cell)}</button>`
-        : drawCell(page, cell);
-    if (column === 0) return html`<th scope="row">${drawn}</th>`;
-    return table.columns[column]?.number === true ? html`<td class="n">${drawn}</td>` : html`<td>${drawn}</td>`;
-  })}</tr>`;
+  return html`<tr>
+    ${row.map((cell, column) => {
+      const drawn =
+        column === 0 && open !== undefined && !(typeof cell === 'object' && cell !== null && 'n' in cell)
+          ? html`<button type="button" class="link" data-open="${open}">${drawCell(page, cell)}</button>`
+          : drawCell(page, cell);
+      if (column === 0) return html`<th scope="row">${drawn}</th>`;
+      return table.columns[column]?.number === true ? html`<td class="n">${drawn}</td>` : html`<td>${drawn}</td>`;
+    })}
+  </tr>`;
 }
 
 /**
@@ -73,17 +79,30 @@ function drawRow(page: Page, table: DataTable, row: readonly Cell[], index: numb
  * keeps only the rows in view in the document.
  */
 export function dataTable(page: Page, table: DataTable): Html {
+  if (table.rows.some((row) => row.length !== table.columns.length))
+    throw new Error(`the table ${table.id} has rows that do not fit its head`);
   page.tables.push(table);
   const shown = table.rows.slice(0, STATIC_ROWS);
   const rest = table.rows.length - shown.length;
   return html`<div class="data" data-table="${table.id}">
-<div class="filters table-tools" hidden></div>
-<div class="scroll tall" role="group" aria-labelledby="t-${table.id}" tabindex="0"><table>
-<caption id="t-${table.id}">${table.caption}</caption>
-<thead><tr>${table.columns.map((column) => html`<th scope="col" class="${column.number === true ? 'n' : ''}">${column.title}</th>`)}</tr></thead>
-<tbody>${shown.map((row, index) => drawRow(page, table, row, index))}</tbody>
-</table></div>
-${rest > 0 ? html`<p class="small soft only-static">${page.say('table.rest', { shown: formatNumber(shown.length), all: formatNumber(table.rows.length) })}</p>` : undefined}</div>`;
+    <div class="filters table-tools" hidden></div>
+    <div class="scroll tall" role="group" aria-labelledby="t-${table.id}" tabindex="0">
+      <table>
+        <caption id="t-${table.id}">
+          ${table.caption}
+        </caption>
+        <thead>
+          <tr>
+            ${table.columns.map((column) => html`<th scope="col" class="${column.number === true ? 'n' : ''}">${column.title}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${shown.map((row, index) => drawRow(page, table, row, index))}
+        </tbody>
+      </table>
+    </div>
+    ${rest > 0 ? html`<p class="small soft only-static">${page.say('table.rest', { shown: formatNumber(shown.length), all: formatNumber(table.rows.length) })}</p>` : undefined}
+  </div>`;
 }
 
 /** The head of a column of a short table. */
@@ -102,11 +121,24 @@ export function plainTable(
   className = '',
 ): Html {
   const isNumber = (index: number): boolean => numbered(heads[index]);
-  return html`<div class="scroll ${className}" role="group" aria-labelledby="t-${id}" tabindex="0"><table class="${className}">
-<caption id="t-${id}">${caption}</caption>
-<thead><tr>${heads.map((head) => numbered(head) ? html`<th scope="col" class="n">${head.title}</th>` : html`<th scope="col">${head}</th>`)}</tr></thead>
-<tbody>${rows.map(
-    (row) =>
-      html`<tr>${row.map((cell, index) => (index === 0 ? html`<th scope="row">${cell}</th>` : isNumber(index) ? html`<td class="n">${cell}</td>` : html`<td>${cell}</td>`))}</tr>`,
-  )}</tbody></table></div>`;
+  return html`<div class="scroll ${className}" role="group" aria-labelledby="t-${id}" tabindex="0">
+    <table class="${className}">
+      <caption id="t-${id}">
+        ${caption}
+      </caption>
+      <thead>
+        <tr>
+          ${heads.map((head) => (numbered(head) ? html`<th scope="col" class="n">${head.title}</th>` : html`<th scope="col">${head}</th>`))}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) =>
+            html`<tr>
+              ${row.map((cell, index) => (index === 0 ? html`<th scope="row">${cell}</th>` : isNumber(index) ? html`<td class="n">${cell}</td>` : html`<td>${cell}</td>`))}
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }

@@ -42,10 +42,16 @@ function el(tag, attributes, ...children) {
   const made = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null || value === false) continue;
-    if (key.startsWith('on') || key === 'style' || key === 'href' || key === 'src') throw new Error(`not set here: ${key}`);
+    if (key.startsWith('on') || key === 'style' || key === 'href' || key === 'src')
+      throw new Error(`not set here: ${key}`);
     made.setAttribute(key, value === true ? '' : visible(value));
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false).map(textOr));
+  made.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== undefined && child !== null && child !== false)
+      .map(textOr),
+  );
   return made;
 }
 function textOr(child) {
@@ -57,7 +63,12 @@ const WORKLOAD = /^(?:[^/ ]+\/[A-Z]\w*|[A-Z]\w* [^/ ]+)\/[^/ ]+$/;
 function bdi(text) {
   const parts = String(text).split('/');
   if (!WORKLOAD.test(text)) return el('bdi', { class: 'id' }, text);
-  return el('bdi', { class: 'id' }, parts.slice(0, -1).map((part) => [el('span', { class: 'of' }, `${part}/`), el('wbr')]), el('b', null, parts.at(-1)));
+  return el(
+    'bdi',
+    { class: 'id' },
+    parts.slice(0, -1).map((part) => [el('span', { class: 'of' }, `${part}/`), el('wbr')]),
+    el('b', null, parts.at(-1)),
+  );
 }
 const tag = (tone, text) => el('span', { class: `tag ${tone}` }, el('bdi', null, text));
 
@@ -122,5 +133,10 @@ async function copy(button, text) {
 /** What a shell reads as one command, whatever stands in it: only that may be copied. */
 const ONE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) [\w ./:=,*@+"'-]*$/;
 function commandLine(text) {
-  return el('div', { class: 'cmd' }, el('code', null, text), ONE_COMMAND.test(text) && el('button', { type: 'button', class: 'btn copy', 'data-copy': text }, ui('copy')));
+  return el(
+    'div',
+    { class: 'cmd' },
+    el('code', null, text),
+    ONE_COMMAND.test(text) && el('button', { type: 'button', class: 'btn copy', 'data-copy': text }, ui('copy')),
+  );
 }

@@ -12,8 +12,17 @@ const LIST = 60;
 
 const opens = (key, ...children) => el('button', { type: 'button', class: 'link', 'data-open': key }, children);
 const facts = (rows) =>
-  el('dl', { class: 'facts' }, rows.filter((row) => row !== undefined).map(([term, ...values]) => [el('dt', null, term), el('dd', null, values)]));
-const listOf = (items) => el('ul', null, items.map((item) => el('li', null, item)));
+  el(
+    'dl',
+    { class: 'facts' },
+    rows.filter((row) => row !== undefined).map(([term, ...values]) => [el('dt', null, term), el('dd', null, values)]),
+  );
+const listOf = (items) =>
+  el(
+    'ul',
+    null,
+    items.map((item) => el('li', null, item)),
+  );
 
 function flowLine(edge, from, to) {
   return el(
@@ -35,7 +44,11 @@ function flowLine(edge, from, to) {
 function flowList(edges, from, to) {
   if (edges.length === 0) return el('p', { class: 'soft' }, ui('none'));
   return [
-    el('ul', { class: 'flows' }, edges.slice(0, LIST).map((edge) => flowLine(edge, from, to))),
+    el(
+      'ul',
+      { class: 'flows' },
+      edges.slice(0, LIST).map((edge) => flowLine(edge, from, to)),
+    ),
     edges.length > LIST ? el('p', { class: 'small soft' }, ui('more-flows', { n: number(edges.length - LIST) })) : '',
   ];
 }
@@ -44,7 +57,13 @@ function diffText(lines) {
   return el(
     'pre',
     { class: 'diff', tabindex: '0' },
-    lines.map((line) => (line.startsWith('+') ? el('ins', null, line) : line.startsWith('-') ? el('del', null, line) : el('span', null, `${line}\n`))),
+    lines.map((line) =>
+      line.startsWith('+')
+        ? el('ins', null, line)
+        : line.startsWith('-')
+          ? el('del', null, line)
+          : el('span', null, `${line}\n`),
+    ),
   );
 }
 
@@ -55,7 +74,12 @@ function policyBody(candidate) {
     yaml === ''
       ? el('p', { class: 'small soft' }, ui('no-yaml'))
       : [
-          el('div', { class: 'row' }, el('h4', null, operation === 'create' ? ui('yaml-new') : ui('yaml')), el('button', { type: 'button', class: 'btn copy', 'data-copy': yaml }, ui('copy-yaml'))),
+          el(
+            'div',
+            { class: 'row' },
+            el('h4', null, operation === 'create' ? ui('yaml-new') : ui('yaml')),
+            el('button', { type: 'button', class: 'btn copy', 'data-copy': yaml }, ui('copy-yaml')),
+          ),
           el('pre', { tabindex: '0' }, yaml),
         ],
   ];
@@ -87,8 +111,18 @@ function edgeDetails(edge) {
   return {
     title: [bdi(endText(E.src[edge])), ' \u2192 ', bdi(endText(E.dst[edge]))],
     body: [
-      el('p', null, el('strong', null, portText(edge)), operation === undefined ? '' : [' ', el('code', null, operation)]),
-      el('div', { class: 'row' }, opens(`n:${E.src[edge]}`, ui('about-caller')), opens(`n:${E.dst[edge]}`, ui('about-called'))),
+      el(
+        'p',
+        null,
+        el('strong', null, portText(edge)),
+        operation === undefined ? '' : [' ', el('code', null, operation)],
+      ),
+      el(
+        'div',
+        { class: 'row' },
+        opens(`n:${E.src[edge]}`, ui('about-caller')),
+        opens(`n:${E.dst[edge]}`, ui('about-called')),
+      ),
       el('h3', null, ui('evidence')),
       facts([
         [ui('policies-now'), verdictTag(edge), ' ', el('bdi', null, data.reasons[E.decides[edge]] ?? '')],
@@ -102,7 +136,14 @@ function edgeDetails(edge) {
         [ui('known-by'), codeText('origin', E.origin[edge]), ': ', bdi(data.sourceSets[E.sources[edge]] ?? '')],
         [ui('edge-id'), el('code', null, E.id[edge])],
       ]),
-      plain === undefined ? '' : [el('h3', null, ui('plaintext')), el('p', null, el('bdi', null, plain[1])), el('h4', null, ui('what-to-do')), listOf(plain[2].map((fix) => el('bdi', null, fix)))],
+      plain === undefined
+        ? ''
+        : [
+            el('h3', null, ui('plaintext')),
+            el('p', null, el('bdi', null, plain[1])),
+            el('h4', null, ui('what-to-do')),
+            listOf(plain[2].map((fix) => el('bdi', null, fix))),
+          ],
       el('h3', null, ui('allowing')),
       allowing.length === 0
         ? el('p', { class: 'soft' }, ui('no-allowing'))
@@ -113,7 +154,21 @@ function edgeDetails(edge) {
               'details',
               { class: 'fold', open: index === allowing[0][1] },
               el('summary', null, el('span', null, ui(`purpose-${purpose}`)), ' ', bdi(candidate[0])),
-              el('div', { class: 'in' }, rule === undefined ? '' : el('p', { class: 'small' }, ui('its-rule'), ' ', bdi(rule[0]), rule[2] === null ? '' : [' \u2013 ', el('bdi', null, rule[2])]), policyBody(candidate)),
+              el(
+                'div',
+                { class: 'in' },
+                rule === undefined
+                  ? ''
+                  : el(
+                      'p',
+                      { class: 'small' },
+                      ui('its-rule'),
+                      ' ',
+                      bdi(rule[0]),
+                      rule[2] === null ? '' : [' \u2013 ', el('bdi', null, rule[2])],
+                    ),
+                policyBody(candidate),
+              ),
             );
           }),
       decisions(edge),
@@ -140,7 +195,13 @@ function riskPart(node) {
     facts(
       [...values]
         .sort((a, b) => b[1] - a[1])
-        .map(([factor, points, isKnown, because]) => [titles.get(factor) ?? factor, el('strong', null, number(points)), isKnown === 1 ? '' : [' ', tag('dim', ui('not-known'))], ' ', el('bdi', { class: 'soft small' }, detail().becauses[because])]),
+        .map(([factor, points, isKnown, because]) => [
+          titles.get(factor) ?? factor,
+          el('strong', null, number(points)),
+          isKnown === 1 ? '' : [' ', tag('dim', ui('not-known'))],
+          ' ',
+          el('bdi', { class: 'soft small' }, detail().becauses[because]),
+        ]),
     ),
   ];
 }
@@ -149,29 +210,54 @@ function nodeDetails(node) {
   const [into, out] = edgesOf(node);
   const row = detail().workloads[node];
   const outside = detail().egress.find(([index]) => index === node);
-  const place = (list, index) => (index >= 0 && list[index] !== undefined ? bdi(list[index]) : el('span', { class: 'soft' }, ui('not-known')));
-  const candidates = detail().candidates.map((candidate, index) => [candidate, index]).filter(([candidate]) => candidate[6] === N.id[node]);
+  const place = (list, index) =>
+    index >= 0 && list[index] !== undefined ? bdi(list[index]) : el('span', { class: 'soft' }, ui('not-known'));
+  const candidates = detail()
+    .candidates.map((candidate, index) => [candidate, index])
+    .filter(([candidate]) => candidate[6] === N.id[node]);
   return {
     title: bdi(N.label[node]),
     body: [
       el('p', { class: 'mono small' }, bdi(N.id[node])),
-      el('div', { class: 'row' }, el('button', { type: 'button', class: 'btn', 'data-map-node': node }, ui('on-map')), el('button', { type: 'button', class: 'btn', 'data-map-query': N.id[node] }, ui('only-its-flows'))),
+      el(
+        'div',
+        { class: 'row' },
+        el('button', { type: 'button', class: 'btn', 'data-map-node': node }, ui('on-map')),
+        el('button', { type: 'button', class: 'btn', 'data-map-query': N.id[node] }, ui('only-its-flows')),
+      ),
       row === undefined
-        ? facts([[ui('kind'), ui(`kind-${N.kind[node]}`)], outside === undefined ? undefined : [ui('group'), bdi(outside[1])], outside === undefined ? undefined : [ui('because'), el('bdi', null, outside[2])], outside === undefined || outside[3] === null ? undefined : [ui('range'), bdi(outside[3])]])
+        ? facts([
+            [ui('kind'), ui(`kind-${N.kind[node]}`)],
+            outside === undefined ? undefined : [ui('group'), bdi(outside[1])],
+            outside === undefined ? undefined : [ui('because'), el('bdi', null, outside[2])],
+            outside === undefined || outside[3] === null ? undefined : [ui('range'), bdi(outside[3])],
+          ])
         : [
             facts([
-              [ui('component'), bdi(row[0]), ' ', row[1] === 'strong' ? tag('good', ui('sure')) : tag('dim', ui('a-guess'))],
+              [
+                ui('component'),
+                bdi(row[0]),
+                ' ',
+                row[1] === 'strong' ? tag('good', ui('sure')) : tag('dim', ui('a-guess')),
+              ],
               [ui('stage'), place(data.stages, N.stage[node])],
               [ui('plane'), place(data.planes, N.plane[node])],
               [ui('tenant'), place(data.tenants, N.tenant[node])],
-              [ui('handles'), N.sensitivity[node].length === 0 ? ui('none') : N.sensitivity[node].map((index) => data.sensitivities[index]).join(', ')],
+              [
+                ui('handles'),
+                N.sensitivity[node].length === 0
+                  ? ui('none')
+                  : N.sensitivity[node].map((index) => data.sensitivities[index]).join(', '),
+              ],
               [ui('mesh'), N.mesh[node]],
               [ui('accounts'), row[4].length === 0 ? ui('none') : bdi(row[4].join(', '))],
               row[5] === null ? undefined : [ui('schedule'), el('code', null, row[5])],
               row[6] === null ? undefined : [ui('managed-by'), bdi(row[6])],
             ]),
             el('h3', null, ui('because')),
-            row[2].length === 0 ? el('p', { class: 'soft' }, ui('nothing-names-it')) : listOf(row[2].map((why) => el('bdi', null, why))),
+            row[2].length === 0
+              ? el('p', { class: 'soft' }, ui('nothing-names-it'))
+              : listOf(row[2].map((why) => el('bdi', null, why))),
             row[3].length === 0 ? '' : el('p', { class: 'small soft' }, ui('could-be', { list: row[3].join(', ') })),
             riskPart(node),
           ],
@@ -179,7 +265,12 @@ function nodeDetails(node) {
       flowList(into, true, false),
       el('h3', null, counted(out.length, 'flows-out')),
       flowList(out, false, true),
-      candidates.length === 0 ? '' : [el('h3', null, ui('proposed')), listOf(candidates.map(([candidate, index]) => opens(`c:${index}`, bdi(candidate[0]))))],
+      candidates.length === 0
+        ? ''
+        : [
+            el('h3', null, ui('proposed')),
+            listOf(candidates.map(([candidate, index]) => opens(`c:${index}`, bdi(candidate[0])))),
+          ],
     ],
   };
 }
@@ -193,14 +284,31 @@ function candidateDetails(index) {
   return {
     title: bdi(candidate[0]),
     body: [
-      facts([[ui('for'), bdi(candidate[6])], [ui('purpose'), ui(`purpose-${candidate[1]}`)], [ui('against-now'), ui(`operation-${candidate[2]}`)]]),
+      facts([
+        [ui('for'), bdi(candidate[6])],
+        [ui('purpose'), ui(`purpose-${candidate[1]}`)],
+        [ui('against-now'), ui(`operation-${candidate[2]}`)],
+      ]),
       el('h3', null, ui('rules')),
       el(
         'ul',
         { class: 'flows' },
-        candidate[5].slice(0, LIST).map(([peer, edges, note]) => el('li', null, bdi(peer), ' ', edges.length === 0 ? '' : opens(`s:${edges.slice(0, 500).join(',')}`, counted(edges.length, 'flows')), note === null ? '' : el('div', { class: 'small soft' }, el('bdi', null, note)))),
+        candidate[5]
+          .slice(0, LIST)
+          .map(([peer, edges, note]) =>
+            el(
+              'li',
+              null,
+              bdi(peer),
+              ' ',
+              edges.length === 0 ? '' : opens(`s:${edges.slice(0, 500).join(',')}`, counted(edges.length, 'flows')),
+              note === null ? '' : el('div', { class: 'small soft' }, el('bdi', null, note)),
+            ),
+          ),
       ),
-      candidate[5].length > LIST ? el('p', { class: 'small soft' }, ui('more-rules', { n: number(candidate[5].length - LIST) })) : '',
+      candidate[5].length > LIST
+        ? el('p', { class: 'small soft' }, ui('more-rules', { n: number(candidate[5].length - LIST) }))
+        : '',
       policyBody(candidate),
     ],
   };
@@ -219,7 +327,11 @@ function gateItem(gate) {
     ' ',
     el('span', { class: 'soft' }, bdi(gate.subject)),
     listOf(gate.facts.map((fact) => el('bdi', null, fact))),
-    gate.fix === '' ? '' : ONE_COMMAND.test(gate.fix) ? commandLine(gate.fix) : el('p', { class: 'small' }, el('strong', null, ui('fix')), ' ', el('bdi', null, gate.fix)),
+    gate.fix === ''
+      ? ''
+      : ONE_COMMAND.test(gate.fix)
+        ? commandLine(gate.fix)
+        : el('p', { class: 'small' }, el('strong', null, ui('fix')), ' ', el('bdi', null, gate.fix)),
     gate.waived === null ? '' : el('p', { class: 'small' }, ui('waived'), ' ', el('bdi', null, gate.waived)),
   );
 }
@@ -229,7 +341,29 @@ function readinessDetails(index) {
   const judged = (key, list) =>
     list.length === 0
       ? ''
-      : el('details', { class: 'fold' }, el('summary', null, counted(list.length, key)), el('div', { class: 'in' }, el('ul', { class: 'flows' }, list.slice(0, LIST).map((one) => el('li', null, opens(`e:${one.edge}`, el('bdi', null, one.text)), el('div', { class: 'small soft' }, el('bdi', null, one.reason)))))));
+      : el(
+          'details',
+          { class: 'fold' },
+          el('summary', null, counted(list.length, key)),
+          el(
+            'div',
+            { class: 'in' },
+            el(
+              'ul',
+              { class: 'flows' },
+              list
+                .slice(0, LIST)
+                .map((one) =>
+                  el(
+                    'li',
+                    null,
+                    opens(`e:${one.edge}`, el('bdi', null, one.text)),
+                    el('div', { class: 'small soft' }, el('bdi', null, one.reason)),
+                  ),
+                ),
+            ),
+          ),
+        );
   return {
     title: bdi(row.namespace),
     body: [
@@ -247,9 +381,17 @@ function readinessDetails(index) {
       row.phases.map((phase) => [
         el('h3', null, ui(`phase-${phase.phase}`), ' ', tag(STATE_TONE[phase.state], ui(`state-${phase.state}`))),
         phase.because === '' ? '' : el('p', { class: 'small soft' }, el('bdi', null, phase.because)),
-        phase.state === 'reached' ? '' : el('p', { class: 'small soft' }, ui('gates-met', { met: number(phase.met), open: number(phase.open.length), steps: number(phase.steps) })),
+        phase.state === 'reached' || phase.met + phase.open.length + phase.steps === 0
+          ? ''
+          : el(
+              'p',
+              { class: 'small soft' },
+              ui('gates-met', { met: number(phase.met), open: number(phase.open.length), steps: number(phase.steps) }),
+            ),
         phase.open.length === 0 ? '' : el('ul', { class: 'gates' }, phase.open.slice(0, LIST).map(gateItem)),
-        phase.open.length > LIST ? el('p', { class: 'small soft' }, ui('more-gates', { n: number(phase.open.length - LIST) })) : '',
+        phase.open.length > LIST
+          ? el('p', { class: 'small soft' }, ui('more-gates', { n: number(phase.open.length - LIST) }))
+          : '',
         judged('would-deny', phase.denied),
         judged('not-judged', phase.unknown),
       ]),
@@ -266,7 +408,13 @@ function bundleDetails(key) {
   return {
     title: [bdi(from), ' \u2192 ', bdi(to)],
     body: [
-      el('p', null, counted(edges.length, 'flows'), ' ', [...ways].map(([code, count]) => [tag(MTLS_TONE[code], `${codeText('mtls', code)}: ${number(count)}`), ' '])),
+      el(
+        'p',
+        null,
+        counted(edges.length, 'flows'),
+        ' ',
+        [...ways].map(([code, count]) => [tag(MTLS_TONE[code], `${codeText('mtls', code)}: ${number(count)}`), ' ']),
+      ),
       flowList(edges, true, true),
     ],
   };
@@ -284,7 +432,12 @@ const DETAILS = {
 function fillDrawer(key) {
   const { title, body } = DETAILS[key[0]](key.slice(2));
   drawerHead.replaceChildren(...[title].flat(Infinity).map(textOr));
-  drawerIn.replaceChildren(...[body].flat(Infinity).filter((child) => child !== '').map(textOr));
+  drawerIn.replaceChildren(
+    ...[body]
+      .flat(Infinity)
+      .filter((child) => child !== '')
+      .map(textOr),
+  );
   drawerBack.hidden = drawerTrail.length < 2;
   drawer.hidden = false;
   drawerIn.scrollTop = 0;

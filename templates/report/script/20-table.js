@@ -28,21 +28,35 @@ function drawCell(cell) {
   if ('t' in cell) return tag(cell.t, cell.s);
   if ('n' in cell) return opens(`n:${cell.n}`, bdi(N.id[cell.n] ?? ''));
   if ('m' in cell) return bdi(N.id[cell.m] ?? '');
-  if ('e' in cell) return cell.e.length === 0 ? el('span', { class: 'soft' }, ui('none')) : opens(`s:${cell.e.slice(0, 500).join(',')}`, counted(cell.e.length, 'flows'));
+  if ('e' in cell)
+    return cell.e.length === 0
+      ? el('span', { class: 'soft' }, ui('none'))
+      : opens(`s:${cell.e.slice(0, 500).join(',')}`, counted(cell.e.length, 'flows'));
   if ('l' in cell) {
     if (cell.l.length === 0) return el('span', { class: 'soft' }, ui('none'));
     const more = cell.l.length - 3;
-    return el('span', null, cell.l.slice(0, 3).map((one, index) => [index > 0 ? ', ' : '', bdi(one)]), more > 0 ? ` ${ui('and-more', { n: number(more) })}` : '');
+    return el(
+      'span',
+      null,
+      cell.l.slice(0, 3).map((one, index) => [index > 0 ? ', ' : '', bdi(one)]),
+      more > 0 ? ` ${ui('and-more', { n: number(more) })}` : '',
+    );
   }
   return el(
     'span',
     { class: 'nowrap' },
-    el('svg', { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, el('rect', { class: 'c-track', width: 100, height: 10 }), el('rect', { class: 'c-mark', width: Math.round(Math.min(1, Math.max(0, cell.b)) * 100), height: 10 })),
+    el(
+      'svg',
+      { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      el('rect', { class: 'c-track', width: 100, height: 10 }),
+      el('rect', { class: 'c-mark', width: Math.round(Math.min(1, Math.max(0, cell.b)) * 100), height: 10 }),
+    ),
     ' ',
     cell.s,
   );
 }
-const compare = (a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0);
+const compare = (a, b) =>
+  typeof a === 'number' && typeof b === 'number' ? a - b : String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0;
 
 /**
  * A table over `count` rows. `cells(i)` gives a row's cells, `keys(column)` a function from a row to what it is sorted by, `text(i)` what is
@@ -55,10 +69,15 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
   let active = 0;
   let base = order;
 
+  const widths = columns.reduce((sum, column) => sum + column.width, 0);
   const tbody = el('tbody');
   const captionEl = el('caption', { id: `t-${id}` }, caption);
   const heads = columns.map((column, index) => {
-    const head = el('th', { scope: 'col', class: column.number ? 'n' : '', 'aria-sort': 'none' }, el('button', { type: 'button', class: 'sort' }, column.title));
+    const head = el(
+      'th',
+      { scope: 'col', class: column.number ? 'n' : '', 'aria-sort': 'none' },
+      el('button', { type: 'button', class: 'sort' }, column.title),
+    );
     head.firstChild.addEventListener('click', () => sortBy(index));
     return head;
   });
@@ -66,19 +85,27 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
     'table',
     { 'aria-labelledby': `t-${id}` },
     captionEl,
-    el('colgroup', null, columns.map((column) => {
-      const col = el('col');
-      col.style.width = `${column.width}rem`;
-      return col;
-    })),
+    el(
+      'colgroup',
+      null,
+      columns.map((column) => {
+        const col = el('col');
+        col.style.width = `${(column.width / widths) * 100}%`;
+        return col;
+      }),
+    ),
     el('thead', null, el('tr', null, heads)),
     tbody,
   );
-  const widths = columns.reduce((sum, column) => sum + column.width, 0);
   const box = el('div', { class: 'scroll tall', role: 'group', 'aria-labelledby': `t-${id}`, tabindex: '0' }, table);
   const status = el('span', { class: 'count', role: 'status' });
   const search = el('input', { type: 'search', id: `q-${id}`, autocomplete: 'off', spellcheck: 'false' });
-  const tools = el('div', { class: 'filters table-tools' }, el('div', { class: 'field' }, el('label', { for: `q-${id}` }, ui('search-in')), search), status);
+  const tools = el(
+    'div',
+    { class: 'filters table-tools' },
+    el('div', { class: 'field' }, el('label', { for: `q-${id}` }, ui('search-in')), search),
+    status,
+  );
   host.replaceChildren(...(count > 12 && text !== undefined ? [tools, box] : [box]));
 
   const isWhole = () => order.length <= WHOLE;
@@ -95,7 +122,11 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
       const isButton = inner.tagName === 'BUTTON' || key === undefined;
       return el('th', { scope: 'row' }, isButton ? inner : opens(key, inner));
     });
-    const tr = el('tr', { 'aria-rowindex': isWhole() ? undefined : position + 2, class: key === undefined ? undefined : 'press' }, drawn);
+    const tr = el(
+      'tr',
+      { 'aria-rowindex': isWhole() ? undefined : position + 2, class: key === undefined ? undefined : 'press' },
+      drawn,
+    );
     tr.dataset.at = position;
     for (const button of tr.querySelectorAll('button')) button.tabIndex = position === active ? 0 : -1;
     return tr;
@@ -125,7 +156,7 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
   function layout() {
     table.classList.toggle('v-table', !isWhole());
     // Rows that may wrap ask for less than rows of one line.
-    table.style.minWidth = `${Math.round(widths * (isWhole() ? 0.6 : 0.8))}rem`;
+    table.style.minWidth = `${Math.round(widths * (isWhole() ? 0.56 : 0.8))}rem`;
     if (isWhole()) table.removeAttribute('aria-rowcount');
     else table.setAttribute('aria-rowcount', order.length + 1);
     active = 0;
@@ -142,13 +173,16 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
     }
     box.scrollTop = 0;
     layout();
-    const words = order.length === count ? counted(count, 'rows') : ui('rows-of', { n: number(order.length), all: number(count) });
+    const words =
+      order.length === count ? counted(count, 'rows') : ui('rows-of', { n: number(order.length), all: number(count) });
     status.textContent = words;
     return words;
   }
   function sortBy(column) {
     sorted = { column, sign: sorted?.column === column ? -sorted.sign : 1 };
-    heads.forEach((head, index) => head.setAttribute('aria-sort', index !== column ? 'none' : sorted.sign > 0 ? 'ascending' : 'descending'));
+    heads.forEach((head, index) =>
+      head.setAttribute('aria-sort', index !== column ? 'none' : sorted.sign > 0 ? 'ascending' : 'descending'),
+    );
     arrange();
     say(ui(sorted.sign > 0 ? 'sorted-up' : 'sorted-down', { column: columns[column].title }));
   }
@@ -172,7 +206,8 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
     const tr = event.target.closest('tr[data-at]');
     if (tr === null) return;
     setActive(Number(tr.dataset.at));
-    if (event.target.closest('button, a, details') === null && String(getSelection()) === '') tr.querySelector('th button')?.click();
+    if (event.target.closest('button, a, details') === null && String(getSelection()) === '')
+      tr.querySelector('th button')?.click();
   });
   function setActive(position) {
     active = position;
@@ -184,10 +219,18 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
     if (tr !== null && Number(tr.dataset.at) !== active) setActive(Number(tr.dataset.at));
   });
   const page = () => Math.max(1, Math.floor(box.clientHeight / ROW) - 2);
-  const MOVES = { ArrowDown: () => 1, ArrowUp: () => -1, PageDown: () => page(), PageUp: () => -page(), Home: () => -Infinity, End: () => Infinity };
+  const MOVES = {
+    ArrowDown: () => 1,
+    ArrowUp: () => -1,
+    PageDown: () => page(),
+    PageUp: () => -page(),
+    Home: () => -Infinity,
+    End: () => Infinity,
+  };
   tbody.addEventListener('keydown', (event) => {
     const move = MOVES[event.key];
-    if (move === undefined || event.altKey || event.ctrlKey || event.metaKey || event.target.closest('button') === null) return;
+    if (move === undefined || event.altKey || event.ctrlKey || event.metaKey || event.target.closest('button') === null)
+      return;
     event.preventDefault();
     const next = Math.min(order.length - 1, Math.max(0, active + move()));
     setActive(next);
@@ -213,7 +256,10 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
       table.classList.remove('v-table');
       const rows = order.slice(0, most).map((_, position) => row(position));
       tbody.replaceChildren(...rows);
-      const note = order.length > most ? el('p', { class: 'small' }, ui('printed', { n: number(most), all: number(order.length) })) : null;
+      const note =
+        order.length > most
+          ? el('p', { class: 'small' }, ui('printed', { n: number(most), all: number(order.length) }))
+          : null;
       if (note !== null) box.after(note);
       return () => {
         note?.remove();

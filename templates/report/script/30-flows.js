@@ -13,7 +13,7 @@ function place(key, title, kind) {
   const known = placeIndex.get(key);
   if (known !== undefined) return known;
   placeIndex.set(key, places.length);
-  places.push({ key, title, kind, nodes: [], stage: -1, plane: -1, tenant: -1 });
+  places.push({ key, title, kind, nodes: [], stage: -1, plane: -1 });
   return places.length - 1;
 }
 const calledFromInside = new Uint8Array(NODES);
@@ -32,19 +32,45 @@ for (let node = 0; node < NODES; node += 1) {
   placeOf[node] = at;
   places[at].nodes.push(node);
 }
-/** The value that most of them have; the unknown one only if there is no other. */
-function most(values, unknown) {
+/** The value that most of them have, the unknown one where it is that of most by far; of several, the one that the place is named after. */
+function most(values, list, title) {
   const counts = new Map();
-  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + (value === unknown || value < 0 ? 0.001 : 1));
-  return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0]?.[0] ?? -1;
+  for (const value of values)
+    counts.set(value, (counts.get(value) ?? 0) + (value < 0 || list[value] === 'unknown' ? 0.001 : 1));
+  const named = (value) =>
+    list[value] !== undefined && list[value].split('-').some((word) => title.includes(word)) ? 1 : 0;
+  const known = values.filter((value) => value >= 0 && list[value] !== 'unknown').length;
+  if (known < values.length * 0.4 && counts.has(list.indexOf('unknown'))) return list.indexOf('unknown');
+  return [...counts].sort((a, b) => b[1] - a[1] || named(b[0]) - named(a[0]) || a[0] - b[0])[0]?.[0] ?? -1;
 }
 for (const one of places) {
-  one.stage = most(one.nodes.map((node) => N.stage[node]), data.stages.indexOf('unknown'));
-  one.plane = most(one.nodes.map((node) => N.plane[node]), data.planes.indexOf('unknown'));
-  one.tenant = most(one.nodes.map((node) => N.tenant[node]), -1);
+  one.stage = most(
+    one.nodes.map((node) => N.stage[node]),
+    data.stages,
+    one.title,
+  );
+  one.plane = most(
+    one.nodes.map((node) => N.plane[node]),
+    data.planes,
+    one.title,
+  );
 }
 
-const FIELDS = ['q', 'ns', 'stage', 'plane', 'tenant', 'port', 'mtls', 'verdict', 'review', 'origin', 'source', 'days', 'cross'];
+const FIELDS = [
+  'q',
+  'ns',
+  'stage',
+  'plane',
+  'tenant',
+  'port',
+  'mtls',
+  'verdict',
+  'review',
+  'origin',
+  'source',
+  'days',
+  'cross',
+];
 const form = byId('map-filters');
 const inputs = new Map([...form.querySelectorAll('[data-filter]')].map((input) => [input.dataset.filter, input]));
 let filter = {};
@@ -75,7 +101,12 @@ function readAddress() {
   const words = new URLSearchParams(location.hash.slice(5));
   filter = {};
   for (const key of FIELDS) if (words.get(key)) filter[key] = words.get(key);
-  openPlaces = new Set((words.get('open') ?? '').split('.').map((key) => placeIndex.get(key)).filter((at) => at !== undefined));
+  openPlaces = new Set(
+    (words.get('open') ?? '')
+      .split('.')
+      .map((key) => placeIndex.get(key))
+      .filter((at) => at !== undefined),
+  );
   return true;
 }
 
@@ -90,7 +121,13 @@ const CROSS = {
   out: (_, dst) => isOutside(dst),
   in: (src) => isOutside(src),
 };
-const DAYS = { 0: (days) => days === 0, 1: (days) => days === 1, 2: (days) => days >= 2, 3: (days) => days >= 3, 7: (days) => days >= 7 };
+const DAYS = {
+  0: (days) => days === 0,
+  1: (days) => days === 1,
+  2: (days) => days >= 2,
+  3: (days) => days >= 3,
+  7: (days) => days >= 7,
+};
 
 /** Positions of the edges that pass the filter, in the order of the data. */
 function filtered() {
@@ -112,7 +149,9 @@ function filtered() {
   same('source', E.sources);
   if (filter.port !== undefined) {
     const port = Number(filter.port);
-    tests.push((edge) => E.port[edge] === port || (E.endPort[edge] !== 0 && E.port[edge] <= port && port <= E.endPort[edge]));
+    tests.push(
+      (edge) => E.port[edge] === port || (E.endPort[edge] !== 0 && E.port[edge] <= port && port <= E.endPort[edge]),
+    );
   }
   if (filter.days !== undefined && DAYS[filter.days] !== undefined) {
     const test = DAYS[filter.days];
@@ -130,8 +169,16 @@ function filtered() {
     nodeTexts ??= N.id.map((id) => visible(id).toLowerCase());
     const words = filter.q.toLowerCase();
     const hit = Uint8Array.from(nodeTexts, (text) => (text.includes(words) ? 1 : 0));
-    const hitOperation = Uint8Array.from(data.operations, (text) => (visible(text).toLowerCase().includes(words) ? 1 : 0));
-    tests.push((edge) => hit[E.src[edge]] === 1 || hit[E.dst[edge]] === 1 || (E.l7[edge] >= 0 && hitOperation[E.l7[edge]] === 1) || E.id[edge] === words);
+    const hitOperation = Uint8Array.from(data.operations, (text) =>
+      visible(text).toLowerCase().includes(words) ? 1 : 0,
+    );
+    tests.push(
+      (edge) =>
+        hit[E.src[edge]] === 1 ||
+        hit[E.dst[edge]] === 1 ||
+        (E.l7[edge] >= 0 && hitOperation[E.l7[edge]] === 1) ||
+        E.id[edge] === words,
+    );
   }
   const found = [];
   next: for (let edge = 0; edge < EDGES; edge += 1) {
@@ -145,20 +192,23 @@ let current = [];
 let flowsTable;
 
 const FLOW_COLUMNS = [
-  ['source', 19],
-  ['destination', 19],
-  ['port', 7],
-  ['encryption', 9],
-  ['policies-now', 10],
+  ['source', 17],
+  ['destination', 17],
+  ['port', 7.5],
+  ['encryption', 9.5],
+  ['policies-now', 11],
   ['review', 9],
-  ['connections', 9, true],
-  ['days', 5, true],
-  ['last', 11],
+  ['connections', 8.5, true],
+  ['days', 4.5, true],
+  ['last', 7.5],
 ];
 function makeFlowsTable() {
   const rankOf = (list) => {
     const rank = new Uint32Array(list.length);
-    list.map((text, index) => [text, index]).sort((a, b) => compare(a[0], b[0])).forEach(([, index], at) => (rank[index] = at));
+    list
+      .map((text, index) => [text, index])
+      .sort((a, b) => compare(a[0], b[0]))
+      .forEach(([, index], at) => (rank[index] = at));
     return rank;
   };
   let ranks;
@@ -180,7 +230,17 @@ function makeFlowsTable() {
     caption: ui('flows-caption'),
     columns: FLOW_COLUMNS.map(([key, width, isNumber]) => ({ title: ui(key), width, number: isNumber })),
     count: EDGES,
-    cells: (edge) => [endText(E.src[edge]), endText(E.dst[edge]), portText(edge), mtlsTag(edge), verdictTag(edge), reviewTag(edge), E.count[edge], E.days[edge], instant(E.last[edge])],
+    cells: (edge) => [
+      endText(E.src[edge]),
+      endText(E.dst[edge]),
+      portText(edge),
+      mtlsTag(edge),
+      verdictTag(edge),
+      reviewTag(edge),
+      E.count[edge],
+      E.days[edge],
+      E.last[edge] === 0 ? ui('never') : instant(E.last[edge]).slice(0, 10),
+    ],
     key: (column) => keys[column],
     open: (edge) => `e:${edge}`,
   });
@@ -194,7 +254,9 @@ function apply(options = {}) {
   flowsTable.only(current);
   const set = Object.keys(filter).length;
   byId('map-count').textContent =
-    set === 0 ? ui('all-flows', { n: number(EDGES) }) : ui('flows-of', { n: number(current.length), all: number(EDGES) });
+    set === 0
+      ? ui('all-flows', { n: number(EDGES) })
+      : ui('flows-of', { n: number(current.length), all: number(EDGES) });
   if (options.address !== false) writeAddress();
   mapChanged();
 }
@@ -211,10 +273,13 @@ function filterTo(fields) {
 let applyTimer;
 form.addEventListener('input', (event) => {
   clearTimeout(applyTimer);
-  applyTimer = setTimeout(() => {
-    filter = readForm();
-    apply();
-  }, event.target.tagName === 'SELECT' ? 0 : 180);
+  applyTimer = setTimeout(
+    () => {
+      filter = readForm();
+      apply();
+    },
+    event.target.tagName === 'SELECT' ? 0 : 180,
+  );
 });
 form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('reset', () => {

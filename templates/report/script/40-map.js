@@ -1,9 +1,9 @@
 // The map. Where things stand is computed here, the same each time: stages from left to right, what serves them all below, the outside at the
 // sides. The library only draws. A line stands for all flows between two boxes; a namespace opens into its workloads.
 
-const BOX = { w: 172, h: 56, gapX: 34, gapY: 20 };
+const BOX = { w: 164, h: 60, gapX: 30, gapY: 30 };
 const CHILD = { w: 158, h: 36, gap: 12, pad: 14, head: 34 };
-const LANE_GAP = 76;
+const LANE_GAP = 62;
 /** More lines than this say nothing to an eye and slow the map down: the strongest are drawn, and the map says so. */
 const MOST_LINES = 700;
 const CURVED_LINES = 450;
@@ -11,6 +11,7 @@ const CURVED_LINES = 450;
 const CROWD = 3000;
 const CROWD_LINES = 260;
 const MOST_CHILDREN = 300;
+const NARROW = 620;
 
 let bundles = new Map();
 let cy = null;
@@ -26,8 +27,7 @@ const look = byId('map-look');
 
 // --- where things stand
 
-const COMMON_STAGES = new Set(['monitoring', 'platform', 'platform-ui', 'unknown', 'scheduling']);
-const COMMON_PLANES = new Set(['monitoring', 'platform']);
+const COMMON_STAGES = new Set(['monitoring', 'platform', 'platform-ui', 'scheduling']);
 
 function childGrid(at) {
   const count = Math.min(MOST_CHILDREN, places[at].nodes.length);
@@ -82,21 +82,34 @@ function computeLayout() {
   const byTitle = (a, b) => places[a].plane - places[b].plane || compare(places[a].title, places[b].title);
   const all = places.map((_, at) => at);
   const pipeline = new Map();
-  const common = { monitoring: [], platform: [] };
+  const common = { unknown: [], monitoring: [], platform: [] };
   for (const at of all) {
     const one = places[at];
     if (one.kind === 'in' || one.kind === 'out') continue;
     const stage = data.stages[one.stage] ?? 'unknown';
     const plane = data.planes[one.plane] ?? 'unknown';
-    if (one.kind === 'ns' && !COMMON_STAGES.has(stage) && !COMMON_PLANES.has(plane)) pipeline.set(stage, [...(pipeline.get(stage) ?? []), at]);
+    if (one.kind === 'ns' && stage === 'unknown' && plane === 'unknown') common.unknown.push(at);
+    else if (one.kind === 'ns' && stage !== 'unknown' && !COMMON_STAGES.has(stage))
+      pipeline.set(stage, [...(pipeline.get(stage) ?? []), at]);
     else if (plane === 'monitoring' || stage === 'monitoring') common.monitoring.push(at);
     else common.platform.push(at);
   }
+  const clients = all.filter((at) => places[at].kind === 'in');
+  const outside = all.filter((at) => places[at].kind === 'out').sort((a, b) => compare(places[a].key, places[b].key));
+  const order = data.stageOrder.filter((stage) => pipeline.has(stage));
+  if (mapBox.clientWidth < NARROW)
+    return layoutDown(
+      [
+        [ui('from-outside'), clients],
+        ...order.map((stage) => [stage, pipeline.get(stage).sort(byTitle)]),
+        ...Object.entries(common).map(([name, list]) => [ui(`band-${name}`), list.sort(byTitle)]),
+        [ui('to-outside'), outside],
+      ].filter(([, list]) => list.length > 0),
+    );
   const spots = [];
   const heads = [];
   let x = 0;
   let deepest = BOX.h * 3;
-  const clients = all.filter((at) => places[at].kind === 'in');
   if (clients.length > 0) {
     const drawn = stack(clients, x, 0, 12);
     spots.push(...drawn.spots);
@@ -105,7 +118,6 @@ function computeLayout() {
     deepest = Math.max(deepest, drawn.bottom);
   }
   const middle = x;
-  const order = data.stageOrder.filter((stage) => pipeline.has(stage));
   const total = [...pipeline.values()].reduce((sum, list) => sum + list.length, 0);
   const tall = Math.max(5, Math.ceil(Math.sqrt(total * 0.9)));
   for (const stage of order) {
@@ -117,7 +129,7 @@ function computeLayout() {
     deepest = Math.max(deepest, drawn.bottom);
   }
   let right = Math.max(x - LANE_GAP, middle + BOX.w * 3);
-  let y = deepest + 96;
+  let y = deepest + 104;
   const bands = [];
   for (const [name, list] of Object.entries(common)) {
     if (list.length === 0) continue;
@@ -127,15 +139,40 @@ function computeLayout() {
     right = Math.max(right, drawn.right);
     y = drawn.bottom + 84;
   }
-  const outside = all.filter((at) => places[at].kind === 'out').sort((a, b) => compare(places[a].key, places[b].key));
   if (outside.length > 0) {
     const drawn = stack(outside, right + LANE_GAP, 0, 12);
     spots.push(...drawn.spots);
     heads.push([ui('to-outside'), right + LANE_GAP]);
   }
+  setBoxes(spots);
+  return { heads, bands };
+}
+/** On a narrow screen the pipeline runs down instead of to the right, two boxes wide. */
+function layoutDown(lanes) {
+  const spots = [];
+  const bands = [];
+  let y = 0;
+  for (const [title, list] of lanes) {
+    const drawn = rows(list, 0, y, BOX.w * 2 + BOX.gapX);
+    spots.push(...drawn.spots);
+    bands.push([title, 0, y]);
+    y = drawn.bottom + 78;
+  }
+  setBoxes(spots);
+  return { heads: [], bands };
+}
+function setBoxes(spots) {
   boxes = new Map();
   for (const [at, left, top, size] of spots) {
-    boxes.set(`g${at}`, { key: `g${at}`, at, x: left + size.w / 2, y: top + size.h / 2, w: size.w, h: size.h, open: openPlaces.has(at) });
+    boxes.set(`g${at}`, {
+      key: `g${at}`,
+      at,
+      x: left + size.w / 2,
+      y: top + size.h / 2,
+      w: size.w,
+      h: size.h,
+      open: openPlaces.has(at),
+    });
     if (!openPlaces.has(at)) continue;
     const grid = childGrid(at);
     places[at].nodes.slice(0, grid.count).forEach((node, index) => {
@@ -150,7 +187,6 @@ function computeLayout() {
       });
     });
   }
-  return { heads, bands };
 }
 
 // --- lines
@@ -222,8 +258,14 @@ function curve(from, to) {
   const sign = Math.sign(dx) || 1;
   const points =
     gap >= 8
-      ? [[sign * (from.w / 2 + gap / 2), 0], [dx - sign * (to.w / 2 + gap / 2), dy]]
-      : [[Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.15], [Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.85]];
+      ? [
+          [sign * (from.w / 2 + gap / 2), 0],
+          [dx - sign * (to.w / 2 + gap / 2), dy],
+        ]
+      : [
+          [Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.15],
+          [Math.max(from.w / 2, dx + to.w / 2) + 34, dy * 0.85],
+        ];
   // A little to one side, so that the two directions of a pair are two lines.
   const aside = gap >= 8 ? Math.min(9, from.h / 4) : 0;
   return {
@@ -243,7 +285,29 @@ function readColours() {
     return getComputedStyle(probe).color;
   };
   colours = {};
-  for (const name of ['ink', 'soft', 'card', 'paper', 'line', 'rule', 'sunk', 'mark', 'mark-bg', 'good', 'warn', 'bad', 'dim', 's1', 's2', 's3', 's4', 's5', 's6', 's7', 'focus'])
+  for (const name of [
+    'ink',
+    'soft',
+    'card',
+    'paper',
+    'line',
+    'rule',
+    'sunk',
+    'mark',
+    'mark-bg',
+    'good',
+    'warn',
+    'bad',
+    'dim',
+    's1',
+    's2',
+    's3',
+    's4',
+    's5',
+    's6',
+    's7',
+    'focus',
+  ])
     colours[name] = read(name);
   probe.remove();
 }
@@ -251,22 +315,119 @@ const FONT = getComputedStyle(document.body).fontFamily;
 function mapStyle() {
   const c = colours;
   return [
-    { selector: 'node', style: { shape: 'round-rectangle', width: 'data(w)', height: 'data(h)', label: 'data(label)', 'font-family': FONT, 'font-size': 13, color: c.ink, 'text-valign': 'center', 'text-halign': 'center', 'text-wrap': 'wrap', 'text-max-width': 'data(tw)', 'background-color': c.card, 'border-width': 1.5, 'border-color': c.rule, 'overlay-opacity': 0, 'line-height': 1.25 } },
-    { selector: 'node.place', style: { 'border-width': 2, 'font-size': 13.5 } },
+    {
+      selector: 'node',
+      style: {
+        shape: 'round-rectangle',
+        width: 'data(w)',
+        height: 'data(h)',
+        label: 'data(label)',
+        'font-family': FONT,
+        'font-size': 14.5,
+        color: c.ink,
+        'text-valign': 'center',
+        'text-halign': 'center',
+        'text-wrap': 'wrap',
+        'text-max-width': 'data(tw)',
+        'background-color': c.card,
+        'border-width': 1.5,
+        'border-color': c.rule,
+        'overlay-opacity': 0,
+        'line-height': 1.25,
+      },
+    },
+    { selector: 'node.place', style: { 'border-width': 2, 'border-color': 'data(hue)' } },
     { selector: 'node.place.outside', style: { 'background-color': c.sunk, 'border-style': 'dashed' } },
-    { selector: 'node.open', style: { 'background-color': c.sunk, 'background-opacity': 0.75, 'text-valign': 'top', 'text-margin-y': 26, 'z-index': 1, 'font-size': 14, 'font-weight': 600 } },
-    { selector: 'node.child', style: { 'z-index': 5, 'font-size': 11.5, 'border-width': 1.2, 'text-wrap': 'ellipsis' } },
-    { selector: 'node.child[?sensitive]', style: { 'border-width': 2.5, 'border-style': 'double', 'border-color': c.s5 } },
-    { selector: 'node.head', style: { shape: 'rectangle', 'background-opacity': 0, 'border-width': 0, 'font-size': 15, color: c.soft, 'text-halign': 'right', 'text-valign': 'center', 'text-wrap': 'none', events: 'no', 'text-margin-x': 0, width: 1, height: 1 } },
-    { selector: 'edge', style: { 'line-color': 'data(colour)', 'target-arrow-color': 'data(colour)', 'target-arrow-shape': 'triangle', 'arrow-scale': 0.9, width: 'data(width)', 'line-style': 'dashed', 'line-dash-pattern': 'data(dash)', 'line-cap': 'butt', opacity: 0.72, 'overlay-opacity': 0, 'curve-style': 'straight', 'z-index': 3, 'source-distance-from-node': 2, 'target-distance-from-node': 2 } },
-    { selector: 'edge[?curved]', style: { 'curve-style': 'unbundled-bezier', 'control-point-distances': 'data(distances)', 'control-point-weights': 'data(weights)', 'edge-distances': 'node-position' } },
+    {
+      selector: 'node.open',
+      style: {
+        'background-color': c.sunk,
+        'background-opacity': 0.75,
+        'text-valign': 'top',
+        'text-margin-y': 26,
+        'z-index': 1,
+        'font-size': 15,
+        'font-weight': 600,
+      },
+    },
+    {
+      selector: 'node.child',
+      style: { 'z-index': 5, 'font-size': 12.5, 'border-width': 1.2, 'text-wrap': 'ellipsis' },
+    },
+    {
+      selector: 'node.child[?sensitive]',
+      style: { 'border-width': 2.5, 'border-style': 'double', 'border-color': c.s5 },
+    },
+    {
+      selector: 'node.head',
+      style: {
+        shape: 'rectangle',
+        'background-opacity': 0,
+        'border-width': 0,
+        'font-size': 16,
+        color: c.soft,
+        'text-halign': 'right',
+        'text-valign': 'center',
+        'text-wrap': 'none',
+        events: 'no',
+        'text-margin-x': 0,
+        width: 1,
+        height: 1,
+      },
+    },
+    {
+      selector: 'edge',
+      style: {
+        'line-color': 'data(colour)',
+        'target-arrow-color': 'data(colour)',
+        'target-arrow-shape': 'triangle',
+        'arrow-scale': 0.9,
+        width: 'data(width)',
+        'line-style': 'dashed',
+        'line-dash-pattern': 'data(dash)',
+        'line-cap': 'butt',
+        opacity: 0.72,
+        'overlay-opacity': 0,
+        'curve-style': 'straight',
+        'z-index': 3,
+        'source-distance-from-node': 2,
+        'target-distance-from-node': 2,
+      },
+    },
+    {
+      selector: 'edge[?curved]',
+      style: {
+        'curve-style': 'unbundled-bezier',
+        'control-point-distances': 'data(distances)',
+        'control-point-weights': 'data(weights)',
+        'edge-distances': 'node-position',
+      },
+    },
     { selector: 'edge[?solid]', style: { 'line-style': 'solid' } },
     { selector: 'edge[?stopped]', style: { 'target-arrow-shape': 'tee' } },
     { selector: '.far', style: { opacity: 0.14 } },
     { selector: 'node.far', style: { opacity: 0.32 } },
     { selector: 'edge.near', style: { opacity: 1, 'z-index': 8 } },
     { selector: 'node.focus', style: { 'border-color': c.focus, 'border-width': 4, 'z-index': 10, opacity: 1 } },
-    { selector: 'edge.focus', style: { 'line-color': c.focus, 'target-arrow-color': c.focus, opacity: 1, 'z-index': 20, label: 'data(label)', 'font-family': FONT, 'font-size': 12, color: c.ink, 'text-background-color': c.card, 'text-background-opacity': 1, 'text-background-padding': 4, 'text-border-width': 1, 'text-border-color': c.rule, 'text-border-opacity': 1 } },
+    {
+      selector: 'edge.focus',
+      style: {
+        'line-color': c.focus,
+        'target-arrow-color': c.focus,
+        opacity: 1,
+        'z-index': 20,
+        label: 'data(label)',
+        'font-family': FONT,
+        'font-size': 12,
+        color: c.ink,
+        'text-background-color': c.card,
+        'text-background-opacity': 1,
+        'text-background-padding': 4,
+        'text-border-width': 1,
+        'text-border-color': c.rule,
+        'text-border-opacity': 1,
+      },
+    },
   ];
 }
 
@@ -286,7 +447,14 @@ function boxElement(box) {
   if (box.node !== undefined) {
     const lock = N.mesh[box.node] === 'sidecar' || N.mesh[box.node] === 'ambient' ? ' \u25c6' : '';
     return {
-      data: { id: box.key, label: short(N.label[box.node], 26) + lock, w: box.w, h: box.h, tw: box.w - 14, sensitive: N.sensitivity[box.node].length > 0 },
+      data: {
+        id: box.key,
+        label: short(N.label[box.node], 22) + lock,
+        w: box.w,
+        h: box.h,
+        tw: box.w - 14,
+        sensitive: N.sensitivity[box.node].length > 0,
+      },
       position: { x: box.x, y: box.y },
       classes: 'child',
     };
@@ -294,13 +462,26 @@ function boxElement(box) {
   const count = one.nodes.length;
   const words = one.kind === 'ns' ? counted(count, 'n-workloads') : counted(count, 'n-ends');
   return {
-    data: { id: box.key, label: box.open ? `\u25be ${short(one.title, 40)}` : `\u25b8 ${short(one.title, 19)}\n${words}`, w: box.w, h: box.h, tw: box.w - 12 },
+    data: {
+      id: box.key,
+      label: box.open ? `\u25be ${short(one.title, 40)}` : `\u25b8 ${short(one.title, 17)}\n${words}`,
+      w: box.w,
+      h: box.h,
+      tw: box.w - 12,
+      hue: one.kind === 'ns' ? stageColour(one.stage) : colours.rule,
+    },
     position: { x: box.x, y: box.y },
     classes: `place${box.open ? ' open' : ''}${one.kind === 'ns' ? '' : ' outside'}`,
   };
 }
 function headElement(text, x, y, index) {
-  return { data: { id: `h${index}`, label: short(text, 40), w: 1, h: 1, tw: 400 }, position: { x, y }, classes: 'head', grabbable: false, selectable: false };
+  return {
+    data: { id: `h${index}`, label: short(text, 40), w: 1, h: 1, tw: 400 },
+    position: { x, y },
+    classes: 'head',
+    grabbable: false,
+    selectable: false,
+  };
 }
 
 let drawnLines = 0;
@@ -312,13 +493,18 @@ function lineElements() {
   const isNear = (one) => one.from[0] === 'n' || one.to[0] === 'n' || one.from === looked || one.to === looked;
   const most = lineLimit();
   const near = all.length <= most ? all : all.filter(isNear).slice(0, MOST_LINES);
-  const chosen = all.length <= most ? all : [...near, ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, most - near.length))];
+  const chosen =
+    all.length <= most
+      ? all
+      : [...near, ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, most - near.length))];
   drawnLines = chosen.length;
   return chosen.map((bundle) => {
     const state = stateOf(bundle);
     const [colour, dash] = LOOKS[look.value][state];
     const isCurved = chosen.length <= CURVED_LINES;
-    const { weights, distances } = isCurved ? curve(boxes.get(bundle.from), boxes.get(bundle.to)) : { weights: [0.5], distances: [0] };
+    const { weights, distances } = isCurved
+      ? curve(boxes.get(bundle.from), boxes.get(bundle.to))
+      : { weights: [0.5], distances: [0] };
     return {
       data: {
         id: `${bundle.from}>${bundle.to}`,
@@ -341,9 +527,21 @@ function lineElements() {
 function drawLegend() {
   byId('map-legend').replaceChildren(
     ...LOOKS[look.value].map(([colour, dash], code) => {
-      const line = el('line', { x1: 2, y1: 7, x2: 34, y2: 7, 'stroke-width': 3, 'stroke-dasharray': dash === 'solid' ? undefined : DASHES[dash].join(' ') });
+      const line = el('line', {
+        x1: 2,
+        y1: 7,
+        x2: 34,
+        y2: 7,
+        'stroke-width': 3,
+        'stroke-dasharray': dash === 'solid' ? undefined : DASHES[dash].join(' '),
+      });
       line.style.stroke = `var(--${colour})`;
-      return el('li', null, el('svg', { viewBox: '0 0 36 14', 'aria-hidden': 'true' }, line), codeText(look.value, code));
+      return el(
+        'li',
+        null,
+        el('svg', { viewBox: '0 0 36 14', 'aria-hidden': 'true' }, line),
+        codeText(look.value, code),
+      );
     }),
     el('li', null, ui('legend-width')),
     el('li', null, ui('legend-mesh')),
@@ -366,8 +564,6 @@ function drawMap(keep) {
   cy.batch(() => {
     cy.elements().remove();
     cy.add(elements);
-    for (const box of boxes.values())
-      if (box.node === undefined) cy.getElementById(box.key).style('border-color', places[box.at].kind === 'ns' ? stageColour(places[box.at].stage) : colours.rule);
   });
   if (focused !== null && !boxes.has(focused)) focused = null;
   if (anchor !== undefined && boxes.has(keep)) {
@@ -406,7 +602,9 @@ function markNear() {
       const at = boxes.get(looked).at;
       const isOpen = openPlaces.has(at) && looked[0] === 'g';
       const edges = isOpen
-        ? cy.edges().filter((one) => boxes.get(one.data('source'))?.at === at || boxes.get(one.data('target'))?.at === at)
+        ? cy
+            .edges()
+            .filter((one) => boxes.get(one.data('source'))?.at === at || boxes.get(one.data('target'))?.at === at)
         : cy.getElementById(looked).connectedEdges();
       cy.edges().not(edges).addClass('far');
       edges.addClass('near');
@@ -416,7 +614,8 @@ function markNear() {
     if (pressed !== null) cy.getElementById(pressed).addClass('focus');
   });
   const hidden = bundles.size - drawnLines;
-  hint.textContent = hidden > 0 ? ui('lines-hidden', { drawn: number(drawnLines), all: number(bundles.size) }) : ui('map-hint');
+  hint.textContent =
+    hidden > 0 ? ui('lines-hidden', { drawn: number(drawnLines), all: number(bundles.size) }) : ui('map-hint');
 }
 
 function fit() {
@@ -435,7 +634,11 @@ function toggle(at) {
   drawMap(`g${at}`);
   writeAddress();
   const one = places[at];
-  say(openPlaces.has(at) ? ui('opened', { name: one.title, n: number(one.nodes.length) }) : ui('closed', { name: one.title }));
+  say(
+    openPlaces.has(at)
+      ? ui('opened', { name: one.title, n: number(one.nodes.length) })
+      : ui('closed', { name: one.title }),
+  );
 }
 
 function boxText(key) {
@@ -446,7 +649,10 @@ function boxText(key) {
     if (bundle.from === key) out += bundle.edges.length;
   }
   const one = places[box.at];
-  const name = box.node === undefined ? `${one.title}, ${counted(one.nodes.length, one.kind === 'ns' ? 'n-workloads' : 'n-ends')}, ${ui(box.open ? 'is-open' : 'is-closed')}` : `${N.id[box.node]}, ${data.stages[N.stage[box.node]] ?? ''}`;
+  const name =
+    box.node === undefined
+      ? `${one.title}, ${counted(one.nodes.length, one.kind === 'ns' ? 'n-workloads' : 'n-ends')}, ${ui(box.open ? 'is-open' : 'is-closed')}`
+      : `${N.id[box.node]}, ${data.stages[N.stage[box.node]] ?? ''}`;
   return `${name}; ${counted(into, 'flows-in')}, ${counted(out, 'flows-out')}`;
 }
 
@@ -473,7 +679,10 @@ function focusBox(key, options = {}) {
 
 function move(dx, dy) {
   if (focused === null) {
-    const first = [...boxes.values()].filter((box) => box.node === undefined && places[box.at].kind === 'ns').sort((a, b) => a.x - b.x || a.y - b.y)[0] ?? boxes.values().next().value;
+    const first =
+      [...boxes.values()]
+        .filter((box) => box.node === undefined && places[box.at].kind === 'ns')
+        .sort((a, b) => a.x - b.x || a.y - b.y)[0] ?? boxes.values().next().value;
     if (first !== undefined) focusBox(first.key);
     return;
   }
@@ -500,7 +709,15 @@ function step(by) {
   focusedLine = (focusedLine + by + lineRing.length) % lineRing.length;
   markNear();
   const [from, to] = lineRing[focusedLine].split('>');
-  say(ui('line', { at: number(focusedLine + 1), of: number(lineRing.length), from: placeTitle(from), to: placeTitle(to), flows: counted(bundleEdges(lineRing[focusedLine]).length, 'flows') }));
+  say(
+    ui('line', {
+      at: number(focusedLine + 1),
+      of: number(lineRing.length),
+      from: placeTitle(from),
+      to: placeTitle(to),
+      flows: counted(bundleEdges(lineRing[focusedLine]).length, 'flows'),
+    }),
+  );
 }
 
 /** Details of a line: of its one flow, or of all of them. */
@@ -515,7 +732,8 @@ function openBox(key) {
   if (box.node !== undefined) openDrawer(`n:${box.node}`, mapBox);
   else {
     const edges = current.filter((edge) => placeOf[E.src[edge]] === box.at || placeOf[E.dst[edge]] === box.at);
-    const row = places[box.at].kind === 'ns' ? detail().readiness.findIndex((one) => one.namespace === places[box.at].title) : -1;
+    const row =
+      places[box.at].kind === 'ns' ? detail().readiness.findIndex((one) => one.namespace === places[box.at].title) : -1;
     openDrawer(row >= 0 ? `r:${row}` : `s:${edges.slice(0, 500).join(',')}`, mapBox);
   }
 }
@@ -597,6 +815,12 @@ function startMap() {
     pixelRatio: Math.min(2, window.devicePixelRatio || 1),
   });
   drawMap();
+  const extent = cy.elements().boundingBox();
+  // As high as what is drawn asks for at this width, within what a screen can show.
+  mapBox.style.height = `${Math.round(Math.min(Math.max(340, ((mapBox.clientWidth - 52) * extent.h) / extent.w + 56), Math.max(340, mapBox.clientWidth < NARROW ? 1500 : innerHeight * 0.78)))}px`;
+  // A finger that moves over a map as wide as the screen means the page.
+  cy.userPanningEnabled(mapBox.clientWidth >= NARROW);
+  cy.resize();
   fit();
   for (const canvas of mapBox.querySelectorAll('canvas')) canvas.setAttribute('aria-hidden', 'true');
   cy.on('tap', 'node.place', (event) => {
@@ -612,6 +836,12 @@ function startMap() {
   cy.on('tap', (event) => event.target === cy && KEYS.Escape());
   cy.on('mouseover', 'node.place, node.child, edge', () => (mapBox.style.cursor = 'pointer'));
   cy.on('mouseout', 'node, edge', () => (mapBox.style.cursor = ''));
+  // The library remembers where the map stands on the screen, and is not told when what is above grows or folds.
+  for (const type of ['pointerdown', 'pointermove', 'mousedown', 'touchstart'])
+    mapBox.addEventListener(type, () => cy.renderer().invalidateContainerClientCoordsCache(), {
+      capture: true,
+      passive: true,
+    });
   let hoverTimer;
   const hover = (key) => {
     clearTimeout(hoverTimer);
@@ -630,12 +860,19 @@ function startMap() {
     event.preventDefault();
     act();
   });
-  mapBox.addEventListener('wheel', (event) => {
-    if (!event.ctrlKey && !event.metaKey && document.activeElement !== mapBox) return;
-    event.preventDefault();
-    const area = mapBox.getBoundingClientRect();
-    cy.zoom({ level: cy.zoom() * Math.exp(-Math.sign(event.deltaY) * 0.12), renderedPosition: { x: event.clientX - area.left, y: event.clientY - area.top } });
-  }, { passive: false });
+  mapBox.addEventListener(
+    'wheel',
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey && document.activeElement !== mapBox) return;
+      event.preventDefault();
+      const area = mapBox.getBoundingClientRect();
+      cy.zoom({
+        level: cy.zoom() * Math.exp(-Math.sign(event.deltaY) * 0.12),
+        renderedPosition: { x: event.clientX - area.left, y: event.clientY - area.top },
+      });
+    },
+    { passive: false },
+  );
   byId('map-in').addEventListener('click', () => zoom(1.25));
   byId('map-out').addEventListener('click', () => zoom(0.8));
   byId('map-fit').addEventListener('click', fit);
@@ -653,6 +890,7 @@ function startMap() {
   let width = mapBox.clientWidth;
   new ResizeObserver(() => {
     cy.resize();
+    if (mapBox.clientWidth < NARROW !== width < NARROW) drawMap();
     if (Math.abs(mapBox.clientWidth - width) > 40) fit();
     width = mapBox.clientWidth;
   }).observe(mapBox);

@@ -27,7 +27,10 @@ document.addEventListener(
   (event) => {
     const pop = event.target;
     if (!pop.classList?.contains('pop') || event.newState !== 'open') return;
-    const button = document.activeElement?.getAttribute('popovertarget') === pop.id ? document.activeElement : document.querySelector(`[popovertarget="${pop.id}"]`);
+    const button =
+      document.activeElement?.getAttribute('popovertarget') === pop.id
+        ? document.activeElement
+        : document.querySelector(`[popovertarget="${pop.id}"]`);
     if (button === null) return;
     const [at, size] = [button.getBoundingClientRect(), pop.getBoundingClientRect()];
     pop.style.left = `${Math.max(12, Math.min(at.left, innerWidth - size.width - 12))}px`;
@@ -46,7 +49,9 @@ const foldContents = () => {
 };
 foldContents();
 wideEnough.addEventListener('change', foldContents);
-const links = new Map([...document.querySelectorAll('.side a[href^="#"]')].map((link) => [link.getAttribute('href').slice(1), link]));
+const links = new Map(
+  [...document.querySelectorAll('.side a[href^="#"]')].map((link) => [link.getAttribute('href').slice(1), link]),
+);
 const inView = new Set();
 const watcher = new IntersectionObserver(
   (entries) => {
@@ -68,7 +73,7 @@ contents?.addEventListener('click', (event) => {
 });
 
 // --- paper
-const PRINTED_ROWS = 300;
+const PRINTED_ROWS = 100;
 let undo = [];
 addEventListener('beforeprint', () => {
   adoptAll();

@@ -9,7 +9,7 @@ import type { Workload } from '../model/inventory.ts';
 import { isOwn } from '../objects/build.ts';
 import { formatRef, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
-import { PHASES } from '../model/phase.ts';
+import { PHASES, phaseIndex } from '../model/phase.ts';
 import { judgeEdges } from '../plan/simulate.ts';
 import { computeWaves } from '../plan/waves.ts';
 import { keptEdges, plaintextSubject, waiverFor } from '../readiness/view.ts';
@@ -95,7 +95,7 @@ export function buildReport(
 
   onProgress('who can reach whom in each state');
   const reach = reachOfStates(assumed);
-  const surface = surfaceSection(inventory.workloads.length, reach, assumed);
+  const surface = surfaceSection(view, reach, assumed);
   const nowReach = reach.get('none') ?? { kind: 'not-counted', because: 'not computed' };
 
   const isolation = isolationOf(
@@ -437,12 +437,15 @@ const SAID: Readonly<Record<PhaseName, string>> = {
 const MOST_EXPOSED = 20;
 
 function surfaceSection(
-  workloads: number,
+  view: ReportInput['view'],
   reach: ReadonlyMap<PhaseName, Reach | NotCounted>,
   assumed: AssumedStates,
 ): SurfaceSection {
+  const workloads = view.inventory.workloads.length;
   const pairs = workloads * Math.max(0, workloads - 1);
   const now = reach.get('none');
+  const { cni } = view.inventory.facts;
+  const doubtful = cni.enforces === 'unknown' ? ', if the CNI enforces policies, which is not known' : '';
   return {
     pairs,
     method:
@@ -450,20 +453,26 @@ function surfaceSection(
     states: PHASES.map((phase): SurfaceState => {
       const found = reach.get(phase);
       const state = phase === 'none' ? ('now' as const) : phase;
-      if (found?.kind !== 'counted')
+      // Candidates made of nothing would close everything, and look like safety.
+      const blind = view.evidence.first === undefined && phaseIndex(phase) > phaseIndex('monitor');
+      if (found?.kind !== 'counted' || blind)
         return {
           state,
           reachable: null,
           unknown: null,
           share: null,
-          because: found?.because ?? assumed.noMesh ?? 'not computed',
+          because: blind
+            ? 'no traffic is on record, so what the phase would have to leave open is not known'
+            : found?.kind === 'not-counted'
+              ? found.because
+              : (assumed.noMesh ?? 'not computed'),
         };
       return {
         state,
         reachable: found.reachable,
         unknown: found.unknown,
         share: pairs === 0 ? null : round(found.reachable / pairs, 6),
-        because: `${SAID[phase]}${found.doubt === undefined ? '' : `; what is not judged is so most often for this reason: ${found.doubt}`}`,
+        because: `${SAID[phase]}${doubtful}${found.doubt === undefined ? '' : `; what is not judged is so most often for this reason: ${found.doubt}`}`,
       };
     }),
     mostExposed: now?.kind === 'counted' ? now.exposed.slice(0, MOST_EXPOSED) : [],

@@ -405,13 +405,13 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
     ]);
   if ((value('plaintext') ?? 0) > 0 && body.plaintext.noMesh !== null)
     add('plaintext', 'bad', 'plaintext', [
-      'Of the callers on record, ',
+      'Of the callers known, ',
       ['plaintext'],
       ` are not surely protected by mTLS (counted by caller, workload and port), and ${body.plaintext.noMesh}.`,
     ]);
   else if ((value('plaintext') ?? 0) > 0)
     add('plaintext', 'bad', 'plaintext', [
-      'Of the callers on record, ',
+      'Of the callers known, ',
       ['plaintext'],
       ' are not surely protected by mTLS (counted by caller, workload and port): ',
       ['plaintext-solved'],
@@ -422,7 +422,7 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
       ' to workloads that stay outside of it.',
     ]);
   else if (body.map.totals.edges > 0)
-    add('plaintext', 'good', 'plaintext', ['Every caller on record speaks mTLS: ', ['plaintext'], ' are left.']);
+    add('plaintext', 'good', 'plaintext', ['Every caller known speaks mTLS: ', ['plaintext'], ' are left.']);
   add('keys', (value('keys') ?? 0) > 0 ? 'bad' : 'good', 'identities', [
     ['keys', 'long-lived credential is', 'long-lived credentials are'],
     ' in use, ',

@@ -156,7 +156,7 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
   function layout() {
     table.classList.toggle('v-table', !isWhole());
     // Rows that may wrap ask for less than rows of one line.
-    table.style.minWidth = `${Math.round(widths * (isWhole() ? 0.56 : 0.8))}rem`;
+    table.style.minWidth = `${Math.round(widths * (isWhole() ? 0.56 : 0.74))}rem`;
     if (isWhole()) table.removeAttribute('aria-rowcount');
     else table.setAttribute('aria-rowcount', order.length + 1);
     active = 0;

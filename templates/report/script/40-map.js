@@ -2,7 +2,7 @@
 // sides. The library only draws. A line stands for all flows between two boxes; a namespace opens into its workloads.
 
 const BOX = { w: 164, h: 60, gapX: 30, gapY: 30 };
-const CHILD = { w: 158, h: 36, gap: 12, pad: 14, head: 34 };
+const CHILD = { w: 152, h: 36, gapX: 52, gap: 16, pad: 16, head: 36 };
 const LANE_GAP = 62;
 /** More lines than this say nothing to an eye and slow the map down: the strongest are drawn, and the map says so. */
 const MOST_LINES = 700;
@@ -12,6 +12,9 @@ const CROWD = 3000;
 const CROWD_LINES = 260;
 const MOST_CHILDREN = 300;
 const NARROW = 620;
+const MOST_ZOOM = 1.15;
+const FEW_PLACES = 3;
+const FEW_NODES = 40;
 
 let bundles = new Map();
 let cy = null;
@@ -38,7 +41,7 @@ function sizeOf(at) {
   if (!openPlaces.has(at)) return { w: BOX.w, h: BOX.h };
   const { columns, rows } = childGrid(at);
   return {
-    w: Math.max(BOX.w, columns * CHILD.w + (columns - 1) * CHILD.gap + 2 * CHILD.pad),
+    w: Math.max(BOX.w, columns * CHILD.w + (columns - 1) * CHILD.gapX + 2 * CHILD.pad),
     h: CHILD.head + rows * CHILD.h + (rows - 1) * CHILD.gap + CHILD.pad,
   };
 }
@@ -180,7 +183,7 @@ function setBoxes(spots) {
         key: `n${node}`,
         node,
         at,
-        x: left + CHILD.pad + (index % grid.columns) * (CHILD.w + CHILD.gap) + CHILD.w / 2,
+        x: left + CHILD.pad + (index % grid.columns) * (CHILD.w + CHILD.gapX) + CHILD.w / 2,
         y: top + CHILD.head + Math.floor(index / grid.columns) * (CHILD.h + CHILD.gap) + CHILD.h / 2,
         w: CHILD.w,
         h: CHILD.h,
@@ -336,7 +339,8 @@ function mapStyle() {
         'line-height': 1.25,
       },
     },
-    { selector: 'node.place', style: { 'border-width': 2, 'border-color': 'data(hue)' } },
+    { selector: '*', style: { 'z-index-compare': 'manual' } },
+    { selector: 'node.place', style: { 'border-width': 2, 'border-color': 'data(hue)', 'z-index': 5 } },
     { selector: 'node.place.outside', style: { 'background-color': c.sunk, 'border-style': 'dashed' } },
     {
       selector: 'node.open',
@@ -352,7 +356,7 @@ function mapStyle() {
     },
     {
       selector: 'node.child',
-      style: { 'z-index': 5, 'font-size': 12.5, 'border-width': 1.2, 'text-wrap': 'ellipsis' },
+      style: { 'z-index': 6, 'font-size': 12.5, 'border-width': 1.2, 'text-wrap': 'ellipsis' },
     },
     {
       selector: 'node.child[?sensitive]',
@@ -407,7 +411,7 @@ function mapStyle() {
     { selector: 'edge[?stopped]', style: { 'target-arrow-shape': 'tee' } },
     { selector: '.far', style: { opacity: 0.14 } },
     { selector: 'node.far', style: { opacity: 0.32 } },
-    { selector: 'edge.near', style: { opacity: 1, 'z-index': 8 } },
+    { selector: 'edge.near', style: { opacity: 1, 'z-index': 4 } },
     { selector: 'node.focus', style: { 'border-color': c.focus, 'border-width': 4, 'z-index': 10, opacity: 1 } },
     {
       selector: 'edge.focus',
@@ -438,7 +442,7 @@ const short = (text, most) => {
 const STAGE_HUES = 6;
 function stageColour(stage) {
   const name = data.stages[stage];
-  if (name === undefined || COMMON_STAGES.has(name)) return colours.s7;
+  if (name === undefined || name === 'unknown' || COMMON_STAGES.has(name)) return colours.s7;
   return colours[`s${(data.stageOrder.indexOf(name) % STAGE_HUES) + 1}`];
 }
 
@@ -621,8 +625,8 @@ function markNear() {
 function fit() {
   if (cy !== null) cy.fit(cy.elements(), 26);
   // A cluster too wide to be read at a glance opens at a size that can be read.
-  if (cy !== null && cy.zoom() > 1.15) {
-    cy.zoom(1.15);
+  if (cy !== null && cy.zoom() > MOST_ZOOM) {
+    cy.zoom(MOST_ZOOM);
     cy.center();
   }
 }
@@ -792,7 +796,7 @@ function zoom(by) {
   cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } });
 }
 
-function startMap() {
+function startMap(isFirst = false) {
   if (cy !== null) return;
   readColours();
   byId('map-stage').hidden = false;
@@ -814,10 +818,18 @@ function startMap() {
     hideEdgesOnViewport: false,
     pixelRatio: Math.min(2, window.devicePixelRatio || 1),
   });
+  // A cluster that fits on the screen is shown with its workloads.
+  if (
+    isFirst &&
+    openPlaces.size === 0 &&
+    places.filter((one) => one.kind === 'ns').length <= FEW_PLACES &&
+    NODES <= FEW_NODES
+  )
+    openPlaces = new Set(places.flatMap((one, at) => (one.kind === 'ns' ? [at] : [])));
   drawMap();
   const extent = cy.elements().boundingBox();
   // As high as what is drawn asks for at this width, within what a screen can show.
-  mapBox.style.height = `${Math.round(Math.min(Math.max(340, ((mapBox.clientWidth - 52) * extent.h) / extent.w + 56), Math.max(340, mapBox.clientWidth < NARROW ? 1500 : innerHeight * 0.78)))}px`;
+  mapBox.style.height = `${Math.round(Math.min(Math.max(340, extent.h * Math.min(MOST_ZOOM, (mapBox.clientWidth - 52) / extent.w) + 56), Math.max(340, mapBox.clientWidth < NARROW ? 1500 : innerHeight * 0.78)))}px`;
   // A finger that moves over a map as wide as the screen means the page.
   cy.userPanningEnabled(mapBox.clientWidth >= NARROW);
   cy.resize();

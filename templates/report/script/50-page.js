@@ -137,7 +137,7 @@ addEventListener('hashchange', () => {
 });
 requestAnimationFrame(() =>
   setTimeout(() => {
-    startMap();
+    startMap(!hadFilter);
     if (hadFilter) byId('map').scrollIntoView({ block: 'start' });
     root.dataset.ready = 'map';
     performance.mark('sallyport-map');

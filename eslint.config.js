@@ -9,6 +9,7 @@ export default tseslint.config(
       '.cache/',
       'test/**/gomod/',
       'reports/',
+      'templates/',
       '.stryker-tmp/',
       'bin/',
       'scripts/',

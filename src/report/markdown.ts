@@ -80,7 +80,7 @@ export function renderMarkdown(report: AssessmentReport): string {
     risk(report),
     readiness(report),
     plaintext(report, edge),
-    policies(report, edge),
+    policies(report),
     waves(report),
     surface(report),
     residual(report),
@@ -560,13 +560,14 @@ ${table(
 ${list([...section.solved, ...section.waiting].map(edge))}`;
 }
 
-function policies({ policies: section }: AssessmentReport, edge: (edge: number) => string): string {
+function policies({ policies: section, map }: AssessmentReport): string {
+  const id = (edge: number): string => `edge ${map.edges.id[edge] ?? ''}`;
   const each = section.candidates.map(
     (one) => `### ${code(one.name)}
 
 ${one.operation} for ${code(one.workload)} (${one.purpose})
 
-${list(one.rules.map((rule) => `${code(rule.peer)}${rule.note === null ? '' : `: ${esc(rule.note)}`}${rule.edges.length === 0 ? '' : `; ${rule.edges.slice(0, 5).map(edge).join(', ')}${rule.edges.length > 5 ? ` and ${rule.edges.length - 5} more` : ''}`}`))}
+${list(one.rules.map((rule) => `${code(rule.peer)}${rule.note === null ? '' : `: ${esc(rule.note)}`}${rule.edges.length === 0 ? '' : `; ${rule.edges.slice(0, 5).map(id).join(', ')}${rule.edges.length > 5 ? ` and ${rule.edges.length - 5} more` : ''}`}`))}
 ${one.yaml === '' ? '' : codeBlock(one.yaml, 'yaml')}${one.diff.length === 0 ? '' : `\n${codeBlock(one.diff.join('\n'), 'diff')}`}`,
   );
   return `## Policies

@@ -72,13 +72,14 @@ export function systemNamespaces({ system }: Pick<CandidateContext, 'system'>): 
 }
 
 /**
- * The candidates of every workload of these namespaces, in one state. `kept` are the edges by namespace. Each namespace is looked at
+ * The candidates of every workload of these namespaces, of the network or of principals, in one state. `kept` are the edges by namespace. Each namespace is looked at
  * with its neighbours alone: nothing of a candidate depends on the others. `exempt` are ports that keep their plaintext.
  */
 export function deriveCandidates(
   view: View,
   namespaces: readonly string[],
   kept: ReadonlyMap<string, readonly Edge[]>,
+  wanted: 'network' | 'principals',
   exempt: (workload: string, port: number) => boolean = () => false,
 ): DerivedSet {
   const base = candidateContext({ ...view, edges: [] });
@@ -98,13 +99,14 @@ export function deriveCandidates(
     };
     for (const workload of sortBy(byNamespace.get(namespace) ?? [], (one) => one.id)) {
       if (workload.podSets.length > 0 && workload.podSets.every((podSet) => podSet.hostNetwork)) continue;
-      for (const direction of ['ingress', 'egress'] as const) {
+      for (const direction of wanted === 'network' ? (['ingress', 'egress'] as const) : []) {
         const candidate = deriveNetworkCandidate(context, workload, direction);
         for (const { subject, text, fix } of candidate.problems)
           problems.set(`${subject}\n${text}`, { subject, text, fix });
         if (candidate.object !== undefined)
           all.push({ workload, purpose: direction, object: candidate.object, rules: candidate.rules });
       }
+      if (wanted === 'network') continue;
       const authorization = deriveAuthorization(context, workload);
       for (const { subject, text, fix } of authorization.problems)
         problems.set(`${subject}\n${text}`, { subject, text, fix });

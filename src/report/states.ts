@@ -49,11 +49,12 @@ export function assumeStates(view: View, namespaces: readonly string[]): Assumed
   const states = new Map<PhaseName, AssumedState>();
   const now: AssumedState = { phase: 'none', view, kept: keptByNamespace(view.edges), steps: new Map() };
   states.set('none', now);
-  const derived = deriveCandidates(view, namespaces, now.kept);
+  const derived = deriveCandidates(view, namespaces, now.kept, 'network');
   states.set('monitor', { ...now, phase: 'monitor' });
   const allowed = allowList(now, namespaces, derived);
   states.set('allow-list', allowed);
   const noMesh = whyNoMesh(view.inventory);
+  // Without a mesh nobody has a principal that a policy could name.
   if (noMesh !== undefined) return { states, candidates: derived, noMesh };
   const { state: joined, candidates } = join(allowed, namespaces);
   states.set('permissive-mtls', joined);
@@ -64,10 +65,7 @@ export function assumeStates(view: View, namespaces: readonly string[]): Assumed
   return {
     states,
     candidates: {
-      all: [
-        ...derived.all.filter((one) => one.purpose !== 'principals'),
-        ...identity.candidates.all.filter((one) => one.purpose === 'principals'),
-      ],
+      all: [...derived.all, ...identity.candidates.all],
       problems: [
         ...derived.problems,
         ...candidates.problems.filter(
@@ -207,8 +205,8 @@ function join(
   );
   const rebuilt = view.rebuild({ ...view.snapshot, objects });
   const edges = view.edgesIn(rebuilt);
-  const candidates = deriveCandidates({ ...view, inventory: rebuilt }, namespaces, keptByNamespace(edges));
-  const policies = candidates.all.filter((one) => one.purpose !== 'principals').map((one) => one.object);
+  const candidates = deriveCandidates({ ...view, inventory: rebuilt }, namespaces, keptByNamespace(edges), 'network');
+  const policies = candidates.all.map((one) => one.object);
   const inventory = withPolicies(rebuilt, policies, NONE);
   return { state: finish(before, 'permissive-mtls', inventory, draft, edges, objects), candidates };
 }
@@ -375,6 +373,7 @@ function identify(
     { ...view, inventory: moved },
     namespaces,
     before.kept,
+    'principals',
     (workload, port) => exempt.get(workload)?.has(port) === true,
   );
   const made: KubeManifest[] = [];

@@ -110,6 +110,14 @@ function specs(body: ReportBody): readonly FigureSpec[] {
       unknownBecause: because(last),
     },
     {
+      id: 'surface-end-unknown',
+      label: 'pairs of which that cannot be told',
+      pointer: `/surface/states/${lastCounted(body)}/unknown`,
+      basis: 'computed',
+      from: 'simulation',
+      unknownBecause: because(last),
+    },
+    {
       id: 'denied-now',
       label: 'edges that the policies of now deny',
       pointer: '/map/totals/denied',
@@ -394,7 +402,13 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
       ' of workloads can connect',
       ...(end === undefined || end.state === 'now' || body.evidence.window === null
         ? ['.']
-        : [`; after phase ${end.state} it would be `, ['surface-end'] as const, '.']),
+        : [
+            `; after phase ${end.state} it would be `,
+            ['surface-end'] as const,
+            ...((value('surface-end-unknown') ?? 0) > 0
+              ? [', and of ', ['surface-end-unknown'] as const, ' more it cannot be told.']
+              : ['.']),
+          ]),
     ]);
   }
   if ((value('unjudged') ?? 0) > 0)
@@ -436,11 +450,10 @@ function sentences(body: ReportBody, write: Writer, value: (id: string) => numbe
   const open = body.identities.entrances.filter((one) => one.authentication === 'none-found').length;
   if ((value('entrances') ?? 0) > 0)
     add('entrances', open > 0 ? 'bad' : 'good', 'identities', [
-      'There are ',
-      ['entrances', 'way', 'ways'],
+      ['entrances', 'way leads', 'ways lead'],
       open === 0
         ? ' in from outside, and at each something asks who is calling.'
-        : ' in from outside; at some of them nothing was found that asks who is calling.',
+        : ' in from outside, and not everywhere was something found that asks who is calling.',
     ]);
   if ((value('egress') ?? 0) > 0)
     add('egress', (value('egress-unknown') ?? 0) > 0 ? 'bad' : 'neutral', 'egress', [

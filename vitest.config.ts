@@ -11,7 +11,10 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...['real', 'api', 'pack', 'engines', 'browser', 'lab'].map((tier) => `test/${tier}/**`), ...FAULTS],
+          exclude: [
+            ...['real', 'api', 'pack', 'engines', 'browser', 'lab'].map((tier) => `test/${tier}/**`),
+            ...FAULTS,
+          ],
         },
       },
       { test: { name: 'faults', include: FAULTS, testTimeout: 300_000, hookTimeout: 300_000 } },

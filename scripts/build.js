@@ -10,7 +10,12 @@ execFileSync(process.execPath, [`${root}node_modules/typescript/bin/tsc`, '-p', 
   // Standard output belongs to the caller: `npm pack --json` prints its document there.
   stdio: ['ignore', 2, 2],
 });
-for (const wanted of ['dist/src/main.js', 'templates/signatures', 'templates/report/page.html', 'examples/fraud-detection/cluster']) {
+for (const wanted of [
+  'dist/src/main.js',
+  'templates/signatures',
+  'templates/report/page.html',
+  'examples/fraud-detection/cluster',
+]) {
   if (!existsSync(`${root}${wanted}`)) throw new Error(`the build lacks ${wanted}`);
 }
 for (const file of readdirSync(`${root}dist`, { recursive: true, encoding: 'utf8' })) {

@@ -34,7 +34,8 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
       const { name, labels } = series;
       if (name === '' && labels['direction'] === undefined)
         return {
-          message: 'a series without its name and "direction": ask for the metric itself, or keep this label in the sum',
+          message:
+            'a series without its name and "direction": ask for the metric itself, or keep this label in the sum',
         };
       seenSeries(series, counter);
       const ignored = (reason: string): BadRecord | undefined => {

@@ -10,7 +10,7 @@ import { summarise } from './ledger.ts';
 import { differences, readObjects } from './objects.ts';
 import type { Objects } from './objects.ts';
 import { documentOf, explainEnd, openOperator } from './operator.ts';
-import type { Ended } from './operator.ts';
+import type { Ended, Gate } from './operator.ts';
 import type { Play } from './play.ts';
 import { CONFIG, LONG, decisions, openPlay, recordAndDecide } from './play.ts';
 import { CLUSTER } from './scenario.ts';
@@ -286,6 +286,17 @@ describe('what does not do as the API says', () => {
     const [caller] = await stage.readyPods('serving', { app: 'scoring-api' });
     if (server === undefined || caller === undefined) throw new Error('no pods');
     const heal = await stage.breakProxyConfig({ namespace: 'features', name: server });
+    // What broke the proxy is itself a thing that the simulation cannot judge: the gate says so, until a person takes it on.
+    const refused = await operator.run(advance('features', 'strict-mtls'));
+    expectEnd(refused, 3);
+    const open = (documentOf(refused) as { readonly gates: readonly Gate[] }).gates.filter(
+      (one) => one.answer !== 'yes',
+    );
+    expect([...new Set(open.map((one) => one.id))]).toEqual(['unknown']);
+    expect(open.every((one) => one.facts.join().includes('EnvoyFilter'))).toBe(true);
+    operator.decide(
+      open.map((one) => ['waive', `gate=unknown,subject=${one.subject}`, 'A filter that we believe to be harmless.']),
+    );
     await operator.must(advance('features', 'strict-mtls'));
     const { status } = (await stage.client.must('GET', `/api/v1/namespaces/features/pods/${server}`)).body as {
       readonly status: { readonly podIP: string };
@@ -298,7 +309,7 @@ describe('what does not do as the API says', () => {
     // As the proxy's own user, whose packets are not redirected: what leaves is plaintext.
     const sent = await stage.exec(
       { namespace: 'serving', name: caller },
-      ['/lab/bin/labpod', '--config', JSON.stringify(plaintext)],
+      ['/usr/local/bin/labpod', '--config', JSON.stringify(plaintext)],
       { user: 1337 },
     );
     expect(sent.status, sent.stdout + sent.stderr).toBe(0);
@@ -308,6 +319,12 @@ describe('what does not do as the API says', () => {
     expect(ended.stdout).toMatch(/plaintext passes/);
     await heal();
     await expectNoSurprise();
+    const again = await stage.exec(
+      { namespace: 'serving', name: caller },
+      ['/usr/local/bin/labpod', '--config', JSON.stringify(plaintext)],
+      { user: 1337 },
+    );
+    expect(again.stdout).not.toContain('"ok":true');
   });
 });
 

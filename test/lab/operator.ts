@@ -62,7 +62,8 @@ export function documentOf(ended: Pick<Ended, 'stdout' | 'stderr' | 'args'>): un
   }
 }
 
-interface Gate {
+/** A gate, as every command answers it. */
+export interface Gate {
   readonly id: string;
   readonly answer: string;
   readonly subject: string;

@@ -22,13 +22,13 @@ export interface EdgeImport {
   readonly inputs: readonly ImportRecord[];
   readonly edges: Iterable<Edge>;
   /** Figures per source and the window come from `inputs`; the rest is taken from here. */
-  readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs'>;
+  readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen'>;
 }
 
 export interface ImportResult {
   readonly added: number;
   readonly updated: number;
-  /** Inputs that were imported before. When there are any, nothing was imported. */
+  /** Inputs that were imported before: all of them, and nothing was imported, or those without a record beside others. */
   readonly skippedInputs: readonly ImportRecord[];
 }
 
@@ -37,7 +37,8 @@ export interface Writer extends Reader {
   readonly [HANDLE]: Handle;
   /**
    * Adds edges to those on record, in one transaction. Inputs that were all imported before are skipped, so that repeating an
-   * import changes nothing. Where only some were, their share of the edges cannot be told apart: a Failure (SP511) names them.
+   * import changes nothing. Where only some were, their share of the edges cannot be told apart: a Failure (SP511) names them, but for
+   * those that hold nothing.
    */
   importEdges(batch: EdgeImport): ImportResult;
   /**
@@ -81,11 +82,13 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     return again;
   });
   if (repeated.length === batch.inputs.length) return { added: 0, updated: 0, skippedInputs: repeated };
-  if (repeated.length > 0)
+  // A log of somebody silent is like the log of anybody else who is: nothing of it could be counted twice.
+  const twice = repeated.filter(({ records, lost, bad, ignored }) => records + lost + bad + ignored > 0);
+  if (twice.length > 0)
     throw stateFailure(
       STATE_CODE.importedAlready,
       file,
-      `${plural(repeated.length, 'input')} of ${batch.inputs.length} imported before or given twice: ${repeated
+      `${plural(twice.length, 'input')} of ${batch.inputs.length} imported before or given twice: ${twice
         .map(({ name }) => safeText(name))
         .join(', ')}; nothing was imported`,
       'leave these inputs out and import the others',
@@ -95,7 +98,9 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     `INSERT INTO imports (sha256, source, name, at, first, last, records, lost, bad, ignored, sampled_one_in)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  for (const input of batch.inputs)
+  const skipped = new Set(repeated);
+  for (const input of batch.inputs) {
+    if (skipped.has(input)) continue;
     addInput.run(
       input.sha256,
       input.source,
@@ -109,6 +114,7 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
       input.ignored,
       input.sampledOneIn,
     );
+  }
 
   const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');
   const add = db.prepare(`INSERT INTO edges VALUES (${Array(EDGE_COLUMNS).fill('?').join(', ')})`);
@@ -130,12 +136,18 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     }
   }
   addEvidence(handle, batch.evidence);
-  return { added: added.size, updated: updated.size, skippedInputs: [] };
+  return { added: added.size, updated: updated.size, skippedInputs: repeated };
 }
 
 function addEvidence({ db }: Handle, evidence: EdgeImport['evidence']): void {
   const addDay = db.prepare('INSERT INTO evidence_days (day) VALUES (?) ON CONFLICT DO NOTHING');
   for (const day of evidence.days) addDay.run(day);
+  const addSeen = db.prepare(
+    `INSERT INTO days_seen (source, namespace, day, first, last) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (source, namespace, day) DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)`,
+  );
+  for (const { source, namespace, day, first, last } of evidence.seen ?? [])
+    addSeen.run(source, namespace, day, first, last);
   const addUnattributed = db.prepare(
     'INSERT INTO unattributed (reason, count) VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count',
   );

@@ -102,6 +102,20 @@ describe('edges', () => {
     expect(reader.edges()[0]?.count).toBe(3);
   });
 
+  it('are imported beside logs without a record, which are all alike', () => {
+    const { writer, reader } = makeState();
+    const silent = (name: string): ReturnType<typeof makeInput> =>
+      makeInput('nothing', { name, records: 0, lost: 0, bad: 0, ignored: 0 });
+    writer.importEdges({ inputs: [silent('monday'), silent('tuesday')], edges: [], evidence: NO_MORE });
+    const result = writer.importEdges({
+      inputs: [silent('wednesday'), makeInput('one')],
+      edges: [makeEdge()],
+      evidence: NO_MORE,
+    });
+    expect(result).toMatchObject({ added: 1, skippedInputs: [{ name: 'wednesday' }] });
+    expect(reader.imports()).toHaveLength(2);
+  });
+
   it('are all recorded or none', () => {
     const { writer, reader } = makeState();
     function* cutShort(): Generator<Edge> {

@@ -32,7 +32,8 @@ function toBytes(text: string): readonly number[] | undefined {
   // Octal, hexadecimal and shortened forms mean different things to different readers: only the plain form is taken.
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toByteArray();
   if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
-  return ipaddr.IPv6.parse(text).toByteArray();
+  // The library takes `::1.2.3.4` for an IPv4 address mapped into IPv6, which only `::ffff:1.2.3.4` is.
+  return ipaddr.IPv6.parse(/^::\d+\./u.test(text) ? `0${text}` : text).toByteArray();
 }
 
 function toNumber(bytes: readonly number[]): bigint {

@@ -445,18 +445,13 @@ function additiveOf(
   { self, other, address, ports }: Asked,
 ): Additive {
   if (world.inventory.facts.cni.enforces === 'no' || own === 'yes') return { isolates: 'no', admits: 'yes' };
-  const isolates = policies.reduce<Tri>(
-    (answer, { policy, selected }) => or(answer, policy.opens?.[direction] === true ? 'no' : selected),
-    'no',
-  );
+  const isolating = isolatingIn(direction, policies);
+  const isolates = isolating.reduce<Tri>((answer, { selected }) => or(answer, selected), 'no');
   if (isolates === 'no') return { isolates, admits: 'yes' };
   const asked = { ...query, port: ports.first, endPort: ports.last };
-  const { answer, policy, rule } = admitFrom(world, direction, policies, self, other, address, asked);
-  const by = policy ?? policies.find(({ selected }) => selected === 'yes')?.policy;
-  const doubt =
-    rule === undefined
-      ? undefined
-      : policy?.[direction]?.find((one) => one.index === rule && one.doubt !== undefined)?.doubt;
+  const { answer, policy, rule, why } = admitFrom(world, direction, policies, self, other, address, asked);
+  const by = policy ?? isolating.find(({ selected }) => selected === 'yes')?.policy;
+  const doubt = policy?.broken === true ? NOT_VALID : why;
   return {
     // The pod's own node is admitted whatever the rules say; an endpoint that is not known may be it.
     isolates: answer === 'no' && (own === 'unknown' || other.kind === 'unknown') ? 'unknown' : isolates,
@@ -485,7 +480,8 @@ function explainWalk(
   const object = name === undefined ? undefined : `${path === undefined ? '' : `${path} of `}${name}`;
   if (tierEnd !== undefined) {
     const inTier = acting.filter(({ policy }) => policy.tier === tierEnd).map(({ policy }) => policy.name);
-    const sure = tierEnd === 'default' ? policies.filter(({ selected }) => selected === 'yes') : [];
+    const isolating = tierEnd === 'default' ? isolatingIn(direction, policies) : [];
+    const sure = isolating.filter(({ selected }) => selected === 'yes');
     const names = uniqueSorted([...inTier, ...sure.map(({ policy }) => policy.name)]);
     const verb = names.length === 1 ? 'isolates' : 'isolate';
     const text = `${names.join(', ')} ${verb} ${nameOf(self)} for ${direction}, and no rule decides on ${what}.`;
@@ -548,6 +544,11 @@ function nameOf(party: Party): string {
   const role = party.pod?.role ?? '';
   const key = endpointKey(party.endpoint);
   return role === '' ? key : `${key} (${role})`;
+}
+
+/** Without those that admit and do not isolate. */
+function isolatingIn(direction: Direction, policies: readonly Isolating[]): readonly Isolating[] {
+  return policies.filter(({ policy }) => policy.opens?.[direction] !== true);
 }
 
 function namesOf(policies: readonly Isolating[]): string {
@@ -665,9 +666,7 @@ function explain(
     return reason(direction, 'no', text, sure[0]?.policy.name);
   }
   const why =
-    by?.broken === true
-      ? 'it is not a valid policy'
-      : (decisive?.why ?? 'labels, names or addresses that it asks for are not known');
+    by?.broken === true ? NOT_VALID : (decisive?.why ?? 'labels, names or addresses that it asks for are not known');
   const subject = by === undefined ? namesOf(policies) : `${field}${by.name}`;
   return reason(
     direction,
@@ -687,6 +686,7 @@ interface Admission {
   readonly why?: string;
 }
 
+const NOT_VALID = 'it is not a valid policy';
 const SELECTION_UNKNOWN = 'whether it selects the pods is not known';
 
 /** What is missing to tell whether a rule names the other side, or admits a port. */
@@ -896,11 +896,14 @@ export function isIsolated(
   const by: string[] = [];
   const answers = podsOfWorkload(world, workloadId).map((pod): Tri => {
     if (pod.hostNetwork) return 'no';
-    const { policies, foreign } = isolationOf(world, pod, direction);
-    const acting = world.inventory.facts.cni.enforces === 'no' ? [] : policies;
-    by.push(...acting.map(({ policy }) => policy.name), ...foreign.map(({ name }) => name));
+    const { policies, foreign, ordered } = isolationOf(world, pod, direction);
+    const acting = world.inventory.facts.cni.enforces === 'no' ? [] : isolatingIn(direction, policies);
+    // Whether what decides in an order isolates is a matter of the connection.
+    const others =
+      ordered === undefined ? foreign : [...ordered.foreign, ...ordered.acting.map(({ policy }) => policy)];
+    by.push(...acting.map(({ policy }) => policy.name), ...others.map(({ name }) => name));
     if (acting.some(({ selected }) => selected === 'yes')) return 'yes';
-    return acting.length + foreign.length > 0 ? 'unknown' : 'no';
+    return acting.length + others.length > 0 ? 'unknown' : 'no';
   });
   return { isolated: agreed(answers), by: uniqueSorted(by) };
 }

@@ -115,7 +115,7 @@ function namespaceGates(view: View): readonly Gate[] {
         'mesh',
         'unknown',
         view.namespace,
-        [`it carries ${DATAPLANE_MODE}: ambient, and ambient is not judged`],
+        [`it carries ${DATAPLANE_MODE}: ambient, which is judged from its documents, not proven on packets`],
         `remove the label: kubectl label namespace ${view.namespace} ${DATAPLANE_MODE}-`,
       ),
     );
@@ -135,8 +135,15 @@ export function meshGates(view: View): readonly Gate[] {
         'mesh',
         'unknown',
         view.namespace,
-        [`mode ${mesh.mode}: only sidecar mode can be judged`, mesh.because],
-        'nothing to do here yet: ambient is not judged',
+        [
+          mesh.mode === 'ambient'
+            ? 'mode ambient: judged from its documents, not proven on packets'
+            : `mode ${mesh.mode}: whether sidecars or ztunnel carry the traffic is not known`,
+          mesh.because,
+        ],
+        mesh.mode === 'ambient'
+          ? 'reach --mesh and assess judge it; moving namespaces of an ambient mesh is not offered yet'
+          : 'state cluster.mesh.mode in the configuration',
       ),
     ];
   const gates: Gate[] = [...namespaceGates(view)];
@@ -157,7 +164,7 @@ export function meshGates(view: View): readonly Gate[] {
           'mesh',
           'unknown',
           workload.id,
-          [`its pods carry ${DATAPLANE_MODE}: ambient, and ambient is not judged`],
+          [`its pods carry ${DATAPLANE_MODE}: ambient, which is judged from its documents, not proven on packets`],
           `remove the label ${DATAPLANE_MODE} from its pod template`,
         ),
       );

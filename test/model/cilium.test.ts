@@ -304,6 +304,45 @@ describe('peers and ports of CiliumNetworkPolicy', () => {
   });
 });
 
+describe('entities of Cilium', () => {
+  const NEW = 'shop/Deployment/new';
+  const sketch = { workloads: { ...CLUSTER.workloads, [NEW]: [] } };
+  const onNode = { ...sketch, apiServer: ['192.168.0.3/32'] };
+  // A pod, pods that are not known, the own node, another by name, any other, a host-network pod, the API server outside and on a
+  // node, the world: y for allowed, n for denied, ? for unknown.
+  const ends: readonly (readonly [string, object])[] = [
+    [JOB, sketch],
+    [NEW, sketch],
+    ['node', sketch],
+    ['node:n3', sketch],
+    ['node:remote', sketch],
+    [AGENT, sketch],
+    ['api-server', sketch],
+    ['api-server', onNode],
+    ['external:9.9.9.9', sketch],
+  ];
+  const LETTERS: Readonly<Record<string, string>> = { allowed: 'y', denied: 'n', unknown: '?' };
+  it.each<[readonly string[], string]>([
+    [['all'], 'yyyyyyyyy'],
+    [['none'], 'nnnnnnnnn'],
+    [['cluster'], 'yyyyyyyyn'],
+    [['world'], 'nnnnnn?ny'],
+    [['kube-apiserver'], 'nnnnnnyyn'],
+    [['host'], 'nny???n?n'],
+    [['remote-node'], 'nnn???n?n'],
+    [['host', 'remote-node'], 'nnyyyynyn'],
+    [['health'], 'nn???nnnn'],
+    [['ingress'], 'nn???nnnn'],
+    [['init'], 'n?nnnnnnn'],
+    [['unmanaged'], 'n?nnnnnnn'],
+    [['world', 'cluster'], 'yyyyyyyyy'],
+  ])('%j', (toEntities, expected) => {
+    const policy = onWeb({ egress: [{ toEntities }] });
+    const said = ends.map(([end, of]) => LETTERS[answer(policy, `${WEB} -> ${end} 1`, of)] ?? '');
+    expect(said.join('')).toBe(expected);
+  });
+});
+
 describe('deny rules of Cilium', () => {
   const admits = onDb({ ingress: [{ fromEntities: ['all'] }] });
   const denies = (rule: Json, more: JsonObject = {}): KubeManifest =>

@@ -1,5 +1,6 @@
 import type { Database } from 'better-sqlite3';
 import { initial } from './schema/001-initial.ts';
+import { traffic } from './schema/002-traffic.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -10,7 +11,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

@@ -2,7 +2,7 @@ import type { AppliedStep, AuditEntry, JournalStep, RunRecord, SoakRecord } from
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { mergeSources } from '../src/model/edge-merge.ts';
-import type { Evidence } from '../src/model/evidence.ts';
+import type { DaySeen, Evidence } from '../src/model/evidence.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
@@ -168,6 +168,19 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
     if (known === undefined) runs.set(workload, [run]);
     else known.push(run);
   }
+  const seen = db
+    .prepare<[], Row>('SELECT source, namespace, day, first, last FROM days_seen ORDER BY source, namespace, day')
+    .all()
+    .map((row): DaySeen => {
+      const place: Place = { file, table: 'days_seen', row: String(row['day']) };
+      return {
+        source: column(row, 'source', text, place),
+        namespace: column(row, 'namespace', text, place),
+        day: column(row, 'day', text, place),
+        first: column(row, 'first', number, place),
+        last: column(row, 'last', number, place),
+      };
+    });
   // An input without a single record has no times, but its lost and bad records count.
   const sources = mergeSources(
     imports.map(({ source, first = Infinity, last = -Infinity, records, lost, bad, ignored, sampledOneIn }) => ({
@@ -192,5 +205,6 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
         }),
     unattributed: Object.fromEntries(unattributed),
     runs: Object.fromEntries(runs),
+    ...(seen.length === 0 ? {} : { seen }),
   };
 }

@@ -1,6 +1,7 @@
 import type { Edge, EdgeKey, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
-import { edgeId } from '../model/edge.ts';
-import type { Evidence } from '../model/evidence.ts';
+import { edgeId, endpointNamespace } from '../model/edge.ts';
+import { mergeDaysSeen } from '../model/edge-merge.ts';
+import type { DaySeen, Evidence } from '../model/evidence.ts';
 import type { Flow, InputReport } from '../model/flow.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
@@ -202,7 +203,9 @@ export function createAggregator(inventory: Inventory): Aggregator {
 
       const unattributed = new Map<string, number>(dropped);
       const edges: Edge[] = [];
+      const seen: DaySeen[] = [];
       for (const [id, { key, fold }] of settled) {
+        noteDays(seen, key, fold);
         for (const end of [key.src, key.dst])
           if (end.kind === 'unknown') unattributed.set(end.why, (unattributed.get(end.why) ?? 0) + fold.records);
         edges.push(buildEdge(id, key, fold));
@@ -213,6 +216,7 @@ export function createAggregator(inventory: Inventory): Aggregator {
         evidence: buildEvidence(reports, {
           days: uniqueSorted([...daysSeen].map(dayText)),
           unattributed: Object.fromEntries([...unattributed].sort(([a], [b]) => compareText(a, b))),
+          seen: mergeDaysSeen(seen),
           runs: Object.fromEntries(
             [...runsSeen].sort(([a], [b]) => compareText(a, b)).map(([id, runs]) => [id, uniqueSorted(runs)]),
           ),
@@ -248,6 +252,22 @@ export function orient(flow: Flow, attributor: Attributor): Flow | undefined {
 
 function turn(flow: Flow, srcPort: number): Flow {
   return { ...flow, src: flow.dst, dst: flow.src, port: srcPort, srcPort: flow.port, reply: true, stage: 'ongoing' };
+}
+
+/** Denied and unknown records show as well as any that the source was there to record. */
+function noteDays(into: DaySeen[], key: EdgeKey, fold: Fold): void {
+  const namespaces = new Set(['']);
+  for (const end of [key.src, key.dst]) {
+    const namespace = endpointNamespace(end);
+    if (namespace !== undefined) namespaces.add(namespace);
+  }
+  for (const number of fold.days.keys()) {
+    const day = dayText(number);
+    const first = Math.max(fold.first, number * DAY_MS);
+    const last = Math.min(fold.last, (number + 1) * DAY_MS - 1);
+    for (const source of fold.sources)
+      for (const namespace of namespaces) into.push({ source, namespace, day, first, last });
+  }
 }
 
 function reasonOf(key: EdgeKey): string {

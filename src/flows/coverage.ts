@@ -11,10 +11,12 @@ export interface Estimate {
   readonly observed: number;
   /** Edges that exist and were not seen: Chao2, bias-corrected. A lower bound of the mean, by its construction. */
   readonly unseen: number;
-  /** Upper end of the 95% interval. */
+  /** Upper bound; how often it holds is measured (docs/evidence.md). */
   readonly unseenUpper: number;
   /** Upper bound of the unseen share of all edges; undefined when nothing was observed. */
   readonly shareUpper: number | undefined;
+  /** New edges that one more unit would show, at most: Good-Turing. Undefined without units. */
+  readonly freshUpper: number | undefined;
 }
 
 /**
@@ -23,32 +25,81 @@ export interface Estimate {
  * Encyclopedia of Statistical Sciences, 2005), with the variance of R. K. Colwell's EstimateS 9 manual, appendix B, and the
  * interval that is log-normal in the unseen number (Chao 1987). Where the estimate is zero the interval of the same
  * appendix for that case is used. Incidences of zero are passed over.
+ *
+ * That interval alone is too narrow where few edges were seen once, which is the usual case here: beside them many recur daily. Where any
+ * was seen once the upper bound is therefore the largest of three: the interval, the interval had one edge more been seen once, and the
+ * exact upper limit of the number seen once, as many new ones a record as long again shows at most.
  */
 export function estimateUnseen(incidences: readonly number[], units: number): Estimate {
   const seen = incidences.filter((count) => count > 0);
   const observed = seen.length;
-  if (observed === 0) return { observed, unseen: 0, unseenUpper: 0, shareUpper: undefined };
   const once = seen.filter((count) => count === 1).length;
   const twice = seen.filter((count) => count === 2).length;
-  const total = seen.reduce((sum, count) => sum + count, 0);
+  const freshUpper = units > 0 ? poissonUpper(once) / units : undefined;
+  if (observed === 0) return { observed, unseen: 0, unseenUpper: 0, shareUpper: undefined, freshUpper };
   const shrink = units > 1 ? (units - 1) / units : 1;
-  const unseen = (shrink * once * (once - 1)) / (2 * (twice + 1));
-  let unseenUpper: number;
-  if (unseen > 0) {
-    const variance =
-      twice > 0
-        ? unseen +
-          (shrink ** 2 * once * (2 * once - 1) ** 2) / (4 * (twice + 1) ** 2) +
-          (shrink ** 2 * once ** 2 * twice * (once - 1) ** 2) / (4 * (twice + 1) ** 4)
-        : (shrink * once * (once - 1)) / 2 +
-          (shrink ** 2 * once * (2 * once - 1) ** 2) / 4 -
-          (shrink ** 2 * once ** 4) / (4 * (observed + unseen));
-    unseenUpper = unseen * Math.exp(Z_95 * Math.sqrt(Math.log(1 + Math.max(0, variance) / unseen ** 2)));
-  } else {
+  const plain = chao2(once, twice, observed, shrink);
+  let unseenUpper = plain.upper;
+  if (unseenUpper === undefined) {
+    const total = seen.reduce((sum, count) => sum + count, 0);
     const missed = Math.exp(-total / observed);
     unseenUpper = observed / (1 - missed) + (Z_95 * Math.sqrt(observed * missed)) / (1 - missed) - observed;
   }
-  return { observed, unseen, unseenUpper, shareUpper: unseenUpper / (observed + unseenUpper) };
+  if (once > 0)
+    unseenUpper = Math.max(unseenUpper, chao2(once + 1, twice, observed + 1, shrink).upper ?? 0, poissonUpper(once));
+  return {
+    observed,
+    unseen: plain.unseen,
+    unseenUpper,
+    shareUpper: unseenUpper / (observed + unseenUpper),
+    freshUpper,
+  };
+}
+
+/** The estimate, and the upper end of its interval where it is not zero. */
+function chao2(
+  once: number,
+  twice: number,
+  observed: number,
+  shrink: number,
+): { readonly unseen: number; readonly upper: number | undefined } {
+  const unseen = (shrink * once * (once - 1)) / (2 * (twice + 1));
+  if (unseen === 0) return { unseen, upper: undefined };
+  const variance =
+    twice > 0
+      ? unseen +
+        (shrink ** 2 * once * (2 * once - 1) ** 2) / (4 * (twice + 1) ** 2) +
+        (shrink ** 2 * once ** 2 * twice * (once - 1) ** 2) / (4 * (twice + 1) ** 4)
+      : (shrink * once * (once - 1)) / 2 +
+        (shrink ** 2 * once * (2 * once - 1) ** 2) / 4 -
+        (shrink ** 2 * once ** 4) / (4 * (observed + unseen));
+  return {
+    unseen,
+    upper: unseen * Math.exp(Z_95 * Math.sqrt(Math.log(1 + Math.max(0, variance) / unseen ** 2))),
+  };
+}
+
+/** The mean of a Poisson number that would be `count` or less in one case of forty: the upper 97.5% limit. */
+export function poissonUpper(count: number): number {
+  // Above a hundred the normal approximation of Wilson and Hilferty is exact to four digits.
+  if (count > 100) {
+    const ninth = 1 / (9 * (count + 1));
+    return (count + 1) * (1 - ninth + Z_95 * Math.sqrt(ninth)) ** 3;
+  }
+  let low = count;
+  let high = count + 10 + 5 * Math.sqrt(count + 1);
+  for (let round = 0; round < 50; round += 1) {
+    const mean = (low + high) / 2;
+    let term = Math.exp(-mean);
+    let below = term;
+    for (let one = 1; one <= count; one += 1) {
+      term *= mean / one;
+      below += term;
+    }
+    if (below > 0.025) low = mean;
+    else high = mean;
+  }
+  return (low + high) / 2;
 }
 
 export type Direction = 'ingress' | 'egress';
@@ -74,6 +125,8 @@ export interface Coverage {
   readonly unseenUpper: number;
   /** Undefined when no workload has enough days or runs; 0 when those that have show no edge in this direction. */
   readonly shareUpper: number | undefined;
+  /** New edges that one more day or run would show, at most (Good-Turing); undefined where the share is. */
+  readonly freshUpper: number | undefined;
   /** Workloads of the inventory that have been seen at all, in either direction, sorted by id. */
   readonly workloads: readonly WorkloadCoverage[];
 }
@@ -148,6 +201,7 @@ export function coverageOf(
     observed: estimate.observed,
     unseenUpper: estimate.unseenUpper,
     shareUpper: answered ? (estimate.shareUpper ?? 0) : undefined,
+    freshUpper: answered ? estimate.freshUpper : undefined,
     workloads,
   };
 }

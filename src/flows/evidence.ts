@@ -5,7 +5,7 @@ import type { InputReport } from '../model/flow.ts';
 /** The evidence of one import: what its inputs reported, and what folding their flows showed. */
 export function buildEvidence(
   reports: readonly InputReport[],
-  folded: Pick<Evidence, 'days' | 'unattributed' | 'runs'>,
+  folded: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen'>,
 ): Evidence {
   const first = Math.min(...reports.map((report) => report.first ?? Infinity));
   const last = Math.max(...reports.map((report) => report.last ?? -Infinity));

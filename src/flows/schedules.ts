@@ -21,6 +21,14 @@ export interface ScheduleCheck {
   readonly fix: string;
 }
 
+/** Milliseconds since the epoch. */
+interface Window {
+  readonly from: number;
+  readonly to: number;
+  /** UTC days on which anything was recorded, where that is known: a run of another day was seen by nobody. */
+  readonly days?: ReadonlySet<string>;
+}
+
 /**
  * Did every schedule of a namespace succeed inside the window (ms since the epoch)? Success is what the schedule's own status
  * says; a run that the flows show has run, which is not to say that it succeeded.
@@ -29,7 +37,7 @@ export function checkSchedules(
   namespace: string,
   inventory: Inventory,
   evidence: Evidence,
-  window: { readonly from: number; readonly to: number },
+  window: Window,
 ): readonly ScheduleCheck[] {
   const checks: ScheduleCheck[] = [];
   for (const workload of sortBy(inventory.workloads, (one) => one.id)) {
@@ -42,7 +50,7 @@ export function checkSchedules(
       ...(due === undefined ? ['its schedule does not read'] : [`due ${iso(due.previous)}, next ${iso(due.next)}`]),
       `${plural(runs, 'run')} seen in the flows`,
     ];
-    const { answer, fact } = judge(schedule, runs, window);
+    const { answer, fact } = judge(workload.name, schedule, runs, window, due);
     checks.push({
       workload: workload.id,
       cron: schedule.cron,
@@ -56,14 +64,49 @@ export function checkSchedules(
   return checks;
 }
 
+/** Programs with schedules that no object of the cluster shows. */
+const HIDDEN: Readonly<Record<string, string>> = {
+  airflow: 'Airflow',
+  'airflow-scheduler': 'Airflow',
+  dagster: 'Dagster',
+  prefect: 'Prefect',
+};
+
+/** Workloads of a namespace that run others by schedules of their own making. */
+export function findHiddenSchedules(
+  namespace: string,
+  inventory: Inventory,
+): readonly { readonly workload: string; readonly what: string }[] {
+  const own = inventory.workloads.filter((one) => one.namespace === namespace);
+  const found = own.flatMap((one) => {
+    const { component } = one.classification;
+    const what = Object.hasOwn(HIDDEN, component) ? HIDDEN[component] : undefined;
+    return what === undefined || one.batch ? [] : [{ workload: one.id, what, component }];
+  });
+  // Where the scheduler is known as such, the rest of the installation schedules nothing.
+  const scheduler = found.some((one) => one.component === 'airflow-scheduler');
+  return sortBy(
+    found.filter((one) => !(scheduler && one.component === 'airflow')),
+    (one) => one.workload,
+  ).map(({ workload, what }) => ({ workload, what }));
+}
+
 function judge(
+  name: string,
   schedule: Schedule,
   runs: number,
-  window: { readonly from: number; readonly to: number },
+  window: Window,
+  due: Due | undefined,
 ): { readonly answer: GateAnswer; readonly fact: string } {
   const { lastSuccess, lastSchedule } = schedule;
-  if (lastSuccess !== undefined && lastSuccess >= window.from && lastSuccess <= window.to)
+  if (lastSuccess !== undefined && lastSuccess >= window.from && lastSuccess <= window.to) {
+    if (window.days !== undefined && !window.days.has(iso(lastSuccess).slice(0, 10)))
+      return {
+        answer: 'no',
+        fact: `succeeded at ${iso(lastSuccess)}, on a day of which nothing is on record`,
+      };
     return { answer: 'yes', fact: `succeeded at ${iso(lastSuccess)}, inside the window` };
+  }
   if (lastSuccess !== undefined && lastSuccess > window.to)
     return {
       answer: 'unknown',
@@ -72,7 +115,10 @@ function judge(
   if (schedule.suspended)
     return { answer: 'no', fact: 'suspended: it does not run, and what it connects to was not seen' };
   if (lastSuccess !== undefined)
-    return { answer: 'no', fact: `last succeeded at ${iso(lastSuccess)}, before the window` };
+    return {
+      answer: 'no',
+      fact: `${name} last ran ${ago(window.to - lastSuccess)} ago${due === undefined ? '' : `, next in ${ago(due.next - window.to)}`}: it succeeded at ${iso(lastSuccess)}, before the window`,
+    };
   if (lastSchedule !== undefined)
     return { answer: 'no', fact: `scheduled at ${iso(lastSchedule)} and never succeeded` };
   return {
@@ -88,7 +134,7 @@ function fixFor(
   schedule: Schedule,
   answer: GateAnswer,
   next: number | undefined,
-  window: { readonly from: number; readonly to: number },
+  window: Window,
 ): string {
   const waive = `sallyport waive gate=schedules,subject=${id} --reason "..."`;
   if (schedule.suspended) return `resume it and let it succeed once, or ${waive}`;
@@ -104,6 +150,17 @@ function fixFor(
     ', or ',
   );
 }
+
+/** `19 days`, or in hours or minutes where it is less than two of the greater. */
+function ago(ms: number): string {
+  for (const [unit, size] of UNITS) if (ms >= 2 * size) return plural(Math.round(ms / size), unit);
+  return plural(Math.max(1, Math.round(ms / 60_000)), 'minute');
+}
+
+const UNITS = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+] as const;
 
 function iso(time: number): string {
   return new Date(time).toISOString();

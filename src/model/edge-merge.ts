@@ -2,7 +2,7 @@ import { canonicalJson } from '../shared/pure/json.ts';
 import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Edge, EdgeOrigin, Endpoint, Mtls, Review, Verdict3 } from './edge.ts';
 import { endpointKey, formatEdge } from './edge.ts';
-import type { Evidence, SourceRecord } from './evidence.ts';
+import type { DaySeen, Evidence, SourceRecord } from './evidence.ts';
 
 /**
  * Two records of one edge as one. Commutative and associative, so that the order of imports never shows. Counts and verdicts
@@ -50,7 +50,26 @@ export function mergeEvidence(a: Evidence, b: Evidence): Evidence {
     ...(last === undefined ? {} : { last }),
     unattributed: mergeEntries(a.unattributed, b.unattributed, (x, y) => x + y),
     runs: mergeEntries(a.runs, b.runs, union),
+    ...(a.seen === undefined && b.seen === undefined
+      ? {}
+      : { seen: mergeDaysSeen([...(a.seen ?? []), ...(b.seen ?? [])]) }),
   };
+}
+
+/** One entry for each source, namespace and day, sorted. */
+export function mergeDaysSeen(entries: Iterable<DaySeen>): readonly DaySeen[] {
+  const byKey = new Map<string, DaySeen>();
+  for (const entry of entries) {
+    const key = `${entry.source}\n${entry.namespace}\n${entry.day}`;
+    const known = byKey.get(key);
+    byKey.set(
+      key,
+      known === undefined
+        ? entry
+        : { ...known, first: Math.min(known.first, entry.first), last: Math.max(known.last, entry.last) },
+    );
+  }
+  return sortBy(byKey, ([key]) => key).map(([, entry]) => entry);
 }
 
 /** One record per source, sorted by name. Sampling is the coarsest of them: the figure that claims least. */

@@ -15,6 +15,16 @@ export interface SourceRecord {
   readonly sampledOneIn: number;
 }
 
+/** When a source recorded traffic of a namespace on one UTC day (`2026-10-05`). Times are milliseconds since the epoch. */
+export interface DaySeen {
+  readonly source: string;
+  /** Of a workload at either end; empty for all that the source recorded on that day, whoever's. */
+  readonly namespace: string;
+  readonly day: string;
+  readonly first: number;
+  readonly last: number;
+}
+
 /** What backs the edges as a whole. */
 export interface Evidence {
   readonly sources: readonly SourceRecord[];
@@ -26,6 +36,8 @@ export interface Evidence {
   readonly unattributed: Readonly<Record<string, number>>;
   /** Schedule runs seen per workload id: names of Jobs, sorted. */
   readonly runs: Readonly<Record<string, readonly string[]>>;
+  /** Sorted by source, namespace and day. Absent, or without a namespace, where records were folded before this was kept. */
+  readonly seen?: readonly DaySeen[];
 }
 
 export const NO_EVIDENCE: Evidence = { sources: [], days: [], unattributed: {}, runs: {} };

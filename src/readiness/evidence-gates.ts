@@ -1,7 +1,9 @@
 import type { View } from '../engine/contract.ts';
 import { coverageOf } from '../flows/coverage.ts';
 import { findDoubtful } from '../flows/review.ts';
-import { checkSchedules } from '../flows/schedules.ts';
+import { checkSchedules, findHiddenSchedules } from '../flows/schedules.ts';
+import type { SourceWindow } from '../flows/window.ts';
+import { windowsOf } from '../flows/window.ts';
 import { endpointKey, formatEdge, formatPort } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import { plural } from '../shared/pure/text.ts';
@@ -9,31 +11,42 @@ import { gate, keptEdges, touches, workloadsOf } from './view.ts';
 
 const HOUR = 3_600_000;
 
-/** Hours between the first and the last record of any source. */
+/** A record of the whole week: the last record of a week-long capture falls a moment short of it. */
+function holds(window: SourceWindow, wanted: number): boolean {
+  return window.hours >= wanted - 1 / 60 && window.gapDays === 0;
+}
+
+/** For how long some one source recorded the namespace without a gap: what another recorded of other namespaces says nothing of it. */
 function windowGate(view: View): Gate {
-  const { first, last } = view.evidence;
   const wanted = view.config.gates.window;
-  if (first === undefined || last === undefined)
-    return gate('window', 'no', view.namespace, ['no traffic is on record'], 'sallyport observe SOURCE INPUT');
-  const hours = (last - first) / HOUR;
-  const days = view.evidence.days.length;
-  const span = Math.floor(last / 86_400_000) - Math.floor(first / 86_400_000) + 1;
-  const gaps = span - days;
-  const facts = [
-    `${hours.toFixed(1)} hours observed, ${new Date(first).toISOString()} to ${new Date(last).toISOString()}`,
-    ...(gaps > 0 ? [`${plural(gaps, 'day')} inside the window without any record`] : []),
-  ];
+  const windows = windowsOf(view.namespace, view.evidence);
+  const [best] = windows;
+  if (best === undefined)
+    return gate(
+      'window',
+      'no',
+      view.namespace,
+      [
+        view.evidence.first === undefined
+          ? 'no traffic is on record'
+          : `no source recorded any traffic of ${view.namespace}`,
+      ],
+      'sallyport observe SOURCE INPUT',
+    );
+  const facts = windows.flatMap((one) => [
+    `${one.hours.toFixed(1)} hours observed${one.overall ? '' : ` by ${one.source}`}, ${new Date(one.from).toISOString()} to ${new Date(one.to).toISOString()}`,
+    ...(one.gapDays > 0 ? [`${plural(one.gapDays, 'day')} inside the window without any record`] : []),
+    ...(one.overall ? ['recorded before windows were kept by namespace and source'] : []),
+  ]);
   if (wanted === 'off') return gate('window', 'no', view.namespace, facts, 'observe longer');
-  // The last record of a week-long capture falls a moment short of the full week.
-  const enough = hours >= wanted - 1 / 60 && gaps === 0;
   return gate(
     'window',
-    enough ? 'yes' : 'no',
+    holds(best, wanted) ? 'yes' : 'no',
     view.namespace,
     [...facts, `at least ${wanted} hours wanted`],
-    gaps > 0
+    best.gapDays > 0
       ? `observe ${wanted} hours without a gap: sallyport observe SOURCE INPUT`
-      : `observe ${Math.max(0, wanted - hours).toFixed(0)} hours more: sallyport observe SOURCE INPUT`,
+      : `observe ${Math.max(0, wanted - best.hours).toFixed(0)} hours more: sallyport observe SOURCE INPUT`,
   );
 }
 
@@ -62,6 +75,11 @@ export function coverageGates(view: View): readonly Gate[] {
               coverage.observed === 0
                 ? `its workloads that were seen on three days or runs show no edge in this direction, in ${coverage.units} days`
                 : `at most ${percent(share)} of its edges unseen (Chao2, upper 95% bound; ${plural(coverage.observed, 'edge')} in ${coverage.units} days)`,
+              ...(coverage.observed === 0 || coverage.freshUpper === undefined
+                ? []
+                : [
+                    `one day more shows at most ${coverage.freshUpper.toFixed(1)} new edges (Good-Turing, upper 97.5% limit)`,
+                  ]),
               ...(wanted === 'off' ? [] : [`at most ${percent(wanted)} wanted`]),
             ],
             'observe longer, so that rare edges recur',
@@ -85,12 +103,25 @@ export function coverageGates(view: View): readonly Gate[] {
 
 function scheduleGates(view: View): readonly Gate[] {
   const windowHours = view.config.gates.window === 'off' ? 168 : view.config.gates.window;
-  const first = view.evidence.first;
+  const windows = windowsOf(view.namespace, view.evidence);
+  const first = Math.min(...windows.map((one) => one.from));
   // A longer record counts whole: what ran before the last week still ran while somebody watched.
-  const from = Math.min(view.now - windowHours * HOUR, first ?? view.now);
-  return checkSchedules(view.namespace, view.inventory, view.evidence, { from, to: view.now }).map((schedule) =>
-    gate('schedules', schedule.answer, schedule.workload, schedule.facts, schedule.fix),
-  );
+  const from = Math.min(view.now - windowHours * HOUR, first);
+  const recorded = windows.some((one) => one.overall) ? {} : { days: new Set(windows.flatMap((one) => [...one.days])) };
+  return [
+    ...checkSchedules(view.namespace, view.inventory, view.evidence, { from, to: view.now, ...recorded }).map(
+      (schedule) => gate('schedules', schedule.answer, schedule.workload, schedule.facts, schedule.fix),
+    ),
+    ...findHiddenSchedules(view.namespace, view.inventory).map(({ workload, what }) =>
+      gate(
+        'schedules',
+        'unknown',
+        workload,
+        [`${what} keeps its schedules to itself: which of them ran inside the window is not known`],
+        `trigger every schedule that it has and observe it, then sallyport waive gate=schedules,subject=${workload} --reason "..."`,
+      ),
+    ),
+  ];
 }
 
 function unseenGates(view: View): readonly Gate[] {
@@ -140,31 +171,42 @@ export function reviewGates(view: View): readonly Gate[] {
   );
 }
 
+/**
+ * What the sources lost that recorded this namespace, each by itself: a source without loss does not hide one with. Where some held the
+ * whole window, one of them within bounds is enough: what another one lost, it has.
+ */
 function lossGate(view: View): Gate {
   const wanted = view.config.gates.losses;
-  let lost = 0;
-  let records = 0;
-  let bad = 0;
-  let sampled = 1;
-  for (const source of view.evidence.sources) {
-    lost += source.lost;
-    records += source.records;
-    bad += source.bad;
-    sampled = Math.max(sampled, source.sampledOneIn);
-  }
-  if (records === 0)
+  const { sources } = view.evidence;
+  if (sources.every((one) => one.records === 0))
     return gate('losses', 'unknown', view.namespace, ['no traffic is on record'], 'sallyport observe SOURCE INPUT');
-  const share = (lost + bad) / (records + lost + bad);
-  const facts = [
-    `${lost} of ${records + lost + bad} records lost by the source, ${bad} skipped as malformed: ${(share * 100).toFixed(2)}%`,
-    ...(sampled > 1 ? [`sampled one in ${sampled}`] : []),
-  ];
-  const good = wanted !== 'off' && share <= wanted && sampled === 1;
+  const windows = windowsOf(view.namespace, view.evidence);
+  const hours = view.config.gates.window;
+  const named = new Set(windows.map((one) => one.source));
+  // Neutral edges may name the source that they came from; what was lost is said by the import.
+  const relevant = sources.filter(
+    (one) =>
+      named.size === 0 || windows.some((window) => window.overall) || named.has(one.source) || one.source === 'edges',
+  );
+  const judged = (relevant.length === 0 ? sources : relevant).map((one) => {
+    const share = (one.lost + one.bad) / Math.max(1, one.records + one.lost + one.bad);
+    return {
+      source: one.source,
+      good: wanted !== 'off' && share <= wanted && one.sampledOneIn === 1,
+      whole: hours !== 'off' && windows.some((window) => window.source === one.source && holds(window, hours)),
+      facts: [
+        `${one.source}: ${one.lost} of ${one.records + one.lost + one.bad} records lost by the source, ${one.bad} skipped as malformed: ${(share * 100).toFixed(2)}%`,
+        ...(one.sampledOneIn > 1 ? [`${one.source}: sampled one in ${one.sampledOneIn}`] : []),
+      ],
+    };
+  });
+  const whole = judged.filter((one) => one.whole);
+  const good = whole.length > 0 ? whole.some((one) => one.good) : judged.every((one) => one.good);
   return gate(
     'losses',
     good ? 'yes' : 'no',
     view.namespace,
-    facts,
+    judged.flatMap((one) => one.facts),
     'record with larger buffers or without sampling, and observe again',
   );
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { coverageOf, estimateUnseen } from '../../src/flows/coverage.ts';
+import { coverageOf, estimateUnseen, poissonUpper } from '../../src/flows/coverage.ts';
 import type { Edge } from '../../src/model/edge.ts';
 import type { Evidence } from '../../src/model/evidence.ts';
 import { NO_EVIDENCE } from '../../src/model/evidence.ts';
@@ -13,9 +13,20 @@ describe('the estimate of unseen edges', () => {
     // 6 edges on 9 days: three seen once, one twice. 8/9 * 3*2 / (2*2) = 1.3333
     const { unseen, unseenUpper, shareUpper } = estimateUnseen([1, 1, 1, 2, 9, 9], 9);
     expect(unseen).toBeCloseTo(4 / 3, 10);
-    // Variance 1.3333 + (64/81)*3*25/16 + (64/81)*9*1*4/64 = 5.4815; K = exp(1.96 sqrt(ln(1 + 5.4815/1.7778))) = 10.2281
-    expect(unseenUpper).toBeCloseTo(1.3333333 * 10.2281, 1);
+    // The upper bound had one more been seen once: 8/9 * 4*3 / (2*2) = 2.6667, variance
+    // 2.6667 + (64/81)*4*49/16 + (64/81)*16*1*9/64 = 14.1235; K = exp(1.96 sqrt(ln(1 + 14.1235/7.1111))) = 7.7681
+    expect(unseenUpper).toBeCloseTo(2.6666667 * 7.7681, 1);
     expect(shareUpper).toBeCloseTo(unseenUpper / (6 + unseenUpper), 10);
+  });
+
+  it('is never less than what another record as long would show: an edge seen once speaks for others', () => {
+    const daily = Array<number>(20).fill(9);
+    // The exact limits of Poisson counts of 0, 1 and 5 (E. S. Pearson, H. O. Hartley, Biometrika Tables, table 40).
+    expect([0, 1, 5].map(poissonUpper).map((one) => one.toFixed(2))).toEqual(['3.69', '5.57', '11.67']);
+    expect(poissonUpper(101)).toBeCloseTo(122.7, 0);
+    expect(estimateUnseen([...daily, 1], 9).unseenUpper).toBeGreaterThanOrEqual(5.57);
+    expect(estimateUnseen([...daily, 1], 9).freshUpper).toBeCloseTo(5.57 / 9, 2);
+    expect(estimateUnseen(daily, 9).freshUpper).toBeCloseTo(3.69 / 9, 2);
   });
 
   it('is small when every edge recurs every day, and says nothing of nothing', () => {

@@ -126,7 +126,8 @@ describe('migrations', () => {
       sql: 'DROP TABLE meta; SELECT nonsense;',
     };
     expect(() => openStateWith([...MIGRATIONS, broken], file, { target: TARGET, mode: 'write' })).toThrow(/nonsense/);
-    expect(tablesOf(file)).toEqual(before);
+    // The migrations before it have their tables.
+    expect(tablesOf(file)).toEqual({ ...before, addresses: [], days_seen: [] });
     openState(file, { target: TARGET, mode: 'write' }).close();
   });
 

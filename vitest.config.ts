@@ -5,11 +5,12 @@ const FAULTS = ['crash', 'kill', 'api-faults'].map((name) => `test/engine/${name
 
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
     projects: [
       {
         test: {
           name: 'unit',
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           include: ['test/**/*.test.ts'],
           exclude: [
             ...['real', 'api', 'pack', 'engines', 'browser', 'lab'].map((tier) => `test/${tier}/**`),
@@ -18,7 +19,7 @@ export default defineConfig({
         },
       },
       { test: { name: 'faults', include: FAULTS, testTimeout: 300_000, hookTimeout: 300_000 } },
-      { test: { name: 'real', include: ['test/real/**/*.test.ts'] } },
+      { test: { name: 'real', include: ['test/real/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 } },
       {
         test: {
           name: 'api',
@@ -58,7 +59,9 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
-      { test: { name: 'pack', include: ['test/pack/**/*.test.ts'], testTimeout: 300_000 } },
+      {
+        test: { name: 'pack', include: ['test/pack/**/*.test.ts'], testTimeout: 300_000, hookTimeout: 300_000 },
+      },
     ],
   },
 });

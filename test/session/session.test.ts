@@ -1,5 +1,5 @@
 // The interactive session, answered from a script: what a person meets, from the list of namespaces to the way back.
-import { cp } from 'node:fs/promises';
+import { cp, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { observe } from '../../src/cli/commands/observe.ts';
@@ -153,6 +153,21 @@ describe('the session', () => {
     expect(played.asked).toHaveLength(1);
     expect(played.asked[0]).toMatch(/shop +none +2 workloads/);
     expect(played.asked[0]).toMatch(/desk +none +1 workload/);
+  });
+
+  it('writes the assessment report into the folder it was started in, and says by which command', async () => {
+    const options = await place('report');
+    const started = process.cwd();
+    process.chdir(join(home, 'report'));
+    try {
+      const played = await play(options, ['> Write the assessment report', '> Leave']);
+      expect(played.exit).toBe(0);
+      expect(played.shown).toContain('$ sallyport assess -o report.html');
+    } finally {
+      process.chdir(started);
+    }
+    expect(await readFile(join(home, 'report', 'report.html'), 'utf8')).toMatch(/^<!doctype html>[^]*shop/i);
+    expect((await stat(join(home, 'report', 'report.html'))).mode & 0o777).toBe(0o600);
   });
 
   it('shows readiness with reasons and what would help', async () => {

@@ -1,6 +1,7 @@
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireReadable } from '../load.ts';
+import { assess } from '../commands/assess.ts';
 import { advance, resume, rollback } from '../commands/run.ts';
 import { decide } from '../commands/decide.ts';
 import { audit } from '../commands/status.ts';
@@ -44,19 +45,26 @@ export async function runSession(app: App, prompts: Prompts): Promise<number> {
   for (;;) {
     const loaded = await loadAll(app);
     // Runs are taken up one by one, in their order.
-    const [open] = (await app.state()).reader.openRuns();
+    const { reader } = await app.state();
+    const [open] = reader.openRuns();
+    const soaks = open !== undefined && reader.soakOf(open.id)?.left === true;
     app.output.line();
     const choice = await prompts.select<Entry>('Which namespace?', [
       ...(open === undefined
         ? []
         : [
             {
-              name: safeText(`Resume the ${open.kind} of ${open.namespace} to ${open.to} that was interrupted`),
+              name: safeText(
+                soaks
+                  ? `See how the watch of ${open.namespace} in ${open.to} stands, and end it`
+                  : `Resume the ${open.kind} of ${open.namespace} to ${open.to} that was interrupted`,
+              ),
               short: 'resume',
               value: { kind: 'resume' } as const,
             },
           ]),
       ...namespaceChoices(loaded),
+      { name: `Write the assessment report to ${REPORT}`, short: 'report', value: { kind: 'report' } as const },
       { name: 'Leave', value: { kind: 'leave' } as const },
     ]);
     switch (choice.kind) {
@@ -66,6 +74,9 @@ export async function runSession(app: App, prompts: Prompts): Promise<number> {
       case 'resume':
         await guarded(app, () => resume(app), 'sallyport resume');
         break;
+      case 'report':
+        await guarded(app, () => assess(app, { output: REPORT }), `sallyport assess -o ${REPORT}`);
+        break;
       case 'namespace':
         await namespacePage(app, prompts, choice.name);
         break;
@@ -73,8 +84,14 @@ export async function runSession(app: App, prompts: Prompts): Promise<number> {
   }
 }
 
+/** In the folder that the session was started in. */
+const REPORT = 'report.html';
+
 type Entry =
-  { readonly kind: 'resume' } | { readonly kind: 'leave' } | { readonly kind: 'namespace'; readonly name: string };
+  | { readonly kind: 'resume' }
+  | { readonly kind: 'report' }
+  | { readonly kind: 'leave' }
+  | { readonly kind: 'namespace'; readonly name: string };
 
 /** Those under way first, those of the system last: each with its phase and size. */
 function namespaceChoices(loaded: Loaded): readonly Choice<Entry>[] {

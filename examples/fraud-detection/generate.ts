@@ -249,11 +249,15 @@ export function workloadFacts(): readonly WorkloadFact[] {
 const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
   'packages.example.com': ['198.51.100.20', '198.51.100.21'],
   'datasets.example.org': ['198.51.100.40'],
+  'models.hub.example': ['198.51.100.50'],
   'feed.threat-intel.example': ['198.51.100.60'],
+  'storage.cloud.example': ['198.51.100.70'],
   'filing.regulator.example': ['198.51.100.80'],
   'sms.gateway.example': ['198.51.100.90'],
   'hooks.pager.example': ['198.51.100.95'],
   'ledger.core-bank.example': ['203.0.113.40'],
+  'git.bank.example': ['203.0.113.50'],
+  '169.254.169.254': ['169.254.169.254'],
   '203.0.113.10': ['203.0.113.10'],
   '203.0.113.11': ['203.0.113.11'],
   '169.254.20.10': ['169.254.20.10'],
@@ -320,6 +324,7 @@ training/fraud-gnn          feast/offline-server        8815  40
 training/fraud-gnn          mlflow/minio                9000  60
 training/fraud-gnn          mlflow/mlflow               5000  40   POST /api/2.0/mlflow/runs/create POST /api/2.0/mlflow/runs/log-batch
 training/fraud-gnn          @packages.example.com       443   12
+training/fraud-gnn          @models.hub.example         443   8
 training/tensorboard        mlflow/minio                9000  26
 
 fraud-models/cards-scorer   mlflow/minio                9000  26
@@ -332,10 +337,13 @@ mlflow/mlflow               mlflow/minio                9000  50
 mlflow/minio                mlflow/minio                9000  26   peer
 mlflow/pg-backup            mlflow/postgres             5432  8
 mlflow/pg-backup            mlflow/minio                9000  8
+mlflow/pg-backup            @169.254.169.254            80    4
+mlflow/pg-backup            @storage.cloud.example      443   8
 
 airflow/scheduler           airflow/postgres            5432  68
 airflow/scheduler           airflow/redis               6379  68
 airflow/scheduler           airflow/statsd              9125/udp 34
+airflow/scheduler           @git.bank.example           443   24
 airflow/webserver           airflow/postgres            5432  34
 airflow/webserver           airflow/worker              8793  16
 airflow/triggerer           airflow/postgres            5432  26

@@ -91,6 +91,7 @@ const configSchema = z.strictObject({
           kind: z.literal('vpc'),
           name: z.string().min(1),
           cidrs: z.array(z.union([z.cidrv4(), z.cidrv6()])).min(1),
+          names: z.array(z.string().min(1)).optional(),
         }),
         z.strictObject({
           kind: z.literal('nat'),

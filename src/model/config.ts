@@ -34,7 +34,13 @@ export interface TenantFact {
 
 /** Boundaries outside the cluster, which nothing in it tells. */
 export type BoundaryFact =
-  | { readonly kind: 'vpc'; readonly name: string; readonly cidrs: readonly string[] }
+  | {
+      readonly kind: 'vpc';
+      readonly name: string;
+      readonly cidrs: readonly string[];
+      /** Names that live in it (`*` matches), for traffic of which no address is on record. */
+      readonly names?: readonly string[];
+    }
   /** Addresses under which the outside sees connections from here. */
   | { readonly kind: 'nat'; readonly name: string; readonly addresses: readonly string[]; readonly vpc?: string }
   /** What the cloud lets the workloads of these stages do. */
@@ -45,6 +51,8 @@ export type BoundaryFact =
       readonly identity?: string;
       readonly allows?: readonly string[];
     };
+
+export type VpcFact = Extract<BoundaryFact, { readonly kind: 'vpc' }>;
 
 export interface Config {
   readonly gates: {

@@ -1,5 +1,7 @@
-import { createCidrTest } from '../model/address.ts';
-import type { BoundaryFact, Config } from '../model/config.ts';
+import { metadataServerAt } from '../inventory/system-traffic.ts';
+import { createCidrTest, isPrivateAddress } from '../model/address.ts';
+import type { BoundaryFact, Config, VpcFact } from '../model/config.ts';
+import { matchText } from '../model/glob.ts';
 import type { Workload } from '../model/inventory.ts';
 import { compareText, uniqueSorted } from '../shared/pure/order.ts';
 import { plural } from '../shared/pure/text.ts';
@@ -15,6 +17,8 @@ interface Drawn {
   readonly kind: BoundaryKind;
   /** The side that a node is on; undefined for one that this kind does not speak of. */
   readonly sideOf: (node: number) => string | undefined;
+  /** Only what leaves the cluster crosses it. */
+  readonly outward?: boolean;
 }
 
 /** Trust boundaries as drawn from the inventory and as declared, and the traffic across each. */
@@ -29,12 +33,14 @@ export function buildBoundaries(
   const vpcs = facts.filter((fact) => fact.kind === 'vpc');
   const nats = facts.filter((fact) => fact.kind === 'nat');
   const iam = facts.filter((fact) => fact.kind === 'iam');
+  const ends = outsideEnds(placed);
   const drawn: readonly Drawn[] = [
     { kind: 'cluster', sideOf: (node) => clusterSide(map, node) },
     { kind: 'tenant', sideOf: (node) => nameAt(map.tenants, map.nodes[node]?.tenant) },
     { kind: 'plane', sideOf: (node) => ofWorkload(map, node, (one) => nameAt(map.planes, one.plane)) },
     { kind: 'stage', sideOf: (node) => ofWorkload(map, node, (one) => nameAt(map.stages, one.stage)) },
-    ...(vpcs.length === 0 ? [] : [{ kind: 'vpc' as const, sideOf: vpcSide(map, placed, vpcs) }]),
+    ...(vpcs.length === 0 ? [] : [{ kind: 'vpc' as const, sideOf: vpcSide(map, ends, config) }]),
+    ...(nats.length === 0 ? [] : [{ kind: 'nat' as const, sideOf: natSide(map, ends, config, nats), outward: true }]),
     ...(iam.length === 0
       ? []
       : [
@@ -99,36 +105,79 @@ function clusterSide(map: FlowMap, node: number): string {
   return kind === 'unknown' ? 'not attributed' : 'the cluster';
 }
 
-function vpcSide(
-  map: FlowMap,
-  { rows }: Placed,
-  vpcs: readonly Extract<BoundaryFact, { kind: 'vpc' }>[],
-): (node: number) => string | undefined {
-  const tests = vpcs.map((fact) => ({ name: fact.name, holds: createCidrTest(fact.cidrs) }));
-  const addresses = new Map<number, string>();
-  for (const { edge, src, dst } of rows)
-    for (const [end, node] of [
-      [edge.src, src],
-      [edge.dst, dst],
-    ] as const)
-      if (end.kind === 'external' && end.ip !== undefined) addresses.set(node, end.ip);
+type Ends = ReadonlyMap<number, { readonly name?: string; readonly ip?: string }>;
+
+/** Names and addresses of the ends outside, by node. */
+function outsideEnds({ rows }: Placed): Ends {
+  const ends = new Map<number, { readonly name?: string; readonly ip?: string }>();
+  for (const { edge, src, dst } of rows) {
+    if (edge.src.kind === 'external') ends.set(src, edge.src);
+    if (edge.dst.kind === 'external') ends.set(dst, edge.dst);
+  }
+  return ends;
+}
+
+/** The declared VPC that a destination lies in, by its address or by a name that is declared. */
+export function findVpc(config: Config, name: string | undefined, ip: string | undefined): VpcFact | undefined {
+  const plain = name?.toLowerCase().replace(/\.$/, '');
+  return (config.boundaries ?? [])
+    .filter((fact) => fact.kind === 'vpc')
+    .find(
+      (fact) =>
+        (ip !== undefined && createCidrTest(fact.cidrs)(ip)) ||
+        (plain !== undefined && (fact.names ?? []).some((one) => matchText(one.toLowerCase(), plain))),
+    );
+}
+
+/** It answers on the node itself. */
+function isMetadataServer(name: string | undefined, ip: string | undefined): boolean {
+  return name === 'metadata-server' || (ip !== undefined && metadataServerAt(ip) !== undefined);
+}
+
+function vpcSide(map: FlowMap, ends: Ends, config: Config): (node: number) => string | undefined {
   return (node) => {
     const one = map.nodes[node];
     if (one === undefined || one.kind === 'unknown') return undefined;
     if (one.kind !== 'external') return 'the cluster';
-    const ip = addresses.get(node);
-    const inside = ip === undefined ? undefined : tests.find((test) => test.holds(ip));
-    return inside === undefined ? 'outside every VPC declared' : `VPC ${inside.name}`;
+    const { name, ip } = ends.get(node) ?? {};
+    if (isMetadataServer(name, ip)) return undefined;
+    const inside = findVpc(config, name, ip);
+    if (inside !== undefined) return `VPC ${inside.name}`;
+    // A name alone does not tell where it lives.
+    return ip === undefined ? 'outside, VPC not known (a name alone)' : 'outside every VPC declared';
   };
 }
 
-function crossingsOf(map: FlowMap, { kind, sideOf }: Drawn, isOpen: (edge: number) => boolean): readonly Crossing[] {
+/** From behind a NAT to what is in no VPC declared: there it is seen under the addresses of the NAT. */
+function natSide(
+  map: FlowMap,
+  ends: Ends,
+  config: Config,
+  nats: readonly Extract<BoundaryFact, { readonly kind: 'nat' }>[],
+): (node: number) => string | undefined {
+  const behind = nats.map((fact) => `${fact.name} (${fact.addresses.join(', ')})`).join(' or ');
+  return (node) => {
+    const one = map.nodes[node];
+    if (one === undefined || one.kind === 'unknown') return undefined;
+    if (one.kind !== 'external') return `the cluster, seen as ${behind}`;
+    const { name, ip } = ends.get(node) ?? {};
+    if (isMetadataServer(name, ip) || (ip !== undefined && isPrivateAddress(ip))) return undefined;
+    return findVpc(config, name, ip) === undefined ? 'outside' : undefined;
+  };
+}
+
+function crossingsOf(
+  map: FlowMap,
+  { kind, sideOf, outward }: Drawn,
+  isOpen: (edge: number) => boolean,
+): readonly Crossing[] {
   const sides = map.nodes.map((_, node) => sideOf(node));
   const found = new Map<string, { from: string; to: string; edges: number[] }>();
   const { src, dst } = map.edges;
   for (let edge = 0; edge < src.length; edge += 1) {
     const [from, to] = [sides[src[edge] ?? -1], sides[dst[edge] ?? -1]];
     if (from === undefined || to === undefined || from === to) continue;
+    if (outward === true && map.nodes[src[edge] ?? -1]?.kind === 'external') continue;
     const key = `${from}\n${to}`;
     const known = found.get(key);
     if (known === undefined) found.set(key, { from, to, edges: [edge] });
@@ -173,7 +222,7 @@ function computed(workloads: readonly Workload[], map: FlowMap, tenancy: Tenancy
     ),
     ...GUARDED.map((sort) =>
       of('sensitivity', sort, 'what the workloads handle', (one) => one.classification.sensitivity.includes(sort)),
-    ).filter((one) => one.workloads > 0),
+    ).filter((one) => one.workloads !== 0),
   ];
 }
 
@@ -181,7 +230,12 @@ function declared(fact: BoundaryFact, workloads: readonly Workload[]): Boundary 
   const base = { id: `${fact.kind}:${fact.name}`, kind: fact.kind, name: fact.name, basis: 'declared' as const };
   switch (fact.kind) {
     case 'vpc':
-      return { ...base, because: 'declared in the configuration', workloads: 0, scope: fact.cidrs };
+      return {
+        ...base,
+        because: 'declared in the configuration',
+        workloads: null,
+        scope: [...fact.cidrs, ...(fact.names ?? [])],
+      };
     case 'nat':
       return {
         ...base,
@@ -189,7 +243,7 @@ function declared(fact: BoundaryFact, workloads: readonly Workload[]): Boundary 
           fact.vpc === undefined
             ? 'declared in the configuration'
             : `declared in the configuration, of VPC ${fact.vpc}`,
-        workloads: 0,
+        workloads: null,
         scope: fact.addresses,
       };
     case 'iam': {

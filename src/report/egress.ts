@@ -1,9 +1,11 @@
-import { createCidrTest, isPrivateAddress } from '../model/address.ts';
-import type { Config } from '../model/config.ts';
+import { isPrivateAddress } from '../model/address.ts';
+import type { Config, VpcFact } from '../model/config.ts';
 import { formatPort } from '../model/edge.ts';
 import { matchText } from '../model/glob.ts';
+import type { Workload } from '../model/inventory.ts';
 import { metadataServerAt } from '../inventory/system-traffic.ts';
 import { compareText, uniqueSorted } from '../shared/pure/order.ts';
+import { findVpc } from './boundaries.ts';
 import type { Placed } from './map.ts';
 import type { EgressDestination, EgressGroupName, EgressSection, FlowMap } from './model.ts';
 import { EGRESS_GROUPS } from './model.ts';
@@ -27,6 +29,7 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
     'packages',
     [
       'pypi.org',
+      'pypi.python.org',
       'pythonhosted.org',
       'anaconda.com',
       'anaconda.org',
@@ -46,7 +49,15 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
       'security.ubuntu.com',
       'dl-cdn.alpinelinux.org',
       'r-project.org',
+      'bioconductor.org',
       'nuget.org',
+      'packagist.org',
+      'static.rust-lang.org',
+      'nodejs.org',
+      'go.dev',
+      'pkgs.k8s.io',
+      'dl.fedoraproject.org',
+      'mirror.centos.org',
       'download.pytorch.org',
       'developer.download.nvidia.com',
     ],
@@ -64,6 +75,7 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
       'nvcr.io',
       'mcr.microsoft.com',
       'azurecr.io',
+      'icr.io',
       'public.ecr.aws',
     ],
   ],
@@ -97,22 +109,28 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
       'files.fast.ai',
     ],
   ],
-  ['code', ['github.com', 'githubusercontent.com', 'gitlab.com', 'bitbucket.org']],
+  ['code', ['github.com', 'githubusercontent.com', 'gitlab.com', 'bitbucket.org', 'dev.azure.com', 'codeberg.org']],
   [
     'cloud-apis',
     [
       'amazonaws.com',
+      'amazonaws.com.cn',
       'api.aws',
       'googleapis.com',
       'google.internal',
       'azure.com',
       'azure.net',
       'windows.net',
+      'azureml.ms',
       'microsoftonline.com',
       'oraclecloud.com',
+      'cloud.ibm.com',
+      'appdomain.cloud',
       'aliyuncs.com',
       'digitaloceanspaces.com',
       'cloudflarestorage.com',
+      'backblazeb2.com',
+      'wasabisys.com',
     ],
   ],
   [
@@ -129,10 +147,14 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
       'cohere.ai',
       'snowflakecomputing.com',
       'databricks.com',
+      'azuredatabricks.net',
+      'pinecone.io',
       'confluent.cloud',
       'mongodb.net',
       'sentry.io',
       'grafana.net',
+      'honeycomb.io',
+      'splunkcloud.com',
       'twilio.com',
       'sendgrid.net',
       'newrelic.com',
@@ -144,6 +166,8 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
 const WITHIN_CLOUD: readonly (readonly [RegExp, EgressGroupName, string])[] = [
   [/\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com$/, 'container-images', 'a registry of container images (ECR)'],
   [/(?:^|\.)s3[.-].*amazonaws\.com$/, 'cloud-apis', 'object storage (S3)'],
+  [/^(?:[^/]+\.)?storage\.googleapis\.com$/, 'cloud-apis', 'object storage (GCS)'],
+  [/\.(?:blob|dfs)\.core\.windows\.net$/, 'cloud-apis', 'object storage (Azure)'],
 ];
 
 interface Grouped {
@@ -169,9 +193,7 @@ export function groupOf(name: string | undefined, ip: string | undefined, config
       if (domain !== undefined) return { group, because: `its name is under ${domain}` };
     }
   }
-  const vpc = (config.boundaries ?? []).find(
-    (fact) => fact.kind === 'vpc' && ip !== undefined && createCidrTest(fact.cidrs)(ip),
-  );
+  const vpc = findVpc(config, name, ip);
   if (vpc !== undefined) return { group: 'internal', because: `inside VPC ${vpc.name}, as declared` };
   if (ip !== undefined && isPrivateAddress(ip)) return { group: 'internal', because: 'a private address' };
   if (/\.(?:internal|local|lan|corp|intra|intranet|svc)$/.test(text) || (name !== undefined && !text.includes('.')))
@@ -202,7 +224,7 @@ export function buildEgress(placed: Placed, map: FlowMap, config: Config, unrest
       node,
       name: name ?? ip ?? 'not known',
       because,
-      boundary: vpcOf(ip, config),
+      boundary: vpcName(findVpc(config, name, ip)),
       workloads: uniqueSorted(rows.flatMap((row) => (row.edge.src.kind === 'workload' ? [row.edge.src.id] : []))),
       ports: uniqueSorted(rows.map((row) => formatPort(row.edge))),
       edges,
@@ -223,11 +245,42 @@ export function buildEgress(placed: Placed, map: FlowMap, config: Config, unrest
     }),
     destinations: byNode.size,
     unrestricted,
+    registries: buildRegistries(placed.workloads, config),
   };
 }
 
-function vpcOf(ip: string | undefined, config: Config): string | null {
-  if (ip === undefined) return null;
-  const found = (config.boundaries ?? []).find((fact) => fact.kind === 'vpc' && createCidrTest(fact.cidrs)(ip));
-  return found === undefined ? null : `VPC ${found.name}`;
+function vpcName(fact: VpcFact | undefined): string | null {
+  return fact === undefined ? null : `VPC ${fact.name}`;
+}
+
+/** Where an image without the name of a registry comes from: the default of every container runtime. */
+const DEFAULT_REGISTRY = 'docker.io';
+
+/** The registry in the name of an image: what stands before the first slash, where it can be a host. */
+export function registryOf(image: string): string | undefined {
+  const [head = '', ...rest] = image.split('/');
+  if (image === '') return undefined;
+  return rest.length > 0 && (/[.:]/.test(head) || head === 'localhost') ? head.toLowerCase() : DEFAULT_REGISTRY;
+}
+
+/** Registries that pod specs name. Nodes pull from there: no policy on pods sees it. */
+function buildRegistries(workloads: readonly Workload[], config: Config): EgressSection['registries'] {
+  const found = new Map<string, { workloads: Set<string>; images: Set<string> }>();
+  for (const workload of workloads)
+    for (const { image } of workload.podSets.flatMap((set) => set.containers)) {
+      const name = registryOf(image);
+      if (name === undefined) continue;
+      const entry = found.get(name) ?? { workloads: new Set(), images: new Set() };
+      entry.workloads.add(workload.id);
+      entry.images.add(image);
+      found.set(name, entry);
+    }
+  return [...found]
+    .map(([name, one]) => ({
+      name,
+      boundary: vpcName(findVpc(config, name, undefined)),
+      images: one.images.size,
+      workloads: [...one.workloads].sort(compareText),
+    }))
+    .sort((a, b) => b.images - a.images || compareText(a.name, b.name));
 }

@@ -299,7 +299,7 @@ ${table(
     one.kind,
     one.basis,
     esc(one.because),
-    String(one.workloads),
+    one.workloads === null ? '' : String(one.workloads),
     many(one.scope),
   ]),
 )}
@@ -390,7 +390,20 @@ function egress({ egress: section }: AssessmentReport): string {
 
 ${section.destinations} destinations outside the cluster.${section.unrestricted === null ? '' : ` ${section.unrestricted} workloads may go anywhere as the policies now stand.`}
 
-${table(['group', 'destination', 'because', 'boundary', 'from', 'ports', 'connections'], rows)}`;
+${table(['group', 'destination', 'because', 'boundary', 'from', 'ports', 'connections'], rows)}
+### Registries of images
+
+Nodes pull images, not pods: no policy on pods sees it. By the images that pod specs name.
+
+${table(
+  ['registry', 'boundary', 'images', 'workloads'],
+  section.registries.map((one) => [
+    code(one.name),
+    one.boundary === null ? '' : code(one.boundary),
+    String(one.images),
+    many(one.workloads, 5),
+  ]),
+)}`;
 }
 
 function identities({ identities: section }: AssessmentReport): string {

@@ -457,9 +457,9 @@ export interface Boundary {
   readonly basis: 'declared' | 'computed';
   /** How it is known. */
   readonly because: string;
-  /** Workloads inside. */
-  readonly workloads: number;
-  /** CIDRs, addresses or stages, where declared. */
+  /** Workloads inside; null for a VPC or a NAT, where nothing tells. */
+  readonly workloads: number | null;
+  /** CIDRs, names, addresses or stages, where declared. */
   readonly scope: readonly string[];
 }
 
@@ -605,6 +605,17 @@ export interface EgressSection {
   readonly destinations: number;
   /** Workloads that may open any connection to the outside as the policies now stand; null where not computed. */
   readonly unrestricted: number | null;
+  /** Registries that pod specs name, most images first. Nodes pull from there, so that no policy on pods sees it. */
+  readonly registries: readonly {
+    /** Host of the registry; `docker.io` where an image names none. */
+    readonly name: string;
+    /** The declared VPC that its name is declared to lie in. */
+    readonly boundary: string | null;
+    /** Different images from it. */
+    readonly images: number;
+    /** Ids of the workloads that run them. */
+    readonly workloads: readonly string[];
+  }[];
 }
 
 // ---- identities -----------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ const TOUR = 'fraud-serving';
 /** What config.yaml states and the manifests cannot tell. */
 const FACTS: CheckOptions = { apiServer: ['172.18.0.2/32'], ipBlockMatches: [] };
 const NODE_DNS = 'external:169.254.20.10';
+const METADATA = 'external:169.254.169.254';
 
 interface FlowEdge {
   readonly id: string;
@@ -64,7 +65,8 @@ function edgeOf({ src, dst, protocol, port, endPort }: FlowEdge): Edge {
   const isNodeDns = dst === 'node' && protocol === 'UDP' && port === 53;
   return {
     src: asNode(src),
-    dst: isNodeDns ? NODE_DNS : asNode(dst),
+    // The metadata server has a name in the product, whatever its address.
+    dst: isNodeDns ? NODE_DNS : dst === 'external:metadata-server' ? METADATA : asNode(dst),
     protocol,
     port: endPort === undefined ? port : { from: port, to: endPort },
   };

@@ -588,6 +588,9 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
       }),
       destinations: new Set(outward.map((index) => edges.dst[index])).size,
       unrestricted: workloads.length,
+      registries: [
+        { name: 'docker.io', boundary: null, images: 2, workloads: nodes.slice(0, 2).map((node) => node.id) },
+      ],
     },
     identities: {
       accounts: [

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/model/config.ts';
 import { DEFAULT_CONFIG } from '../../src/model/config.ts';
 import { compareReports } from '../../src/report/compare.ts';
-import { groupOf } from '../../src/report/egress.ts';
+import { groupOf, registryOf } from '../../src/report/egress.ts';
 import { reportFault, renderJson } from '../../src/report/json.ts';
 import { renderMarkdown } from '../../src/report/markdown.ts';
 import type { AssessmentReport } from '../../src/report/model.ts';
@@ -224,6 +224,13 @@ describe('destinations outside', () => {
     ['pypi.org.evil.example', undefined, CONFIG, 'unknown'],
     ['cdn-lfs.huggingface.co', undefined, CONFIG, 'model-hubs'],
     ['bucket.s3.eu-west-1.amazonaws.com', undefined, CONFIG, 'cloud-apis'],
+    ['models.storage.googleapis.com', undefined, CONFIG, 'cloud-apis'],
+    ['features.blob.core.windows.net', undefined, CONFIG, 'cloud-apis'],
+    ['conda.anaconda.org', undefined, CONFIG, 'packages'],
+    ['registry.npmjs.org', undefined, CONFIG, 'packages'],
+    ['dev.azure.com', undefined, CONFIG, 'code'],
+    ['raw.githubusercontent.com', undefined, CONFIG, 'code'],
+    ['api.wandb.ai', undefined, CONFIG, 'saas'],
     ['111122223333.dkr.ecr.eu-west-1.amazonaws.com', undefined, CONFIG, 'container-images'],
     ['www.kaggle.com', undefined, CONFIG, 'datasets'],
     ['feeds.bank.example', undefined, own, 'datasets'],
@@ -234,6 +241,49 @@ describe('destinations outside', () => {
     ['ldap.corp', undefined, CONFIG, 'internal'],
   ])('%s %s', (name, ip, config, group) => {
     expect(groupOf(name, ip, config).group).toBe(group);
+  });
+
+  it('of a declared VPC are told by name too, and a name alone is in no VPC for certain', () => {
+    const made = reportFor({
+      config: withConfig({
+        boundaries: [
+          { kind: 'vpc', name: 'bank', cidrs: ['198.18.0.0/15'], names: ['*.bank.example'] },
+          { kind: 'nat', name: 'way-out', addresses: ['198.51.100.1'] },
+        ],
+      }),
+      edges: [
+        edgeOf('front/Deployment/web -> external:ledger.bank.example 443'),
+        edgeOf('front/Deployment/web -> external:metadata-server 80'),
+        edgeOf('front/Deployment/web -> external:pypi.org 443'),
+        edgeOf('front/Deployment/web -> external:192.0.2.9 443'),
+        edgeOf('external:192.0.2.9 -> front/Deployment/web 8080'),
+      ],
+    });
+    const across = (kind: string): readonly unknown[] =>
+      made.boundaries.crossings.filter((one) => one.kind === kind).map((one) => [one.from, one.to, one.edges.length]);
+    expect(across('vpc')).toEqual([
+      ['outside every VPC declared', 'the cluster', 1],
+      ['the cluster', 'VPC bank', 1],
+      ['the cluster', 'outside every VPC declared', 1],
+      ['the cluster', 'outside, VPC not known (a name alone)', 1],
+    ]);
+    // Nothing comes in through a NAT, and a VPC that is declared needs none.
+    expect(across('nat')).toEqual([['the cluster, seen as way-out (198.51.100.1)', 'outside', 2]]);
+    const named = made.egress.groups
+      .flatMap((one) => one.destinations)
+      .find((one) => one.name === 'ledger.bank.example');
+    expect(named?.boundary).toBe('VPC bank');
+  });
+
+  it.each([
+    ['nginx', 'docker.io'],
+    ['library/nginx:1.27', 'docker.io'],
+    ['registry.bank.example/fraud/api:7', 'registry.bank.example'],
+    ['localhost:5000/api', 'localhost:5000'],
+    ['Quay.io/minio/minio@sha256:0', 'quay.io'],
+    ['', undefined],
+  ])('the image %s is pulled from %s', (image, registry) => {
+    expect(registryOf(image)).toBe(registry);
   });
 
   it('are listed with who goes there, and a declared VPC is named', () => {

@@ -1,5 +1,5 @@
 // The cluster as it is: the map of data flows, what runs where, the lines that traffic crosses, who is who.
-import type { AuthenticationKind, Crossing } from '../../model.ts';
+import type { AuthenticationKind, Boundary, Crossing } from '../../model.ts';
 import { MAP_CODES } from '../../model.ts';
 import { barList } from '../charts.ts';
 import { html } from '../html.ts';
@@ -329,6 +329,27 @@ export function boundariesSection(page: Page): Html {
     one.open === 0 ? { t: 'good', s: 'none' } : { t: 'bad', s: formatNumber(one.open) },
     { l: one.sensitivity },
   ];
+  const lines = (id: string, caption: string, list: readonly Boundary[]): Html =>
+    plainTable(
+      id,
+      caption,
+      [
+        say('boundaries.name'),
+        say('boundaries.kind'),
+        { title: say('word.workloads'), number: true },
+        say('boundaries.scope'),
+        say('boundaries.because'),
+      ],
+      list.map((one) => [
+        name(one.name),
+        say(`boundary.${one.kind}`),
+        one.workloads === null ? html`<span class="soft">–</span>` : formatNumber(one.workloads),
+        one.scope.length === 0 ? html`<span class="soft">–</span>` : names(one.scope, 3),
+        prose(one.because),
+      ]),
+    );
+  const declared = boundaries.boundaries.filter((one) => one.basis === 'declared');
+  const computed = boundaries.boundaries.filter((one) => one.basis === 'computed');
   return section(
     page,
     { id: 'boundaries', pointer: '/boundaries' },
@@ -340,6 +361,7 @@ export function boundariesSection(page: Page): Html {
               ${bullets(boundaries.undeclared)}
             </div>`
       }
+      ${declared.length === 0 ? undefined : lines('lines-declared', say('boundaries.declared'), declared)}
       ${dataTable(page, {
         id: 'crossings',
         caption: 'Where traffic crosses them, most flows first',
@@ -356,33 +378,10 @@ export function boundariesSection(page: Page): Html {
         rows: boundaries.crossings.map(crossing),
       })}
       <details class="fold">
-        <summary>
-          ${say('boundaries.caption')} <span class="soft small">${formatNumber(boundaries.boundaries.length)}</span>
-        </summary>
+        <summary>${say('boundaries.caption')} <span class="soft small">${formatNumber(computed.length)}</span></summary>
         <div class="in">
-          ${plainTable(
-            'boundaries',
-            say('boundaries.caption'),
-            [
-              say('boundaries.name'),
-              say('boundaries.kind'),
-              say('boundaries.basis'),
-              { title: say('word.workloads'), number: true },
-              say('boundaries.scope'),
-              say('boundaries.because'),
-            ],
-            boundaries.boundaries
-              .slice(0, 80)
-              .map((one) => [
-                name(one.name),
-                say(`boundary.${one.kind}`),
-                one.basis === 'declared' ? tag('good', 'declared') : tag('plain', 'computed'),
-                formatNumber(one.workloads),
-                one.scope.length === 0 ? html`<span class="soft">–</span>` : names(one.scope, 3),
-                prose(one.because),
-              ]),
-          )}
-          ${boundaries.boundaries.length > 80 ? html`<p class="small soft">${say('table.rest', { shown: '80', all: formatNumber(boundaries.boundaries.length) })}</p>` : undefined}
+          ${lines('boundaries', say('boundaries.caption'), computed.slice(0, 80))}
+          ${computed.length > 80 ? html`<p class="small soft">${say('table.rest', { shown: '80', all: formatNumber(computed.length) })}</p>` : undefined}
         </div>
       </details>`,
   );
@@ -565,7 +564,29 @@ export function egressSection(page: Page): Html {
           one.because,
         ]),
         opens: rows.map(({ one }) => `n:${one.node}`),
-      })}`,
+      })}
+      ${
+        egress.registries.length === 0
+          ? undefined
+          : html`<h3>${say('egress.registries')}</h3>
+              <p class="small soft">${say('egress.registries-note')}</p>
+              ${dataTable(page, {
+                id: 'registries',
+                caption: 'Registries that pod specs name',
+                columns: [
+                  { title: 'Registry', width: 16 },
+                  { title: 'Images', width: 6, number: true },
+                  { title: 'Workloads', width: 24 },
+                  { title: 'Range', width: 8 },
+                ],
+                rows: egress.registries.map((one): readonly Cell[] => [
+                  one.name,
+                  one.images,
+                  { l: one.workloads },
+                  one.boundary ?? '–',
+                ]),
+              })}`
+      }`,
   );
 }
 

@@ -31,7 +31,7 @@ export const ANY_V6: AddressRange = { family: 6, first: 0n, last: (1n << 128n) -
 function toBytes(text: string): readonly number[] | undefined {
   // Octal, hexadecimal and shortened forms mean different things to different readers: only the plain form is taken.
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toByteArray();
-  if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
+  if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
   // The library takes `::1.2.3.4` for an IPv4 address mapped into IPv6, which only `::ffff:1.2.3.4` is.
   return ipaddr.IPv6.parse(/^::\d+\./u.test(text) ? `0${text}` : text).toByteArray();
 }

@@ -125,6 +125,8 @@ describe('ranges of addresses', () => {
     ['2001:db8::/032', '2001:db8::/32', false, 'ambiguous'],
     ['::/00', '::/0', false, 'ambiguous'],
     ['::1.2.3.0/120', '::102:300/120', false, 'spelling'],
+    ['::12.2.3.0/120', '::c02:300/120', false, 'spelling'],
+    ['2001:db8::1234/0128', '2001:db8::1234/128', false, 'ambiguous'],
   ])('%s is %s, has bits beyond its prefix: %s, and is written as %s', (text, plain, hostBits, form) => {
     expect(parseSloppyCidr(text)).toEqual({
       range: parseCidr(plain)?.range,
@@ -335,6 +337,7 @@ describe('label selectors', () => {
     [{ matchLabels: { 'a?': 'b' } }, ['a? In b'], ['refused at.matchLabels "a?" is not a label key']],
     [{ matchLabels: { a: 'b?' } }, NONE, ['refused at.matchLabels.a "b?" is not a label value']],
     [{ matchLabels: { a: 1 } }, NONE, ['refused at.matchLabels.a 1 is not a label value']],
+    [{ matchLabels: { a: ['b'] } }, NONE, ['refused at.matchLabels.a ["b"] is not a label value']],
     [{ matchExpressions: {} }, NONE, ['refused at.matchExpressions is not a list']],
     [{ matchExpressions: ['a'] }, NONE, [`refused ${KEY} is not an object`]],
     [{ matchExpressions: [{ key: 'a', operator: 'In', values: ['b', 'c'] }] }, ['a In b,c'], NONE],

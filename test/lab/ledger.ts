@@ -174,7 +174,8 @@ export function createLedger(scenario: Scenario): Ledger {
         return;
       }
       const alone = servers.length > 0 && servers.every((one) => one.replicas < 2);
-      count(alone ? row.single : row.legitimate, !attempt.ok);
+      // Whoever is not of the scenario has one replica, and is not restarted.
+      count(alone || src === undefined ? row.single : row.legitimate, !attempt.ok);
       if (!attempt.ok) keep(alone ? single : surprises, surprise('legitimate-failed'));
       else if (!alone && (attempt.retransmits > 0 || attempt.latencyUs > LATE_US)) row.late += 1;
     },

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Stage } from './stage/types.ts';
 
-const PROGRAM = join(import.meta.dirname, '../../bin/sallyport.js');
+export const PROGRAM = join(import.meta.dirname, '../../bin/sallyport.js');
 
 /** A line of progress: the n-th of all steps of a run begins. */
 export interface StepLine {
@@ -29,6 +29,8 @@ export interface Ended {
 export interface RunOptions {
   /** Another configuration file than the operator's own. */
   readonly config?: string;
+  /** Further options of the command. */
+  readonly more?: readonly string[];
   /** Told each step as it begins. */
   readonly onStep?: (step: StepLine, child: ChildProcess) => void;
   readonly onStderr?: (text: string, child: ChildProcess) => void;
@@ -45,7 +47,7 @@ export interface Operator {
   run(args: readonly string[], options?: RunOptions): Promise<Ended>;
   /** As run, with an error that shows everything unless the exit code is 0. */
   must(args: readonly string[], options?: RunOptions): Promise<Ended>;
-  /** Plans, then advances with the plan's hash. */
+  /** Plans, then advances with the plan's hash; `more` goes to the advance alone. */
   advance(namespace: string, to: string, options?: RunOptions): Promise<Ended>;
   rollback(namespace: string, to: string, options?: RunOptions): Promise<Ended>;
   /** Takes decisions on what is on record by now: they stand in a file that every command is given, in the order they were taken. */
@@ -148,9 +150,10 @@ export function openOperator(stage: Pick<Stage, 'kubeconfig' | 'dir'>, name: str
     config: configFile,
     run,
     must,
-    advance: async (namespace, to, options) => {
-      const { hash } = documentOf(await must(['plan', namespace, '--to', to])) as { readonly hash: string };
-      return must(['advance', namespace, '--to', to, '--yes', '--plan-hash', hash], options);
+    advance: async (namespace, to, options = {}) => {
+      const same = options.config === undefined ? {} : { config: options.config };
+      const { hash } = documentOf(await must(['plan', namespace, '--to', to], same)) as { readonly hash: string };
+      return must(['advance', namespace, '--to', to, '--yes', '--plan-hash', hash, ...(options.more ?? [])], options);
     },
     rollback: (namespace, to, options) => must(['rollback', namespace, '--to', to, '--yes'], options),
     decide: (decisions) => {

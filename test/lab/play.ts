@@ -6,7 +6,7 @@ import { percentile } from './ledger.ts';
 import type { Ledger, Surprise } from './ledger.ts';
 import { createLedger } from './ledger.ts';
 import type { Decided, Ended, Operator, StepLine } from './operator.ts';
-import { cutNew, documentOf, openOperator } from './operator.ts';
+import { cutNew, documentOf, explainEnd, openOperator } from './operator.ts';
 import type { Scenario } from './scenario.ts';
 import { readScenario } from './scenario.ts';
 import type { Stage } from './stage/types.ts';
@@ -21,8 +21,8 @@ export type LabPhase = (typeof PHASES)[number];
 
 /**
  * What differs from the defaults, and why: the lab records minutes. A week without a gap (window) and three days or runs of everything
- * (coverage) cannot come of that; the lab knows by its manifests that nothing is missing. The watch after each step (soak) has a test
- * of its own.
+ * (coverage) cannot come of that; the lab knows by its manifests that nothing is missing. Runs without a watch (soak) are for the steps
+ * whose effects are counted; those under watch take `watched`.
  */
 export const CONFIG = `gates:
   window: 0
@@ -31,6 +31,20 @@ export const CONFIG = `gates:
 cluster:
   cni: {name: lab-verdict, ipBlockMatches: [pods, nodes, api-server]}
 `;
+
+/**
+ * The configuration with what there is to be watched: what the policy engine and the sidecars say of denied connections. `verify` reads it
+ * always. A watch lasts seconds where a bank would take days; the lab's proxies drain for two.
+ */
+function withSignals(stage: Pick<Stage, 'verdictLog' | 'accessLogs'>, config: string): string {
+  return `${config}soak:
+  minutes: 0.3
+  drainSeconds: 3
+  signals:
+    - {source: edges, inputs: ['${stage.verdictLog}']}
+    - {source: envoy, inputs: ['${stage.accessLogs}/*/*/access.jsonl']}
+`;
+}
 
 /** What a person decides about this cluster, with the reasons that go on the audit trail. In this order: the newest counts. */
 export function decisions(scenario: Scenario): readonly Decided[] {
@@ -80,13 +94,27 @@ export interface Timing {
   readonly restarts: number;
 }
 
+/** Runs that were watched to their end, as `resume` said of them. */
+export interface Watched {
+  readonly pass: string;
+  readonly runs: number;
+  /** From the first resume to the one that ended the last of them. */
+  readonly seconds: number;
+  readonly resumes: number;
+  /** Edges that the runs touched and that were seen anew after it. */
+  readonly seenAnew: number;
+}
+
 export interface Play {
   readonly stage: Stage;
   readonly scenario: Scenario;
   readonly ledger: Ledger;
   readonly watch: Watch;
   readonly operator: Operator;
+  /** A configuration under which runs are watched. */
+  readonly watched: string;
   readonly timings: Timing[];
+  readonly watches: Watched[];
   readonly stories: string[];
   /** Imports what the policy engine has decided since the last time. */
   observeVerdicts(): Promise<void>;
@@ -94,7 +122,9 @@ export interface Play {
   skipVerdicts(): void;
   mark(phase: string, step?: string): void;
   /** One namespace up to a phase; every step is a mark, and what surprised is told at once. */
-  advance(pass: string, namespace: string, to: string): Promise<Ended>;
+  advance(pass: string, namespace: string, to: string, under?: 'watch'): Promise<Ended>;
+  /** Asks `resume` until the watch over every run that soaks has ended well. Errors: one that ends otherwise, or not in time. */
+  endWatches(pass: string): Promise<void>;
   rollback(pass: string, namespace: string, to: string): Promise<Ended>;
   /** Takes in the logs; tells surprises that are new. */
   collect(): Promise<void>;
@@ -116,11 +146,15 @@ export function openPlay(
   const scenario = readScenario();
   const ledger = createLedger(scenario);
   const watch = watchPods(stage.podLogs, ledger, ['kube-system', 'istio-system']);
-  const operator = openOperator(stage, 'play', config);
+  const operator = openOperator(stage, 'play', withSignals(stage, config));
   const cut = cutNew(stage.verdictLog, join(operator.home, 'verdicts'));
+  const watched = join(operator.home, 'watched.yaml');
+  writeFileSync(watched, withSignals(stage, config).replace('  soak: off\n', ''));
   const timings: Timing[] = [];
+  const watches: Watched[] = [];
   const stories: string[] = [];
   let told = 0;
+  let soaksTold = 0;
 
   const mark: Play['mark'] = (phase, step = '') => ledger.mark({ at: Date.now(), phase, step });
   const collect = async (): Promise<void> => {
@@ -153,7 +187,9 @@ export function openPlay(
     ledger,
     watch,
     operator,
+    watched,
     timings,
+    watches,
     stories,
     mark,
     collect,
@@ -164,14 +200,48 @@ export function openPlay(
     skipVerdicts: () => {
       cut();
     },
-    advance: async (pass, namespace, to) => {
-      const ended = await operator.advance(namespace, to, marking(`${pass}: ${to}`, namespace));
+    advance: async (pass, namespace, to, under) => {
+      const options = {
+        ...marking(`${pass}: ${to}`, namespace),
+        ...(under === undefined ? {} : { config: watched, more: ['--detach'] }),
+      };
+      // Planned first, and carried out by its hash, where the namespace is cut off for the first time; elsewhere in one go.
+      const ended =
+        to === 'allow-list'
+          ? await operator.advance(namespace, to, options)
+          : await operator.must(['advance', namespace, '--to', to, '--yes', ...(options.more ?? [])], options);
       timed(pass, namespace, to, ended);
       say(`${pass}: ${namespace} is in ${to}`, ended);
       // The API server's watchers hear of a policy within milliseconds; an attempt that began before is not held to it.
       if (to !== 'monitor') ledger.hold(namespace, ended.endedAt + 500, true);
       await collect();
       return ended;
+    },
+    endWatches: async (pass) => {
+      mark(`${pass}: watched`);
+      const begun = Date.now();
+      for (let resumes = 1; ; resumes += 1) {
+        const ended = await operator.run(['resume'], { config: watched });
+        const { error, run } = documentOf(ended) as {
+          readonly error?: { readonly code: string };
+          readonly run: unknown;
+        };
+        const seconds = (Date.now() - begun) / 1000;
+        if (ended.code === 0 && run === null) {
+          const passed = (await soaked(operator)).slice(soaksTold);
+          soaksTold += passed.length;
+          const seenAnew = passed.reduce((sum, count) => sum + count, 0);
+          watches.push({ pass, runs: passed.length, seconds, resumes, seenAnew });
+          process.stderr.write(
+            `lab: ${pass}: ${passed.length} runs watched, ${seenAnew} edges seen anew (${seconds.toFixed(0)} s)\n`,
+          );
+          break;
+        }
+        if ((ended.code !== 0 && error?.code !== 'SP610') || seconds > WATCH_LIMIT_SECONDS)
+          throw new Error(explainEnd(ended));
+        if (ended.code !== 0) await delay(2000);
+      }
+      await collect();
     },
     rollback: async (pass, namespace, to) => {
       if (to === 'none' || to === 'monitor') ledger.hold(namespace, Date.now(), false);
@@ -187,6 +257,17 @@ export function openPlay(
       else rmSync(file, { force: true });
     },
   };
+}
+
+/** The CronJob connects once a minute; a watch over it takes that long, and a little for its pod to come up. */
+const WATCH_LIMIT_SECONDS = 180;
+
+/** How many edges each watch that ended well has seen anew, oldest first: it stands on the audit trail. */
+async function soaked(operator: Operator): Promise<readonly number[]> {
+  const { entries } = documentOf(await operator.must(['audit'])) as {
+    readonly entries: readonly { readonly what: string; readonly reason: string }[];
+  };
+  return entries.filter((one) => one.what === 'soak passed').map((one) => Number.parseInt(one.reason, 10));
 }
 
 /** Records the traffic for so many seconds and takes the decisions. */

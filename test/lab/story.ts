@@ -1,6 +1,7 @@
 // What a surprise was, so that whoever reads the build's log can tell and can try it again.
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { FIGURES } from './figures.ts';
 import type { Surprise } from './ledger.ts';
 import { summarise } from './ledger.ts';
 import { exportObjects } from './objects.ts';
@@ -34,19 +35,14 @@ export async function tellSurprises(
     turn += 1;
     const { attempt, mark } = surprise;
     const proto = attempt.kind === 'udp' || attempt.kind === 'dns' ? 'udp' : 'tcp';
-    const foretold = await operator.run([
-      'reach',
-      '--from',
-      surprise.src,
-      '--to',
-      surprise.dst,
-      '--port',
-      `${attempt.port}/${proto}`,
-      '--mesh',
-      '--explain',
-    ]);
-    const folder = join(stage.dir, 'surprises', `${turn}-${surprise.kind}`);
+    // Outside the stage: it outlives it.
+    const name = `${attempt.t.replaceAll(/[^0-9]/g, '').slice(4, 17)}-${turn}-${surprise.kind}`;
+    const folder = join(dirname(FIGURES), 'surprises', name);
     mkdirSync(join(folder, 'cluster'), { recursive: true });
+    const to = attempt.kind === 'dns' ? 'kube-system/Deployment/coredns' : surprise.dst;
+    const question = ['--from', surprise.src, '--to', to, '--port', `${attempt.port}/${proto}`];
+    const foretold = await operator.run(['reach', ...question, '--mesh', '--explain']);
+    writeFileSync(join(folder, 'config.yaml'), readFileSync(operator.config));
     const list = await exportObjects(stage.client, [...namespaces, 'kube-system', 'istio-system']);
     writeFileSync(join(folder, 'cluster', 'all.json'), `${JSON.stringify(list, undefined, 1)}\n`);
     writeFileSync(join(folder, 'connection.json'), `${JSON.stringify(surprise, undefined, 2)}\n`);
@@ -60,6 +56,7 @@ export async function tellSurprises(
         : `   should be blocked, and was answered by ${attempt.by ?? 'somebody'} in ${attempt.latencyUs} us`,
       `   the simulator says of the state after it: ${foretold.stdout.replaceAll(/\s+/g, ' ').slice(0, 1200)}`,
       `   fixture: ${folder}`,
+      `   again: sallyport reach ${question.join(' ')} --mesh --explain --manifests ${folder}/cluster --config ${folder}/config.yaml`,
     );
   }
   return stories.join('\n');

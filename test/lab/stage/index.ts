@@ -30,6 +30,9 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
     throw new Error('the lab makes network namespaces: run it as root on Linux');
   const progress = options.progress ?? ((line) => process.stderr.write(`lab: ${line}\n`));
+  // Where ip, iptables-restore and conntrack are, which not every shell of root's looks into.
+  const paths = (process.env['PATH'] ?? '').split(':');
+  process.env['PATH'] = [...paths, ...['/usr/sbin', '/sbin'].filter((one) => !paths.includes(one))].join(':');
   removeLeftovers();
   const programs = await buildLab(progress);
   const startedAt = Date.now();

@@ -58,7 +58,9 @@ type agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	held    map[string]bool
+	// Pods that have ended, as long as their objects are there: news of their past may come late, and would start them anew.
+	ended map[types.UID]bool
+	held  map[string]bool
 }
 
 // runAgent is the node: scheduler, kubelet and service proxy. It runs as the child of `init` in a PID and mount namespace of
@@ -73,7 +75,7 @@ func runAgent(args []string) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{workers: map[types.UID]*worker{}, held: map[string]bool{}}
+	a := &agent{workers: map[types.UID]*worker{}, ended: map[types.UID]bool{}, held: map[string]bool{}}
 	if err := json.Unmarshal(text, &a.settings); err != nil {
 		return err
 	}
@@ -176,7 +178,7 @@ func (a *agent) see(pod *v1.Pod) {
 	defer a.mu.Unlock()
 	known := a.workers[pod.UID]
 	if known == nil {
-		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
+		if a.ended[pod.UID] || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
 			if pod.DeletionTimestamp != nil {
 				go a.removeObject(pod)
 			}
@@ -192,6 +194,7 @@ func (a *agent) see(pod *v1.Pod) {
 func (a *agent) lose(pod *v1.Pod) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	delete(a.ended, pod.UID)
 	if known := a.workers[pod.UID]; known != nil {
 		known.vanish()
 	}
@@ -201,6 +204,7 @@ func (a *agent) forget(uid types.UID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.workers, uid)
+	a.ended[uid] = true
 }
 
 func (a *agent) bind(pod *v1.Pod) {

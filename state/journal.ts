@@ -185,6 +185,7 @@ export function openJournal(writer: Writer): Journal {
     setPhase: (namespace, phase, at) =>
       write(handle, `recording the phase of ${namespace}`, () => setPhase(namespace, phase, at)),
     openRuns: () => writer.openRuns(),
+    headOf: (run) => writer.headOf(run),
     stepsOf: (run) => writer.stepsOf(run),
     applied: () => writer.applied(),
     phases: () => writer.phases(),

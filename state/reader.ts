@@ -39,6 +39,8 @@ export interface Reader {
   runs(): readonly RunSummary[];
   /** The gates of a namespace as the newest attempt to advance found them; empty before the first. */
   gates(namespace: string): readonly Gate[];
+  /** One run without its plan. */
+  headOf(id: string): RunSummary | undefined;
   /** One run with its plan. */
   run(id: string): RunRecord | undefined;
   /** Runs without an outcome, oldest first: running now, or left behind by a crash. */
@@ -101,6 +103,7 @@ export function openReader(handle: Handle): Reader {
     gates: (namespace) =>
       all('reading gates', 'SELECT * FROM gates WHERE namespace = ?', parseGatesRow, namespace)[0] ?? [],
     runs: () => all('reading runs', 'SELECT * FROM runs ORDER BY number', parseRunSummaryRow),
+    headOf: (id) => all('reading a run', 'SELECT * FROM runs WHERE id = ?', parseRunSummaryRow, id)[0],
     run: (id) => reader.consistently(() => all('reading a run', 'SELECT * FROM runs WHERE id = ?', toRun, id)[0]),
     openRuns: () =>
       reader.consistently(() =>

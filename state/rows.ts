@@ -3,7 +3,7 @@ import type {
   AuditEntry,
   JournalStep,
   PullBack,
-  RunOutcome,
+  RunHead,
   RunRecord,
   SoakRecord,
   StepState,
@@ -38,12 +38,7 @@ export interface ImportRecord extends Omit<SourceRecord, 'first' | 'last'> {
   readonly last?: number;
 }
 
-/** A run as listings need it. */
-export interface RunSummary extends Omit<RunRecord, 'plan'> {
-  /** Absent while the run is open: a crash left it behind, or it runs now. */
-  readonly outcome?: RunOutcome;
-  readonly endedAt?: number;
-}
+export type RunSummary = RunHead;
 
 const phase = oneOf(PHASES);
 

@@ -51,6 +51,12 @@ const configSchema = z.strictObject({
     })
     .partial()
     .optional(),
+  undo: z
+    .strictObject({ path: z.string().min(1).optional(), cluster: onOff.optional() })
+    .refine((one) => one.cluster !== 'off' || one.path !== undefined, {
+      message: 'without the cluster a folder must keep the ways back: path',
+    })
+    .optional(),
   cluster: z
     .strictObject({
       cni: z
@@ -193,6 +199,11 @@ export async function readConfig(file: string | undefined): Promise<Config> {
   return {
     gates: { ...DEFAULT_CONFIG.gates, ...defined(given.gates ?? {}) },
     soak: soakOf(given.soak, file),
+    undo: {
+      ...DEFAULT_CONFIG.undo,
+      ...defined(given.undo ?? {}),
+      ...(given.undo?.path === undefined ? {} : { path: resolve(dirname(file), given.undo.path) }),
+    },
     cluster: {
       ...(cluster.cni === undefined ? {} : { cni: cluster.cni }),
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),

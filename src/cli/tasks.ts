@@ -62,6 +62,7 @@ function lineTasks(output: Output, signal: AbortSignal): Tasks {
           say(`${event.text}: pulling back ${plural(event.steps, 'step')}`, 0);
           break;
         case 'step-done':
+        case 'undo-not-kept':
           break;
       }
     },
@@ -166,6 +167,7 @@ function listTasks(steps: readonly Step[], signal: AbortSignal, watched: boolean
           break;
         case 'step-undone':
         case 'phase-reached':
+        case 'undo-not-kept':
           break;
       }
     },

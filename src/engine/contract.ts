@@ -112,9 +112,65 @@ export interface Target {
   apply(change: Change): Promise<Applied>;
   /** Takes the Leases in name order, `''` standing for cluster-scoped and mesh-root objects. Exit 3 when held by another. */
   acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
+  /** Where the cluster itself keeps ways back; a directory has no such place. */
+  readonly undo?: UndoStore;
   /** Waits until the workload's pods run its present template. */
   awaitRollout(workload: { readonly id: string; readonly ref: ObjectRef }, signal: AbortSignal): Promise<RolloutResult>;
   close(): Promise<void>;
+}
+
+/** What is kept of one namespace outside the state. */
+export interface KeptUndo {
+  readonly namespace: string;
+  /** The bundle as files: plain names without folders. */
+  readonly files: readonly { readonly name: string; readonly text: string }[];
+  /** The bundle as one script that needs no files. */
+  readonly script: string;
+  readonly record: NamespaceRecord;
+}
+
+/** A place outside the state for ways back and records: one per namespace, replaced whole. */
+export interface UndoStore {
+  /** For people: the folder, or the objects of the cluster. */
+  readonly place: string;
+  /** Others than the operator may read it: values that look like credentials are left out. */
+  readonly exposed: boolean;
+  /** Brought up to date after every step, not at the start and the end of a run alone. */
+  readonly stepwise: boolean;
+  /** The record of a namespace as JSON; undefined where there is none. */
+  read(namespace: string): Promise<Json | undefined>;
+  /** Every record. */
+  list(): Promise<readonly { readonly namespace: string; readonly record: Json }[]>;
+  /** Durable when it resolves. */
+  write(kept: KeptUndo): Promise<void>;
+  remove(namespace: string): Promise<void>;
+}
+
+/** What a state must know to take a namespace over: the steps in force there, and the newest run that touches it. */
+export interface NamespaceRecord {
+  readonly apiVersion: 'sallyport.dev/v1';
+  readonly kind: 'Record';
+  /** Id of the cluster or directory. */
+  readonly target: string;
+  readonly namespace: string;
+  readonly phase: PhaseName;
+  readonly run: string;
+  /** How many steps of that run have ended, one way or the other. */
+  readonly settled: number;
+  readonly by: string;
+  readonly at: number;
+  /** The runs of the steps, oldest first. */
+  readonly runs: readonly RunHead[];
+  /** Oldest first. */
+  readonly steps: readonly RecordedStep[];
+  /** Fields that hold what looks like a credential, and are not in the steps. */
+  readonly leftOut: readonly string[];
+}
+
+/** A step on record elsewhere. */
+export interface RecordedStep extends JournalStep {
+  /** When it was done. */
+  readonly at?: number;
 }
 
 export type RunKind = 'advance' | 'rollback';
@@ -132,6 +188,13 @@ export interface RunRecord {
   readonly plan: Plan;
   /** Set on the run that takes back another one: which, and the denial that did it. */
   readonly pullsBack?: PullBack;
+}
+
+/** A run as listings need it. */
+export interface RunHead extends Omit<RunRecord, 'plan'> {
+  /** Absent while the run is open: a crash left it behind, or it runs now. */
+  readonly outcome?: RunOutcome;
+  readonly endedAt?: number;
 }
 
 export interface PullBack {
@@ -266,6 +329,8 @@ export interface Journal {
   /** The phase reached inside a run that passes several. */
   setPhase(namespace: string, phase: PhaseName, at: number): void;
   openRuns(): readonly RunRecord[];
+  /** Undefined for a run that is not on record. */
+  headOf(run: string): RunHead | undefined;
   stepsOf(run: string): readonly JournalStep[];
   applied(): readonly AppliedStep[];
   phases(): ReadonlyMap<string, PhaseName>;

@@ -9,6 +9,8 @@ export type RunEvent =
   | { readonly kind: 'step-undone'; readonly step: Step; readonly index: number }
   | { readonly kind: 'soak'; readonly until: number; readonly text: string }
   | { readonly kind: 'new-caller'; readonly text: string; readonly denied: boolean }
+  /** The way back is kept as it was before: whole, but with more in it than is in force. */
+  | { readonly kind: 'undo-not-kept'; readonly place: string; readonly error: string }
   | { readonly kind: 'pulling-back'; readonly text: string; readonly steps: number }
   | { readonly kind: 'phase-reached'; readonly namespace: string; readonly phase: string };
 

@@ -25,11 +25,13 @@ import type {
   RunRecord,
   SoakWorld,
   Target,
+  UndoStore,
 } from './contract.ts';
 import type { Emit } from './events.ts';
 import { planRecovery } from './recover.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
+import { assertLatest, keepUndo, namespacesKept, notKept, refreshUndo } from './undo.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
@@ -52,6 +54,8 @@ export interface Engine {
   readonly newRunId: () => string;
   /** Set where runs are watched: without it the last step of a run ends it. */
   readonly soak?: SoakWorld;
+  /** Where ways back are kept outside the state. */
+  readonly undo?: readonly UndoStore[];
 }
 
 export interface RunResult {
@@ -85,6 +89,7 @@ export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Pr
   const { clock, journal, soak } = engine;
   const run = engine.newRunId();
   return holding(run, plan, engine, async (hold) => {
+    await assertLatest(namespacesKept(plan), engine);
     // Before anything is on record: a signal that cannot be read must not leave a run behind.
     const signals =
       kind === 'advance' && soak !== undefined && needsWatch(plan) ? await soak.open(undefined) : undefined;
@@ -101,19 +106,57 @@ export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Pr
     };
     if (signals === undefined || soak === undefined) {
       journal.openRun(record);
-      return perform(record, hold, engine, new Map(), undefined);
+      await keepFirst(record, engine);
+      return keeping(record, engine, perform(record, hold, engine, new Map(), undefined));
     }
     try {
       const deniedBefore = await soak.deniedBefore(plan);
       journal.openRun(record);
+      await keepFirst(record, engine);
       const first = firstSoak(run, record.startedAt, signals, deniedBefore);
       journal.saveSoak(first);
       const watch = await openWatch(plan, record.startedAt, first, signals, soak, engine);
-      return await perform(record, hold, engine, new Map(), watch);
+      return await keeping(record, engine, perform(record, hold, engine, new Map(), watch));
     } finally {
       await signals.close();
     }
   });
+}
+
+/**
+ * The way back is outside the state before the first write. Where it cannot be, the run ends having done nothing; a run that only takes back
+ * goes on, since what was kept before undoes all of it already.
+ */
+async function keepFirst(record: RunRecord, engine: Engine): Promise<void> {
+  const { journal, clock } = engine;
+  const { id: run, plan } = record;
+  try {
+    await keepUndo(run, namespacesKept(plan), engine);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    if (takesBackOnly(plan)) return;
+    if (journal.stepsOf(run).every((step) => step.state === 'pending')) {
+      for (const step of journal.stepsOf(run))
+        journal.stepSkipped(run, step.index, 'its way back could not be kept', clock.now());
+      journal.closeRun(run, 'failed', journal.phases().get(plan.namespace) ?? 'none', clock.now());
+    }
+    throw notKept(error);
+  }
+}
+
+function takesBackOnly(plan: Plan): boolean {
+  return plan.steps.every((step) => step.undoes !== undefined || changesNothing(step.change));
+}
+
+function stepwise(engine: Engine): Engine {
+  return engine.undo === undefined ? engine : { ...engine, undo: engine.undo.filter((store) => store.stepwise) };
+}
+
+/** However a run ends, what is kept outside the state then says so. */
+async function keeping(record: RunRecord, engine: Engine, ending: Promise<RunResult>): Promise<RunResult> {
+  const ended = await ending;
+  await refreshUndo(ended.pulledBack?.by ?? record.id, namespacesKept(record.plan), engine);
+  return ended;
 }
 
 /**
@@ -127,12 +170,14 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
     throw new Failure({ code: 'SP604', exit: EXIT.usage, message: `run ${run} is not open`, hint: 'sallyport status' });
   return holding(run, record.plan, engine, async (hold) => {
     const { journal, soak } = engine;
+    await assertLatest(namespacesKept(record.plan), engine);
     const written = await recoverSteps(run, engine);
     // Interrupted between its stop and its close: what failed or was passed over is tried anew.
     for (const step of journal.stepsOf(run))
       if (step.state === 'failed' || step.state === 'skipped') journal.stepReset(run, step.index);
+    await keepFirst(record, engine);
     const kept = journal.soakOf(run) ?? (await lateStart(record, engine));
-    if (kept === undefined) return perform(record, hold, engine, written, undefined);
+    if (kept === undefined) return keeping(record, engine, perform(record, hold, engine, written, undefined));
     if (soak === undefined)
       throw new Failure({
         code: 'SP612',
@@ -146,8 +191,8 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
       const watch = await openWatch(record.plan, record.startedAt, kept, signals, soak, engine);
       // What was denied meanwhile comes first: no further step is written over it. A step that was found written is finished before.
       const denial = written.size === 0 ? await watch.look() : undefined;
-      if (denial !== undefined) return await pullBack(record, denial, hold, engine, watch);
-      return await perform(record, hold, engine, written, watch);
+      if (denial !== undefined) return await keeping(record, engine, pullBack(record, denial, hold, engine, watch));
+      return await keeping(record, engine, perform(record, hold, engine, written, watch));
     } finally {
       await signals.close();
     }
@@ -198,6 +243,7 @@ export async function settleOpenRun(run: string, engine: Engine): Promise<void> 
   if (record === undefined) return;
   // Held while it is judged: nobody else may be performing it, and what it left of its hold goes with this one.
   await holding(run, record.plan, engine, async () => {
+    await assertLatest(namespacesKept(record.plan), engine);
     for (const [index, live] of await recoverSteps(run, engine)) {
       const item = journal.stepsOf(run).find((one) => one.index === index);
       if (item !== undefined) recordDone(run, item, live, FOUND_WRITTEN, engine);
@@ -207,6 +253,7 @@ export async function settleOpenRun(run: string, engine: Engine): Promise<void> 
       if (step.state === 'pending') journal.stepSkipped(run, step.index, 'the run was given up', clock.now());
     }
     journal.closeRun(run, 'partial', journal.phases().get(record.namespace) ?? 'none', clock.now());
+    await refreshUndo(run, namespacesKept(record.plan), engine);
     return {};
   });
 }
@@ -275,6 +322,7 @@ async function perform(
       if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
+      await refreshUndo(run, namespacesKept(plan), stepwise(engine));
     } catch (error) {
       if (!isFailure(error)) throw error;
       emit({ kind: 'step-failed', step: item.step, index: item.index, error: error.message });
@@ -458,6 +506,8 @@ async function pullBack(
   const more = missing.length === 0 ? undefined : await engine.target.acquire(missing, `${engine.by} run ${record.id}`);
   try {
     journal.pullBack(back, denialAudit(engine, record.id, denial, 'pulled back in soak'));
+    // What is broken is mended first: a way back that loosens nothing is kept whole already.
+    await refreshUndo(back.id, namespacesKept(back.plan), engine);
     const both: LeaseHold =
       more === undefined
         ? hold
@@ -595,6 +645,8 @@ async function performStep(
   const change = withLive(step.change, live);
   journal.stepStarted(run, item.index, change, clock.now());
   try {
+    // The object that goes is kept as it is, not as it was planned.
+    if (change !== step.change && step.undoes === undefined) await keepUndo(run, [step.namespace], engine);
     await target.rehearse(change);
   } catch (error) {
     journal.stepFailed(run, item.index, messageOf(error), clock.now());

@@ -78,6 +78,13 @@ export interface Config {
     /** What shows denied and new connections while a run goes. Without any, the `soak` gate is unknown on a live cluster. */
     readonly signals: readonly SignalConfig[];
   };
+  /** Where ways back are kept outside the state. */
+  readonly undo: {
+    /** A folder; beside the state where there is none. */
+    readonly path?: string;
+    /** In the cluster as well. */
+    readonly cluster: 'on' | 'off';
+  };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
   readonly cluster: {
     readonly cni?: { readonly name: string; readonly ipBlockMatches: readonly IpBlockTarget[] };
@@ -114,5 +121,6 @@ export const DEFAULT_CONFIG: Config = {
     soak: 'on',
   },
   soak: { minutes: 30, drainSeconds: 45, signals: [] },
+  undo: { cluster: 'on' },
   cluster: {},
 };

@@ -1,9 +1,11 @@
 import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
-import { isJsonObject } from '../shared/pure/json.ts';
+import { equalJson, isJsonObject } from '../shared/pure/json.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { formatRef, groupOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
+import { MANAGED_BY, MANAGED_BY_LABEL } from '../objects/build.ts';
+import { looksLikeCredential, maskManifest } from '../shared/pure/mask.ts';
 import type { FieldChange } from './change.ts';
 import { changeRef, changesNothing } from './change.ts';
 import type { Step } from './plan.ts';
@@ -12,46 +14,76 @@ import type { Step } from './plan.ts';
 export interface BundleFile {
   readonly name: string;
   readonly text: string;
-  readonly executable?: boolean;
+}
+
+/** A step with the number that its file bears: the same as long as the step is on record. */
+export interface BundleStep {
+  readonly step: Step;
+  readonly number: number;
 }
 
 export interface BundleOf {
-  readonly run: string;
   readonly namespace: string;
-  readonly from: PhaseName;
-  readonly to: PhaseName;
+  /** Where the namespace stands, and the newest run that touches it. */
+  readonly phase: PhaseName;
+  readonly run: string;
   readonly by: string;
   /** Of the cluster or directory, for people. */
   readonly target: string;
-  /** ISO 8601. */
+  /** When that run began, ISO 8601. */
   readonly at: string;
-  readonly steps: readonly Step[];
+  /** Of all runs: what is in force and what may be written next, oldest first. */
+  readonly steps: readonly BundleStep[];
+  /** Kept where others read it: a value that looks like a credential is left out, and named. */
+  readonly exposed: boolean;
 }
 
 /**
- * What takes a run back with kubectl alone: for every step, newest first, a deletion of what it creates, an ordered JSON Patch (RFC 6902)
- * that tests each of our values and puts the one before back, or the manifest of what it deletes; a script that runs them, and a README.
- * Made from the plan, before the first write: a step that was never done is passed over by its own test. A value that looks like a
- * credential is left out and named (none of the phases writes one).
+ * What takes a namespace back to before Sallyport with kubectl alone: for every step, newest first, a deletion of what it creates, an ordered
+ * JSON Patch (RFC 6902) that tests each of our values and puts the one before back, or the manifest of what it deletes; a script that runs
+ * them, and a README. Steps that are only planned are in it before they are written: one that was never done is passed over by its own
+ * test, and so is one that was taken back already. Only fields that Sallyport writes are touched. A file's name never stands for two texts.
  */
 export function buildUndoBundle(of: BundleOf): readonly BundleFile[] {
-  const backward = [...of.steps].filter((step) => !changesNothing(step.change)).reverse();
-  const width = Math.max(2, String(backward.length).length);
-  const files: BundleFile[] = [];
+  const { made, commands, lines } = undoAll(of);
+  return [
+    ...made,
+    { name: 'undo.sh', text: renderScript(of, ['cd "$(dirname "$0")" || exit 1'], commands) },
+    { name: 'README.md', text: renderReadme(of, lines) },
+  ];
+}
+
+/** The same as one script that carries its files: `kubectl get ... > undo.sh` is all that is needed to have it. */
+export function buildUndoScript(of: BundleOf): string {
+  const { made, commands } = undoAll(of);
+  const unpack = made.flatMap(({ name, text }) => [`cat >${quote(name)} <<'${END}'`, text.trimEnd(), END]);
+  return renderScript(
+    of,
+    ['folder=$(mktemp -d) && cd "$folder" || exit 1', `trap 'rm -rf "$folder"' EXIT`, ...unpack],
+    commands,
+  );
+}
+
+/** No line of JSON is this. */
+const END = 'END-OF-FILE';
+
+function undoAll(of: BundleOf): {
+  readonly made: readonly BundleFile[];
+  readonly commands: readonly string[];
+  readonly lines: readonly string[];
+} {
+  const backward = of.steps.filter(({ step }) => !changesNothing(step.change)).toReversed();
+  const made: BundleFile[] = [];
   const commands: string[] = [];
   const lines: string[] = [];
-  for (const [index, step] of backward.entries()) {
-    const number = String(index + 1).padStart(width, '0');
-    const made = undoOf(step, number);
-    files.push(...made.files);
-    commands.push(`step ${quote(`${number} ${safeText(step.title)}`)}`, ...made.commands);
-    lines.push(`${number}. ${safeText(formatRef(changeRef(step.change)))}: ${made.text}`);
+  for (const { step, number } of backward) {
+    const label = String(number).padStart(4, '0');
+    const undo = undoOf(step, label, of.exposed);
+    made.push(...undo.files);
+    commands.push(`step ${quote(`${label} ${safeText(step.title)}`)}`, ...undo.commands);
+    lines.push(`- ${label} ${safeText(formatRef(changeRef(step.change)))}: ${undo.text}`);
   }
-  return [
-    { name: 'README.md', text: renderReadme(of, lines) },
-    { name: 'undo.sh', text: renderScript(of, commands), executable: true },
-    ...files,
-  ];
+  return { made, commands, lines };
 }
 
 interface Undo {
@@ -60,7 +92,7 @@ interface Undo {
   readonly text: string;
 }
 
-function undoOf(step: Step, number: string): Undo {
+function undoOf(step: Step, number: string, exposed: boolean): Undo {
   const { change } = step;
   const ref = changeRef(change);
   const name = `${number}-${fileWord(ref.kind)}-${fileWord(ref.name)}`;
@@ -68,13 +100,24 @@ function undoOf(step: Step, number: string): Undo {
     case 'create':
       return {
         files: [],
-        commands: [`run kubectl delete ${target(ref)} --ignore-not-found`],
+        // By its mark as well: where the step was never done, an object of that name may be somebody else's.
+        commands: [
+          `run kubectl delete ${quote(kindOf(ref))}${inNamespace(ref)} -l ${MANAGED_BY_LABEL}=${MANAGED_BY} --field-selector ${quote(`metadata.name=${ref.name}`)}`,
+          `! exists ${target(ref)} || leave 'it does not bear the mark of Sallyport'`,
+        ],
         text: 'is deleted; Sallyport made it',
       };
     case 'delete': {
       const file = `${name}.json`;
+      const before = plain(change.before);
+      if (exposed && !equalJson(maskManifest(before), before))
+        return {
+          files: [],
+          commands: [`exists ${target(ref)} || leave 'it held what looks like a credential, which is not kept here'`],
+          text: 'is not made again: it held what looks like a credential, which is not kept here',
+        };
       return {
-        files: [{ name: file, text: render(plain(change.before)) }],
+        files: [{ name: file, text: render(before) }],
         commands: [`exists ${target(ref)} || run kubectl create -f ${file}`],
         text: `is made again (${file})`,
       };
@@ -82,15 +125,25 @@ function undoOf(step: Step, number: string): Undo {
     case 'edit': {
       const file = `${name}.json`;
       const patch = (of: string): string => `kubectl patch ${target(ref)} --type=json --patch-file ${of}`;
-      const text = `${change.fields.map((field) => describe(field)).join('; ')} (${file})`;
-      const parts = leavesOf(change.fields);
-      const whole = { name: file, text: render(buildUndoPatch(change.fields)) };
-      if (parts.every((part, index) => part === change.fields[index]))
-        return { files: [whole], commands: [`run ${patch(file)}`], text };
+      const hidden = exposed ? change.fields.filter(isSensitive) : [];
+      const fields = change.fields.filter((field) => !hidden.includes(field));
+      const left = hidden.map(
+        ({ path }) => `leave ${quote(`${path.join('.')} held what looks like a credential, which is not kept here`)}`,
+      );
+      const text = [
+        ...fields.map((field) => describe(field)),
+        ...hidden.map(({ path }) => `${safeText(path.join('.'))} is left: it held what looks like a credential`),
+        `(${file})`,
+      ].join('; ');
+      if (fields.length === 0) return { files: [], commands: left, text };
+      const parts = leavesOf(fields);
+      const whole = { name: file, text: render(buildUndoPatch(fields)) };
+      if (parts.every((part, index) => part === fields[index]))
+        return { files: [whole], commands: [...left, `run ${patch(file)}`], text };
       const partsFile = `${name}-parts.json`;
       return {
         files: [whole, { name: partsFile, text: render(buildUndoPatch(parts)) }],
-        commands: [`try ${patch(file)} || run ${patch(partsFile)}`],
+        commands: [...left, `try ${patch(file)} || run ${patch(partsFile)}`],
         text: `${text}; where others have added to it since, ours alone is removed (${partsFile})`,
       };
     }
@@ -106,6 +159,11 @@ function leavesOf(fields: readonly FieldChange[]): readonly FieldChange[] {
       Object.entries(after).map(([key, value]) => ({ path: [...path, key], before: undefined, after: value })),
     );
   });
+}
+
+/** Does either value look like a credential? Such a field is not kept where others read it. */
+export function isSensitive({ path, before, after }: FieldChange): boolean {
+  return [before, after].some((value) => value !== undefined && looksLikeCredential(path, value));
 }
 
 /** Tests that our value is there, then puts the earlier one back or takes ours away; fields in the opposite order. */
@@ -133,10 +191,17 @@ function describe({ path, before }: FieldChange): string {
 
 /** `deployment.v1.apps web -n shop`: kubectl's own way to name a kind without guessing its version. */
 function target(ref: ObjectRef): string {
+  return `${quote(kindOf(ref))} ${quote(ref.name)}${inNamespace(ref)}`;
+}
+
+function kindOf(ref: ObjectRef): string {
   const group = groupOf(ref.apiVersion);
   const version = ref.apiVersion.slice(ref.apiVersion.lastIndexOf('/') + 1);
-  const kind = group === '' ? ref.kind.toLowerCase() : `${ref.kind.toLowerCase()}.${version}.${group}`;
-  return `${quote(kind)} ${quote(ref.name)}${ref.namespace === undefined ? '' : ` -n ${quote(ref.namespace)}`}`;
+  return group === '' ? ref.kind.toLowerCase() : `${ref.kind.toLowerCase()}.${version}.${group}`;
+}
+
+function inNamespace(ref: ObjectRef): string {
+  return ref.namespace === undefined ? '' : ` -n ${quote(ref.namespace)}`;
 }
 
 /** Nothing that leads elsewhere or needs quoting is left of a name; the number keeps files apart. */
@@ -176,16 +241,17 @@ function render(value: Json): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-function renderScript(of: BundleOf, commands: readonly string[]): string {
+function renderScript(of: BundleOf, start: readonly string[], commands: readonly string[]): string {
   return `#!/bin/sh
-# Takes back run ${safeText(of.run)} of Sallyport: ${safeText(of.namespace)}, ${of.from} to ${of.to}. Needs kubectl and nothing else.
+# Takes ${safeText(of.namespace)} back to before Sallyport (newest run ${safeText(of.run)}). Needs kubectl and nothing else.
 # KUBECTL_ARGS may hold flags for every call: KUBECTL_ARGS='--context prod' sh undo.sh
-cd "$(dirname "$0")" || exit 1
+${start.join('\n')}
 left=0
 kubectl() { command kubectl $KUBECTL_ARGS "$@"; }
 step() { echo "== $1"; }
 exists() { kubectl get "$@" >/dev/null 2>&1; }
 try() { "$@" 2>/dev/null; }
+leave() { echo "   left: $1"; left=$((left + 1)); }
 run() { "$@" || { echo "   passed over: not as Sallyport left it (never done, taken back already, or changed since). Look at the object."; left=$((left + 1)); }; }
 ${commands.join('\n')}
 echo "done; $left passed over"
@@ -194,17 +260,22 @@ echo "done; $left passed over"
 }
 
 function renderReadme(of: BundleOf, lines: readonly string[]): string {
-  return `# Undo of run ${safeText(of.run)}
+  const namespace = safeText(of.namespace);
+  return `# The way back of ${namespace}
 
-Namespace ${safeText(of.namespace)}, ${of.from} to ${of.to}, by ${safeText(of.by)} at ${of.at}, on ${safeText(of.target)}.
-Written before the run's first change, so that it can be taken back without Sallyport and without its state.
+What Sallyport wrote for namespace ${namespace} on ${safeText(of.target)} and how to take it back without Sallyport and
+without its state. Phase ${of.phase}; newest run ${safeText(of.run)}, by ${safeText(of.by)}, at ${of.at}.
 
     sh undo.sh
 
-or the files by hand, in this order (newest change first: what was tightened last is loosened first). If several runs are to be taken
-back, the newest run comes first. A patch begins with tests of the values that Sallyport wrote: one that fails changed nothing; that
-step was never done, is taken back already, or somebody changed the field since, and a person has to look. Workloads whose pod template
-is put back replace their pods. Afterwards tell Sallyport: \`sallyport verify ${safeText(of.namespace)}\` shows what it misses.
+or the commands of undo.sh one by one, in their order (newest change first: what was tightened last is loosened first). A patch begins
+with tests of the values that Sallyport wrote: one that fails has changed nothing. That step was never done, is taken back already, or
+somebody changed the field since, and a person has to look. Running it twice does no harm. It ends with 1 when something was passed over.
+
+Workloads whose pod template is put back replace their pods. Nothing here looks at other namespaces: where one of them takes
+mutual TLS alone and is called from here, take that one back first. What was opened there for callers here is in its own bundle.
+Afterwards tell Sallyport, if its state is still there: \`sallyport verify ${namespace}\` shows what it misses, \`sallyport rollback ${namespace} --to none\`
+then brings the record up to date.
 
 ${lines.join('\n')}
 `;

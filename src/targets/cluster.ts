@@ -33,6 +33,7 @@ import {
 import { acquireLeases } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
 import { buildEditPatch, describeValue, holds, isEdited, tookEdit, withoutServerFields } from './patch.ts';
+import { openUndoCluster } from './undo-cluster.ts';
 import { checkRollout, countEnding, podSelector, timedOut } from './rollout.ts';
 
 export interface ClusterTargetOptions extends KubeOptions {
@@ -87,6 +88,7 @@ export async function clusterTargetOf(
       const { outcome, live } = await performChange(writer, change, 'write');
       return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
     },
+    undo: openUndoCluster(api),
     acquire: (namespaces, holder) => acquireLeases(api, clock, namespaces, holder),
     awaitRollout: (workload, signal) => awaitRollout(writer, clock, workload, signal),
     close: async () => {

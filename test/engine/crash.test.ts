@@ -8,7 +8,17 @@ import { simulatedClock } from '../support/fake-api/clock.ts';
 import type { Rig } from '../support/rig.ts';
 import { NOW, twoTeamsEdges } from '../support/rig.ts';
 import type { Image, Place } from './images.ts';
-import { imaging, makePlace, openPlace, outcomeOf, restore } from './images.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import {
+  imaging,
+  keptBeside,
+  makePlace,
+  openPlace,
+  outcomeOf,
+  readObjects,
+  restore,
+  undoneByBundles,
+} from './images.ts';
 import { deniedBy, soaking } from './soaking.ts';
 
 type Move = readonly ['up' | 'down', namespace: string, to: PhaseName];
@@ -58,14 +68,16 @@ describe.each(SCENARIOS)('killed at any point: $name', ({ before, run, back }) =
   const images: Image[] = [];
   let start: Awaited<ReturnType<typeof outcomeOf>>;
   let end: Awaited<ReturnType<typeof outcomeOf>>;
+  let pristine: readonly KubeManifest[];
 
   beforeAll(async () => {
     place = makePlace();
-    const rig = await openPlace(place);
+    pristine = await readObjects(place);
+    const rig = await openPlace(place, keptBeside(place));
     for (const move of before) await go(rig, move);
     start = await outcomeOf(place, rig);
     await rig.close();
-    const watched = await openPlace(place, { wrap: imaging(place, images) });
+    const watched = await openPlace(place, { ...keptBeside(place), wrap: imaging(place, images) });
     await go(watched, run);
     end = await outcomeOf(place, watched);
     await watched.close();
@@ -75,6 +87,15 @@ describe.each(SCENARIOS)('killed at any point: $name', ({ before, run, back }) =
   it('has a crash image before and after each write and each record of it', () => {
     expect(images.length).toBeGreaterThan(3);
     expect(end.tree).not.toEqual(start.tree);
+  });
+
+  it('what lies beside the state takes all of it back without Sallyport, and does no harm twice', async () => {
+    for (const image of images) {
+      restore(place, image);
+      const once = undoneByBundles(place, await readObjects(place));
+      expect(once, image.name).toEqual(pristine);
+      expect(undoneByBundles(place, once), image.name).toEqual(pristine);
+    }
   });
 
   it('resume ends where the uninterrupted run ends', async () => {

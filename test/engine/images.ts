@@ -1,14 +1,18 @@
 // Crash images: what a kill leaves on the disk at each point of a run, taken from one uninterrupted run. A run is started again from
 // each image in the same place, as the state file belongs to that place.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AppliedStep, Journal } from '../../src/engine/contract.ts';
 import type { Engine } from '../../src/engine/run.ts';
-import { formatRef } from '../../src/model/object.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { formatRef, refKey, refOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { systemClock } from '../../src/shared/io/clock.ts';
 import { openDirectoryTarget } from '../../src/targets/directory.ts';
+import { sortBy } from '../../src/shared/pure/order.ts';
+import { interpretUndo } from '../support/kubectl/interpret.ts';
+import { openUndoFolder } from '../../src/targets/undo-folder.ts';
 import type { Facts, Rig, RigOptions } from '../support/rig.ts';
 import { copyTwoTeams, openRig, twoTeamsEdges } from '../support/rig.ts';
 import { readTree } from '../support/folder.ts';
@@ -45,6 +49,15 @@ export async function openPlace(place: Place, more: Partial<RigOptions> = {}): P
     facts,
     ...more,
   });
+}
+
+/** Ways back are kept beside the state, as the program does it; on the disk, and so slowly. */
+export function keptBeside(place: Place): Pick<RigOptions, 'undo'> {
+  return { undo: [openUndoFolder(undoFolder(place))] };
+}
+
+export function undoFolder(place: Place): string {
+  return join(place.world, 'state', 'state.sqlite.undo');
 }
 
 export interface Image {
@@ -132,6 +145,24 @@ function safeList(dir: string): readonly string[] {
   } catch {
     return [];
   }
+}
+
+/** The objects of the directory, in the order of their names. */
+export async function readObjects(place: Place): Promise<readonly KubeManifest[]> {
+  const target = await openDirectoryTarget({ dir: place.cluster, clock: systemClock });
+  const { objects } = await target.readSnapshot();
+  await target.close();
+  return sortBy(objects, (object) => refKey(refOf(object)));
+}
+
+/** The objects after every bundle beside the state has been run, the caller's before its server's. */
+export function undoneByBundles(place: Place, objects: readonly KubeManifest[]): readonly KubeManifest[] {
+  let now = objects;
+  for (const namespace of ['front', 'back']) {
+    const folder = join(undoFolder(place), namespace);
+    if (existsSync(folder)) now = interpretUndo(folder, now).objects;
+  }
+  return sortBy(now, (object) => refKey(refOf(object)));
 }
 
 /** What a run leaves, but for moments and numbers of its own. */

@@ -18,13 +18,15 @@ const bundleOf = (steps: readonly Step[]): readonly BundleFile[] =>
   buildUndoBundle({
     run: 'r1',
     namespace: 'front',
-    from: 'none',
-    to: 'identity',
+    phase: 'identity',
     by: 'test',
     target: 'context test',
     at: '2026-01-01T00:00:00.000Z',
-    steps,
+    steps: steps.map((step, index) => ({ step, number: index + 1 })),
+    exposed: false,
   });
+
+const MARK = 'app.kubernetes.io/managed-by=sallyport';
 
 interface Call {
   readonly args: readonly string[];
@@ -88,9 +90,11 @@ describe.each(['monitor', 'allow-list', 'permissive-mtls', 'strict-mtls', 'ident
       expect(code).toBe(0);
       const backward = [...steps].reverse();
       expect(calls.filter(({ args }) => args[0] !== 'get')).toHaveLength(backward.length);
+      expect(calls.filter(({ args }) => args[0] === 'delete').every(({ args }) => args.includes(MARK))).toBe(true);
       for (const [index, { args, patch }] of calls.filter((call) => call.args[0] !== 'get').entries()) {
         const ref = changeRef((backward[index] as Step).change);
-        expect(args.slice(1, 3)).toEqual([expect.stringMatching(new RegExp(`^${ref.kind}`, 'i')), ref.name]);
+        expect(args[1]).toMatch(new RegExp(`^${ref.kind}`, 'i'));
+        expect(args).toContain(args[0] === 'delete' ? `metadata.name=${ref.name}` : ref.name);
         if (ref.namespace !== undefined) expect(args).toContain(ref.namespace);
         if (args[0] === 'delete') now.delete(refKey(ref));
         else now.set(refKey(ref), applyJsonPatch(now.get(refKey(ref)) as never, patch as never));
@@ -176,8 +180,11 @@ it('gives no name from the cluster a meaning in the shell or in a path', () => {
   ]);
   for (const file of files) expect(file.name).toMatch(/^(README\.md|undo\.sh|\d+-[a-z0-9-]+\.json)$/);
   const { calls } = runScript(files);
-  expect(calls.map(({ args }) => args[0])).toEqual(['patch', 'get', 'create', 'delete']);
+  expect(calls.map(({ args }) => args[0])).toEqual(['patch', 'get', 'create', 'delete', 'get']);
   // Control characters have no place in a name that an API server takes; all else arrives as it is.
   for (const { args } of calls)
-    if (args[0] !== 'create') expect(args[2]).toContain("a'; touch hacked; $(touch hacked) `x` ../../etc/passwd");
+    if (args[0] !== 'create')
+      expect(args[0] === 'delete' ? args.at(-1) : args[2]).toContain(
+        "a'; touch hacked; $(touch hacked) `x` ../../etc/passwd",
+      );
 });

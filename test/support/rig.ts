@@ -3,7 +3,7 @@
 import { cpSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { phases } from '../../phases/index.ts';
-import type { Clock, Journal, Target, View } from '../../src/engine/contract.ts';
+import type { Clock, Journal, Target, UndoStore, View } from '../../src/engine/contract.ts';
 import type { Engine, RunResult } from '../../src/engine/run.ts';
 import { executePlan } from '../../src/engine/run.ts';
 import { declaredEdges, reviewEdges } from '../../src/flows/decide.ts';
@@ -202,6 +202,8 @@ export interface RigOptions {
   readonly facts: Facts;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
+  /** Where ways back are kept. */
+  readonly undo?: readonly UndoStore[];
   /** Puts something between the engine and the world. */
   readonly wrap?: (engine: Engine) => Engine;
 }
@@ -225,6 +227,7 @@ export function openRig(options: RigOptions): Rig {
     signal: options.signal ?? new AbortController().signal,
     emit: () => undefined,
     newRunId: () => `run-${(runs += 1)}`,
+    ...(options.undo === undefined ? {} : { undo: options.undo }),
   };
   const engine = options.wrap?.(plain) ?? plain;
   const planner = plannerFor(target.kind);

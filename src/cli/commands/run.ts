@@ -21,6 +21,7 @@ import type { Output } from '../output.ts';
 import { errorDocument, few, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
 import { importOfCaller, soakDocument, soakWorld } from '../soak.ts';
+import { undoStores } from '../undo.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
@@ -37,6 +38,8 @@ export async function withEngine<T>(
 ): Promise<T> {
   const state = await app.writableState();
   const target = await app.target();
+  const undo = await undoStores(app, state.file);
+  const notKept = new Map<string, string>();
   const { openTasks } = await import('../tasks.ts');
   const { signal } = app.interrupt;
   return app.interrupt.during(async () => {
@@ -48,13 +51,27 @@ export async function withEngine<T>(
         clock: { now: () => Date.now(), sleep: (ms, stop) => app.clock().sleep(ms, stop) },
         by: app.by,
         signal,
-        emit: tasks.emit,
+        emit: (event) => {
+          if (event.kind === 'undo-not-kept') notKept.set(event.place, event.error);
+          else tasks.emit(event);
+        },
+        undo,
         ...(soak === undefined ? {} : { soak }),
         newRunId: () =>
           `${new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}-${randomBytes(3).toString('hex')}`,
       });
     } finally {
       await tasks.close();
+      for (const [place, error] of notKept)
+        app.output.note(
+          wrap(
+            safeText(
+              `${place}: the way back is kept there as it was before, which is whole but not up to date: ${error}`,
+            ),
+            app.output.width,
+            2,
+          ),
+        );
     }
   });
 }
@@ -241,6 +258,15 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
         namespace: view.namespace,
         reason: 'the configuration says off',
       });
+  if (loaded.config.undo.cluster === 'off')
+    journal.audit({
+      at,
+      who: by,
+      what: 'way back not kept in the cluster',
+      object: `namespace ${view.namespace}`,
+      namespace: view.namespace,
+      reason: `the configuration says off; it is kept in ${loaded.config.undo.path ?? ''}`,
+    });
   for (const gate of plan.gates)
     if (gate.waived !== undefined)
       journal.audit({

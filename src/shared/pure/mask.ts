@@ -31,6 +31,13 @@ export function maskManifest<T extends object>(manifest: T): T {
   return masked as T;
 }
 
+/** Would `maskManifest` hide any of a value that stands at this path of an object? */
+export function looksLikeCredential(path: readonly string[], value: unknown): boolean {
+  let nested = value;
+  for (const key of path.toReversed()) nested = { [key]: nested };
+  return JSON.stringify(maskManifest(nested as object)) !== JSON.stringify(nested);
+}
+
 function maskConfig(key: string, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   return CREDENTIAL.test(key) || value.trim().includes('\n') ? MASKED : maskText(value);

@@ -57,7 +57,10 @@ export async function readAccess(
   const queue = [...questions].entries();
   const worker = async (): Promise<void> => {
     for (const [index, question] of queue)
-      answers[index] = { ...question, allowed: await review(api, reviewOf(question), options.namespace) };
+      answers[index] = {
+        ...question,
+        allowed: await review(api, reviewOf(question), question.right.namespace ?? options.namespace),
+      };
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
   return {

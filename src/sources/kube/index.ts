@@ -6,6 +6,7 @@ export { collectionPath, objectPath, openDiscovery, resourceName } from './disco
 export type { Discovery } from './discovery.ts';
 export { readKubeAccess } from './kubeconfig.ts';
 export type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
+export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
 export type { ApiResource, ApiStatus } from './schema.ts';

@@ -129,3 +129,10 @@ export const SNAPSHOT_CONFIG_MAPS: readonly { readonly namespace: string; readon
   { namespace: 'kube-flannel', name: 'kube-flannel-cfg' },
   { namespace: 'istio-system', name: 'istio' },
 ];
+
+/** Where ways back are kept in the cluster, by names that a role can list. */
+export const UNDO_NAMESPACE = 'kube-system';
+export const UNDO_CONFIG_MAPS: readonly string[] = Array.from(
+  { length: 16 },
+  (_, digit) => `sallyport-undo-${digit.toString(16)}`,
+);

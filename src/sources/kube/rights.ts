@@ -1,6 +1,6 @@
 // The one table of what Sallyport asks of an API server. The reader takes its lists from the same data (kinds.ts), tests hold every step of
 // the phases to it, and the roles in templates/rbac and the answers of `doctor` are made from it.
-import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS } from './kinds.ts';
+import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS, UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 
 /**
  * `observer`: inventory, flows, reach. `planner`: whatever a plan must know as well; without it parts of a plan are unknown.
@@ -20,6 +20,8 @@ export interface Right {
   readonly verbs: readonly Verb[];
   /** These objects alone. */
   readonly names?: readonly string[];
+  /** Needed there, whatever namespaces are moved. */
+  readonly namespace?: string;
   readonly why: string;
 }
 
@@ -113,6 +115,26 @@ export function allRights(): readonly Right[] {
     verbs: ['get', 'create', 'update', 'delete'],
     why: 'one pair of hands at a time',
   };
+  const undo: readonly Right[] = [
+    {
+      role: 'operator',
+      group: '',
+      resources: ['configmaps'],
+      verbs: ['get', 'update'],
+      names: UNDO_CONFIG_MAPS,
+      namespace: UNDO_NAMESPACE,
+      why: 'the way back, kept in kube-system',
+    },
+    // RBAC cannot name what does not exist yet.
+    {
+      role: 'operator',
+      group: '',
+      resources: ['configmaps'],
+      verbs: ['create'],
+      namespace: UNDO_NAMESPACE,
+      why: 'the same, the first time',
+    },
+  ];
   const writes = WRITTEN_KINDS.map(({ role, group, kinds, verbs, why }): Right => ({
     role,
     group,
@@ -127,7 +149,7 @@ export function allRights(): readonly Right[] {
     verbs: ['bind'],
     why: 'without it the API server refuses to copy a binding of a role whose rights one does not hold oneself',
   };
-  return [...reads, configMaps, lease, ...writes, bind];
+  return [...reads, configMaps, lease, ...undo, ...writes, bind];
 }
 
 /** What a role holds: its own rights and those of the roles before it. */

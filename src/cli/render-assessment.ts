@@ -1,5 +1,6 @@
 import type { AssessmentReport, Sentence } from '../report/model.ts';
 import { percent } from '../report/summary.ts';
+import { grouped, humanTimes } from '../report/words.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { Output } from './output.ts';
 import { beside, cut, few, paint, wrap } from './output.ts';
@@ -19,7 +20,7 @@ export function renderAssessment(report: AssessmentReport, output: Output): stri
     lines.push(...beside(`  ${cut(safeText(left), GUTTER - 3)}`, safeText(right), GUTTER, width));
   };
   lines.push(paint(output, 'bold', wrap(safeText(report.summary.headline.text), width)));
-  lines.push(wrap(safeText(`${report.cluster.description}, as of ${report.at}`), width));
+  lines.push(wrap(safeText(`${report.cluster.description}, as of ${humanTimes(report.at)}`), width));
   lines.push('');
   for (const one of report.summary.sentences) lines.push(wrap(`${MARK[one.tone]} ${safeText(one.text)}`, width, 2));
   lines.push('', 'good +, bad !, not known ?');
@@ -28,7 +29,7 @@ export function renderAssessment(report: AssessmentReport, output: Output): stri
     title('What to do first');
     for (const one of report.summary.actions) {
       lines.push(wrap(safeText(`- ${one.text}`), width, 4, 2));
-      if (one.command !== null) lines.push(`    ${safeText(one.command)}`);
+      for (const command of one.commands) lines.push(`    ${safeText(command)}`);
     }
   }
   title('Highest risk (score of 100)');
@@ -54,7 +55,7 @@ export function renderAssessment(report: AssessmentReport, output: Output): stri
       one.state === 'now' ? 'now' : `after ${one.state}`,
       one.reachable === null
         ? `not known: ${one.because}`
-        : `${one.reachable} of ${report.surface.pairs} (${percent(one.share)})${one.unknown === null || one.unknown === 0 ? '' : `, ${one.unknown} not to be judged`}`,
+        : `${grouped(one.reachable)} of ${grouped(report.surface.pairs)} (${percent(one.share)})${one.unknown === null || one.unknown === 0 ? '' : `, ${grouped(one.unknown)} not to be judged`}`,
     );
   title('Order of waves');
   const { shown, more } = few(report.waves, TOP);

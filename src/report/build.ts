@@ -16,7 +16,6 @@ import { keptEdges, plaintextSubject, waiverFor } from '../readiness/view.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy, uniqueSorted } from '../shared/pure/order.ts';
-import { plural } from '../shared/pure/text.ts';
 import { buildBoundaries, buildPlanes } from './boundaries.ts';
 import { buildEgress } from './egress.ts';
 import { buildIdentities } from './identities.ts';
@@ -52,6 +51,7 @@ import type { NotCounted, Reach } from './surface.ts';
 import { countBetween, countReach } from './surface.ts';
 import type { Tenancy } from './tenants.ts';
 import { findTenants } from './tenants.ts';
+import { counted, grouped } from './words.ts';
 
 const HOUR = 3_600_000;
 
@@ -81,7 +81,7 @@ export function buildReport(
   const assumed = assumeStates({ ...view, edges, edgesIn: (state) => view.edgesIn(state).map(masked) }, moving);
   const candidates = candidateRows(assumed.candidates, byKey, rank);
 
-  onProgress(`judging ${plural(edges.length, 'edge')} in each state`);
+  onProgress(`judging ${counted(edges.length, 'edge')} in each state`);
   const all = judgeEdges(inventory, edges);
   const judged = new Map<PhaseName, { readonly verdicts: ReadonlyMap<string, ConnectionVerdict> }>();
   for (const [phase, state] of assumed.states)
@@ -317,21 +317,21 @@ function limitsOf(
   else {
     const days = evidence.days.length;
     out.push(
-      `Traffic was seen on ${plural(days, 'day')}: what happens more rarely than that was most likely not seen.`,
+      `Traffic was seen on ${counted(days, 'day')}: what happens more rarely than that was most likely not seen.`,
     );
     out.push(
       lost === 0
-        ? `The sources report no loss in ${plural(records, 'record')}; a source that does not count its losses reports none.`
-        : `The sources lost ${plural(lost, 'record')} of ${records + lost}: edges that were in none of the others are missing.`,
+        ? `The sources report no loss in ${counted(records, 'record')}; a source that does not count its losses reports none.`
+        : `The sources lost ${counted(lost, 'record')} of ${grouped(records + lost)}: edges that were in none of the others are missing.`,
     );
     if (unseen > 0)
       out.push(
-        `${plural(unseen, 'workload')} never appeared in the traffic: that nothing is known of them does not say that they need nothing.`,
+        `${counted(unseen, 'workload')} never appeared in the traffic: that nothing is known of them does not say that they need nothing.`,
       );
   }
   const unattributed = Object.values(evidence.unattributed).reduce((sum, count) => sum + count, 0);
   if (unattributed > 0)
-    out.push(`${plural(unattributed, 'record')} could not be attributed to anybody, and are on no edge.`);
+    out.push(`${counted(unattributed, 'record')} could not be attributed to anybody, and are on no edge.`);
   for (const source of evidence.sources)
     if (source.sampledOneIn > 1)
       out.push(`${source.source} keeps one record in ${source.sampledOneIn}: rare edges are missing.`);
@@ -344,7 +344,7 @@ function limitsOf(
   const unknown = inventory.workloads.filter((one) => one.podSets.length === 0).length;
   if (unknown > 0)
     out.push(
-      `The pods of ${plural(unknown, 'workload')} cannot be foreseen from their objects: policies about them are judged as unknown.`,
+      `The pods of ${counted(unknown, 'workload')} cannot be foreseen from their objects: policies about them are judged as unknown.`,
     );
   out.push(
     'mTLS is what the sources say and what membership in the mesh implies; bytes on the wire were not looked at.',

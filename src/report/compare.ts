@@ -1,5 +1,5 @@
 import { compareText } from '../shared/pure/order.ts';
-import type { AssessmentReport, Comparison, ComparedFigure } from './model.ts';
+import type { AssessmentReport, Comparison, ComparedFigure, ProgressSection } from './model.ts';
 import { MAP_CODES } from './model.ts';
 
 /** Figures that should fall, and those that should rise; of the others neither is better. */
@@ -25,6 +25,20 @@ const FALLS = new Set([
 const RISES = new Set(['days', 'records', 'changes']);
 const SHOWN = 50;
 
+const TOTALS: readonly (keyof ProgressSection['totals'])[] = [
+  'runs',
+  'phasesDone',
+  'changes',
+  'acceptances',
+  'waivers',
+  'adoptions',
+  'rollbacks',
+  'drift',
+  'refused',
+  'undone',
+  'violationsPrevented',
+];
+
 /** What changed between two reports. The earlier one is data from a file: it was checked for its form alone. */
 export function compareReports(before: AssessmentReport, after: AssessmentReport): Comparison {
   const [old, now] = [edgeTexts(before), edgeTexts(after)];
@@ -39,6 +53,7 @@ export function compareReports(before: AssessmentReport, after: AssessmentReport
   const phases = new Map(before.readiness.namespaces.map((one) => [one.namespace, one.phase]));
   const risks = new Map(before.risk.rows.map((row) => [row.workload, row.score]));
   const states = new Map(before.surface.states.map((one) => [one.state, one.reachable]));
+  const known = new Set(before.progress.runs.map((run) => run.run));
   const sameCluster = before.cluster.id === after.cluster.id;
   return {
     before: { at: before.at, description: before.cluster.description, sameCluster },
@@ -75,6 +90,8 @@ export function compareReports(before: AssessmentReport, after: AssessmentReport
       before.policies.candidates.map((one) => one.name),
       after.policies.candidates.map((one) => one.name),
     ),
+    done: TOTALS.map((id) => ({ id, before: before.progress.totals[id], after: after.progress.totals[id] })),
+    runs: after.progress.runs.filter((run) => !known.has(run.run)),
     surface: after.surface.states.map((one) => ({
       state: one.state,
       before: states.get(one.state) ?? null,

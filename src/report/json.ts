@@ -53,11 +53,14 @@ export function reportFault(value: unknown): string | undefined {
     ['risk', 'rows'],
     ['policies', 'candidates'],
     ['surface', 'states'],
+    ['progress', 'runs'],
   ];
   for (const path of lists) {
     const at = path.reduce<unknown>((found, key) => has(found, key), value);
     if (!Array.isArray(at)) return `${path.join('.')} is no list`;
   }
+  const totals = has(has(value, 'progress'), 'totals');
+  if (typeof totals !== 'object' || totals === null) return 'progress.totals is no object';
   if (typeof has(value, 'at') !== 'string') return 'at is no time';
   if (typeof has(has(value, 'cluster'), 'id') !== 'string') return 'cluster.id is no text';
   return undefined;

@@ -2,6 +2,7 @@ import { safeText } from '../shared/pure/text.ts';
 import type { AssessmentReport, Comparison } from './model.ts';
 import { MAP_CODES } from './model.ts';
 import { percent } from './summary.ts';
+import { grouped, humanTimes } from './words.ts';
 
 // Marks that mean something inside of a line: code, emphasis, links, HTML, cells, deletions, entities, formulas and attributes.
 const MARKS = /[\\`*_{}[\]<>|~&$]/g;
@@ -61,7 +62,9 @@ function list(items: readonly string[]): string {
 const many = (texts: readonly string[], most = 20): string =>
   texts.slice(0, most).map(code).join(', ') + (texts.length > most ? ` and ${texts.length - most} more` : '');
 
-const time = (at: string | null): string => (at === null ? 'not known' : at.replace('.000Z', 'Z'));
+/** To the second, where the order of things counts. */
+const second = (at: string): string => at.replace(/T(\d\d:\d\d:\d\d)(?:\.\d+)?Z$/, ' $1 UTC');
+const time = (at: string | null): string => (at === null ? 'not known' : humanTimes(at));
 
 /** The whole report as Markdown (CommonMark with tables): the same content as the other two. */
 export function renderMarkdown(report: AssessmentReport): string {
@@ -107,7 +110,7 @@ function head({ summary, cluster, at, version }: AssessmentReport): string {
     esc(one.label),
     one.value === null
       ? `not known: ${esc(one.unknownBecause ?? '')}`
-      : `${one.value}${one.unit === '' ? '' : ` ${one.unit}`}`,
+      : `${grouped(one.value)}${one.unit === '' ? '' : ` ${one.unit}`}`,
     one.basis,
     esc(one.source),
     one.window === null ? 'as read' : `${time(one.window.from)} to ${time(one.window.to)}`,
@@ -123,7 +126,7 @@ ${code(cluster.description)} at ${time(at)}, by sallyport ${esc(version)}.
 ${list(summary.sentences.map((one) => esc(one.text)))}
 ## What to do first
 
-${list(summary.actions.map((one) => `${esc(one.text)}${one.command === null ? '' : ` ${code(one.command)}`}`))}
+${list(summary.actions.map((one) => `${esc(one.text)}${one.commands.length === 0 ? '' : ` ${one.commands.map(code).join(' or ')}`}`))}
 ## The cluster
 
 ${table(
@@ -136,10 +139,10 @@ ${table(
       `${cluster.mesh.kind}${cluster.mesh.version === null ? '' : ` ${code(cluster.mesh.version)}`}, mode ${cluster.mesh.mode} (${esc(cluster.mesh.because)})`,
     ],
     ['Kubernetes', cluster.kubernetesVersion === null ? 'not known' : code(cluster.kubernetesVersion)],
-    ['objects read', String(cluster.objects)],
+    ['objects read', grouped(cluster.objects)],
     [
       'namespaces, workloads, Services, nodes',
-      `${cluster.namespaces}, ${cluster.workloads}, ${cluster.services}, ${cluster.nodes}`,
+      `${grouped(cluster.namespaces)}, ${grouped(cluster.workloads)}, ${grouped(cluster.services)}, ${grouped(cluster.nodes)}`,
     ],
     ['not read', cluster.unread.length === 0 ? 'nothing known to be missing' : many(cluster.unread)],
   ],
@@ -152,7 +155,7 @@ ${table(['figure', 'what', 'value', 'basis', 'source', 'window', 'not seen', 'da
 function evidence({ evidence: section }: AssessmentReport): string {
   return `## Evidence and its limits
 
-${section.window === null ? 'No traffic is on record.' : `${time(section.window.from)} to ${time(section.window.to)}: ${section.hours ?? 0} hours, ${section.days} days with records; ${section.records} records, ${section.lost} lost (${percent(section.lostShare)}).`}
+${section.window === null ? 'No traffic is on record.' : `${time(section.window.from)} to ${time(section.window.to)}: ${grouped(section.hours ?? 0)} hours, ${grouped(section.days)} days with records; ${grouped(section.records)} records, ${grouped(section.lost)} lost (${percent(section.lostShare)}).`}
 
 ${table(
   ['source', 'first', 'last', 'records', 'lost', 'bad', 'no connection', 'sampled one in'],
@@ -160,11 +163,11 @@ ${table(
     code(one.source),
     time(one.first),
     time(one.last),
-    String(one.records),
-    String(one.lost),
-    String(one.bad),
-    String(one.ignored),
-    String(one.sampledOneIn),
+    grouped(one.records),
+    grouped(one.lost),
+    grouped(one.bad),
+    grouped(one.ignored),
+    grouped(one.sampledOneIn),
   ]),
 )}
 ### Limits
@@ -174,7 +177,7 @@ ${list(section.limits.map(esc))}
 
 ${table(
   ['reason', 'records'],
-  section.unattributed.map((one) => [esc(one.reason), String(one.count)]),
+  section.unattributed.map((one) => [esc(one.reason), grouped(one.count)]),
 )}
 ### Coverage
 
@@ -185,8 +188,8 @@ ${table(
   section.coverage.map((one) => [
     code(one.namespace),
     one.direction,
-    String(one.observed),
-    String(one.unseenUpper),
+    grouped(one.observed),
+    grouped(one.unseenUpper),
     percent(one.shareUpper),
     one.tooFew.length === 0 ? 'none' : many(one.tooFew),
   ]),
@@ -199,7 +202,7 @@ ${table(
     code(one.workload),
     code(one.cron),
     one.answer,
-    esc(one.facts.join('; ')),
+    esc(humanTimes(one.facts.join('; '))),
     one.fix === '' ? '' : code(one.fix),
   ]),
 )}
@@ -212,7 +215,7 @@ function inventory({ inventory: section }: AssessmentReport): string {
   const groups = (rows: AssessmentReport['inventory']['byStage'], what: string): string =>
     table(
       [what, 'workloads', 'namespaces'],
-      rows.map((one) => [esc(one.name), String(one.workloads), many(one.namespaces, 10)]),
+      rows.map((one) => [esc(one.name), grouped(one.workloads), many(one.namespaces, 10)]),
     );
   return `## Inventory
 
@@ -245,7 +248,7 @@ ${table(
     one.code,
     one.severity,
     esc(one.title),
-    String(one.count),
+    grouped(one.count),
     one.examples.map((example) => `${code(example.where ?? example.subject)} ${esc(example.message)}`).join('; '),
   ]),
 )}`;
@@ -269,7 +272,7 @@ function flows({ map, policies: section }: AssessmentReport): string {
     MAP_CODES.mtls[edges.mtls[at] ?? 3] ?? '',
     MAP_CODES.verdict[edges.verdict[at] ?? 2] ?? '',
     esc(map.reasons[edges.decides[at] ?? -1] ?? ''),
-    `${edges.count[at] ?? 0} on ${edges.days[at] ?? 0} days`,
+    `${grouped(edges.count[at] ?? 0)} on ${edges.days[at] ?? 0} days`,
     day(edges.first[at]),
     day(edges.last[at]),
     esc(map.sourceSets[edges.sources[at] ?? -1] ?? ''),
@@ -284,7 +287,7 @@ function flows({ map, policies: section }: AssessmentReport): string {
   ]);
   return `## Data flows
 
-${totals.edges} edges: ${totals.observed} observed with ${totals.connections} connections, ${totals.declared} declared alone. mTLS ${totals.mtls}, plaintext ${totals.plaintext}, not known ${totals.mtlsUnknown}. Under the policies of now ${totals.allowed} allowed, ${totals.denied} denied, ${totals.unknown} not to be judged. ${totals.unreviewed} unreviewed, ${totals.toBeCut} to be cut.
+${grouped(totals.edges)} edges: ${grouped(totals.observed)} observed with ${grouped(totals.connections)} connections, ${grouped(totals.declared)} declared alone. mTLS ${grouped(totals.mtls)}, plaintext ${grouped(totals.plaintext)}, not known ${grouped(totals.mtlsUnknown)}. Under the policies of now ${grouped(totals.allowed)} allowed, ${grouped(totals.denied)} denied, ${grouped(totals.unknown)} not to be judged. ${grouped(totals.unreviewed)} unreviewed, ${grouped(totals.toBeCut)} to be cut.
 
 ${table(['edge', 'from', 'to', 'port', 'operation', 'mTLS seen', 'now', 'what decides', 'connections', 'first', 'last', 'sources', 'review', 'allowed by candidates'], rows)}`;
 }
@@ -299,7 +302,7 @@ ${table(
     one.kind,
     one.basis,
     esc(one.because),
-    one.workloads === null ? '' : String(one.workloads),
+    one.workloads === null ? '' : grouped(one.workloads),
     many(one.scope),
   ]),
 )}
@@ -311,10 +314,10 @@ ${table(
     one.kind,
     code(one.from),
     code(one.to),
-    String(one.edges.length),
-    String(one.connections),
-    String(one.mtls),
-    String(one.open),
+    grouped(one.edges.length),
+    grouped(one.connections),
+    grouped(one.mtls),
+    grouped(one.open),
     esc(one.sensitivity.join(', ')),
     one.edges.slice(0, 3).map(edge).join(', '),
   ]),
@@ -329,7 +332,7 @@ function planes({ planes: section }: AssessmentReport, edge: (edge: number) => s
 
 ${table(
   ['from', 'to', 'edges', 'connections'],
-  section.matrix.map((one) => [esc(one.from), esc(one.to), String(one.edges), String(one.connections)]),
+  section.matrix.map((one) => [esc(one.from), esc(one.to), grouped(one.edges), grouped(one.connections)]),
 )}
 ### From the data plane into the control plane
 
@@ -338,7 +341,7 @@ ${list(section.dataToControl.map(edge))}
 
 ${table(
   ['workload', 'plane', 'edges'],
-  section.apiServerCallers.map((one) => [code(one.workload), esc(one.plane), String(one.edges.length)]),
+  section.apiServerCallers.map((one) => [code(one.workload), esc(one.plane), grouped(one.edges.length)]),
 )}`;
 }
 
@@ -352,7 +355,7 @@ ${table(
   section.tenants.map((one) => [
     code(one.name),
     many(one.namespaces),
-    String(one.workloads),
+    grouped(one.workloads),
     one.basis,
     esc(one.because.join('; ')),
   ]),
@@ -364,9 +367,9 @@ ${table(
   section.leaks.map((one) => [
     code(one.from),
     code(one.to),
-    String(one.edges.length),
-    one.reachablePairs === null ? 'not counted' : String(one.reachablePairs),
-    String(one.pairs),
+    grouped(one.edges.length),
+    one.reachablePairs === null ? 'not counted' : grouped(one.reachablePairs),
+    grouped(one.pairs),
     one.edges.slice(0, 5).map(edge).join(', '),
   ]),
 )}
@@ -383,12 +386,12 @@ function egress({ egress: section }: AssessmentReport): string {
       one.boundary === null ? '' : code(one.boundary),
       many(one.workloads, 5),
       many(one.ports, 5),
-      String(one.connections),
+      grouped(one.connections),
     ]),
   );
   return `## Egress
 
-${section.destinations} destinations outside the cluster.${section.unrestricted === null ? '' : ` ${section.unrestricted} workloads may go anywhere as the policies now stand.`}
+${grouped(section.destinations)} destinations outside the cluster.${section.unrestricted === null ? '' : ` ${grouped(section.unrestricted)} workloads may go anywhere as the policies now stand.`}
 
 ${table(['group', 'destination', 'because', 'boundary', 'from', 'ports', 'connections'], rows)}
 ### Registries of images
@@ -400,7 +403,7 @@ ${table(
   section.registries.map((one) => [
     code(one.name),
     one.boundary === null ? '' : code(one.boundary),
-    String(one.images),
+    grouped(one.images),
     many(one.workloads, 5),
   ]),
 )}`;
@@ -410,7 +413,7 @@ function identities({ identities: section }: AssessmentReport): string {
   const { totals } = section;
   return `## Identities
 
-${totals.accounts} accounts in use; ${totals.workloadsOnDefault} workloads on a default account, ${totals.workloadsOnShared} on a shared one; ${totals.cloudBound} bound to a cloud identity; ${totals.powerful} with great rights; ${totals.keys} long-lived credentials by reference, ${totals.literalKeys} of them literals.
+${grouped(totals.accounts)} accounts in use; ${grouped(totals.workloadsOnDefault)} workloads on a default account, ${grouped(totals.workloadsOnShared)} on a shared one; ${grouped(totals.cloudBound)} bound to a cloud identity; ${grouped(totals.powerful)} with great rights; ${grouped(totals.keys)} long-lived credentials by reference, ${grouped(totals.literalKeys)} of them literals.
 
 ### Accounts
 
@@ -481,14 +484,14 @@ ${esc(section.formula)}
 
 ${table(
   ['factor', 'weight', 'what', 'rule'],
-  section.factors.map((one) => [one.id, String(one.weight), esc(one.title), esc(one.rule)]),
+  section.factors.map((one) => [one.id, grouped(one.weight), esc(one.title), esc(one.rule)]),
 )}
 ${table(
   ['rank', 'workload', 'score', ...section.factors.map((one) => one.id)],
   section.rows.map((row) => [
     String(row.rank),
     code(row.workload),
-    String(row.score),
+    grouped(row.score),
     ...row.values.map((one) => `${one.value === null ? 'not known' : one.value}: ${one.points} (${esc(one.because)})`),
   ]),
 )}`;
@@ -498,11 +501,11 @@ function readiness({ readiness: section }: AssessmentReport): string {
   const rows = section.namespaces.map((one) => [
     code(one.namespace),
     one.phase,
-    one.wave === null ? '' : String(one.wave),
-    String(one.workloads),
-    String(one.edges),
+    one.wave === null ? '' : grouped(one.wave),
+    grouped(one.workloads),
+    grouped(one.edges),
     `${one.isolatedIngress} in, ${one.isolatedEgress} out`,
-    String(one.inMesh),
+    grouped(one.inMesh),
     ...one.phases.map((phase) => phase.state),
   ]);
   const details = section.namespaces.flatMap((one) => {
@@ -519,7 +522,7 @@ function readiness({ readiness: section }: AssessmentReport): string {
                   gate.id,
                   gate.answer,
                   code(gate.subject),
-                  esc(gate.facts.join('; ')),
+                  esc(humanTimes(gate.facts.join('; '))),
                   gate.fix === '' ? '' : code(gate.fix),
                 ]),
                 ...phase.denied.map((edge) => [
@@ -553,7 +556,7 @@ ${details.join('\n')}`;
 function plaintext({ plaintext: section }: AssessmentReport, edge: (edge: number) => string): string {
   return `## Who speaks plaintext
 
-${section.total} callers, counted once a workload and port, are not surely protected by mTLS; ${section.solvedByJoining} solved by joining the mesh at both ends, ${section.lasting} keep STRICT from their destination, ${section.outsideMesh} lead to workloads outside of the mesh.${section.noMesh === null ? '' : ` ${esc(section.noMesh)}.`}
+${grouped(section.total)} callers, counted once a workload and port, are not surely protected by mTLS; ${grouped(section.solvedByJoining)} solved by joining the mesh at both ends, ${grouped(section.lasting)} keep STRICT from their destination, ${grouped(section.outsideMesh)} lead to workloads outside of the mesh.${section.noMesh === null ? '' : ` ${esc(section.noMesh)}.`}
 
 ${table(
   ['from', 'to', 'port', 'mTLS now', 'once all have joined', 'blocks STRICT', 'because', 'what to do'],
@@ -587,7 +590,7 @@ ${one.yaml === '' ? '' : codeBlock(one.yaml, 'yaml')}${one.diff.length === 0 ? '
 
 ${table(
   ['kind', 'objects today', 'judged'],
-  section.present.map((one) => [esc(one.kind), String(one.count), one.judged]),
+  section.present.map((one) => [esc(one.kind), grouped(one.count), one.judged]),
 )}
 ### What stands in the way of exact policies
 
@@ -607,15 +610,15 @@ ${section.map((one) => `${one.wave}. ${one.namespaces.map(code).join(', ')}\n${o
 function surface({ surface: section }: AssessmentReport): string {
   return `## Attack surface
 
-${section.pairs} pairs: ${esc(section.method)}.
+${grouped(section.pairs)} pairs: ${esc(section.method)}.
 
 ${table(
   ['state', 'can connect', 'share', 'not to be judged', 'because'],
   section.states.map((one) => [
     one.state,
-    one.reachable === null ? 'not known' : String(one.reachable),
+    one.reachable === null ? 'not known' : grouped(one.reachable),
     percent(one.share),
-    one.unknown === null ? 'not known' : String(one.unknown),
+    one.unknown === null ? 'not known' : grouped(one.unknown),
     esc(one.because),
   ]),
 )}
@@ -623,7 +626,7 @@ ${table(
 
 ${table(
   ['workload', 'reachable from workloads', 'in namespaces'],
-  section.mostExposed.map((one) => [code(one.workload), String(one.from), String(one.fromNamespaces)]),
+  section.mostExposed.map((one) => [code(one.workload), grouped(one.from), grouped(one.fromNamespaces)]),
 )}`;
 }
 
@@ -647,7 +650,7 @@ ${table(
     esc(one.title),
     amount(one),
     one.basis,
-    one.n === null ? '' : String(one.n),
+    one.n === null ? '' : grouped(one.n),
     esc(one.source),
     one.measuredAt === null ? '' : time(one.measuredAt),
   ]),
@@ -686,7 +689,7 @@ function progress({ progress: section }: AssessmentReport): string {
   const { totals } = section;
   return `## Progress
 
-${section.started ? `${totals.runs} runs, ${totals.phasesDone} phases done, ${totals.changes} changes in force, ${totals.rollbacks} rollbacks, ${totals.undone} undone, ${totals.refused} namespaces held by gates at their last attempt; ${totals.adoptions} adoptions, ${totals.acceptances} acceptances, ${totals.waivers} waivers; ${totals.drift} fields drifted; ${totals.violationsPrevented} connections prevented.` : 'Nothing has been moved yet.'}
+${section.started ? `${grouped(totals.runs)} runs, ${grouped(totals.phasesDone)} phases done, ${grouped(totals.changes)} changes in force, ${grouped(totals.rollbacks)} rollbacks, ${grouped(totals.undone)} undone, ${grouped(totals.refused)} namespaces held by gates at their last attempt; ${grouped(totals.adoptions)} adoptions, ${grouped(totals.acceptances)} acceptances, ${grouped(totals.waivers)} waivers; ${grouped(totals.drift)} fields drifted; ${grouped(totals.violationsPrevented)} connections prevented.` : 'Nothing has been moved yet.'}
 
 ${table(
   ['phase', 'namespaces'],
@@ -704,7 +707,7 @@ ${table(
     one.endedAt === null ? 'open' : time(one.endedAt),
     esc(one.outcome),
     code(one.by),
-    String(one.changes),
+    grouped(one.changes),
   ]),
 )}
 ### Decisions
@@ -717,7 +720,7 @@ ${table(
     one.action,
     code(one.query),
     esc(one.reason),
-    String(one.edges),
+    grouped(one.edges),
   ]),
 )}
 ### Drift
@@ -728,10 +731,10 @@ ${table(
 )}
 ### Audit trail
 
-${section.trailLength > section.trail.length ? `The newest ${section.trail.length} of ${section.trailLength} entries.\n\n` : ''}${table(
+${section.trailLength > section.trail.length ? `The newest ${grouped(section.trail.length)} of ${grouped(section.trailLength)} entries.\n\n` : ''}${table(
     ['at', 'who', 'what', 'object', 'reason', 'run'],
     section.trail.map((one) => [
-      time(one.at),
+      second(one.at),
       code(one.who),
       esc(one.what),
       code(one.object),
@@ -741,41 +744,75 @@ ${section.trailLength > section.trail.length ? `The newest ${section.trail.lengt
   )}`;
 }
 
+const DONE: Readonly<Record<Comparison['done'][number]['id'], string>> = {
+  runs: 'runs',
+  phasesDone: 'phases done',
+  changes: 'changes in force',
+  acceptances: 'decisions to cut edges',
+  waivers: 'gates waived',
+  adoptions: 'decisions that edges are legitimate',
+  rollbacks: 'rollbacks',
+  drift: 'fields that drifted',
+  refused: 'namespaces held by a gate at their last attempt',
+  undone: 'runs undone',
+  violationsPrevented: 'connections prevented',
+};
+
 function comparison(section: Comparison): string {
   return `## Compared with ${time(section.before.at)}
 
 ${code(section.before.description)}
 
-${list(section.notes.map(esc))}
+${section.notes.length === 0 ? '' : `${list(section.notes.map(esc))}\n`}${table(
+    ['figure', 'before', 'now', 'better'],
+    section.figures.map((one) => [
+      esc(one.label),
+      one.before === null ? 'not known' : grouped(one.before),
+      one.after === null ? 'not known' : grouped(one.after),
+      one.better,
+    ]),
+  )}
 ${table(
-  ['figure', 'before', 'now', 'better'],
-  section.figures.map((one) => [
-    esc(one.label),
-    one.before === null ? 'not known' : String(one.before),
-    one.after === null ? 'not known' : String(one.after),
-    one.better,
-  ]),
+  ['what has been done', 'before', 'now'],
+  section.done.map((one) => [DONE[one.id], grouped(one.before), grouped(one.after)]),
 )}
-${table(
-  ['attack surface', 'before', 'now'],
-  section.surface.map((one) => [
-    one.state,
-    one.before === null ? 'not known' : String(one.before),
-    one.after === null ? 'not known' : String(one.after),
-  ]),
-)}
+${
+  section.runs.length === 0
+    ? ''
+    : `Runs since:\n\n${table(
+        ['run', 'kind', 'namespace', 'from', 'to', 'started', 'outcome', 'by', 'changes'],
+        section.runs.map((one) => [
+          code(one.run),
+          one.kind,
+          code(one.namespace),
+          one.from,
+          one.to,
+          time(one.startedAt),
+          esc(one.outcome),
+          code(one.by),
+          grouped(one.changes),
+        ]),
+      )}\n`
+}${table(
+    ['attack surface', 'before', 'now'],
+    section.surface.map((one) => [
+      one.state,
+      one.before === null ? 'not known' : grouped(one.before),
+      one.after === null ? 'not known' : grouped(one.after),
+    ]),
+  )}
 ${table(
   ['namespace', 'phase before', 'phase now'],
   section.phases.map((one) => [code(one.namespace), one.before, one.after]),
 )}
 ${table(
   ['workload', 'risk before', 'risk now'],
-  section.risk.map((one) => [code(one.workload), String(one.before), String(one.after)]),
+  section.risk.map((one) => [code(one.workload), grouped(one.before), grouped(one.after)]),
 )}
 - Workloads added: ${section.workloads.added.length === 0 ? 'none' : many(section.workloads.added, 50)}
 - Workloads removed: ${section.workloads.removed.length === 0 ? 'none' : many(section.workloads.removed, 50)}
-- Edges added: ${section.edges.added}${section.edges.addedTexts.length === 0 ? '' : `: ${many(section.edges.addedTexts, 50)}`}
-- Edges removed: ${section.edges.removed}${section.edges.removedTexts.length === 0 ? '' : `: ${many(section.edges.removedTexts, 50)}`}
+- Edges added: ${grouped(section.edges.added)}${section.edges.addedTexts.length === 0 ? '' : `: ${many(section.edges.addedTexts, 50)}`}
+- Edges removed: ${grouped(section.edges.removed)}${section.edges.removedTexts.length === 0 ? '' : `: ${many(section.edges.removedTexts, 50)}`}
 - Candidates added: ${section.candidates.added.length === 0 ? 'none' : many(section.candidates.added, 50)}
 - Candidates removed: ${section.candidates.removed.length === 0 ? 'none' : many(section.candidates.removed, 50)}
 `;

@@ -92,8 +92,8 @@ export interface Summary {
   readonly actions: readonly {
     /** What to do. */
     readonly text: string;
-    /** A command that can be pasted; null where it takes a person. */
-    readonly command: string | null;
+    /** Commands that can be pasted; of several, one or the other. None where it takes a person. */
+    readonly commands: readonly string[];
     /** The section that says more. */
     readonly section: string;
   }[];
@@ -1299,6 +1299,17 @@ export interface Comparison {
     /** Names of candidates that are gone. */
     readonly removed: readonly string[];
   };
+  /** What has been done, counted then and now, in the order of `progress.totals`. */
+  readonly done: readonly {
+    /** Key of `progress.totals`. */
+    readonly id: keyof ProgressSection['totals'];
+    /** What it was then. */
+    readonly before: number;
+    /** What it is now. */
+    readonly after: number;
+  }[];
+  /** Runs that the earlier report does not have, oldest first. */
+  readonly runs: readonly ProgressRun[];
   /** The attack surface of each state, before and now. */
   readonly surface: readonly {
     /** Now, or the state after that phase. */

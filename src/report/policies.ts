@@ -14,6 +14,7 @@ import { equalJson } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { CandidatesOfEdge } from './map.ts';
 import type { AssessmentReport, CandidateRow, PoliciesSection } from './model.ts';
+import { humanTimes } from './words.ts';
 import { diffLines, yamlText } from './yaml-text.ts';
 
 /** A candidate and what it is for. */
@@ -184,9 +185,24 @@ const MOST_TEXT = 6_000_000;
 
 /** The report as a page shows it: in a large cluster the texts of candidates are left to `sallyport suggest`. */
 export function fitForPage(report: AssessmentReport): AssessmentReport {
-  const { policies } = report;
+  const { policies, readiness, evidence } = report;
+  const human = (facts: readonly string[]): readonly string[] => facts.map(humanTimes);
+  const read: AssessmentReport = {
+    ...report,
+    evidence: { ...evidence, schedules: evidence.schedules.map((one) => ({ ...one, facts: human(one.facts) })) },
+    readiness: {
+      ...readiness,
+      namespaces: readiness.namespaces.map((one) => ({
+        ...one,
+        phases: one.phases.map((phase) => ({
+          ...phase,
+          open: phase.open.map((gate) => ({ ...gate, facts: human(gate.facts) })),
+        })),
+      })),
+    },
+  };
   const size = policies.candidates.reduce((sum, one) => sum + one.yaml.length, 0);
-  if (size <= MOST_TEXT) return report;
+  if (size <= MOST_TEXT) return read;
   const candidates = policies.candidates.map((one) => ({ ...one, yaml: '', diff: [] }));
-  return { ...report, policies: { ...policies, candidates, textsLeftOut: true } };
+  return { ...read, policies: { ...policies, candidates, textsLeftOut: true } };
 }

@@ -15,6 +15,7 @@ import { inMesh } from '../readiness/mesh-gates.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { GateView, NamespaceRow, PhaseReadiness, ReadinessState } from './model.ts';
 import { edgesByNamespace } from './input.ts';
+import { wholeCommands } from './words.ts';
 import { narrower, neighbourhoodOf } from './policies.ts';
 import type { AssumedState, AssumedStates } from './states.ts';
 import type { Tenancy } from './tenants.ts';
@@ -208,5 +209,5 @@ function edgesCut(
 }
 
 export function gateView({ id, answer, subject, facts, fix, waived }: Gate): GateView {
-  return { id, answer, subject, facts, fix, waived: waived ?? null };
+  return { id, answer, subject, facts, fix: wholeCommands(fix), waived: waived ?? null };
 }

@@ -5,9 +5,9 @@ import type { Workload } from '../model/inventory.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { asBoolean, asObject } from '../shared/pure/json.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
-import { plural } from '../shared/pure/text.ts';
 import type { SpecOf } from './input.ts';
 import { containersOf, round } from './input.ts';
+import { counted } from './words.ts';
 import type { IdentitiesSection, RiskFactor, RiskRow, RiskSection, RiskValue } from './model.ts';
 import type { NotCounted, Reach } from './surface.ts';
 
@@ -150,7 +150,7 @@ function gather(input: RiskInput): (factor: string, workload: Workload) => Value
         return input.reach.kind === 'counted'
           ? {
               value: (inbound.get(workload.id) ?? 0) / others,
-              because: `${inbound.get(workload.id) ?? 0} of ${plural(others, 'other workload')} can reach it`,
+              because: `${inbound.get(workload.id) ?? 0} of ${counted(others, 'other workload')} can reach it`,
             }
           : { value: null, because: input.reach.because };
       case 'outside':
@@ -161,7 +161,7 @@ function gather(input: RiskInput): (factor: string, workload: Workload) => Value
         const row = tcp.get(workload.id);
         return row === undefined
           ? { value: null, because: 'no TCP edge of it is on record' }
-          : { value: row.bare / row.edges, because: `${row.bare} of ${plural(row.edges, 'TCP edge')} without mTLS` };
+          : { value: row.bare / row.edges, because: `${row.bare} of ${counted(row.edges, 'TCP edge')} without mTLS` };
       }
       default:
         return hostOf(

@@ -1,6 +1,7 @@
-import { plural } from '../shared/pure/text.ts';
 import { round } from './input.ts';
 import type { AssessmentReport, Basis, Figure, Sentence, SentencePart, Summary, Window } from './model.ts';
+import { MAP_CODES } from './model.ts';
+import { counted, grouped, shellWord } from './words.ts';
 
 /** The report but for its summary and its comparison, which are made of it. */
 export type ReportBody = Omit<AssessmentReport, 'summary' | 'comparison'>;
@@ -269,18 +270,18 @@ function sourceOf(
   from: FigureSpec['from'],
 ): { readonly source: string; readonly window: Window | null; readonly notSeen: readonly string[] } {
   const { evidence, cluster } = body;
-  const read = `${plural(cluster.objects, 'object')} of ${cluster.source === 'directory' ? 'the directory of manifests' : 'the cluster'}`;
+  const read = `${counted(cluster.objects, 'object')} of ${cluster.source === 'directory' ? 'the directory of manifests' : 'the cluster'}`;
   const unread = cluster.unread.map((kind) => `objects of ${kind} could not be read`);
   const traffic =
     evidence.sources.length === 0
       ? 'no record of traffic'
-      : evidence.sources.map((one) => `${one.source}, ${plural(one.records, 'record')}`).join('; ');
+      : evidence.sources.map((one) => `${one.source}, ${counted(one.records, 'record')}`).join('; ');
   const missing = [
     ...(evidence.window === null ? ['no traffic is on record'] : []),
-    ...(evidence.lost > 0 ? [`${plural(evidence.lost, 'record')} lost by the source`] : []),
-    ...evidence.unattributed.map((one) => `${plural(one.count, 'record')} not attributed: ${one.reason}`),
+    ...(evidence.lost > 0 ? [`${counted(evidence.lost, 'record')} lost by the source`] : []),
+    ...evidence.unattributed.map((one) => `${counted(one.count, 'record')} not attributed: ${one.reason}`),
     ...(evidence.unseenWorkloads.length > 0
-      ? [`${plural(evidence.unseenWorkloads.length, 'workload')} never seen in traffic`]
+      ? [`${counted(evidence.unseenWorkloads.length, 'workload')} never seen in traffic`]
       : []),
     ...evidence.sources.flatMap((one) =>
       one.sampledOneIn > 1 ? [`${one.source} sampled one in ${one.sampledOneIn}`] : [],
@@ -338,7 +339,7 @@ function makeWriter(figures: ReadonlyMap<string, Figure>): Writer {
       if (typeof part === 'string') return [{ kind: 'text', text: part }];
       const [name, singular, many] = part;
       const figure = figures.get(name);
-      const shown = figure?.value === null || figure === undefined ? 'an unknown number of' : String(figure.value);
+      const shown = figure?.value === null || figure === undefined ? 'an unknown number of' : grouped(figure.value);
       const noun = singular === undefined ? '' : ` ${figure?.value === 1 ? singular : (many ?? `${singular}s`)}`;
       return [
         { kind: 'figure', figure: name, text: shown },
@@ -504,49 +505,77 @@ function actions(body: ReportBody): Summary['actions'] {
   if (body.evidence.window === null)
     out.push({
       text: 'Bring in a record of traffic: without it nothing can be closed.',
-      command: 'sallyport observe SOURCE INPUT',
+      commands: ['sallyport observe --help'],
       section: 'evidence',
     });
   if (body.cluster.cni.enforces === 'no')
     out.push({
       text: 'Switch on enforcement in the CNI: policies have no effect without it.',
-      command: null,
+      commands: [],
       section: 'residual',
     });
-  const unreviewed = new Set(
-    body.readiness.namespaces.flatMap((one) =>
-      one.phases.flatMap((phase) => phase.open.filter((gate) => gate.id === 'review').map((gate) => gate.subject)),
-    ),
-  );
-  if (unreviewed.size > 0)
-    out.push({
-      text: `Review ${plural(unreviewed.size, 'doubtful edge')}: adopt what is rightly there, accept what may be cut.`,
-      command: 'sallyport adopt|accept QUERY --reason "..."',
-      section: 'readiness',
-    });
+  const doubtful = review(body);
+  if (doubtful !== undefined) out.push(doubtful);
   const first = body.waves[0]?.namespaces.find((name) =>
     body.readiness.namespaces.some((one) => one.namespace === name && one.next !== null),
   );
   const row = body.readiness.namespaces.find((one) => one.namespace === first);
   if (row !== undefined && row.command !== null)
-    out.push({ text: `Begin with ${row.namespace}, the first of wave 1.`, command: row.command, section: 'waves' });
+    out.push({ text: `Begin with ${row.namespace}, the first of wave 1.`, commands: [row.command], section: 'waves' });
   const literal = body.identities.keys.find((one) => one.how === 'env-literal');
   if (literal !== undefined)
     out.push({
       text: `Take credentials out of manifests, ${literal.workload} (${literal.at}) for one, and rotate them.`,
-      command: null,
+      commands: [],
       section: 'identities',
     });
   const leak = body.tenants.leaks.find((one) => one.edges.length > 0);
   if (leak !== undefined)
-    out.push({ text: `Decide whether ${leak.from} rightly calls ${leak.to}.`, command: null, section: 'tenants' });
+    out.push({ text: `Decide whether ${leak.from} rightly calls ${leak.to}.`, commands: [], section: 'tenants' });
   if (body.boundaries.undeclared.length > 0)
     out.push({
       text: 'Declare the boundaries around the cluster (VPC, NAT, cloud IAM) in the configuration.',
-      command: null,
+      commands: [],
       section: 'boundaries',
     });
   return out.slice(0, MOST_ACTIONS);
+}
+
+/** Edges that wait for a person, and both ways to decide about those of the source that has most of them. */
+function review({ readiness, map }: ReportBody): Summary['actions'][number] | undefined {
+  const ids = new Set(
+    readiness.namespaces.flatMap((one) =>
+      one.phases.flatMap((phase) => phase.open.filter((gate) => gate.id === 'review').map((gate) => gate.subject)),
+    ),
+  );
+  if (ids.size === 0) return undefined;
+  const { id, src, dst, port, protocol } = map.edges;
+  const bySource = new Map<number, number[]>();
+  id.forEach((one, at) => {
+    if (!ids.has(one)) return;
+    const list = bySource.get(src[at] ?? -1);
+    if (list === undefined) bySource.set(src[at] ?? -1, [at]);
+    else list.push(at);
+  });
+  const [most] = [...bySource].sort((a, b) => b[1].length - a[1].length || a[0] - b[0]);
+  const name = (node: number | undefined): string => map.nodes[node ?? -1]?.id ?? '';
+  const [source, edges = []] = most ?? [];
+  const edge = edges[0] ?? -1;
+  const query =
+    edges.length === 1
+      ? `src=${name(source)},dst=${name(dst[edge])},port=${port[edge] ?? 0}/${MAP_CODES.protocol[protocol[edge] ?? 0] ?? 'TCP'}`
+      : `src=${name(source)}`;
+  // What a terminal obeys has no place in a command, and a comma or an equals sign would end the query's value.
+  const isPlain = /^[\x20-\x7e]+$/.test(query) && !/[,=]/.test(`${name(source)}${name(dst[edge])}`);
+  return {
+    text:
+      `Review ${counted(ids.size, 'doubtful edge')}${edges.length > 1 ? `, ${grouped(edges.length)} of them from ${name(source)}` : ''}: ` +
+      'adopt what is rightly there, accept what may be cut.',
+    commands: isPlain
+      ? ['accept', 'adopt'].map((verb) => `sallyport ${verb} ${shellWord(query)} --reason "..."`)
+      : ['sallyport flows'],
+    section: 'readiness',
+  };
 }
 
 /** `0.0312` as `3.1%`. */

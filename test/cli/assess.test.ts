@@ -101,7 +101,7 @@ describe('sallyport assess', () => {
     const ended = await sallyport(['assess', '--manifests', empty], { home });
     expect(ended.code, ended.stderr).toBe(0);
     expect(ended.stdout).toContain('? No traffic is on record');
-    expect(ended.stdout).toContain('sallyport observe SOURCE INPUT');
+    expect(ended.stdout).toContain('sallyport observe --help');
   });
 
   it.each<[string, readonly string[], string]>([

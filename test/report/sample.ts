@@ -384,10 +384,10 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
       actions: [
         {
           text: 'Start the record of evidence.',
-          command: 'sallyport advance mlflow --to monitor',
+          commands: ['sallyport advance mlflow --to monitor'],
           section: 'readiness',
         },
-        { text: 'Replace the keys of the trainer by a cloud identity.', command: null, section: 'identities' },
+        { text: 'Replace the keys of the trainer by a cloud identity.', commands: [], section: 'identities' },
       ],
       figures,
     },

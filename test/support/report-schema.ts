@@ -52,6 +52,10 @@ export function readReportSchema(): ReportSchema {
   /** The values that a type of literals alone may take, in the order in which it is written. */
   const literals = (node: ts.TypeNode): readonly unknown[] | undefined => {
     if (ts.isParenthesizedTypeNode(node)) return literals(node.type);
+    if (ts.isTypeOperatorNode(node) && node.operator === ts.SyntaxKind.KeyOfKeyword) {
+      const type = checker.getTypeFromTypeNode(node);
+      return type.isUnion() ? type.types.flatMap((one) => (one.isStringLiteral() ? [one.value] : [])) : undefined;
+    }
     if (ts.isUnionTypeNode(node)) {
       const parts = node.types.map(literals);
       return parts.includes(undefined) ? undefined : parts.flatMap((part) => part ?? []);
@@ -96,7 +100,7 @@ export function readReportSchema(): ReportSchema {
   };
 
   const typeText = (node: ts.TypeNode): string => {
-    if (ts.isTypeOperatorNode(node)) return typeText(node.type);
+    if (isReadonly(node)) return typeText(node.type);
     if (ts.isParenthesizedTypeNode(node)) return typeText(node.type);
     if (ts.isArrayTypeNode(node)) return `list of ${typeText(node.elementType)}`;
     if (ts.isTypeLiteralNode(node)) return 'object';
@@ -117,7 +121,7 @@ export function readReportSchema(): ReportSchema {
   };
 
   const schemaOf = (node: ts.TypeNode, path: string, rows: string[]): Schema => {
-    if (ts.isTypeOperatorNode(node) || ts.isParenthesizedTypeNode(node)) return schemaOf(node.type, path, rows);
+    if (isReadonly(node) || ts.isParenthesizedTypeNode(node)) return schemaOf(node.type, path, rows);
     if (ts.isArrayTypeNode(node)) return { type: 'array', items: schemaOf(node.elementType, `${path}[]`, rows) };
     if (ts.isTypeLiteralNode(node)) return objectOf(node.members, path, rows);
     const values = literals(node);
@@ -185,6 +189,10 @@ export function readReportSchema(): ReportSchema {
     markdown: tables.join('\n\n'),
     unexplained,
   };
+}
+
+function isReadonly(node: ts.TypeNode): node is ts.TypeOperatorNode {
+  return ts.isTypeOperatorNode(node) && node.operator === ts.SyntaxKind.ReadonlyKeyword;
 }
 
 function cell(text: string): string {

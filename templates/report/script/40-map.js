@@ -21,7 +21,8 @@ let cy = null;
 let boxes = new Map();
 let focused = null;
 let focusedLine = -1;
-let lineRing = [];
+/** The lines of what is in focus, in the order in which `[` and `]` walk them; null until somebody does. */
+let lineRing = null;
 let pressed = null;
 let hovered = null;
 const mapBox = byId('map-box');
@@ -488,7 +489,7 @@ function headElement(text, x, y, index) {
   };
 }
 
-let drawnLines = 0;
+let shownLines = 0;
 const lineLimit = () => (bundles.size > CROWD ? CROWD_LINES : MOST_LINES);
 function lineElements() {
   const all = [...bundles.values()].sort((a, b) => b.edges.length - a.edges.length || a.order - b.order);
@@ -501,7 +502,7 @@ function lineElements() {
     all.length <= most
       ? all
       : [...near, ...all.filter((one) => !isNear(one)).slice(0, Math.max(0, most - near.length))];
-  drawnLines = chosen.length;
+  shownLines = chosen.length;
   return chosen.map((bundle) => {
     const state = stateOf(bundle);
     const [colour, dash] = LOOKS[look.value][state];
@@ -552,44 +553,114 @@ function drawLegend() {
   );
 }
 
-/** Draws everything anew. What was in view stays where it was on the screen if `keep` names it. */
-function drawMap(keep) {
+/** What stands on the map, by id, with the words that drew it: only what differs is drawn anew. */
+const drawnBoxes = new Map();
+const drawnLines = new Map();
+/** Lines are put on the map so many in a turn, so that the page answers in between. */
+const LINES_A_TURN = 80;
+let waitingLines = [];
+let linesTimer;
+
+function forget(ids) {
+  for (const id of ids) drawnBoxes.delete(id);
+  // A line goes with either of its ends.
+  for (const id of drawnLines.keys()) if (id.split('>').some((end) => ids.has(end))) drawnLines.delete(id);
+}
+function putBoxes(wanted) {
+  const ids = new Set(wanted.map((one) => one.data.id));
+  const gone = new Set([...drawnBoxes.keys()].filter((id) => !ids.has(id)));
+  const fresh = [];
+  cy.batch(() => {
+    for (const id of gone) cy.getElementById(id).remove();
+    forget(gone);
+    for (const one of wanted) {
+      const { id } = one.data;
+      const known = drawnBoxes.get(id);
+      const words = JSON.stringify([one.data, one.classes]);
+      drawnBoxes.set(id, words);
+      if (known === undefined) {
+        fresh.push(one);
+        continue;
+      }
+      const box = cy.getElementById(id);
+      if (known !== words) box.data(one.data).classes(one.classes);
+      const { x, y } = box.position();
+      if (x !== one.position.x || y !== one.position.y) box.position(one.position);
+    }
+    cy.add(fresh);
+  });
+}
+function putSomeLines(count) {
+  const part = waitingLines.splice(0, count);
+  const fresh = [];
+  const touched = cy.collection();
+  cy.batch(() => {
+    for (const { line, words } of part) {
+      const { id } = line.data;
+      if (drawnLines.has(id)) touched.merge(cy.getElementById(id).data(line.data));
+      else fresh.push(line);
+      drawnLines.set(id, words);
+    }
+    touched.merge(cy.add(fresh));
+  });
+  mark(touched);
+  if (waitingLines.length > 0) linesTimer = setTimeout(() => putSomeLines(LINES_A_TURN));
+}
+/** All lines that should be there and are not yet, in turns unless they are needed at once. */
+function putLines(isNeeded = false) {
+  clearTimeout(linesTimer);
+  const wanted = lineElements().map((line) => ({ line, words: JSON.stringify(line.data) }));
+  const ids = new Set(wanted.map(({ line }) => line.data.id));
+  cy.batch(() => {
+    for (const id of [...drawnLines.keys()]) {
+      if (ids.has(id)) continue;
+      cy.getElementById(id).remove();
+      drawnLines.delete(id);
+    }
+  });
+  waitingLines = wanted.filter(({ line, words }) => drawnLines.get(line.data.id) !== words);
+  if (isNeeded) finishLines();
+  else if (waitingLines.length > 0) linesTimer = setTimeout(() => putSomeLines(LINES_A_TURN));
+}
+function finishLines() {
+  clearTimeout(linesTimer);
+  if (waitingLines.length > 0) putSomeLines(waitingLines.length);
+}
+
+/** Draws what has changed. What was in view stays where it was on the screen if `keep` names it. */
+function drawMap(keep, isNeeded = false) {
   if (cy === null) return;
   const before = keep === undefined ? undefined : cy.getElementById(keep);
   const anchor = before !== undefined && before.length > 0 ? before.renderedPosition() : undefined;
   const { heads, bands } = computeLayout();
   computeBundles();
-  const elements = [
+  putBoxes([
     ...[...boxes.values()].map(boxElement),
     ...heads.map(([text, x], index) => headElement(text, x, -34, index)),
     ...bands.map(([text, x, y], index) => headElement(text, x, y - 30, heads.length + index)),
-    ...lineElements(),
-  ];
-  cy.batch(() => {
-    cy.elements().remove();
-    cy.add(elements);
-  });
+  ]);
   if (focused !== null && !boxes.has(focused)) focused = null;
+  lineRing = null;
   if (anchor !== undefined && boxes.has(keep)) {
     const now = cy.getElementById(keep).renderedPosition();
     cy.panBy({ x: anchor.x - now.x, y: anchor.y - now.y });
   }
   drawLegend();
+  putLines(isNeeded);
   markNear();
 }
 
-/** Only the lines anew: for filters, which leave the boxes where they are. */
+/** Only the lines: for filters, which leave the boxes where they are. */
 function drawLines() {
   if (cy === null) return;
   computeBundles();
-  cy.batch(() => {
-    cy.edges().remove();
-    cy.add(lineElements());
-  });
+  lineRing = null;
+  putLines();
   markNear();
 }
 
-function markNear() {
+/** Which of its marks something on the map should bear: it is out of the filter, beside what is looked at, or in focus. */
+function marks() {
   const isFiltered = Object.keys(filter).length > 0;
   const touched = new Set();
   if (isFiltered)
@@ -597,29 +668,32 @@ function markNear() {
       touched.add(boxKey(E.src[edge])).add(boxKey(E.dst[edge]));
       touched.add(`g${placeOf[E.src[edge]]}`).add(`g${placeOf[E.dst[edge]]}`);
     }
-  const line = focusedLine >= 0 ? lineRing[focusedLine] : undefined;
-  cy.batch(() => {
-    cy.elements().removeClass('far near focus');
-    if (isFiltered) cy.nodes('.place, .child').forEach((one) => void (touched.has(one.id()) || one.addClass('far')));
-    const looked = hovered ?? focused;
-    if (looked !== null && boxes.has(looked)) {
-      const at = boxes.get(looked).at;
-      const isOpen = openPlaces.has(at) && looked[0] === 'g';
-      const edges = isOpen
-        ? cy
-            .edges()
-            .filter((one) => boxes.get(one.data('source'))?.at === at || boxes.get(one.data('target'))?.at === at)
-        : cy.getElementById(looked).connectedEdges();
-      cy.edges().not(edges).addClass('far');
-      edges.addClass('near');
-    }
-    if (focused !== null) cy.getElementById(focused).addClass('focus');
-    if (line !== undefined) cy.getElementById(line).addClass('focus');
-    if (pressed !== null) cy.getElementById(pressed).addClass('focus');
-  });
-  const hidden = bundles.size - drawnLines;
+  const line = focusedLine >= 0 ? lineRing?.[focusedLine] : undefined;
+  const looked = hovered ?? focused;
+  const box = looked === null ? undefined : boxes.get(looked);
+  const isAll = box !== undefined && openPlaces.has(box.at) && looked[0] === 'g';
+  const isNear = (id) => (isAll ? boxes.get(id)?.at === box.at : id === looked);
+  return (one) => {
+    const id = one.id();
+    const focus = id === focused || id === line || id === pressed;
+    if (one.isNode()) return { far: isFiltered && !one.hasClass('head') && !touched.has(id), near: false, focus };
+    const near = box !== undefined && (isNear(one.data('source')) || isNear(one.data('target')));
+    return { far: box !== undefined && !near, near, focus };
+  };
+}
+function mark(elements, marksOf = marks()) {
+  cy.batch(() =>
+    elements.forEach((one) => {
+      for (const [name, isMarked] of Object.entries(marksOf(one)))
+        if (one.hasClass(name) !== isMarked) one.toggleClass(name, isMarked);
+    }),
+  );
+}
+function markNear() {
+  mark(cy.elements());
+  const hidden = bundles.size - shownLines;
   hint.textContent =
-    hidden > 0 ? ui('lines-hidden', { drawn: number(drawnLines), all: number(bundles.size) }) : ui('map-hint');
+    hidden > 0 ? ui('lines-hidden', { drawn: number(shownLines), all: number(bundles.size) }) : ui('map-hint');
 }
 
 function fit() {
@@ -636,7 +710,7 @@ function toggle(at) {
   else openPlaces.add(at);
   focusedLine = -1;
   drawMap(`g${at}`);
-  writeAddress();
+  setTimeout(writeAddress);
   const one = places[at];
   say(
     openPlaces.has(at)
@@ -671,7 +745,7 @@ function focusBox(key, options = {}) {
   focusedLine = -1;
   pressed = null;
   lookAt();
-  lineRing = cy.edges('.near').map((one) => one.id());
+  lineRing = null;
   const box = cy.getElementById(key);
   const spot = box.renderedBoundingBox({ includeLabels: false });
   if (options.center || spot.x1 < 0 || spot.y1 < 0 || spot.x2 > cy.width() || spot.y2 > cy.height()) {
@@ -706,6 +780,10 @@ function move(dx, dy) {
 }
 
 function step(by) {
+  if (focused !== null && lineRing === null) {
+    finishLines();
+    lineRing = cy.edges('.near').map((one) => one.id());
+  }
   if (focused === null || lineRing.length === 0) {
     say(ui('no-lines'));
     return;
@@ -826,7 +904,10 @@ function startMap(isFirst = false) {
     NODES <= FEW_NODES
   )
     openPlaces = new Set(places.flatMap((one, at) => (one.kind === 'ns' ? [at] : [])));
-  drawMap();
+  computeLayout();
+  computeBundles();
+  // Curved lines reach beyond the boxes: there the lines count for what fits.
+  drawMap(undefined, bundles.size <= CURVED_LINES);
   const extent = cy.elements().boundingBox();
   // As high as what is drawn asks for at this width, within what a screen can show.
   mapBox.style.height = `${Math.round(Math.min(Math.max(340, extent.h * Math.min(MOST_ZOOM, (mapBox.clientWidth - 52) / extent.w) + 56), Math.max(340, mapBox.clientWidth < NARROW ? 1500 : innerHeight * 0.78)))}px`;
@@ -838,7 +919,6 @@ function startMap(isFirst = false) {
   cy.on('tap', 'node.place', (event) => {
     focused = event.target.id();
     toggle(boxes.get(focused).at);
-    lineRing = cy.edges('.near').map((one) => one.id());
   });
   cy.on('tap', 'node.child', (event) => {
     focusBox(event.target.id());
@@ -893,7 +973,7 @@ function startMap(isFirst = false) {
     focused = null;
     drawMap();
     fit();
-    writeAddress();
+    setTimeout(writeAddress);
   });
   look.addEventListener('change', () => {
     drawLines();
@@ -908,9 +988,9 @@ function startMap(isFirst = false) {
   }).observe(mapBox);
 }
 
-function recolour() {
+function recolour(isNeeded = false) {
   if (cy === null) return;
   readColours();
   cy.style(mapStyle());
-  drawMap(focused ?? undefined);
+  drawMap(focused ?? undefined, isNeeded);
 }

@@ -19,7 +19,7 @@ if (themeButton !== null) {
     say(ui(`theme-${next}`));
   });
 }
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => recolour());
 
 // --- sources of figures: beside their button, in view
 document.addEventListener(
@@ -80,7 +80,7 @@ addEventListener('beforeprint', () => {
   startMap();
   const theme = root.dataset.theme;
   root.dataset.theme = 'light';
-  recolour();
+  recolour(true);
   const picture = el('img', { alt: ui('printed-map') });
   picture.src = cy.png({ full: true, bg: '#ffffff', maxWidth: 2200, maxHeight: 2600, scale: 2 });
   byId('map-print').replaceChildren(picture, el('figcaption', null, ui('printed-map')));

@@ -139,7 +139,7 @@ export function summarySection(page: Page): Html {
                           ></a
                         >
                       </p>
-                      ${action.command === null ? undefined : command(action.command)}
+                      ${action.commands.map((one, index) => html`${index > 0 ? html`<p class="small soft">${say('summary.or')}</p>` : undefined}${command(one)}`)}
                     </li>`,
                 )}
               </ol>`
@@ -424,6 +424,45 @@ export function comparisonSection(page: Page, comparison: Comparison): Html {
           tag(...BETTER[one.better]),
         ]),
       )}
+      ${plainTable(
+        'comparison-done',
+        say('comparison.done'),
+        [say('comparison.what'), number('comparison.was'), number('comparison.is'), number('comparison.change')],
+        comparison.done.map((one) => [
+          say(`progress.${one.id}`),
+          formatNumber(one.before),
+          formatNumber(one.after),
+          change(one.before, one.after),
+        ]),
+      )}
+      ${
+        comparison.runs.length === 0
+          ? undefined
+          : dataTable(page, {
+              id: 'comparison-runs',
+              caption: 'Runs since',
+              columns: [
+                { title: 'Began', width: 11 },
+                { title: 'Namespace', width: 11 },
+                { title: 'What', width: 8 },
+                { title: 'From', width: 9 },
+                { title: 'To', width: 9 },
+                { title: 'Outcome', width: 9 },
+                { title: 'Changes', width: 6, number: true },
+                { title: 'By', width: 11 },
+              ],
+              rows: comparison.runs.map((run): readonly Cell[] => [
+                formatInstant(run.startedAt),
+                run.namespace,
+                run.kind,
+                run.from,
+                run.to,
+                run.outcome === 'done' ? { t: 'good', s: 'done' } : { t: 'warn', s: run.outcome },
+                run.changes,
+                run.by,
+              ]),
+            })
+      }
       ${plainTable(
         'comparison-surface',
         say('comparison.surface'),

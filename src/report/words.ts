@@ -1,0 +1,31 @@
+/** How numbers, times and commands are written for people. JSON keeps them as they are. */
+
+/** `196757.5` -> `196,757.5`. */
+export function grouped(value: number): string {
+  const [whole = '', rest] = String(value).split('.');
+  const text = whole.replaceAll(/\B(?=(?:\d{3})+$)/g, ',');
+  return rest === undefined ? text : `${text}.${rest}`;
+}
+
+/** `1 record`, `196,757 records`. */
+export function counted(count: number, noun: string, many = `${noun}s`): string {
+  return `${grouped(count)} ${count === 1 ? noun : many}`;
+}
+
+/** Times in a text: `2026-10-13T18:33:40.000Z` -> `2026-10-13 18:33 UTC`. */
+export function humanTimes(text: string): string {
+  return text.replaceAll(/\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z/g, '$1 $2 UTC');
+}
+
+/** One word of a command line: what a shell would read as anything else stands in quotes. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A gate's advice with every command in it whole, so that it can be pasted. */
+export function wholeCommands(fix: string): string {
+  return fix.replaceAll(
+    /sallyport adopt\|accept (.+?) --reason "\.\.\."/g,
+    'sallyport adopt $1 --reason "..." or sallyport accept $1 --reason "..."',
+  );
+}

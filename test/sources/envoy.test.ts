@@ -196,6 +196,19 @@ describe('records of Envoy', () => {
   });
 
   it.each([
+    ['whose caller gave up before an answer', { response_code: 0, response_flags: 'DC' }],
+    ['that was about to be tried again', { response_code: 0, response_flags: '-', upstream_local_address: null }],
+  ])('of a call %s are no evidence, though they name the host that was tried', async (_name, parts) => {
+    expect(await ignoredBy({ ...outbound, ...parts })).toEqual(['the upstream was not reached or did not answer']);
+  });
+
+  it('of a call that was answered are evidence, though its caller left before the end', async () => {
+    expect(await readOne({ ...outbound, response_code: 200, response_flags: 'DC' })).toMatchObject({
+      verdict: 'allowed',
+    });
+  });
+
+  it.each([
     ['a connection of the proxy itself', { upstream_cluster: 'prometheus_stats' }],
     ['a connection of the proxy itself', { upstream_cluster: 'agent' }],
     ['a probe of the kubelet', { user_agent: 'kube-probe/1.34', requested_server_name: null }],

@@ -87,6 +87,12 @@ function at(raw: Raw, field: Field): string | undefined {
   return undefined;
 }
 
+/** The code of the answer; JSON has it as a number. */
+function codeOf(raw: Raw): string {
+  const code = NAMES.code.map((name) => raw[name]).find((one) => typeof one === 'number' || typeof one === 'string');
+  return String(code ?? 0);
+}
+
 function parseRecord(
   raw: Raw,
   reporter: Reporter | undefined,
@@ -191,7 +197,10 @@ function parseRecord(
       mtls: peer !== undefined ? 'yes' : at(raw, 'tls') !== undefined ? 'unknown' : has(raw, 'tls') ? 'no' : 'unknown',
       ...(peer === undefined ? {} : { principal: peer.principal }),
     });
-  const failed = flags.some((flag) => FAILED.has(flag));
+  // The caller gave up before there was an answer; and where a retry follows on a connection that failed, the host of the failed one is named.
+  const givenUp = flags.includes('DC') && codeOf(raw) === '0' && request;
+  const unconnected = has(raw, 'upstreamLocal') && at(raw, 'upstreamLocal') === undefined;
+  const failed = flags.some((flag) => FAILED.has(flag)) || givenUp || unconnected;
   const host = outbound?.[2] ?? '';
   const service = parseServiceName(host);
   const upstream = parseAddress(at(raw, 'host'));

@@ -249,7 +249,12 @@ describe('the watch after a phase', () => {
     const end = faults.begin(CUT, 'an edge on record is cut in the watch (on purpose)');
     const isolation = {
       metadata: { name: 'somebody-isolates-the-trainer', namespace: 'training' },
-      spec: { podSelector: { matchLabels: { app: 'trainer' } }, policyTypes: ['Egress'], egress: [] },
+      spec: {
+        podSelector: { matchLabels: { app: 'trainer' } },
+        policyTypes: ['Egress'],
+        // Names are to be had: without them it would not even try, and there would be nothing to be denied.
+        egress: [{ ports: [{ protocol: 'UDP', port: 53 }] }],
+      },
     };
     const policies = '/apis/networking.k8s.io/v1/namespaces/training/networkpolicies';
     let cutAt = 0;

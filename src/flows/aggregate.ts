@@ -106,18 +106,22 @@ export function createAggregator(inventory: Inventory): Aggregator {
     add(record) {
       const flow = record.initiatorKnown ? record : orient(record, attributor);
       if (flow === undefined) {
-        dropped.set(UNORIENTED, (dropped.get(UNORIENTED) ?? 0) + 1);
+        dropped.set(UNORIENTED, (dropped.get(UNORIENTED) ?? 0) + (record.records ?? 1));
         return;
       }
       const src = attributor.attribute(flow.src, flow.first, flow.protocol);
       const dst = attributor.attribute(flow.dst, flow.first, flow.protocol, flow.port);
       if (src.unroutable === true || dst.unroutable === true) {
-        dropped.set(UNROUTABLE, (dropped.get(UNROUTABLE) ?? 0) + 1);
+        dropped.set(UNROUTABLE, (dropped.get(UNROUTABLE) ?? 0) + (flow.records ?? 1));
         return;
+      }
+      if (flow.last > flow.first) {
+        attributor.sightAgain(flow.src, flow.last);
+        attributor.sightAgain(flow.dst, flow.last);
       }
       const port = dst.port ?? flow.port;
       if (port === 0) {
-        dropped.set(UNPORTED, (dropped.get(UNPORTED) ?? 0) + 1);
+        dropped.set(UNPORTED, (dropped.get(UNPORTED) ?? 0) + (flow.records ?? 1));
         return;
       }
       const fold = foldOf(src.party, dst.party, flow.protocol, port, flow.l7);
@@ -127,7 +131,7 @@ export function createAggregator(inventory: Inventory): Aggregator {
         daysSeen.add(day);
         seenDay = day;
       }
-      fold.records += 1;
+      fold.records += flow.records ?? 1;
       if (flow.first < fold.first) fold.first = flow.first;
       if (flow.last > fold.last) fold.last = flow.last;
       if (flow.initiatorKnown) fold.firm = true;

@@ -49,6 +49,8 @@ export interface Attribution {
 export interface Attributor {
   /** The party behind a raw end at `time` (ms); `port` is the destination port when the end is a destination. */
   attribute(end: RawEnd, time: number, protocol: Protocol, port?: number): Attribution;
+  /** An end that was attributed before was there at `time` (ms) as well. */
+  sightAgain(end: RawEnd, time: number): void;
   /** A DNS answer. */
   learnName(ip: string, name: string): void;
   /** The endpoint of a party that was seen between `first` and `last`. After all records. */
@@ -385,6 +387,10 @@ export function createAttributor(inventory: Inventory): Attributor {
           : throughService(service, protocol, port);
       }
       return byAddress(end, time, protocol, port);
+    },
+    sightAgain(end, time) {
+      const sighting = remembered.get(end)?.sighting;
+      if (sighting !== undefined && time > sighting.last) sighting.last = time;
     },
     learnName,
     settle(party, first, last) {

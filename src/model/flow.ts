@@ -47,6 +47,8 @@ export interface Flow {
   /** `open`: this record stands for `count` new connections or requests. `ongoing`: for one that was there already. */
   readonly stage: 'open' | 'ongoing';
   readonly count: number;
+  /** Records that were folded into this one, all between `first` and `last`; one where absent. */
+  readonly records?: number;
   /** A proxy beside the opener answers in the name of the destination, so an answer proves nothing about the other side. */
   readonly proxied: boolean;
   /** `METHOD /path`, never with a query string. */

@@ -19,6 +19,8 @@ export interface ReadOptions {
   readonly badRecords: 'abort' | 'skip';
   /** The moment that `--now` names, in milliseconds: when records were taken that carry no time of their own. */
   readonly now?: number;
+  /** Records of the same ends, port and meaning may be handed over as one, a day at most between its first and its last. */
+  readonly fold?: boolean;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
@@ -19,76 +20,172 @@ export interface LinesRead {
   readonly broken?: Failure;
 }
 
+/** What is wrong with a line as bytes, before anybody looks at what it says. */
+export interface BadLine {
+  readonly message: string;
+  readonly code: 'SP241' | 'SP243';
+  readonly hint: string;
+}
+
 /**
  * Hands each line of an input to `onLine`, with its number from 1; a line break at the end is optional, empty lines are
  * passed over. Gzip is told by its first bytes. Damage to a compressed input is returned, not thrown, for the caller to
- * judge. Throws what `onLine` throws, and SP243 for a line beyond `maxLineBytes`.
+ * judge. A line beyond `maxLineBytes` or of bytes that are no UTF-8 goes to `onBad`, the former by its beginning alone, and is
+ * no part of what is read; without `onBad` it is thrown. Throws what the two throw.
  */
 export async function readLines(
   input: FlowInput,
   onLine: (text: string, line: number) => void,
   maxLineBytes = MAX_LINE_BYTES,
+  onBad?: (bad: BadLine, text: string, line: number) => void,
 ): Promise<LinesRead> {
-  const hash = createHash('sha256');
-  let bytes = 0;
   let line = 0;
   let carried: Uint8Array[] = [];
   let carriedBytes = 0;
+  /** Inside of a line that is too long. */
+  let passing = false;
 
-  const tooLong = (): Failure =>
-    new Failure({
-      code: 'SP243',
+  const bad = (fault: BadLine, text: string): void => {
+    if (onBad !== undefined) {
+      onBad(fault, text, line);
+      return;
+    }
+    throw new Failure({
+      code: fault.code,
       exit: EXIT.usage,
-      message: `${safeText(input.name)}: line ${line + 1} is longer than ${maxLineBytes >> 20} MiB`,
-      where: `${input.name}:${line + 1}`,
-      hint: 'the input must hold one JSON record a line: jq -c . FILE makes it so',
+      message: `${safeText(input.name)}: line ${line} is ${fault.message}`,
+      where: `${input.name}:${line}`,
+      hint: fault.hint,
     });
+  };
+  const tooLong = (text: string): void => {
+    line += 1;
+    bad(longLine(maxLineBytes), text);
+  };
+  const one = (text: string): void => {
+    if (text.length > maxLineBytes) {
+      tooLong(text.slice(0, 200));
+      return;
+    }
+    line += 1;
+    if (text !== '') onLine(text, line);
+  };
 
-  const handOver = (text: string): void => {
+  const handOver = (bytes: Buffer): void => {
+    if (!isUtf8(bytes)) {
+      for (let start = 0; start < bytes.length;) {
+        let end = bytes.indexOf(10, start);
+        if (end < 0) end = bytes.length;
+        const part = bytes.subarray(start, end > start && bytes[end - 1] === 13 ? end - 1 : end);
+        if (isUtf8(part)) one(part.toString('utf8'));
+        else {
+          line += 1;
+          bad(NOT_UTF8, part.toString('utf8', 0, 200));
+        }
+        start = end + 1;
+      }
+      return;
+    }
+    const text = bytes.toString('utf8');
     let start = 0;
     if (line === 0 && text.charCodeAt(0) === 0xfeff) start = 1;
     while (start < text.length) {
       let end = text.indexOf('\n', start);
       if (end < 0) end = text.length;
       const stop = end > start && text.charCodeAt(end - 1) === 13 ? end - 1 : end;
-      if (stop - start > maxLineBytes) throw tooLong();
-      line += 1;
-      if (stop > start) onLine(text.slice(start, stop), line);
+      one(text.slice(start, stop));
       start = end + 1;
     }
   };
 
-  const take = (chunk: Uint8Array): void => {
+  const read = await readChunks(
+    input,
+    (given) => {
+      let chunk = given;
+      if (passing) {
+        const end = chunk.indexOf(10);
+        if (end < 0) return;
+        passing = false;
+        chunk = chunk.subarray(end + 1);
+      }
+      const cut = chunk.lastIndexOf(10) + 1;
+      if (cut === 0) {
+        carried.push(chunk);
+        carriedBytes += chunk.byteLength;
+        if (carriedBytes <= maxLineBytes) return;
+        const head = Buffer.concat(carried.slice(0, 1)).toString('utf8', 0, 200);
+        carried = [];
+        carriedBytes = 0;
+        passing = true;
+        tooLong(head);
+        return;
+      }
+      const whole = carriedBytes === 0 ? chunk.subarray(0, cut) : Buffer.concat([...carried, chunk.subarray(0, cut)]);
+      carried = cut < chunk.byteLength ? [chunk.slice(cut)] : [];
+      carriedBytes = chunk.byteLength - cut;
+      handOver(Buffer.from(whole.buffer, whole.byteOffset, whole.byteLength));
+    },
+    () => line,
+  );
+  // What follows the last line break of a broken stream is half a record, and no line.
+  if (carriedBytes > 0 && read.broken === undefined) handOver(Buffer.concat(carried));
+  return { ...read, lines: line };
+}
+
+export function longLine(maxLineBytes: number): BadLine {
+  return {
+    message: `longer than ${maxLineBytes >> 20} MiB`,
+    code: 'SP243',
+    hint: 'the input must hold one JSON record a line: jq -c . FILE makes it so; --bad-records skip passes over this one',
+  };
+}
+
+export const NOT_UTF8: BadLine = {
+  message: 'not UTF-8',
+  code: 'SP241',
+  hint: 'mend the input, or leave such lines out with --bad-records skip',
+};
+
+/**
+ * Hands the bytes of an input over, out of their compression; `line` says how many lines were read, for messages. A promise that
+ * `onChunk` gives is waited for before more is read.
+ */
+export async function readChunks(
+  input: FlowInput,
+  onChunk: (chunk: Uint8Array) => Promise<void> | void,
+  line: () => number,
+): Promise<Omit<LinesRead, 'lines'>> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  const take = (chunk: Uint8Array): Promise<void> | void => {
     bytes += chunk.byteLength;
     hash.update(chunk);
-    const cut = chunk.lastIndexOf(10) + 1;
-    if (cut === 0) {
-      carried.push(chunk);
-      carriedBytes += chunk.byteLength;
-      if (carriedBytes > maxLineBytes) throw tooLong();
-      return;
-    }
-    const whole = carriedBytes === 0 ? chunk.subarray(0, cut) : Buffer.concat([...carried, chunk.subarray(0, cut)]);
-    carried = cut < chunk.byteLength ? [chunk.slice(cut)] : [];
-    carriedBytes = chunk.byteLength - cut;
-    handOver(Buffer.from(whole.buffer, whole.byteOffset, whole.byteLength).toString('utf8'));
+    return onChunk(chunk);
   };
-
   let broken: Failure | undefined;
   const { gzip, source } = await sniff(input.open());
   if (gzip) {
     const raw = Readable.from(source);
-    const gunzip = createGunzip();
+    const gunzip = createGunzip({ chunkSize: 1 << 18 });
     let readError: Error | undefined;
     raw.on('error', (error) => {
       readError = error;
       gunzip.destroy(error);
     });
     raw.pipe(gunzip);
+    let fault: unknown;
     try {
-      for await (const chunk of gunzip) take(chunk as Uint8Array);
+      for await (const chunk of gunzip) {
+        try {
+          await take(chunk as Uint8Array);
+        } catch (error) {
+          fault = error;
+          throw error;
+        }
+      }
     } catch (error) {
       raw.destroy();
+      if (fault !== undefined) throw error;
       if (readError !== undefined) throw readError;
       const code = (error as NodeJS.ErrnoException).code;
       if (typeof code !== 'string' || !code.startsWith('Z_')) throw error;
@@ -97,19 +194,20 @@ export async function readLines(
         exit: EXIT.usage,
         message:
           code === 'Z_BUF_ERROR'
-            ? `${safeText(input.name)}: the gzip data break off after line ${line}`
-            : `${safeText(input.name)}: the gzip data are damaged after line ${line}: ${messageOf(error)}`,
-        where: `${input.name}:${line + 1}`,
+            ? `${safeText(input.name)}: the gzip data break off after line ${line()}`
+            : `${safeText(input.name)}: the gzip data are damaged after line ${line()}: ${messageOf(error)}`,
+        where: `${input.name}:${line() + 1}`,
         hint: 'copy the file again, or take what is there with --bad-records skip',
         cause: error,
       });
     }
   } else {
-    for await (const chunk of source) take(chunk);
+    for await (const chunk of source) {
+      const waiting = take(chunk);
+      if (waiting !== undefined) await waiting;
+    }
   }
-  // What follows the last line break of a broken stream is half a record, and no line.
-  if (carriedBytes > 0 && broken === undefined) handOver(Buffer.concat(carried).toString('utf8'));
-  return { sha256: hash.digest('hex'), bytes, lines: line, ...(broken === undefined ? {} : { broken }) };
+  return { sha256: hash.digest('hex'), bytes, ...(broken === undefined ? {} : { broken }) };
 }
 
 async function sniff(

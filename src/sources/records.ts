@@ -33,14 +33,16 @@ export interface RecordCounter {
 }
 
 /** The reading of one input: what every source counts, refuses and reports alike. */
-interface Reading {
+export interface Reading {
   readonly counter: RecordCounter;
+  /** Counts records that were read elsewhere. */
+  seenMany(count: number, from: number, to: number): void;
   /** Throws, or counts a malformed record, as the user chose. */
   bad(fault: BadRecord, text: string, line: number): void;
   finish(read: LinesRead): InputReport;
 }
 
-function createReading(source: string, input: FlowInput, options: ReadOptions): Reading {
+export function createReading(source: string, input: FlowInput, options: ReadOptions): Reading {
   let records = 0;
   let lost = 0;
   let bad = 0;
@@ -79,6 +81,11 @@ function createReading(source: string, input: FlowInput, options: ReadOptions): 
       sampled(oneIn) {
         if (oneIn > sampledOneIn) sampledOneIn = oneIn;
       },
+    },
+    seenMany(count, from, to) {
+      records += count;
+      if (from < first) first = from;
+      if (to > last) last = to;
     },
     bad(fault, text, line) {
       const other = otherFormat(source, text);
@@ -159,11 +166,16 @@ export async function readRecords(
   onRecord: (text: string, counter: RecordCounter) => BadRecord | undefined,
 ): Promise<InputReport> {
   const reading = createReading(source, input, options);
-  const read = await readLines(input, (text, line) => {
-    if (isBlank(text)) return;
-    const fault = onRecord(text, reading.counter);
-    if (fault !== undefined) reading.bad(fault, text, line);
-  });
+  const read = await readLines(
+    input,
+    (text, line) => {
+      if (isBlank(text)) return;
+      const fault = onRecord(text, reading.counter);
+      if (fault !== undefined) reading.bad(fault, text, line);
+    },
+    MAX_LINE_BYTES,
+    (fault, text, line) => reading.bad(fault, text, line),
+  );
   return reading.finish(read);
 }
 
@@ -236,6 +248,7 @@ export async function readPayloads(
       }
     },
     MAX_DOCUMENT_BYTES,
+    (fault, text, line) => reading.bad(fault, text, line),
   );
   broken();
   return reading.finish(read);
@@ -259,7 +272,7 @@ export function missingTime(input: FlowInput, what: string, hint: string): Failu
   });
 }
 
-function isBlank(text: string): boolean {
+export function isBlank(text: string): boolean {
   return text.charCodeAt(0) <= 32 && text.trim() === '';
 }
 

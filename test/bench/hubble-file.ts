@@ -8,8 +8,14 @@ export function writeHubbleFile(path: string, lines: number): number {
   const file = openSync(path, 'w');
   const random = createRandom(7);
   const pick = (below: number): number => Math.floor(random() * below);
-  const ends = Array.from({ length: WORKLOADS }, (_, index) => Array.from({ length: 1 + (index % 4) }, (__, pod) => endText(index, pod)));
-  const edges = Array.from({ length: EDGES }, () => ({ src: pick(WORKLOADS), dst: pick(WORKLOADS), port: PORTS[pick(PORTS.length)] ?? 80 }));
+  const ends = Array.from({ length: WORKLOADS }, (_, index) =>
+    Array.from({ length: 1 + (index % 4) }, (__, pod) => endText(index, pod)),
+  );
+  const edges = Array.from({ length: EDGES }, () => ({
+    src: pick(WORKLOADS),
+    dst: pick(WORKLOADS),
+    port: PORTS[pick(PORTS.length)] ?? 80,
+  }));
   let bytes = 0;
   let part: string[] = [];
   const flush = (): void => {
@@ -21,7 +27,9 @@ export function writeHubbleFile(path: string, lines: number): number {
     if (edge === undefined) throw new Error('there are edges');
     const src = one(ends[edge.src], pick(4));
     const dst = one(ends[edge.dst], pick(4));
-    const time = new Date(START + Math.floor((number * SPAN_MS) / lines)).toISOString().replace('Z', `${String(pick(1e6)).padStart(6, '0')}Z`);
+    const time = new Date(START + Math.floor((number * SPAN_MS) / lines))
+      .toISOString()
+      .replace('Z', `${String(pick(1e6)).padStart(6, '0')}Z`);
     part.push(recordText(random(), time, src, dst, edge.port, 32768 + pick(28000)));
     if (part.length === 4096) flush();
   }

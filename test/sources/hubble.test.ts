@@ -353,7 +353,7 @@ describe('bad input of Hubble', () => {
         throw new Error(`read beyond ${MAX_LINE_BYTES} bytes`);
       },
     };
-    expect(await failureOf(readAll(hubbleSource, endless, 'skip'))).toMatchObject({
+    expect(await failureOf(readAll(hubbleSource, endless))).toMatchObject({
       code: 'SP243',
       where: 'endless:1',
     });

@@ -86,7 +86,7 @@ export async function importFlows(
       ...input,
       open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
     };
-    reports.push(await source.read(stoppable, sink, { badRecords, ...now }));
+    reports.push(await source.read(stoppable, sink, { badRecords, fold: true, ...now }));
   }
   if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
   const folded = aggregator.finish(reports);

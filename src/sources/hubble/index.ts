@@ -1,8 +1,9 @@
 import type { InputReport } from '../../model/flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { MAX_LINE_BYTES } from '../lines.ts';
-import type { BadRecord } from '../records.ts';
+import type { BadRecord, RecordCounter } from '../records.ts';
 import { nameForeignFormat, readRecords } from '../records.ts';
+import { readFolded } from './fold.ts';
 import { createHubbleParser } from './schema.ts';
 
 /** What a container runtime writes before a line: `2026-10-05T00:00:00.0Z stdout F `. `P` marks a part of a longer line. */
@@ -11,7 +12,7 @@ const CRI = /^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) ([FP]
 async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport> {
   const parse = createHubbleParser();
   let part = '';
-  return readRecords('hubble', input, options, (line, counter): BadRecord | undefined => {
+  const onRecord = (line: string, counter: RecordCounter): BadRecord | undefined => {
     let text = line;
     if (text.charCodeAt(0) !== 123) {
       const wrapper = CRI.exec(text);
@@ -61,7 +62,10 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
       case 'bad':
         return { message: record.message };
     }
-  });
+  };
+  return options.fold === true
+    ? readFolded(input, sink, options, onRecord)
+    : readRecords('hubble', input, options, onRecord);
 }
 
 function foreign(text: string, otherwise: string): BadRecord {

@@ -335,6 +335,11 @@ function aggregated(aggregate: Raw): number {
   return Math.max(1, count);
 }
 
+/** One side of a record, which its source knew no DNS name for. */
+export function parseEnd(value: unknown, ip: string | undefined): RawEnd {
+  return makeEnd(isRaw(value) ? value : {}, ip, []);
+}
+
 const NAMESPACE_LABEL = 'io.kubernetes.pod.namespace';
 const ACCOUNT_LABEL = 'io.cilium.k8s.policy.serviceaccount';
 

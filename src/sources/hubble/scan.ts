@@ -1,0 +1,830 @@
+import type { Flow, RawEnd } from '../../model/flow.ts';
+import { parseTime } from '../time.ts';
+import { createHubbleParser, parseEnd } from './schema.ts';
+
+/**
+ * Reads whole lines of Hubble's JSON from bytes and folds them while it does. It takes only what it understands completely: ASCII without
+ * escapes, no white space between tokens, one record of TCP, UDP or SCTP that says who opened the connection. Everything else it leaves
+ * to the reader that takes all, line by line; so the two give the same, which tests hold them to. What fields mean is not known here: each
+ * new combination of them is put to that reader's parser once.
+ */
+export interface Scanner {
+  /** Takes `bytes`, which end with a line break. Rows are kept until `take`. */
+  scan(bytes: Uint8Array): Scanned;
+  /** What was folded since the last time. Ends and meanings are numbered on from those given before. */
+  take(): Folded;
+  /** Rows waiting to be taken. */
+  readonly rows: number;
+}
+
+/** One batch of lines. */
+export interface Scanned {
+  readonly lines: number;
+  /** Start, end and number from 1 of each line that was left over. */
+  readonly rest: Int32Array;
+}
+
+export interface Folded {
+  /** Records taken, and when they were; `first` is Infinity where there are none. */
+  readonly records: number;
+  readonly first: number;
+  readonly last: number;
+  /** True where ends are numbered from 0 again. */
+  readonly afresh: boolean;
+  readonly ends: readonly RawEnd[];
+  readonly meanings: readonly Meaning[];
+  /** Records that carry no connection, by reason. */
+  readonly ignored: readonly (readonly [reason: string, count: number])[];
+  /** ROW numbers each: source end, destination end, port, meaning, first, last, records. */
+  readonly rows: Float64Array;
+}
+
+export const ROW = 7;
+
+/** A flow without its ends, port and times. */
+export type Meaning = Omit<
+  Flow,
+  'src' | 'dst' | 'port' | 'srcPort' | 'first' | 'last' | 'l7' | 'principal' | 'records'
+>;
+
+const DAY_MS = 86_400_000;
+const QUOTE = 34;
+const COMMA = 44;
+const COLON = 58;
+const OPEN = 123;
+const CLOSE = 125;
+/** Beyond these the memory starts afresh. */
+const MAX_OBJECTS = 50_000;
+const MAX_IPS = 200_000;
+const MAX_ENDS = 400_000;
+const MAX_VALUES = 31;
+const MAX_TAILS = 2048;
+/** Above every IPv4 address. */
+const OTHER_IPS = 2 ** 32;
+const MAX_CHAIN = 8;
+const OBJECT_TABLE = 1 << 16;
+const TABLE = 1 << 17;
+
+/** 1: may stand in a text as it is. */
+const PLAIN = new Uint8Array(256).fill(1, 0x20, 0x7f);
+PLAIN[QUOTE] = 0;
+PLAIN[92] = 0;
+
+const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (char) => char.charCodeAt(0));
+const HEAD = bytesOf('{"flow":{');
+const TRUE = bytesOf('true');
+const FALSE = bytesOf('false');
+const NULL = bytesOf('null');
+
+/** Fields whose values decide what a record means, in the order of their places in its number. */
+const FIELDS = [
+  'verdict',
+  'Type',
+  'event_type',
+  'traffic_direction',
+  'trace_observation_point',
+  'is_reply',
+  'reply',
+  'drop_reason_desc',
+  'drop_reason',
+] as const;
+/** Fields that only the other reader takes. */
+const LEFT_OVER: ReadonlySet<string> = new Set(['l7', 'aggregate', 'source_names', 'destination_names']);
+const [K_SKIP, K_TIME, K_IP, K_L4, K_SOURCE, K_DESTINATION, K_FIELD] = [0, 1, 2, 3, 4, 5, 6];
+const K_REST = -1;
+
+interface Key {
+  readonly bytes: Uint8Array;
+  readonly kind: number;
+}
+
+/** By their length and second character, which tell them apart. */
+const KEYS: readonly (Key | undefined)[] = (() => {
+  const known: [string, number][] = [
+    ['time', K_TIME],
+    ['IP', K_IP],
+    ['l4', K_L4],
+    ['source', K_SOURCE],
+    ['destination', K_DESTINATION],
+    ...FIELDS.map((field, index): [string, number] => [field, K_FIELD + index]),
+    ...[...LEFT_OVER].map((field): [string, number] => [field, K_REST]),
+  ];
+  const table: (Key | undefined)[] = Array.from({ length: 32 << 8 });
+  for (const [text, kind] of known) {
+    const place = (text.length << 8) | text.charCodeAt(1);
+    if (table[place] !== undefined) throw new Error(`two fields of one length look alike: ${text}`);
+    table[place] = { bytes: bytesOf(text), kind };
+  }
+  return table;
+})();
+const PROTOCOLS = ['TCP', 'UDP', 'SCTP'] as const;
+const PROTOCOL_NAMES = PROTOCOLS.map(bytesOf);
+const SOURCE_PORT = bytesOf('source_port');
+const DESTINATION_PORT = bytesOf('destination_port');
+const FLAGS = bytesOf('flags');
+const SOURCE = bytesOf('source');
+const DESTINATION = bytesOf('destination');
+const OUTER_FLOW = bytesOf('flow');
+
+/** A text met before, for one field. */
+interface Value {
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes from behind the ends up to a time at the end of the line, and what they add to the meaning. */
+interface Tail {
+  readonly bytes: Buffer;
+  readonly present: number;
+  readonly key: number;
+}
+
+export function createScanner(): Scanner {
+  let bytes: Buffer = Buffer.alloc(0);
+  const parse = createHubbleParser();
+
+  // ---- memory of texts
+  const values: Value[][] = [];
+  const objectSlots = new Int32Array(OBJECT_TABLE);
+  /** Their bytes, one behind the other, and where each begins; one more than there are. */
+  let objectBytes = Buffer.alloc(1 << 16);
+  let objectStart = [0];
+  let objectsByText = new Map<string, number>();
+  let objectValues: unknown[] = [];
+  /** The end that an object was with the address it had last, which most keep. */
+  let lastIp: number[] = [];
+  let lastEnd: number[] = [];
+  let ipByText = new Map<string, number>();
+  let ipTexts: string[] = [];
+  let endByKey = new Map<number, number>();
+  let stamped: boolean[] = [];
+  const meaningByKey = new Map<number, number>();
+  /** Of each meaning: is it turned round, does it carry a connection. */
+  const turned: boolean[] = [];
+  const reasons: (string | undefined)[] = [];
+  let lastMeaningKey = -1;
+  let lastMeaning = -1;
+
+  // ---- what was folded
+  let newEnds: RawEnd[] = [];
+  let newMeanings: Meaning[] = [];
+  let records = 0;
+  let first = Infinity;
+  let last = -Infinity;
+  let ignored = new Map<string, number>();
+  let rows = new Float64Array(ROW * 4096);
+  let rowCount = 0;
+  const slots = new Int32Array(TABLE).fill(-1);
+  let minute = new Uint8Array(17);
+  let minuteBase = NaN;
+  let forget = false;
+  let afresh = false;
+
+  const equalAt = (at: number, text: Uint8Array): boolean => {
+    for (let index = 0; index < text.length; index += 1) if (bytes[at + index] !== text[index]) return false;
+    return true;
+  };
+
+  /** From the first character of a text to its closing quote; -1 for what is not plain. */
+  const endOfText = (from: number): number => {
+    let at = from;
+    while (PLAIN[bytes[at] ?? 0] === 1) at += 1;
+    return bytes[at] === QUOTE ? at : -1;
+  };
+
+  /** The place behind a value; -1 for what is no plain JSON. */
+  const skip = (from: number, depth: number): number => {
+    const code = bytes[from] ?? 0;
+    if (code === QUOTE) {
+      const end = endOfText(from + 1);
+      return end < 0 ? -1 : end + 1;
+    }
+    if (code === OPEN) {
+      if (depth > 16) return -1;
+      let at = from + 1;
+      if (bytes[at] === CLOSE) return at + 1;
+      for (;;) {
+        if (bytes[at] !== QUOTE) return -1;
+        at = endOfText(at + 1);
+        if (at < 0 || bytes[at + 1] !== COLON) return -1;
+        at = skip(at + 2, depth + 1);
+        if (at < 0) return -1;
+        if (bytes[at] === CLOSE) return at + 1;
+        if (bytes[at] !== COMMA) return -1;
+        at += 1;
+      }
+    }
+    if (code === 91) {
+      if (depth > 16) return -1;
+      let at = from + 1;
+      if (bytes[at] === 93) return at + 1;
+      for (;;) {
+        at = skip(at, depth + 1);
+        if (at < 0) return -1;
+        if (bytes[at] === 93) return at + 1;
+        if (bytes[at] !== COMMA) return -1;
+        at += 1;
+      }
+    }
+    if (code === 116) return equalAt(from, TRUE) ? from + 4 : -1;
+    if (code === 102) return equalAt(from, FALSE) ? from + 5 : -1;
+    if (code === 110) return equalAt(from, NULL) ? from + 4 : -1;
+    // Whole numbers alone; a leading zero stands by itself.
+    if (code < 48 || code > 57) return -1;
+    let at = from + 1;
+    while ((bytes[at] ?? 0) >= 48 && (bytes[at] ?? 0) <= 57) at += 1;
+    if (code === 48 && at > from + 1) return -1;
+    const next = bytes[at];
+    return next === COMMA || next === CLOSE || next === 93 ? at : -1;
+  };
+
+  const keyKind = (from: number, end: number): number => {
+    const key = KEYS[((end - from) << 8) | (bytes[from + 1] ?? 0)];
+    return key !== undefined && equalAt(from, key.bytes) ? key.kind : K_SKIP;
+  };
+
+  /** The number of a value among those met for its field, from 1; 0 where there are too many. */
+  const valueNumber = (field: number, from: number, end: number): number => {
+    const list = (values[field] ??= []);
+    const length = end - from;
+    for (let index = 0; index < list.length; index += 1) {
+      const known = list[index]?.bytes;
+      if (known?.length === length && equalAt(from, known)) return index + 1;
+    }
+    if (list.length >= MAX_VALUES) return 0;
+    list.push({ bytes: Uint8Array.prototype.slice.call(bytes, from, end) });
+    return list.length;
+  };
+
+  /** An IPv4 address as a number, which tells it back; others are numbered beyond those. -1 is no address. */
+  const ipNumber = (from: number, end: number): number => {
+    let number = 0;
+    let part = -1;
+    let parts = 0;
+    for (let at = from; at <= end; at += 1) {
+      const code = at === end ? 46 : (bytes[at] ?? 0);
+      if (code === 46) {
+        if (part < 0 || part > 255) return otherIp(from, end);
+        number = number * 256 + part;
+        parts += 1;
+        part = -1;
+      } else {
+        const digit = code - 48;
+        // A leading zero would not come back.
+        if (digit < 0 || digit > 9 || part === 0) return otherIp(from, end);
+        part = part < 0 ? digit : part * 10 + digit;
+      }
+    }
+    return parts === 4 ? number : otherIp(from, end);
+  };
+
+  const otherIp = (from: number, end: number): number => {
+    const text = bytes.toString('latin1', from, end);
+    let id = ipByText.get(text);
+    if (id === undefined) {
+      id = OTHER_IPS + ipTexts.length;
+      ipByText.set(text, id);
+      ipTexts.push(text);
+      if (ipTexts.length > MAX_IPS) forget = true;
+    }
+    return id;
+  };
+
+  const ipText = (ip: number): string =>
+    ip < OTHER_IPS
+      ? `${Math.floor(ip / 0x1000000)}.${Math.floor(ip / 0x10000) & 255}.${Math.floor(ip / 256) & 255}.${ip & 255}`
+      : (ipTexts[ip - OTHER_IPS] ?? '');
+
+  let objectEnd = 0;
+  /** The number of the object that begins at `from`, whose end is left in objectEnd; -1 for what is no plain JSON. */
+  const objectNumber = (from: number): number => {
+    // Up to the first brace: nothing behind the object may have a part in it.
+    let hash = 0;
+    for (let at = from + 1; at < from + 40; at += 1) {
+      const code = bytes[at] ?? 0;
+      if (code === CLOSE) break;
+      hash = (Math.imul(hash, 0x01000193) ^ code) | 0;
+    }
+    let slot = (hash ^ (hash >>> 15)) & (OBJECT_TABLE - 1);
+    let tries = 0;
+    for (; tries < MAX_CHAIN; tries += 1) {
+      const id = (objectSlots[slot] ?? 0) - 1;
+      if (id < 0) break;
+      const start = objectStart[id] ?? 0;
+      const stop = objectStart[id + 1] ?? 0;
+      const end = from + stop - start;
+      if (end <= bytes.length && bytes.compare(objectBytes, start, stop, from, end) === 0) {
+        objectEnd = end;
+        return id;
+      }
+      slot = (slot + 1) & (OBJECT_TABLE - 1);
+    }
+    const end = bytes[from] === OPEN ? skip(from, 0) : -1;
+    if (end < 0) return -1;
+    objectEnd = end;
+    const text = bytes.toString('latin1', from, end);
+    let id = objectsByText.get(text);
+    if (id === undefined) {
+      id = objectValues.length;
+      objectsByText.set(text, id);
+      objectValues.push(JSON.parse(text) as unknown);
+      lastIp.push(-2);
+      lastEnd.push(-1);
+      const start = objectStart[id] ?? 0;
+      while (objectBytes.length < start + end - from)
+        objectBytes = Buffer.concat([objectBytes], objectBytes.length * 2);
+      objectBytes.set(bytes.subarray(from, end), start);
+      objectStart.push(start + end - from);
+      if (objectValues.length > MAX_OBJECTS) forget = true;
+      // Many that begin alike are found by their whole text.
+      if (tries < MAX_CHAIN) objectSlots[slot] = id + 1;
+    }
+    return id;
+  };
+
+  const endNumber = (object: number, ip: number): number => {
+    if (lastIp[object] === ip && (lastEnd[object] ?? -1) >= 0) return lastEnd[object] ?? 0;
+    const key = object * (OTHER_IPS + MAX_IPS + 2) + ip + 1;
+    let id = endByKey.get(key);
+    if (id === undefined) {
+      const end = parseEnd(objectValues[object], ip < 0 ? undefined : ipText(ip));
+      id = stamped.length;
+      stamped.push(end.pod !== undefined && end.namespace !== undefined);
+      newEnds.push(end);
+      endByKey.set(key, id);
+      if (stamped.length > MAX_ENDS) forget = true;
+    }
+    lastIp[object] = ip;
+    lastEnd[object] = id;
+    return id;
+  };
+
+  /** Milliseconds since the epoch of the text from `from` to its quote at `end`; NaN for what is no plain time. */
+  const timeAt = (from: number, end: number): number => {
+    const length = end - from;
+    if (length < 20 || bytes[end - 1] !== 90) return NaN;
+    let same = !Number.isNaN(minuteBase);
+    for (let at = 0; same && at < 17; at += 1) if (bytes[from + at] !== minute[at]) same = false;
+    if (!same) {
+      const time = parseTime(`${bytes.toString('latin1', from, from + 17)}00Z`);
+      if (time === undefined) return NaN;
+      minute = Uint8Array.prototype.slice.call(bytes, from, from + 17);
+      minuteBase = time;
+    }
+    const tens = (bytes[from + 17] ?? 0) - 48;
+    const ones = (bytes[from + 18] ?? 0) - 48;
+    if (tens < 0 || tens > 5 || ones < 0 || ones > 9) return NaN;
+    const second = minuteBase + (tens * 10 + ones) * 1000;
+    if (length === 20) return second;
+    if (bytes[from + 19] !== 46 || length === 21) return NaN;
+    let millisecond = 0;
+    let scale = 100;
+    for (let at = from + 20; at < end - 1; at += 1) {
+      const digit = (bytes[at] ?? 0) - 48;
+      if (digit < 0 || digit > 9) return NaN;
+      if (scale >= 1) millisecond += digit * scale;
+      scale /= 10;
+    }
+    return second + Math.floor(millisecond);
+  };
+
+  const portAt = (from: number, end: number): number => {
+    if (end - from > 5) return -1;
+    let port = 0;
+    for (let at = from; at < end; at += 1) {
+      const digit = (bytes[at] ?? 0) - 48;
+      if (digit < 0 || digit > 9) return -1;
+      port = port * 10 + digit;
+    }
+    return port > 65_535 ? -1 : port;
+  };
+
+  // ---- one line
+  let sourcePort = 0;
+  let destinationPort = 0;
+  let protocol = 0;
+  let flags = 0;
+  let flagsFrom = 0;
+  let flagsEnd = 0;
+
+  const protocolAt = (from: number, end: number): number => {
+    for (let index = 0; index < PROTOCOL_NAMES.length; index += 1) {
+      const name = PROTOCOL_NAMES[index];
+      if (name?.length === end - from && equalAt(from, name)) return index;
+    }
+    return -1;
+  };
+
+  /** `{"TCP":{"source_port":1,"destination_port":2,"flags":{...}}}`; the place behind it, or -1. */
+  const layer4 = (from: number): number => {
+    if (bytes[from] !== OPEN || bytes[from + 1] !== QUOTE) return -1;
+    const nameEnd = endOfText(from + 2);
+    if (nameEnd < 0) return -1;
+    protocol = protocolAt(from + 2, nameEnd);
+    if (protocol < 0 || bytes[nameEnd + 1] !== COLON || bytes[nameEnd + 2] !== OPEN) return -1;
+    sourcePort = -1;
+    destinationPort = -1;
+    flags = 0;
+    let at = nameEnd + 3;
+    for (;;) {
+      if (bytes[at] !== QUOTE) return -1;
+      const keyEnd = endOfText(at + 1);
+      if (keyEnd < 0 || bytes[keyEnd + 1] !== COLON) return -1;
+      const value = keyEnd + 2;
+      const end = skip(value, 1);
+      if (end < 0) return -1;
+      const length = keyEnd - at - 1;
+      if (length === SOURCE_PORT.length && equalAt(at + 1, SOURCE_PORT)) {
+        if (sourcePort >= 0) return -1;
+        sourcePort = portAt(value, end);
+        if (sourcePort < 0) return -1;
+      } else if (length === DESTINATION_PORT.length && equalAt(at + 1, DESTINATION_PORT)) {
+        if (destinationPort >= 0) return -1;
+        destinationPort = portAt(value, end);
+        if (destinationPort < 0) return -1;
+      } else if (length === FLAGS.length && equalAt(at + 1, FLAGS)) {
+        if (flags > 0) return -1;
+        flags = valueNumber(FIELDS.length, value, end);
+        flagsFrom = value;
+        flagsEnd = end;
+        if (flags === 0) return -1;
+      }
+      at = end;
+      if (bytes[at] === CLOSE) break;
+      if (bytes[at] !== COMMA) return -1;
+      at += 1;
+    }
+    // A second protocol in one record is left to the other reader.
+    return bytes[at + 1] === CLOSE ? at + 2 : -1;
+  };
+
+  let sourceIp = -1;
+  let destinationIp = -1;
+  const addresses = (from: number): number => {
+    if (bytes[from] !== OPEN) return -1;
+    sourceIp = -1;
+    destinationIp = -1;
+    let at = from + 1;
+    if (bytes[at] === CLOSE) return at + 1;
+    for (;;) {
+      if (bytes[at] !== QUOTE) return -1;
+      const keyEnd = endOfText(at + 1);
+      if (keyEnd < 0 || bytes[keyEnd + 1] !== COLON) return -1;
+      const value = keyEnd + 2;
+      const end = skip(value, 1);
+      if (end < 0) return -1;
+      const length = keyEnd - at - 1;
+      const isSource = length === SOURCE.length && equalAt(at + 1, SOURCE);
+      if (isSource || (length === DESTINATION.length && equalAt(at + 1, DESTINATION))) {
+        if (bytes[value] !== QUOTE || (isSource ? sourceIp : destinationIp) >= 0) return -1;
+        const ip = ipNumber(value + 1, end - 1);
+        if (isSource) sourceIp = ip;
+        else destinationIp = ip;
+      }
+      at = end;
+      if (bytes[at] === CLOSE) return at + 1;
+      if (bytes[at] !== COMMA) return -1;
+      at += 1;
+    }
+  };
+
+  const fieldFrom = new Int32Array(FIELDS.length);
+  const fieldEnd = new Int32Array(FIELDS.length);
+
+  const meaningOf = (key: number, present: number): number => {
+    if (key === lastMeaningKey) return lastMeaning;
+    let meaning = meaningByKey.get(key);
+    if (meaning === undefined) {
+      const flow: Record<string, unknown> = { time: '2026-01-01T00:00:00Z', source: {}, destination: {} };
+      for (const [index, field] of FIELDS.entries())
+        if ((present & (1 << index)) !== 0)
+          flow[field] = JSON.parse(bytes.toString('latin1', fieldFrom[index] ?? 0, fieldEnd[index] ?? 0)) as unknown;
+      flow['l4'] = {
+        [PROTOCOLS[protocol] ?? 'TCP']: {
+          source_port: 1,
+          destination_port: 2,
+          ...(flags === 0 ? {} : { flags: JSON.parse(bytes.toString('latin1', flagsFrom, flagsEnd)) as unknown }),
+        },
+      };
+      const record = parse({ flow });
+      meaning = -1;
+      if (record.kind === 'ignored') {
+        meaning = reasons.length;
+        reasons.push(record.reason);
+        turned.push(false);
+        newMeanings.push(NOTHING);
+      } else if (record.kind === 'flow' && record.flow.initiatorKnown) {
+        meaning = reasons.length;
+        reasons.push(undefined);
+        turned.push(record.flow.port === 1);
+        newMeanings.push(meaningIn(record.flow));
+      }
+      meaningByKey.set(key, meaning);
+    }
+    lastMeaningKey = key;
+    lastMeaning = meaning;
+    return meaning;
+  };
+
+  /** The place of the line break behind a record that was taken, or -1. */
+  const line = (from: number): number => {
+    if (!equalAt(from, HEAD)) return -1;
+    let at = from + HEAD.length;
+    let time = NaN;
+    let source = -1;
+    let destination = -1;
+    let hasL4 = false;
+    let hasIp = false;
+    let present = 0;
+    let key = 0;
+    let tailFrom = -1;
+    let tailPresent = 0;
+    let tailKey = 0;
+    sourceIp = -1;
+    destinationIp = -1;
+    for (;;) {
+      if (bytes[at] !== QUOTE) return -1;
+      const keyEnd = endOfText(at + 1);
+      if (keyEnd < 0 || bytes[keyEnd + 1] !== COLON) return -1;
+      const value = keyEnd + 2;
+      const kind = keyKind(at + 1, keyEnd);
+      if (kind === K_SKIP) at = skip(value, 1);
+      else if (kind === K_SOURCE || kind === K_DESTINATION) {
+        const object = objectNumber(value);
+        if (object < 0 || (kind === K_SOURCE ? source : destination) >= 0) return -1;
+        if (kind === K_SOURCE) source = object;
+        else destination = object;
+        at = objectEnd;
+        if (source >= 0 && destination >= 0 && hasL4 && !Number.isNaN(time)) {
+          tailFrom = at;
+          tailPresent = present;
+          tailKey = key;
+          const tail = tailAt(at);
+          if (tail !== undefined && (present & tail.present) === 0) {
+            // The same bytes as before, up to the time at the very end.
+            const end = endOfText(at + tail.bytes.length);
+            if (end >= 0 && bytes[end + 1] === CLOSE && bytes[end + 2] === 10) {
+              key += tail.key + flags * FLAGS_PLACE + protocol * PROTOCOL_PLACE;
+              const meaning = key === lastMeaningKey ? lastMeaning : meaningByKey.get(key);
+              if (meaning !== undefined && meaning >= 0 && sourcePort > 0 && destinationPort > 0) {
+                count(meaning, source, destination, time);
+                return end + 2;
+              }
+              key = tailKey;
+            }
+          }
+        }
+      } else if (kind === K_TIME) {
+        tailFrom = -1;
+        at = skip(value, 1);
+        if (at < 0 || bytes[value] !== QUOTE || !Number.isNaN(time)) return -1;
+        time = timeAt(value + 1, at - 1);
+        if (Number.isNaN(time)) return -1;
+      } else if (kind === K_IP) {
+        if (hasIp) return -1;
+        hasIp = true;
+        tailFrom = -1;
+        at = addresses(value);
+      } else if (kind === K_L4) {
+        if (hasL4) return -1;
+        hasL4 = true;
+        tailFrom = -1;
+        at = layer4(value);
+      } else if (kind === K_REST) return -1;
+      else {
+        const field = kind - K_FIELD;
+        at = skip(value, 1);
+        if (at < 0 || (present & (1 << field)) !== 0) return -1;
+        const number = valueNumber(field, value, at);
+        if (number === 0) return -1;
+        fieldFrom[field] = value;
+        fieldEnd[field] = at;
+        present |= 1 << field;
+        key += number * (PLACES[field] ?? 0);
+      }
+      if (at < 0) return -1;
+      if (bytes[at] === CLOSE) break;
+      if (bytes[at] !== COMMA) return -1;
+      at += 1;
+    }
+    at += 1;
+    let timeFrom = -1;
+    while (bytes[at] === COMMA) {
+      timeFrom = -1;
+      if (bytes[at + 1] !== QUOTE) return -1;
+      const keyEnd = endOfText(at + 2);
+      if (keyEnd < 0 || bytes[keyEnd + 1] !== COLON) return -1;
+      if (keyEnd - at - 2 === OUTER_FLOW.length && equalAt(at + 2, OUTER_FLOW)) return -1;
+      if (bytes[keyEnd + 2] === QUOTE) timeFrom = keyEnd + 3;
+      at = skip(keyEnd + 2, 1);
+      if (at < 0) return -1;
+    }
+    if (bytes[at] !== CLOSE) return -1;
+    at += 1;
+    if (bytes[at] === 13) at += 1;
+    if (bytes[at] !== 10 || Number.isNaN(time) || !hasL4) return -1;
+    if (sourcePort < 1 || destinationPort < 1) return -1;
+    key += flags * FLAGS_PLACE + protocol * PROTOCOL_PLACE;
+    const meaning = meaningOf(key, present);
+    if (meaning < 0) return -1;
+
+    count(meaning, source, destination, time);
+    // A tail holds neither times nor ports nor ends.
+    if (tailFrom >= 0 && timeFrom >= 0)
+      learnTail(
+        tailFrom,
+        timeFrom,
+        present & ~tailPresent,
+        key - tailKey - flags * FLAGS_PLACE - protocol * PROTOCOL_PLACE,
+      );
+    return at;
+  };
+
+  const count = (meaning: number, source: number, destination: number, time: number): void => {
+    records += 1;
+    if (time < first) first = time;
+    if (time > last) last = time;
+    const reason = reasons[meaning];
+    if (reason !== undefined) {
+      ignored.set(reason, (ignored.get(reason) ?? 0) + 1);
+      return;
+    }
+    const here = endNumber(source < 0 ? EMPTY() : source, sourceIp);
+    const there = endNumber(destination < 0 ? EMPTY() : destination, destinationIp);
+    if (turned[meaning] === true) fold(there, here, sourcePort, meaning, time);
+    else fold(here, there, destinationPort, meaning, time);
+  };
+
+  // ---- what follows the ends, which is the same for most records of a node
+  const tails = new Map<number, Tail>();
+  const tailHash = (from: number): number => {
+    let hash = 0;
+    for (let at = from + 40; at < from + 200; at += 8) hash = (Math.imul(hash, 0x01000193) ^ (bytes[at] ?? 0)) | 0;
+    return hash;
+  };
+  const tailAt = (from: number): Tail | undefined => {
+    const tail = tails.get(tailHash(from));
+    if (tail === undefined) return undefined;
+    const { length } = tail.bytes;
+    return from + length < bytes.length && bytes.compare(tail.bytes, 0, length, from, from + length) === 0
+      ? tail
+      : undefined;
+  };
+  const learnTail = (from: number, end: number, present: number, key: number): void => {
+    if (tails.size >= MAX_TAILS) return;
+    tails.set(tailHash(from), { bytes: Buffer.from(bytes.subarray(from, end)), present, key });
+  };
+
+  /** A record without the object has an end of which nothing is said. */
+  let emptyObject = -1;
+  const EMPTY = (): number => {
+    if (emptyObject < 0) {
+      emptyObject = objectValues.length;
+      objectValues.push({});
+      objectStart.push(objectStart[emptyObject] ?? 0);
+      lastIp.push(-2);
+      lastEnd.push(-1);
+    }
+    return emptyObject;
+  };
+
+  const fold = (src: number, dst: number, port: number, meaning: number, time: number): void => {
+    // A pod's name says who it was; an address alone has to be looked up at its very time.
+    const exact = stamped[src] !== true || stamped[dst] !== true;
+    const day = Math.floor(time / DAY_MS);
+    let hash = Math.imul(src, 0x9e3779b1) ^ Math.imul(dst, 0x85ebca6b) ^ Math.imul(port | (meaning << 16), 0xc2b2ae35);
+    hash ^= Math.imul(day, 0x27d4eb2f);
+    if (exact) hash ^= Math.imul(time | 0, 0x165667b1);
+    let slot = (hash ^ (hash >>> 15)) & (TABLE - 1);
+    for (;;) {
+      const row = slots[slot] ?? -1;
+      if (row < 0) break;
+      const at = row * ROW;
+      if (
+        rows[at] === src &&
+        rows[at + 1] === dst &&
+        rows[at + 2] === port &&
+        rows[at + 3] === meaning &&
+        (exact ? rows[at + 4] === time : Math.floor((rows[at + 4] ?? 0) / DAY_MS) === day)
+      ) {
+        if (time < (rows[at + 4] ?? 0)) rows[at + 4] = time;
+        if (time > (rows[at + 5] ?? 0)) rows[at + 5] = time;
+        rows[at + 6] = (rows[at + 6] ?? 0) + 1;
+        return;
+      }
+      slot = (slot + 1) & (TABLE - 1);
+    }
+    slots[slot] = rowCount;
+    const at = rowCount * ROW;
+    if (at + ROW > rows.length) {
+      const larger = new Float64Array(rows.length * 2);
+      larger.set(rows);
+      rows = larger;
+    }
+    rows[at] = src;
+    rows[at + 1] = dst;
+    rows[at + 2] = port;
+    rows[at + 3] = meaning;
+    rows[at + 4] = time;
+    rows[at + 5] = time;
+    rows[at + 6] = 1;
+    rowCount += 1;
+  };
+
+  const scanner: Scanner = {
+    get rows() {
+      return rowCount;
+    },
+    scan(batch) {
+      bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
+      const rest: number[] = [];
+      let at = 0;
+      let number = 0;
+      while (at < bytes.length) {
+        number += 1;
+        const end = line(at);
+        if (end >= 0) {
+          at = end + 1;
+          continue;
+        }
+        let stop = bytes.indexOf(10, at);
+        if (stop < 0) stop = bytes.length;
+        if (stop > at) rest.push(at, stop, number);
+        at = stop + 1;
+      }
+      return { lines: number, rest: Int32Array.from(rest) };
+    },
+    take() {
+      const folded: Folded = {
+        records,
+        first,
+        last,
+        afresh,
+        ends: newEnds,
+        meanings: newMeanings,
+        ignored: [...ignored],
+        rows: rows.slice(0, rowCount * ROW),
+      };
+      newEnds = [];
+      newMeanings = [];
+      records = 0;
+      first = Infinity;
+      last = -Infinity;
+      ignored = new Map();
+      rowCount = 0;
+      slots.fill(-1);
+      afresh = forget;
+      if (forget) {
+        forget = false;
+        stamped = [];
+        objectSlots.fill(0);
+        objectStart = [0];
+        objectsByText = new Map();
+        objectValues = [];
+        lastIp = [];
+        lastEnd = [];
+        ipByText = new Map();
+        ipTexts = [];
+        endByKey = new Map();
+        emptyObject = -1;
+      }
+      return folded;
+    },
+  };
+  return scanner;
+}
+
+function meaningIn({
+  protocol,
+  verdict,
+  view,
+  tap,
+  initiatorKnown,
+  reply,
+  stage,
+  count,
+  proxied,
+  mtls,
+  source,
+}: Flow): Meaning {
+  return { protocol, verdict, view, tap, initiatorKnown, reply, stage, count, proxied, mtls, source };
+}
+
+/** Rows are to be taken before there are more: the table of a scanner is twice as large. */
+export const MAX_ROWS = 60_000;
+
+const PLACES = FIELDS.map((_, index) => 32 ** index);
+const FLAGS_PLACE = 32 ** FIELDS.length;
+const PROTOCOL_PLACE = 32 ** (FIELDS.length + 1);
+const NOTHING: Meaning = {
+  protocol: 'TCP',
+  verdict: 'unknown',
+  view: 'unknown',
+  tap: '',
+  initiatorKnown: true,
+  reply: false,
+  stage: 'ongoing',
+  count: 0,
+  proxied: false,
+  mtls: 'unknown',
+  source: 'hubble',
+};

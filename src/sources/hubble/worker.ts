@@ -1,0 +1,45 @@
+import { parentPort } from 'node:worker_threads';
+import type { Folded } from './scan.ts';
+import { MAX_ROWS, createScanner } from './scan.ts';
+
+/** A batch of whole lines, or the end of them. */
+export type ToWorker =
+  | {
+      readonly kind: 'batch';
+      readonly number: number;
+      readonly bytes: Uint8Array<ArrayBuffer>;
+      readonly length: number;
+    }
+  | { readonly kind: 'end' };
+
+/** A batch done, its memory given back; or the last of what was folded. */
+export type FromWorker =
+  | {
+      readonly kind: 'batch';
+      readonly number: number;
+      readonly bytes: Uint8Array<ArrayBuffer>;
+      readonly lines: number;
+      readonly rest: Int32Array;
+      readonly folded?: Folded;
+    }
+  | { readonly kind: 'end'; readonly folded: Folded };
+
+const scanner = createScanner();
+parentPort?.on('message', (message: ToWorker) => {
+  if (message.kind === 'end') {
+    parentPort?.postMessage({ kind: 'end', folded: scanner.take() } satisfies FromWorker);
+    parentPort?.close();
+    return;
+  }
+  const { number, bytes, length } = message;
+  const { lines, rest } = scanner.scan(bytes.subarray(0, length));
+  const answer: FromWorker = {
+    kind: 'batch',
+    number,
+    bytes,
+    lines,
+    rest,
+    ...(scanner.rows < MAX_ROWS ? {} : { folded: scanner.take() }),
+  };
+  parentPort?.postMessage(answer, [bytes.buffer]);
+});

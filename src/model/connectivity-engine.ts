@@ -250,8 +250,7 @@ function namedPortsOf(pod: Pod): string {
 
 function buildClass(engine: Engine, direction: Direction, pod: Pod, isolation: Isolation): SideClass {
   const { world, layout } = engine;
-  const { policies } = isolation;
-  const foreign = isolation.ordered?.foreign ?? isolation.foreign;
+  const { policies, foreign } = isolation;
   const { sides } = layout;
   const [first] = foreign;
   let fixed: Side | undefined;

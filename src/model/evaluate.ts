@@ -10,7 +10,7 @@ import type { ForeignPolicy } from './foreign-policy.ts';
 import type { Inventory, IpBlockTarget } from './inventory.ts';
 import { routesOf } from './istio-routes.ts';
 import { judgeMesh } from './istio.ts';
-import type { Acting, Additive, Asked, Cause, Tools, Walked } from './ordered-evaluate.ts';
+import type { Acting, Additive, Asked, Tools, Walked } from './ordered-evaluate.ts';
 import { orderedSelects, portCuts, speaksOfAddresses, tiersOf, walkTiers } from './ordered-evaluate.ts';
 import { whyNotEvaluated } from './not-evaluated.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkPort, NetworkRule } from './network-policy.ts';
@@ -61,19 +61,12 @@ export interface Isolating {
 
 export interface Isolation {
   readonly policies: readonly Isolating[];
-  /**
-   * Policies that may act here and are not additive: those that are not evaluated, and with `ordered` those that are evaluated in an
-   * order. Whoever adds up `policies` alone must answer unknown where there are any.
-   */
+  /** Policies that may act here and are not evaluated. */
   readonly foreign: readonly ForeignPolicy[];
   /** True where some rule speaks of addresses. */
   readonly hasBlocks: boolean;
-  /** Set where `policies` do not simply add up: judgeDirection has the answer. */
-  readonly ordered?: {
-    readonly acting: readonly Acting[];
-    /** Policies that are not evaluated. */
-    readonly foreign: readonly ForeignPolicy[];
-  };
+  /** Set where `policies` do not simply add up: judgeDirection has the answer, and whoever adds them up must answer unknown. */
+  readonly ordered?: { readonly acting: readonly Acting[] };
 }
 
 const ANSWER = { yes: 'allowed', no: 'denied', unknown: 'unknown' } as const satisfies Record<
@@ -178,7 +171,6 @@ export function isolationOf(world: World, pod: Pod, direction: Direction): Isola
       if (rules === undefined) continue;
       const { subjectNamespaces } = policy;
       const within = subjectNamespaces === undefined ? 'yes' : selectsNamespace(subjectNamespaces, pod.namespace);
-      if (within === 'no') continue;
       const selected = policy.selectorBroken ? 'unknown' : and(within, selectsPod(policy.selector, pod));
       if (selected === 'no') continue;
       policies.push({ policy, rules, selected: policy.broken ? 'unknown' : selected });
@@ -194,15 +186,11 @@ export function isolationOf(world: World, pod: Pod, direction: Direction): Isola
       ({ policy, rules }) => policy.opens?.[direction] !== true && rules.every(({ doubt }) => doubt === undefined),
     );
     if (acting.length === 0 && addUp) return { policies, foreign, hasBlocks };
-    const others = new Map<string, ForeignPolicy>();
-    for (const { policy } of [...acting, ...(addUp ? [] : policies.filter(({ policy: one }) => one.cilium === true))]) {
-      others.set(policy.name, { ref: policy.ref, name: policy.name, subjects: [], nodes: false });
-    }
     return {
       policies,
-      foreign: [...foreign, ...others.values()],
+      foreign,
       hasBlocks: hasBlocks || acting.some(({ rules }) => rules.some(speaksOfAddresses)),
-      ordered: { acting, foreign },
+      ordered: { acting },
     };
   });
 }
@@ -213,8 +201,9 @@ function actingOn(world: World, pod: Pod, direction: Direction): readonly Acting
     // Where the CNI enforces nothing, neither does it enforce its own kinds.
     if (policy.engine !== 'admin' && world.inventory.facts.cni.enforces === 'no') continue;
     const rules = policy[direction];
-    const selected = rules === undefined ? 'no' : orderedSelects(policy, pod);
-    if (rules !== undefined && selected !== 'no') out.push({ policy, rules, selected });
+    if (rules === undefined) continue;
+    const selected = orderedSelects(policy, pod);
+    if (selected !== 'no') out.push({ policy, rules, selected });
   }
   return out;
 }
@@ -243,8 +232,7 @@ export function judgeDirection(
   }
   if (pod === undefined) return { answer: 'yes', reasons: [] };
   const isolation = isolationOf(world, pod, direction);
-  const { policies, hasBlocks } = isolation;
-  const foreign = isolation.ordered?.foreign ?? isolation.foreign;
+  const { policies, foreign, hasBlocks } = isolation;
   const [first] = foreign;
   if (first !== undefined) {
     const reasons = foreign.map((policy) => {
@@ -287,9 +275,8 @@ export function judgeDirection(
 
 const foreignReasons = new WeakMap<ForeignPolicy, Map<string, string>>();
 
-/** `: spec.ingress[0].fromRequires is not plain`; nothing for a policy that is evaluated elsewhere. */
+/** `: spec.ingress[0].fromRequires is not plain` */
 export function whyForeign({ inventory, calico }: World, policy: ForeignPolicy): string {
-  if (policy.manifest === undefined) return '';
   const tiers = calico === undefined ? '' : [...calico.tiers.keys()].join(' ');
   const key = `${inventory.facts.cni.name} ${tiers}`;
   const known = foreignReasons.get(policy) ?? new Map<string, string>();
@@ -325,8 +312,7 @@ function judgeInOrder(
     walkAll(world, direction, policies, list, hasBlocks, self, other, own, query);
   const walked = walk(acting);
   const { cni } = world.inventory.facts;
-  const admin = acting.filter(({ policy }) => policy.engine === 'admin');
-  const [firstAdmin] = admin;
+  const firstAdmin = acting.find(({ policy }) => policy.engine === 'admin');
   if (firstAdmin !== undefined && !ENFORCE_ADMIN.includes(cni.name)) {
     const without = walk(acting.filter(({ policy }) => policy.engine !== 'admin'));
     if (without.answer !== walked.answer) {
@@ -386,7 +372,7 @@ function walkAll(
   const segments = segmentsOf(direction, policies, acting, self, other, query, tools);
   // Calico compares addresses whatever an ipBlock of Kubernetes matches.
   const compares = acting.some(({ policy }) => policy.engine === 'calico');
-  const entries = compares && hasBlocks ? everyAddress(world, other) : addressesToAsk(world, other, hasBlocks);
+  const entries = compares && hasBlocks ? addressesOf(world, other) : addressesToAsk(world, other, hasBlocks);
   let answer: Tri = 'yes';
   let decisive: Walked | undefined;
   for (const alternatives of entries) {
@@ -405,9 +391,8 @@ function walkAll(
   return { ...(decisive ?? { cause: {} }), answer };
 }
 
-function everyAddress(world: World, other: Party): readonly (readonly (AddressRange | undefined)[])[] {
-  const entries = other.kind === 'pod' && other.pod !== undefined ? addressesOfPod(world, other.pod) : other.addresses;
-  return entries.length === 0 ? [[undefined]] : entries;
+function addressesOf(world: World, other: Party): readonly (readonly AddressRange[])[] {
+  return other.kind === 'pod' && other.pod !== undefined ? addressesOfPod(world, other.pod) : other.addresses;
 }
 
 /** The ports asked about, cut where some rule begins or ends. */
@@ -457,9 +442,16 @@ function additiveOf(
     isolates: answer === 'no' && (own === 'unknown' || other.kind === 'unknown') ? 'unknown' : isolates,
     admits: answer,
     ...(by === undefined ? {} : { name: by.name }),
-    ...(rule === undefined ? {} : { rule }),
+    ...(policy === undefined || rule === undefined
+      ? {}
+      : { rule: { index: rule, field: fieldOf(policy, direction, rule) } }),
     ...(doubt === undefined ? {} : { doubt }),
   };
+}
+
+/** `spec.ingress[0]` */
+function fieldOf({ specField }: NetworkPolicy, direction: Direction, rule: number): string {
+  return `${specField ?? 'spec'}.${direction}[${rule}]`;
 }
 
 function explainWalk(
@@ -474,9 +466,9 @@ function explainWalk(
   const way =
     direction === 'ingress' ? `from ${nameOf(other)} to ${nameOf(self)}` : `from ${nameOf(self)} to ${nameOf(other)}`;
   const what = `${formatPort(query)} ${way}`;
+  const why = doubt ?? 'it depends on the address';
   const { name, tierEnd } = cause;
-  const index = cause.rule?.index ?? cause.ruleOfPolicy;
-  const path = pathOf(cause, direction, policies);
+  const { index, field: path } = cause.rule ?? {};
   const object = name === undefined ? undefined : `${path === undefined ? '' : `${path} of `}${name}`;
   if (tierEnd !== undefined) {
     const inTier = acting.filter(({ policy }) => policy.tier === tierEnd).map(({ policy }) => policy.name);
@@ -485,7 +477,7 @@ function explainWalk(
     const names = uniqueSorted([...inTier, ...sure.map(({ policy }) => policy.name)]);
     const verb = names.length === 1 ? 'isolates' : 'isolate';
     const text = `${names.join(', ')} ${verb} ${nameOf(self)} for ${direction}, and no rule decides on ${what}.`;
-    return reason(direction, answer, answer === 'no' ? text : `${text} That is not sure: ${doubt ?? ''}.`, names[0]);
+    return reason(direction, answer, answer === 'no' ? text : `${text} That is not sure: ${why}.`, names[0]);
   }
   if (answer === 'yes') {
     const text = object === undefined ? `No policy denies ${what}.` : `${object} admits ${what}.`;
@@ -493,19 +485,8 @@ function explainWalk(
   }
   if (answer === 'no') return reason(direction, answer, `${object ?? 'A policy'} denies ${what}.`, name, index, path);
   const subject = object ?? (namesOf(policies) === '' ? 'a policy' : namesOf(policies));
-  const text = `Whether ${subject} decides on ${what} cannot be told: ${doubt ?? 'it depends on the address'}.`;
+  const text = `Whether ${subject} decides on ${what} cannot be told: ${why}.`;
   return reason(direction, answer, text, name, index, path);
-}
-
-function pathOf(
-  { name, rule, ruleOfPolicy }: Cause,
-  direction: Direction,
-  policies: readonly Isolating[],
-): string | undefined {
-  if (rule !== undefined) return rule.field;
-  if (ruleOfPolicy === undefined) return undefined;
-  const by = policies.find(({ policy }) => policy.name === name)?.policy;
-  return `${by?.specField ?? 'spec'}.${direction}[${ruleOfPolicy}]`;
 }
 
 function judgeUnknownSide(world: World, direction: Direction, self: Party): Answer {
@@ -590,7 +571,7 @@ export function addressesToAsk(
   hasBlocks: boolean,
 ): readonly (readonly (AddressRange | undefined)[])[] {
   if (!hasBlocks || !blockMayMatch(world, other)) return [[undefined]];
-  return other.kind === 'pod' && other.pod !== undefined ? addressesOfPod(world, other.pod) : other.addresses;
+  return addressesOf(world, other);
 }
 
 function blockTargetOf({ kind }: Party): IpBlockTarget | undefined {
@@ -650,7 +631,7 @@ function explain(
     direction === 'ingress' ? `from ${nameOf(other)} to ${nameOf(self)}` : `from ${nameOf(self)} to ${nameOf(other)}`;
   const ports = formatPort(query);
   const by = decisive?.policy;
-  const path = decisive?.rule === undefined ? undefined : `${by?.specField ?? 'spec'}.${direction}[${decisive.rule}]`;
+  const path = by === undefined || decisive?.rule === undefined ? undefined : fieldOf(by, direction, decisive.rule);
   const field = path === undefined ? '' : `${path} of `;
   if (answer === 'yes') {
     const text =
@@ -899,8 +880,7 @@ export function isIsolated(
     const { policies, foreign, ordered } = isolationOf(world, pod, direction);
     const acting = world.inventory.facts.cni.enforces === 'no' ? [] : isolatingIn(direction, policies);
     // Whether what decides in an order isolates is a matter of the connection.
-    const others =
-      ordered === undefined ? foreign : [...ordered.foreign, ...ordered.acting.map(({ policy }) => policy)];
+    const others = [...foreign, ...(ordered?.acting ?? []).map(({ policy }) => policy)];
     by.push(...acting.map(({ policy }) => policy.name), ...others.map(({ name }) => name));
     if (acting.some(({ selected }) => selected === 'yes')) return 'yes';
     return acting.length + others.length > 0 ? 'unknown' : 'no';
@@ -958,7 +938,7 @@ export function checkPolicies({ policies, facts }: Pick<Inventory, 'policies' | 
   });
 }
 
-/** The verdict on an endpoint pair in one line, for messages: the first reason that is not an allowance. */
+/** The verdict on an endpoint pair in one line, for messages: the first reason, which is what stands against it where something does. */
 export function mainReason({ reasons }: ConnectionVerdict): string {
-  return reasons.find(({ decision }) => decision !== 'allows')?.text ?? reasons[0]?.text ?? '';
+  return reasons[0]?.text ?? '';
 }

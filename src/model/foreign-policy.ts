@@ -32,8 +32,7 @@ export interface ForeignPolicy {
   readonly subjects: readonly ForeignSubject[];
   /** True where it acts on nodes and host-network processes too. */
   readonly nodes: boolean;
-  /** The object, where nothing of it is evaluated. */
-  readonly manifest?: KubeManifest;
+  readonly manifest: KubeManifest;
 }
 
 const STAGED = new Set(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy']);

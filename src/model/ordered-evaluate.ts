@@ -38,9 +38,12 @@ export interface Additive {
   readonly isolates: Tri;
   readonly admits: Tri;
   readonly name?: string;
-  readonly rule?: number;
+  readonly rule?: PlainRule;
   readonly doubt?: string;
 }
+
+/** A rule by its place: the position in its manifest, from 0, and the path, `spec.ingress[0]`. */
+export type PlainRule = Pick<OrderedRule, 'index' | 'field'>;
 
 /** What the evaluator lends. */
 export interface Tools {
@@ -56,8 +59,7 @@ export interface Tools {
 export interface Cause {
   /** The object; absent for what no object says. */
   readonly name?: string;
-  readonly rule?: OrderedRule;
-  readonly ruleOfPolicy?: number;
+  readonly rule?: PlainRule;
   /** The tier that ends here, whose policies all left it open. */
   readonly tierEnd?: string;
 }
@@ -450,7 +452,7 @@ function reachAdditive(asked: Asked, tools: Tools): Reached {
   if (isolates === 'no') return { applies: isolates, outcomes: new Map([['none', {}]]) };
   const cause: Cause = {
     ...(name === undefined ? {} : { name }),
-    ...(rule === undefined ? {} : { ruleOfPolicy: rule }),
+    ...(rule === undefined ? {} : { rule }),
   };
   const outcomes = new Map<Outcome, Cause>();
   if (admits !== 'no') outcomes.set('allow', cause);

@@ -2,7 +2,7 @@ import { safeText } from '../shared/pure/text.ts';
 import type { AssessmentReport, Comparison } from './model.ts';
 import { MAP_CODES } from './model.ts';
 import { percent } from './summary.ts';
-import { grouped, humanTimes } from './words.ts';
+import { grouped, humanTimes, withoutEdges } from './words.ts';
 
 // Marks that mean something inside of a line: code, emphasis, links, HTML, cells, deletions, entities, formulas and attributes.
 const MARKS = /[\\`*_{}[\]<>|~&$]/g;
@@ -737,7 +737,7 @@ ${section.trailLength > section.trail.length ? `The newest ${grouped(section.tra
       second(one.at),
       code(one.who),
       esc(one.what),
-      code(one.object),
+      code(withoutEdges(one.object)),
       esc(one.reason),
       one.run === null ? '' : code(one.run),
     ]),

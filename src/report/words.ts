@@ -29,3 +29,11 @@ export function wholeCommands(fix: string): string {
     'sallyport adopt $1 --reason "..." or sallyport accept $1 --reason "..."',
   );
 }
+
+/** What an audit entry is about, without the list of edges that a decision froze: the JSON and `sallyport audit` have it whole. */
+export function withoutEdges(object: string): string {
+  return object.replace(
+    / \((\d+) (edges?): .*\)$/s,
+    (_, count: string, noun: string) => ` (${grouped(Number(count))} ${noun})`,
+  );
+}

@@ -77,6 +77,8 @@ function makeTable({ host, id, caption, columns, count, cells, key, text, open }
       'th',
       { scope: 'col', class: column.number ? 'n' : '', 'aria-sort': 'none' },
       el('button', { type: 'button', class: 'sort' }, column.title),
+      // On paper a head stands on every page, and buttons are left out of the repeats.
+      el('span', { class: 'print-only' }, column.title),
     );
     head.firstChild.addEventListener('click', () => sortBy(index));
     return head;

@@ -398,6 +398,7 @@ export function comparisonSection(page: Page, comparison: Comparison): Html {
     ['comparison.candidates-added', comparison.candidates.added],
     ['comparison.candidates-removed', comparison.candidates.removed],
   ];
+  const changed = comparison.figures.filter((one) => one.before !== one.after);
   const number = (key: string): { readonly title: Html; readonly number: true } => ({ title: say(key), number: true });
   return section(
     page,
@@ -406,24 +407,20 @@ export function comparisonSection(page: Page, comparison: Comparison): Html {
       <p class="small soft">
         ${say('comparison.before', { description: prose(comparison.before.description), at: formatInstant(comparison.before.at) })}
       </p>
-      ${plainTable(
-        'comparison-figures',
-        say('comparison.figures'),
-        [
-          say('comparison.figure'),
-          number('comparison.was'),
-          number('comparison.is'),
-          number('comparison.change'),
-          say('comparison.verdict'),
-        ],
-        comparison.figures.map((one) => [
-          prose(one.label),
-          orUnknown(one.before),
-          orUnknown(one.after),
-          change(one.before, one.after),
-          tag(...BETTER[one.better]),
-        ]),
-      )}
+      ${
+        comparison.phases.length === 0
+          ? html`<p class="note">${say('comparison.no-phases')}</p>`
+          : plainTable(
+              'comparison-phases',
+              say('comparison.phases'),
+              [say('word.namespace'), say('comparison.was-in'), say('comparison.is-in')],
+              comparison.phases.map((one) => [
+                name(one.namespace),
+                stateName(page, one.before),
+                stateName(page, one.after),
+              ]),
+            )
+      }
       ${plainTable(
         'comparison-done',
         say('comparison.done'),
@@ -474,20 +471,27 @@ export function comparisonSection(page: Page, comparison: Comparison): Html {
           change(one.before, one.after),
         ]),
       )}
-      ${
-        comparison.phases.length === 0
-          ? html`<p class="note">${say('comparison.no-phases')}</p>`
-          : plainTable(
-              'comparison-phases',
-              say('comparison.phases'),
-              [say('word.namespace'), say('comparison.was-in'), say('comparison.is-in')],
-              comparison.phases.map((one) => [
-                name(one.namespace),
-                stateName(page, one.before),
-                stateName(page, one.after),
-              ]),
-            )
-      }
+      ${plainTable(
+        'comparison-figures',
+        say('comparison.figures'),
+        [
+          say('comparison.figure'),
+          number('comparison.was'),
+          number('comparison.is'),
+          number('comparison.change'),
+          say('comparison.verdict'),
+        ],
+        changed.map((one) => [
+          prose(one.label),
+          orUnknown(one.before),
+          orUnknown(one.after),
+          change(one.before, one.after),
+          tag(...BETTER[one.better]),
+        ]),
+      )}
+      <p class="small soft">
+        ${say('comparison.unchanged', { count: formatNumber(comparison.figures.length - changed.length) })}
+      </p>
       <div class="grid wide">
         ${lists.map(
           ([key, list]) =>

@@ -347,6 +347,7 @@ export function boundariesSection(page: Page): Html {
         one.scope.length === 0 ? html`<span class="soft">–</span>` : names(one.scope, 3),
         prose(one.because),
       ]),
+      'lines',
     );
   const declared = boundaries.boundaries.filter((one) => one.basis === 'declared');
   const computed = boundaries.boundaries.filter((one) => one.basis === 'computed');
@@ -525,7 +526,8 @@ export function egressSection(page: Page): Html {
                 },
               ],
               value: formatNumber(group.destinations.length),
-              note: say('egress.connections', { count: formatNumber(group.connections) }),
+              note: html`${group.destinations.slice(0, 3).map((one, index) => html`${index > 0 ? ', ' : ''}${name(one.name)}`)}${group.destinations.length > 3 ? ` and ${formatNumber(group.destinations.length - 3)} more` : ''};
+              ${say('egress.connections', { count: formatNumber(group.connections) })}`,
             })),
         )}${
           egress.groups.every((group) => group.destinations.length > 0)

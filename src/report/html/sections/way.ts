@@ -1,5 +1,6 @@
 // The way to zero trust: what each namespace still lacks, who speaks plaintext, the policies, what they cost, and how far it has got.
 import type { CandidateRow, GateView, NamespaceRow, PhaseReadiness, ProgressSection } from '../../model.ts';
+import { withoutEdges } from '../../words.ts';
 import { barList, range } from '../charts.ts';
 import { html } from '../html.ts';
 import type { Html } from '../html.ts';
@@ -508,7 +509,7 @@ export function progressSection(page: Page): Html {
               formatInstant(one.at),
               one.who,
               one.what,
-              one.object,
+              withoutEdges(one.object),
               one.reason,
               one.run ?? '–',
             ]),

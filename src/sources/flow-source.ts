@@ -1,6 +1,6 @@
 import type { Flow, InputReport } from '../model/flow.ts';
 
-/** Bytes with a name. `open` is called once. */
+/** Bytes with a name. `open` is called once. What it yields holds until the next is asked for: its memory may be used again. */
 export interface FlowInput {
   /** As the user gave it; stands in messages. */
   readonly name: string;

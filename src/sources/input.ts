@@ -1,4 +1,5 @@
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { FlowInput } from './flow-source.ts';
@@ -8,9 +9,19 @@ export function openInput(name: string, stdin: () => AsyncIterable<Uint8Array>):
   return name === '-' ? { name, open: stdin } : { name, open: () => readFileBytes(name) };
 }
 
+const PIECE_BYTES = 1 << 20;
+
 async function* readFileBytes(path: string): AsyncIterable<Uint8Array> {
+  let handle: FileHandle | undefined;
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) yield chunk as Uint8Array;
+    handle = await open(path, 'r');
+    // Two pieces of memory in turn: a new one for each would keep the collector busy.
+    const memory = [Buffer.allocUnsafeSlow(PIECE_BYTES), Buffer.allocUnsafeSlow(PIECE_BYTES)] as const;
+    for (let turn = 0; ; turn = 1 - turn) {
+      const { bytesRead, buffer } = await handle.read(memory[turn === 0 ? 0 : 1], 0, PIECE_BYTES, null);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === undefined) throw error;
@@ -31,5 +42,7 @@ async function* readFileBytes(path: string): AsyncIterable<Uint8Array> {
           : 'check the path and its permissions',
       cause: error,
     });
+  } finally {
+    await handle?.close();
   }
 }

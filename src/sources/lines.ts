@@ -110,7 +110,7 @@ export async function readLines(
       }
       const cut = chunk.lastIndexOf(10) + 1;
       if (cut === 0) {
-        carried.push(chunk);
+        carried.push(chunk.slice());
         carriedBytes += chunk.byteLength;
         if (carriedBytes <= maxLineBytes) return;
         const head = Buffer.concat(carried.slice(0, 1)).toString('utf8', 0, 200);
@@ -165,7 +165,7 @@ export async function readChunks(
   let broken: Failure | undefined;
   const { gzip, source } = await sniff(input.open());
   if (gzip) {
-    const raw = Readable.from(source);
+    const raw = Readable.from(copies(source));
     const gunzip = createGunzip({ chunkSize: 1 << 18 });
     let readError: Error | undefined;
     raw.on('error', (error) => {
@@ -210,6 +210,11 @@ export async function readChunks(
   return { sha256: hash.digest('hex'), bytes, ...(broken === undefined ? {} : { broken }) };
 }
 
+/** The decompression keeps what it is given for longer than it holds. */
+async function* copies(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  for await (const chunk of source) yield Buffer.from(chunk);
+}
+
 async function sniff(
   source: AsyncIterable<Uint8Array>,
 ): Promise<{ readonly gzip: boolean; readonly source: AsyncIterable<Uint8Array> }> {
@@ -219,7 +224,7 @@ async function sniff(
   while (size < 2) {
     const next = await iterator.next();
     if (next.done === true) break;
-    head.push(next.value);
+    head.push(Buffer.from(next.value));
     size += next.value.byteLength;
   }
   const first = head.length === 1 ? head[0] : Buffer.concat(head);

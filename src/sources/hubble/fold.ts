@@ -93,8 +93,8 @@ export async function readFolded(
 
   const pool = workers > 0 ? createPool(workers, onRest, (lines) => (line += lines), createTaker) : undefined;
   let batches = 0;
-  let spare: Uint8Array<ArrayBuffer> | undefined;
-  let batch = new Uint8Array(BATCH_BYTES);
+  let spare: Uint8Array<SharedArrayBuffer> | undefined;
+  let batch = memoryOf(BATCH_BYTES);
   let filled = 0;
   /** Inside of a line that is too long. */
   let passing = false;
@@ -109,11 +109,11 @@ export async function readFolded(
       if (pool !== undefined) await pool.settle();
       scanHere(Buffer.from(done.buffer, 0, length));
       if (done.length > BATCH_BYTES) {
-        batch = new Uint8Array(BATCH_BYTES);
+        batch = memoryOf(BATCH_BYTES);
         batch.set(done.subarray(length, filled));
       } else done.copyWithin(0, length, filled);
     } else {
-      const next = spare ?? (await pool.memory()) ?? new Uint8Array(BATCH_BYTES);
+      const next = spare ?? (await pool.memory()) ?? memoryOf(BATCH_BYTES);
       spare = undefined;
       next.set(done.subarray(length, filled));
       batch = next;
@@ -143,7 +143,7 @@ export async function readFolded(
         continue;
       }
       if (batch.length <= MAX_LINE_BYTES) {
-        const larger = new Uint8Array(batch.length * 2);
+        const larger = memoryOf(batch.length * 2);
         larger.set(batch);
         batch = larger;
         continue;
@@ -151,7 +151,7 @@ export async function readFolded(
       if (pool !== undefined) await pool.settle();
       line += 1;
       reading.bad(longLine(MAX_LINE_BYTES), Buffer.from(batch.buffer).toString('utf8', 0, 200), line);
-      batch = new Uint8Array(BATCH_BYTES);
+      batch = memoryOf(BATCH_BYTES);
       filled = 0;
       passing = true;
     }
@@ -187,11 +187,15 @@ export async function readFolded(
   }
 }
 
+function memoryOf(bytes: number): Uint8Array<SharedArrayBuffer> {
+  return new Uint8Array(new SharedArrayBuffer(bytes));
+}
+
 interface Pool {
   /** Gives a batch to the thread that has least to do; waits while all have enough. */
-  send(bytes: Uint8Array<ArrayBuffer>, length: number): Promise<void>;
+  send(bytes: Uint8Array<SharedArrayBuffer>, length: number): Promise<void>;
   /** Memory of a batch that is done, where there is any. */
-  memory(): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  memory(): Promise<Uint8Array<SharedArrayBuffer> | undefined>;
   /** Waits until every batch sent is done. */
   settle(): Promise<void>;
   /** Takes what the threads have folded, and ends them. */
@@ -216,7 +220,8 @@ function createPool(
   createTaker: () => (folded: Folded) => void,
 ): Pool {
   const threads: Thread[] = [];
-  const free: Uint8Array<ArrayBuffer>[] = [];
+  const free: Uint8Array<SharedArrayBuffer>[] = [];
+  const waiting = new Map<number, Uint8Array<SharedArrayBuffer>>();
   const done = new Map<number, Extract<FromWorker, { kind: 'batch' }>>();
   let sent = 0;
   let finished = 0;
@@ -247,9 +252,12 @@ function createPool(
         for (let next = done.get(finished); next !== undefined; next = done.get(finished)) {
           done.delete(finished);
           finished += 1;
-          onRest(Buffer.from(next.bytes.buffer), next.rest);
+          const bytes = waiting.get(next.number);
+          if (bytes === undefined) throw new Error('a batch that nobody sent');
+          waiting.delete(next.number);
+          onRest(Buffer.from(bytes.buffer), next.rest);
           onLines(next.lines);
-          free.push(next.bytes);
+          free.push(bytes);
         }
       }
     } catch (error) {
@@ -282,7 +290,8 @@ function createPool(
       thread.busy += 1;
       const message: ToWorker = { kind: 'batch', number: sent, bytes, length };
       sent += 1;
-      thread.worker.postMessage(message, [bytes.buffer]);
+      waiting.set(message.number, bytes);
+      thread.worker.postMessage(message);
     },
     async memory() {
       if (free.length === 0) await until(() => free.length > 0 || sent - finished < size * DEPTH);

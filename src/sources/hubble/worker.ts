@@ -7,17 +7,16 @@ export type ToWorker =
   | {
       readonly kind: 'batch';
       readonly number: number;
-      readonly bytes: Uint8Array<ArrayBuffer>;
+      readonly bytes: Uint8Array<SharedArrayBuffer>;
       readonly length: number;
     }
   | { readonly kind: 'end' };
 
-/** A batch done, its memory given back; or the last of what was folded. */
+/** A batch done; or the last of what was folded. */
 export type FromWorker =
   | {
       readonly kind: 'batch';
       readonly number: number;
-      readonly bytes: Uint8Array<ArrayBuffer>;
       readonly lines: number;
       readonly rest: Int32Array;
       readonly folded?: Folded;
@@ -36,10 +35,9 @@ parentPort?.on('message', (message: ToWorker) => {
   const answer: FromWorker = {
     kind: 'batch',
     number,
-    bytes,
     lines,
     rest,
     ...(scanner.rows < MAX_ROWS ? {} : { folded: scanner.take() }),
   };
-  parentPort?.postMessage(answer, [bytes.buffer]);
+  parentPort?.postMessage(answer);
 });

@@ -14,6 +14,8 @@ export const STATE_CODE = {
   badRow: 'SP509',
   older: 'SP510',
   importedAlready: 'SP511',
+  lacking: 'SP512',
+  exists: 'SP513',
 } as const;
 
 export function stateFailure(

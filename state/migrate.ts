@@ -1,6 +1,7 @@
 import type { Database } from 'better-sqlite3';
 import { initial } from './schema/001-initial.ts';
 import { traffic } from './schema/002-traffic.ts';
+import { resolutions } from './schema/003-resolutions.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -11,7 +12,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

@@ -5,6 +5,7 @@ import { mergeSources } from '../src/model/edge-merge.ts';
 import type { DaySeen, Evidence } from '../src/model/evidence.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
+import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAudit } from './audit.ts';
 import type { Check, Place } from './checks.ts';
@@ -20,6 +21,7 @@ import {
   parseGatesRow,
   parseImportRow,
   parsePhaseRow,
+  parseResolutionRow,
   parseRunRow,
   parseRunSummaryRow,
   parseSoakRow,
@@ -47,6 +49,8 @@ export interface Reader {
   openRuns(): readonly RunRecord[];
   /** The watch of a run, as far as it came; undefined for a run without one. */
   soakOf(run: string): SoakRecord | undefined;
+  /** What was decided of fields that others changed, oldest first. */
+  resolutions(): readonly Resolved[];
   /** Steps of a run in the order of its plan. */
   stepsOf(run: string): readonly JournalStep[];
   /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
@@ -110,6 +114,7 @@ export function openReader(handle: Handle): Reader {
         all('reading open runs', 'SELECT * FROM runs WHERE outcome IS NULL ORDER BY number', toRun),
       ),
     soakOf: (run) => all('reading the watch of a run', 'SELECT * FROM soaks WHERE run = ?', parseSoakRow, run)[0],
+    resolutions: () => all('reading resolutions', 'SELECT * FROM resolutions ORDER BY id', parseResolutionRow),
     stepsOf,
     applied: () =>
       all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(

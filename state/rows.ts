@@ -2,7 +2,9 @@ import type {
   AppliedStep,
   AuditEntry,
   JournalStep,
+  NamespaceRecord,
   PullBack,
+  RecordedStep,
   RunHead,
   RunRecord,
   SoakRecord,
@@ -18,6 +20,7 @@ import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
 import type { EdgeVerdict, Effect, Plan, Step } from '../src/plan/plan.ts';
+import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Check, Place } from './checks.ts';
 import { badRow, json, jsonColumn, list, nullable, number, object, oneOf, plainObject, text } from './checks.ts';
@@ -418,6 +421,60 @@ export function parseAppliedRow(row: Row, file: string): AppliedStep {
     change: column(row, 'change', jsonColumn(change), place),
     ...(uid === undefined ? {} : { uid }),
     at: column(row, 'ended_at', number, place),
+  };
+}
+
+const stepState = oneOf(stepStates);
+const recordedStep = object<RecordedStep>(
+  { seq: number, run: text, index: number, step, state: stepState },
+  { change, uid: text, error: text, at: number },
+);
+const runHead = object<RunHead>(
+  {
+    id: text,
+    kind: oneOf(['advance', 'rollback']),
+    namespace: text,
+    from: phase,
+    to: phase,
+    planHash: text,
+    startedAt: number,
+    by: text,
+  },
+  { pullsBack: pullBack, outcome: oneOf(['done', 'failed', 'undone', 'cancelled', 'partial']), endedAt: number },
+);
+const namespaceRecord = object<NamespaceRecord>(
+  {
+    apiVersion: oneOf(['sallyport.dev/v1']),
+    kind: oneOf(['Record']),
+    target: text,
+    namespace: text,
+    phase,
+    run: text,
+    settled: number,
+    by: text,
+    at: number,
+    runs: list(runHead),
+    steps: list(recordedStep),
+    leftOut: list(text),
+  },
+  {},
+);
+
+/** A record from outside the state. `file`: where it was read, for messages. */
+export function parseNamespaceRecord(value: unknown, file: string): NamespaceRecord {
+  return namespaceRecord(value, { file, table: 'record', row: 1 }, 'record');
+}
+
+export function parseResolutionRow(row: Row, file: string): Resolved {
+  const place: Place = { file, table: 'resolutions', row: rowName(row['id']) };
+  const theirs = optional(row, 'theirs', jsonColumn(json), place);
+  return {
+    at: column(row, 'at', number, place),
+    by: column(row, 'decided_by', text, place),
+    object: column(row, 'object', text, place),
+    path: column(row, 'path', jsonColumn(list(text)), place),
+    ...(theirs === undefined ? {} : { theirs }),
+    keep: column(row, 'keep', oneOf(['theirs', 'before']), place),
   };
 }
 

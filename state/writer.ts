@@ -4,6 +4,7 @@ import type { Edge } from '../src/model/edge.ts';
 import { formatEdge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
 import type { Gate } from '../src/model/finding.ts';
+import type { Resolved } from '../src/plan/rollback.ts';
 import type { Evidence } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
 import { sortBy } from '../src/shared/pure/order.ts';
@@ -48,6 +49,8 @@ export interface Writer extends Reader {
   addDecision(decision: Decision): boolean;
   /** Keeps the gates that an attempt to advance met, in place of the ones before. */
   saveGates(namespace: string, gates: readonly Gate[], at: number): void;
+  /** Takes down what was decided of fields that others changed, with a line on the trail for each. */
+  addResolutions(resolved: readonly Resolved[], reason: string, namespace: string): void;
   /** One line on the audit trail. */
   appendAudit(entry: AuditEntry): void;
 }
@@ -65,6 +68,17 @@ export function openWriter(handle: Handle): Writer {
             'INSERT INTO gates (namespace, at, gates) VALUES (?, ?, ?) ON CONFLICT (namespace) DO UPDATE SET at = excluded.at, gates = excluded.gates',
           )
           .run(namespace, at, JSON.stringify(gates));
+      }),
+    addResolutions: (resolved, reason, namespace) =>
+      write(handle, 'recording a resolution', () => {
+        const add = handle.db.prepare(
+          'INSERT INTO resolutions (at, decided_by, object, path, theirs, keep) VALUES (?, ?, ?, ?, ?, ?)',
+        );
+        for (const { at, by, object, path, theirs, keep } of resolved) {
+          add.run(at, by, object, JSON.stringify(path), theirs === undefined ? null : JSON.stringify(theirs), keep);
+          const what = `resolve: keep ${keep}`;
+          appendAudit(handle, { at, who: by, what, object: `${object} ${path.join('.')}`, reason, namespace });
+        }
       }),
     appendAudit: (entry) => write(handle, 'recording an audit line', () => appendAudit(handle, entry)),
   };

@@ -13,7 +13,7 @@ import type { KubeconfigOptions } from '../sources/kube/kubeconfig.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { openState } from '../../state/open.ts';
-import type { State, WritableState } from '../../state/open.ts';
+import type { State, StateTarget, WritableState } from '../../state/open.ts';
 import type { Reader } from '../../state/reader.ts';
 import { explain } from './file-error.ts';
 import type { Interrupt } from './interrupt.ts';
@@ -48,6 +48,8 @@ export interface App {
   target(): Promise<Target>;
   /** The state of the target, without asking the cluster where its identity is remembered. */
   state(): Promise<State>;
+  /** Where the state is or would be, and whose it is; the cluster's identity is checked. Nothing is opened or made. */
+  stateFile(): Promise<{ readonly path: string; readonly target: StateTarget }>;
   /** The same, as the one writer; the cluster's identity is checked. */
   writableState(): Promise<WritableState>;
   config(): Promise<Config>;
@@ -112,6 +114,10 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
       const target = await targetIdentity(app, 'write');
       writable = openState(stateFile(target), { target, mode: 'write', create: true });
       return writable;
+    },
+    async stateFile() {
+      const target = await targetIdentity(app, 'write');
+      return { path: stateFile(target), target };
     },
     config: () => (config ??= import('./config.ts').then(({ readConfig }) => readConfig(options.config))),
     async decisions() {

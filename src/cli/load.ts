@@ -80,6 +80,7 @@ export async function loadAll(app: App): Promise<Loaded> {
     now,
     phases: reader.phases(),
     applied,
+    resolved: reader.resolutions(),
   };
   return {
     snapshot,

@@ -241,6 +241,37 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
         set(async (app) => (await import('./commands/decide.ts')).decide(app, name, query, options)),
       );
   program
+    .command('resolve')
+    .description('a field of ours that somebody else changed: which version stays')
+    .argument('<object>', 'as verify names it: "Kind namespace/name"')
+    .addOption(
+      new Option('--keep <version>', 'without it the three versions are shown').choices(['ours', 'theirs', 'before']),
+    )
+    .option('--reason <text>', 'stands on the audit trail')
+    .addHelpText(
+      'after',
+      `
+ours    what Sallyport wrote: put back now, simulated and confirmed like a run
+theirs  what is there now: left by every rollback, no drift as long as it stays
+before  what was there before Sallyport: put back by the next rollback
+${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sallyport resolve "Namespace shop" --keep theirs --reason "the platform team took it over"')}`,
+    )
+    .action((object: string, options: { keep?: string; reason?: string }) =>
+      set(async (app) => (await import('./commands/resolve.ts')).resolve(app, object, options)),
+    );
+  program
+    .command('state')
+    .description('the state on another machine: export, import, or rebuild it from what is kept in the cluster')
+    .argument('<action>', 'export, import or rebuild')
+    .argument('[file]', 'of export and import; - is standard output or input')
+    .addHelpText(
+      'after',
+      examples('sallyport state export state.backup', 'sallyport state import state.backup', 'sallyport state rebuild'),
+    )
+    .action((what: string, file: string | undefined) =>
+      set(async (app) => (await import('./commands/state.ts')).stateCommand(app, what, file)),
+    );
+  program
     .command('status')
     .description('where each namespace stands, from the state alone')
     .option('--namespace <ns>', 'this namespace alone')

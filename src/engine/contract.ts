@@ -9,6 +9,7 @@ import type { Decision } from '../model/decision.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
 import type { Plan, Step } from '../plan/plan.ts';
+import type { Resolved } from '../plan/rollback.ts';
 import type { Denial, KnownEdge, Sighting, SoakMemory } from '../plan/soak.ts';
 
 /** Milliseconds since the epoch; the only way time enters. */
@@ -34,6 +35,8 @@ export interface View {
   readonly phases: ReadonlyMap<string, PhaseName>;
   /** Steps on record that are still in force, oldest first. */
   readonly applied: readonly AppliedStep[];
+  /** What people decided of fields of ours that others changed. */
+  readonly resolved?: readonly Resolved[];
   /** What another snapshot amounts to. Pure. */
   readonly rebuild: (snapshot: Snapshot) => Inventory;
   /**

@@ -5,6 +5,7 @@ import type { Finding, Gate } from '../model/finding.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phasesBetween } from '../model/phase.ts';
 import { refKey } from '../model/object.ts';
+import { showValue } from '../shared/pure/mask.ts';
 import { changeRef } from './change.ts';
 import { checkDrift } from './drift.ts';
 import { planHash } from './hash.ts';
@@ -95,7 +96,7 @@ function driftGate(view: View, steps: readonly Step[]): readonly Gate[] {
   const mine = view.applied.filter(
     (applied) => applied.namespace === view.namespace || touched.has(refKey(changeRef(applied.change))),
   );
-  const drift = checkDrift(mine, view.snapshot.objects);
+  const drift = checkDrift(mine, view.snapshot.objects, view.resolved);
   if (drift.length === 0) return [];
   return [
     {
@@ -104,9 +105,9 @@ function driftGate(view: View, steps: readonly Step[]): readonly Gate[] {
       subject: view.namespace,
       facts: drift.map(
         (one) =>
-          `${one.object} ${one.path}: ours ${JSON.stringify(one.ours)}, now ${JSON.stringify(one.now)} (${one.step})`,
+          `${one.object} ${one.path}: ours ${showValue(one.field, one.ours)}, now ${showValue(one.field, one.now)} (${one.step})`,
       ),
-      fix: `put each back to ours with kubectl, or adopt the edges that the change was for and let sallyport write them; sallyport verify ${view.namespace} lists them`,
+      fix: `sallyport resolve OBJECT --keep ours puts back what Sallyport wrote, --keep theirs leaves it; or adopt the edges that the change was for and let sallyport write them; sallyport verify ${view.namespace} lists them`,
     },
   ];
 }

@@ -2,20 +2,30 @@ import type { AppliedStep } from '../engine/contract.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, refKey, refOf } from '../model/object.ts';
 import { equalJson, getPath } from '../shared/pure/json.ts';
-import type { Json } from '../shared/pure/json.ts';
+import type { FieldPath, Json } from '../shared/pure/json.ts';
 import { changeRef } from './change.ts';
+import { findResolved } from './rollback.ts';
+import type { Resolved } from './rollback.ts';
 
 /** A place where the cluster is not what the record says Sallyport left there. */
 export interface Drift {
   readonly object: string;
   readonly path: string;
+  readonly field: FieldPath;
   readonly ours: Json;
   readonly now: Json;
   readonly step: string;
 }
 
-/** Compares every field that Sallyport wrote, as its newest step in force left it, with the cluster as it is. */
-export function checkDrift(applied: readonly AppliedStep[], objects: readonly KubeManifest[]): readonly Drift[] {
+/**
+ * Compares every field that Sallyport wrote, as its newest step in force left it, with the cluster as it is. A value of theirs that a person
+ * decided to keep is no drift.
+ */
+export function checkDrift(
+  applied: readonly AppliedStep[],
+  objects: readonly KubeManifest[],
+  resolved: readonly Resolved[] = [],
+): readonly Drift[] {
   const live = new Map(objects.map((object) => [refKey(refOf(object)), object]));
   const expected = new Map<
     string,
@@ -56,9 +66,12 @@ export function checkDrift(applied: readonly AppliedStep[], objects: readonly Ku
     const object = live.get(refKey(changeRef(step.change)));
     const now = object === undefined ? undefined : getPath(object, path);
     if (covers(now, ours)) continue;
+    const name = formatRef(changeRef(step.change));
+    if (findResolved(resolved, name, path, now)?.keep === 'theirs') continue;
     drift.push({
-      object: formatRef(changeRef(step.change)),
+      object: name,
       path: path.join('.'),
+      field: path,
       ours: ours ?? null,
       now: now ?? null,
       step: step.step.id,

@@ -28,6 +28,47 @@ export interface Undo {
 /** A decision on a divergence: what to leave in the field. */
 export type Resolution = 'ours' | 'theirs' | 'before';
 
+/** A decision on record about one field, and about that value of theirs alone. What was decided as `ours` is written at once. */
+export interface Resolved {
+  readonly object: string;
+  readonly path: FieldPath;
+  /** Absent where they took the field away. */
+  readonly theirs?: Json;
+  readonly keep: 'theirs' | 'before';
+  readonly by: string;
+  readonly at: number;
+}
+
+/** What was decided last of a field as it is now. */
+export function findResolved(
+  resolved: readonly Resolved[],
+  object: string,
+  path: FieldPath,
+  theirs: Json | undefined,
+): Resolved | undefined {
+  return resolved.findLast(
+    (one) => one.object === object && one.path.join('\n') === path.join('\n') && equalJson(one.theirs, theirs),
+  );
+}
+
+/** Objects of which every divergence is decided, and all of them alike. */
+export function resolutionsOf(
+  divergences: readonly Divergence[],
+  resolved: readonly Resolved[],
+): ReadonlyMap<string, Resolution> {
+  const found = new Map<string, Set<Resolution | 'open'>>();
+  for (const { object, path, theirs } of divergences) {
+    const keeps = found.get(object) ?? new Set();
+    found.set(object, keeps.add(findResolved(resolved, object, path, theirs)?.keep ?? 'open'));
+  }
+  return new Map(
+    [...found].flatMap(([object, keeps]): readonly (readonly [string, Resolution])[] => {
+      const [keep] = keeps;
+      return keeps.size === 1 && keep !== undefined && keep !== 'open' ? [[object, keep]] : [];
+    }),
+  );
+}
+
 /** Steps of the record that a rollback takes back: those of the namespace above the phase, newest first. */
 export function stepsToUndo(applied: readonly AppliedStep[], namespace: string, to: PhaseName): readonly AppliedStep[] {
   return applied

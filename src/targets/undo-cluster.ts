@@ -128,14 +128,13 @@ function slotOf(namespace: string): string {
 
 function entriesOf(kept: KeptUndo, name: string): { readonly data: JsonObject; readonly binary: JsonObject } {
   const { namespace } = kept;
-  const get = (key: string): string =>
-    `kubectl get configmap ${name} -n ${UNDO_NAMESPACE} -o go-template='{{index .data "${namespace}.${key}"}}'`;
+  const get = `kubectl get configmap ${name} -n ${UNDO_NAMESPACE} -o go-template='{{index .data "${namespace}.sh"}}' > undo.sh`;
   const readme = kept.files.find((file) => file.name === 'README.md')?.text ?? '';
   const record = gzipSync(JSON.stringify(kept.record)).toString('base64');
   return {
     data: {
       [`${namespace}.sh`]: kept.script,
-      [`${namespace}.md`]: `<!-- The script of this page: ${get('sh')} > undo.sh -->\n${readme}`,
+      [`${namespace}.md`]: `<!-- The script of this page: ${get} -->\n${readme}`,
     },
     binary: { [`${namespace}${RECORD}`]: record },
   };

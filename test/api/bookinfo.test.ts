@@ -1,6 +1,7 @@
 // The sample application on a real API server: the program as a process, the harness as the cluster's controllers.
+import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
@@ -10,6 +11,7 @@ import { deleteNamespace, startControllers } from '../support/apiserver/controll
 import type { Controllers } from '../support/apiserver/controllers.ts';
 import { listAll, nameOf, namespaceOf, pathOf, resources } from '../support/apiserver/objects.ts';
 import type { Deployment, Draft, KubeObject, Pod } from '../support/apiserver/objects.ts';
+import { findOrBuildKubectl } from '../support/kubectl/build.ts';
 import { sallyport } from '../support/sallyport.ts';
 import type { Ended, RunOptions } from '../support/sallyport.ts';
 
@@ -475,6 +477,96 @@ describe('when something goes wrong', () => {
     await must('resume', '--json', ...DECIDED);
     await podsHave(true);
     await backToStart();
+  });
+});
+
+describe('without Sallyport, or without its state', () => {
+  const lost = (name: string): Partial<RunOptions> => ({ home: join(home, name) });
+  let tools = '';
+
+  /** A shell with kubectl and nothing of Sallyport's. */
+  const shell = (script: string, cwd: string): Promise<{ code: number; text: string }> =>
+    new Promise((resolve) => {
+      const env = { PATH: `${tools}:/usr/bin:/bin`, HOME: cwd, KUBECONFIG: shared.kubeconfig };
+      execFile('sh', ['-c', script], { env, cwd }, (error, stdout, stderr) =>
+        resolve({ code: typeof error?.code === 'number' ? error.code : 0, text: stdout + stderr }),
+      );
+    });
+
+  async function advanceOn(name: string): Promise<void> {
+    const observed = await run(['observe', 'hubble', ...FLOWS, '--json'], lost(name));
+    expect(observed.code, observed.stderr).toBe(0);
+    const ended = await run(advance('--to', 'strict-mtls'), lost(name));
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(json(ended)).toMatchObject({ outcome: 'done', phase: 'strict-mtls' });
+    await podsHave(true);
+  }
+
+  async function isAsAtStart(): Promise<void> {
+    await podsHave(false);
+    expect(await readAll()).toEqual(start);
+  }
+
+  /** The record follows what was done by hand; then nothing of it is kept any more. */
+  async function rebuildAndEnd(name: string): Promise<void> {
+    const rebuilt = await run(['state', 'rebuild', '--json'], lost(name));
+    expect(rebuilt.code, rebuilt.stderr).toBe(0);
+    expect(json(rebuilt)).toMatchObject({ namespaces: [{ namespace: NAMESPACE, phase: 'strict-mtls' }] });
+    const ended = await run(rollback('none'), lost(name));
+    expect(ended.code, ended.stderr).toBe(0);
+    await isAsAtStart();
+    const maps = '/api/v1/namespaces/kube-system/configmaps?labelSelector=app.kubernetes.io/managed-by=sallyport';
+    const { items } = (await admin.must('GET', maps)).body as { items: { data?: object; binaryData?: object }[] };
+    expect(
+      items.flatMap(({ data = {}, binaryData = {} }) => [...Object.keys(data), ...Object.keys(binaryData)]),
+    ).toEqual([]);
+  }
+
+  beforeAll(() => {
+    tools = findOrBuildKubectl();
+  });
+
+  it('kubectl alone takes strict mTLS back, from the folder beside a state that is gone', async () => {
+    await advanceOn('laptop');
+    const states = join(home, 'laptop', 'sallyport');
+    const names = await readdir(states);
+    const folder = names.find((name) => name.endsWith('.undo')) ?? '';
+    for (const name of names) if (name !== folder) await rm(join(states, name), { recursive: true });
+    const bundle = join(states, folder, NAMESPACE);
+    const done = await shell('sh undo.sh', bundle);
+    expect(done.code, done.text).toBe(0);
+    await isAsAtStart();
+    // Once more does no harm: what is back already is passed over, and said.
+    expect((await shell('sh undo.sh', bundle)).code).toBe(1);
+    expect(await readAll()).toEqual(start);
+    await rebuildAndEnd('laptop');
+  });
+
+  it('kubectl alone takes it back from the cluster, where the laptop is gone', async () => {
+    await advanceOn('stolen');
+    await rm(join(home, 'stolen'), { recursive: true });
+    const template = `{{range .items}}{{with .data}}{{with index . "${NAMESPACE}.sh"}}{{.}}{{end}}{{end}}{{end}}`;
+    const get = `kubectl get configmap -n kube-system -l app.kubernetes.io/managed-by=sallyport -o go-template='${template}' > undo.sh`;
+    await mkdir(join(home, 'by-hand'));
+    const done = await shell(`${get} && sh undo.sh`, join(home, 'by-hand'));
+    expect(done.code, done.text).toBe(0);
+    await isAsAtStart();
+    await rebuildAndEnd('another');
+  });
+
+  it('another machine takes over from the cluster, and the first is refused from then on', async () => {
+    await advanceOn('first');
+    const rebuilt = await run(['state', 'rebuild', '--json'], lost('second'));
+    expect(rebuilt.code, rebuilt.stderr).toBe(0);
+    expect(json(await run(['verify', NAMESPACE, '--json', ...DECIDED], lost('second')))).toMatchObject({ drift: [] });
+    const back = await run(rollback('allow-list'), lost('second'));
+    expect(back.code, back.stderr).toBe(0);
+    const late = await run(rollback('none'), lost('first'));
+    expect(late.code, late.stderr).toBe(5);
+    expect((json(late) as { error: { code: string } }).error.code).toBe('SP620');
+    const ended = await run(rollback('none'), lost('second'));
+    expect(ended.code, ended.stderr).toBe(0);
+    await isAsAtStart();
   });
 });
 

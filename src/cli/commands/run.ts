@@ -11,9 +11,11 @@ import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { phaseIndex } from '../../model/phase.ts';
 import type { Plan, Step } from '../../plan/plan.ts';
+import { resolutionsOf } from '../../plan/rollback.ts';
 import type { Divergence } from '../../plan/rollback.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { showValue } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { countGates, renderGates } from '../render-gates.ts';
 import { renderPlan } from '../render-plan.ts';
@@ -120,13 +122,14 @@ export async function rollback(
       : options.to === now && unfinished
         ? now
         : targetPhase(namespace, options.to, now, 'down');
-  const { plan, divergences } = planRollback(view, to, loaded.planner);
+  const first = planRollback(view, to, loaded.planner);
+  const decided = resolutionsOf(first.divergences, view.resolved ?? []);
+  const { plan, divergences } = decided.size === 0 ? first : planRollback(view, to, loaded.planner, decided);
   if (divergences.length > 0) throw foreignChange(divergences);
   return carryOut(app, plan, loaded, view, 'rollback', prompts);
 }
 
 function foreignChange(divergences: readonly Divergence[]): Failure {
-  const show = (value: unknown): string => (value === undefined ? '(absent)' : JSON.stringify(value));
   const [first] = divergences;
   return new Failure({
     code: 'SP606',
@@ -135,14 +138,14 @@ function foreignChange(divergences: readonly Divergence[]): Failure {
     where: divergences
       .map(
         (one) =>
-          `${one.object} ${one.path.join('.')}: before ${show(one.before)}, ours ${show(one.ours)}, now ${show(one.theirs)}`,
+          `${one.object} ${one.path.join('.')}: before ${showValue(one.path, one.before)}, ours ${showValue(one.path, one.ours)}, now ${showValue(one.path, one.theirs)}`,
       )
       .join('; '),
-    hint: `put ${first?.object ?? 'the object'} back to what Sallyport wrote (ours) or to what was there before, with kubectl, then roll back again`,
+    hint: `sallyport resolve "${first?.object ?? 'OBJECT'}" --keep theirs leaves it as it is now, --keep before puts back what was there before Sallyport, --keep ours what Sallyport wrote; then roll back again`,
   });
 }
 
-async function refuseOpenRun(app: App, namespace: string): Promise<void> {
+export async function refuseOpenRun(app: App, namespace: string): Promise<void> {
   const { reader } = await app.state();
   const all = reader.runs().filter((run) => run.outcome === undefined);
   // A run that soaks has done its steps: other namespaces may move meanwhile.
@@ -165,7 +168,7 @@ async function refuseOpenRun(app: App, namespace: string): Promise<void> {
   });
 }
 
-async function carryOut(
+export async function carryOut(
   app: App,
   plan: Plan,
   loaded: Loaded,

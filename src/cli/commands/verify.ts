@@ -10,6 +10,7 @@ import type { Sighting } from '../../plan/soak.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
 import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
+import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { phases } from '../../../phases/index.ts';
 import { renderGates } from '../render-gates.ts';
@@ -78,6 +79,7 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
   const drift = checkDrift(
     namespace === undefined ? applied : applied.filter((step) => step.namespace === namespace),
     loaded.snapshot.objects,
+    loaded.view('').resolved,
   );
   const records = new Map<string, readonly Sighting[]>();
   for (const name of names) records.set(name, await readRecord(app, loaded, name));
@@ -92,14 +94,21 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
     ].map((gate) => settleGate(view, gate));
   });
   const { output } = app;
-  output.document('Verify', { drift, gates });
+  output.document('Verify', {
+    drift: drift.map(({ field, ours, now, ...one }) => ({
+      ...one,
+      ours: looksLikeCredential(field, ours) ? MASKED : ours,
+      now: looksLikeCredential(field, now) ? MASKED : now,
+    })),
+    gates,
+  });
   if (names.length === 0) output.line('No namespace is under way: nothing to verify.');
   else if (drift.length === 0) output.line(`No drift: ${plural(names.length, 'namespace')} as Sallyport left it.`);
   for (const one of drift)
     output.line(
       wrap(
         safeText(
-          `drift: ${one.object} ${one.path}: ours ${JSON.stringify(one.ours)}, now ${JSON.stringify(one.now)} (since step ${one.step})`,
+          `drift: ${one.object} ${one.path}: ours ${showValue(one.field, one.ours)}, now ${showValue(one.field, one.now)} (since step ${one.step})`,
         ),
         output.width,
         4,

@@ -38,6 +38,12 @@ export function looksLikeCredential(path: readonly string[], value: unknown): bo
   return JSON.stringify(maskManifest(nested as object)) !== JSON.stringify(nested);
 }
 
+/** A value of a field for people: JSON, but for what looks like a credential. */
+export function showValue(path: readonly string[], value: unknown): string {
+  if (value === undefined) return '(absent)';
+  return looksLikeCredential(path, value) ? MASKED : JSON.stringify(value);
+}
+
 function maskConfig(key: string, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   return CREDENTIAL.test(key) || value.trim().includes('\n') ? MASKED : maskText(value);

@@ -1,0 +1,223 @@
+import { createReadStream, createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { NamespaceRecord, Target, UndoStore } from '../../engine/contract.ts';
+import { classifyChange } from '../../engine/recover.ts';
+import { missingFrom, parseRecordHead } from '../../engine/undo.ts';
+import { changeRef, changesNothing } from '../../plan/change.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import type { Json } from '../../shared/pure/json.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import { copyState, importState } from '../../../state/copy.ts';
+import { parseNamespaceRecord } from '../../../state/rows.ts';
+import { takeOver } from '../../../state/takeover.ts';
+import type { Found } from '../../../state/takeover.ts';
+import type { App } from '../context.ts';
+import { wrap } from '../output.ts';
+import { undoStores } from '../undo.ts';
+
+/** `state export FILE`, `state import FILE`, `state rebuild`. */
+export async function stateCommand(app: App, action: string, file: string | undefined): Promise<unknown> {
+  const wrong = (message: string): Failure =>
+    new Failure({
+      code: 'SP236',
+      exit: EXIT.usage,
+      message,
+      where: `sallyport state ${[action, file].filter((word) => word !== undefined).join(' ')}`,
+      hint: 'sallyport state --help',
+    });
+  switch (action) {
+    case 'export':
+    case 'import':
+      if (file === undefined)
+        throw wrong(`${action} needs a file; - is standard ${action === 'export' ? 'output' : 'input'}`);
+      return action === 'export' ? exportState(app, file) : importExported(app, file);
+    case 'rebuild':
+      if (file !== undefined)
+        throw wrong('rebuild takes no file: it reads what is kept in the cluster and in the folder of ways back');
+      return rebuildState(app);
+    default:
+      throw wrong(`there is no action ${action}: export, import or rebuild`);
+  }
+}
+
+/** The state as one file, for another machine or for keeping. */
+async function exportState(app: App, file: string): Promise<void> {
+  const { output } = app;
+  const state = await app.state();
+  const summary = {
+    target: state.target.description,
+    runs: state.reader.runs().length,
+    decisions: state.reader.decisions().length,
+  };
+  if (file !== '-') {
+    copyState(state.file, file);
+    output.document('State', { action: 'export', file, ...summary });
+    output.line(
+      wrap(
+        `exported to ${safeText(file)}: ${plural(summary.runs, 'run')}, ${plural(summary.decisions, 'decision')}. It says how the network is built: keep it like the state.`,
+        output.width,
+        2,
+      ),
+    );
+    return;
+  }
+  if (output.json || process.stdout.isTTY)
+    throw new Failure({
+      code: 'SP234',
+      exit: EXIT.usage,
+      message: output.json
+        ? 'standard output holds one JSON document with --json, and no state'
+        : 'the export is not text, and standard output is a terminal',
+      where: 'sallyport state export -',
+      hint: 'name a file: sallyport state export FILE; or redirect standard output',
+    });
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-export-'));
+  try {
+    const copy = join(folder, 'state');
+    copyState(state.file, copy);
+    await pipeline(createReadStream(copy), process.stdout, { end: false });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** An exported state in place of the one here. */
+async function importExported(app: App, file: string): Promise<void> {
+  const { output } = app;
+  const { path, target } = await app.stateFile();
+  const folder = file === '-' ? mkdtempSync(join(tmpdir(), 'sallyport-import-')) : undefined;
+  try {
+    let from = file;
+    if (folder !== undefined) {
+      from = join(folder, 'state');
+      await pipeline(process.stdin, createWriteStream(from, { mode: 0o600 }));
+    }
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '');
+    const { runs, kept } = importState(path, target, from, stamp);
+    output.document('State', { action: 'import', file: path, runs, kept: kept ?? null });
+    output.line(`imported to ${safeText(path)}: ${plural(runs, 'run')}`);
+    if (kept !== undefined) output.line(wrap(`what was there before is kept: ${safeText(kept)}`, output.width, 2));
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new Failure({
+      code: 'SP235',
+      exit: EXIT.usage,
+      message: `the export cannot be read: ${error.message}`,
+      where: file,
+      hint: 'name a file that sallyport state export wrote',
+      cause: error,
+    });
+  } finally {
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function isSystemError(error: unknown): error is Error {
+  return error instanceof Error && !isFailure(error) && 'syscall' in error;
+}
+
+interface Kept {
+  readonly record: NamespaceRecord;
+  readonly place: string;
+}
+
+/** Runs, steps and phases from what is kept outside the state: in the cluster, or in the folder of ways back. */
+async function rebuildState(app: App): Promise<number> {
+  const { output } = app;
+  const target = await app.target();
+  const state = await app.writableState();
+  const stores = await undoStores(app, state.file);
+  const rebuilt: { namespace: string; phase: string; run: string; steps: number; leftOut: readonly string[] }[] = [];
+  const known: string[] = [];
+  for (const { record, place } of await newestRecords(stores, target.id)) {
+    const { namespace } = record;
+    if (missingFrom(record, state.reader) === undefined) {
+      known.push(namespace);
+      continue;
+    }
+    // Whoever is at work there now writes its own record.
+    const hold = await target.acquire([namespace], `${app.by} state rebuild`);
+    try {
+      const found = await findWritten(record, target);
+      takeOver(state.writer, { record, found, by: app.by, at: Date.now(), place });
+    } finally {
+      await hold.release();
+    }
+    const inForce = state.reader.applied().filter((step) => step.namespace === namespace).length;
+    rebuilt.push({ namespace, phase: record.phase, run: record.run, steps: inForce, leftOut: record.leftOut });
+  }
+  const open = state.reader.openRuns().map((run) => run.id);
+  output.document('State', { action: 'rebuild', file: state.file, namespaces: rebuilt, known, openRuns: open });
+  if (rebuilt.length === 0)
+    output.line(
+      known.length === 0
+        ? `no record is kept in ${stores.map((store) => safeText(store.place)).join(' or ')}`
+        : `nothing to rebuild: the newest run of ${known.map(safeText).join(', ')} is on record here`,
+    );
+  for (const { namespace, phase, run, steps, leftOut } of rebuilt) {
+    output.line(`${safeText(namespace)}: ${phase}, ${plural(steps, 'step')} in force, newest run ${safeText(run)}`);
+    for (const field of leftOut)
+      output.line(wrap(`  not in the record, as it looked like a credential: ${safeText(field)}`, output.width, 4));
+  }
+  if (rebuilt.length > 0)
+    output.line(
+      wrap(
+        'Traffic, decisions, the watch of a run that soaked and the older trail are not in the record: observe again, and see sallyport verify. An interrupted run: sallyport resume, or rollback.',
+        output.width,
+        2,
+      ),
+    );
+  return EXIT.done;
+}
+
+/** One record a namespace, the newest of all places. */
+async function newestRecords(stores: readonly UndoStore[], target: string): Promise<readonly Kept[]> {
+  const newest = new Map<string, Kept>();
+  for (const store of stores)
+    for (const { namespace, record } of await store.list()) {
+      const head = parseRecordHead(record);
+      if (head !== undefined && head.target !== target)
+        throw new Failure({
+          code: 'SP624',
+          exit: EXIT.state,
+          message: `the record of ${safeText(namespace)} is of another cluster or directory (${safeText(head.target)}), not of ${safeText(target)}`,
+          where: store.place,
+          hint: 'choose the cluster with --context or --manifests, or another folder with undo.path',
+        });
+      const parsed = parseKept(record, store.place);
+      const before = newest.get(parsed.namespace);
+      if (before === undefined || before.record.at < parsed.at)
+        newest.set(parsed.namespace, { record: parsed, place: store.place });
+    }
+  return [...newest.values()].toSorted((a, b) => (a.record.namespace < b.record.namespace ? -1 : 1));
+}
+
+function parseKept(record: Json, place: string): NamespaceRecord {
+  return parseNamespaceRecord(record, place);
+}
+
+/**
+ * Steps of an open run whose end the record does not know: how far it came is seen by the objects. Steps are written in order, so
+ * everything before the last one that is to be seen was written too; that one is left to `resume` or `rollback` to judge.
+ */
+async function findWritten(record: NamespaceRecord, target: Target): Promise<Found> {
+  const open = record.runs.find((run) => run.id === record.run)?.outcome === undefined;
+  const unsure = record.steps.filter(
+    (step) => open && step.run === record.run && (step.state === 'pending' || step.state === 'started'),
+  );
+  let last = -1;
+  for (const [index, step] of unsure.entries()) {
+    const change = step.change ?? step.step.change;
+    if (changesNothing(change)) continue;
+    if (classifyChange(change, await target.readObject(changeRef(change))).kind === 'applied') last = index;
+  }
+  return new Map(
+    unsure
+      .slice(0, last + 1)
+      .map((step, index) => [step.seq, index === last ? ('last' as const) : ('written' as const)]),
+  );
+}

@@ -1,0 +1,146 @@
+// What another state has written, taken over from the record that it kept outside.
+import type { NamespaceRecord, RecordedStep, RunHead } from '../src/engine/contract.ts';
+import type { Change } from '../src/plan/change.ts';
+import type { Plan } from '../src/plan/plan.ts';
+import { appendAudit } from './audit.ts';
+import type { Handle } from './handle.ts';
+import { HANDLE, write } from './handle.ts';
+import type { Row } from './rows.ts';
+import { parseStepRow, planColumn } from './rows.ts';
+import type { Writer } from './writer.ts';
+
+/** What the objects say of steps that the record knows nothing of: written, and whether anything came after it. */
+export type Found = ReadonlyMap<number, 'written' | 'last'>;
+
+export interface TakeOver {
+  readonly record: NamespaceRecord;
+  /** By sequence number of the record. */
+  readonly found: Found;
+  readonly by: string;
+  readonly at: number;
+  /** Where the record was kept. */
+  readonly place: string;
+}
+
+/**
+ * Puts the record of a namespace into the state, in one transaction: runs and steps that are missing, outcomes of those that are there, the
+ * phase, and a line on the trail. Steps of the namespace that are in force here and not in the record were taken back elsewhere.
+ */
+export function takeOver(writer: Writer, { record, found, by, at, place }: TakeOver): void {
+  const handle = writer[HANDLE];
+  const { db } = handle;
+  write(handle, `taking over the record of ${record.namespace}`, () => {
+    for (const run of record.runs) takeRun(handle, run);
+    const inForce = writer.applied().filter((step) => step.namespace === record.namespace);
+    const known = new Map<number, number>();
+    for (const step of record.steps) known.set(step.seq, takeStep(handle, step, known, found.get(step.seq), record.at));
+    const kept = new Set(known.values());
+    for (const gone of inForce)
+      if (!kept.has(gone.seq)) db.prepare("UPDATE steps SET state = 'undone' WHERE seq = ?").run(gone.seq);
+    db.prepare(
+      `INSERT INTO namespaces (name, phase, since) VALUES (?, ?, ?)
+       ON CONFLICT (name) DO UPDATE SET phase = excluded.phase, since = excluded.since`,
+    ).run(record.namespace, record.phase, at);
+    const line = `from ${place}: run ${record.run} by ${record.by}, ${new Date(record.at).toISOString()}`;
+    appendAudit(handle, {
+      at,
+      who: by,
+      what: 'record taken over',
+      object: `namespace ${record.namespace}`,
+      reason: line,
+      namespace: record.namespace,
+    });
+  });
+}
+
+function takeRun({ db }: Handle, run: RunHead): void {
+  const here = db.prepare<[string], Row>('SELECT outcome FROM runs WHERE id = ?').get(run.id);
+  if (here !== undefined) {
+    if (here['outcome'] === null && run.outcome !== undefined)
+      db.prepare('UPDATE runs SET outcome = ?, ended_at = ? WHERE id = ?').run(
+        run.outcome,
+        run.endedAt ?? run.startedAt,
+        run.id,
+      );
+    return;
+  }
+  // What was judged before the run is not in the record; its steps are.
+  const plan: Plan = {
+    namespace: run.namespace,
+    from: run.from,
+    to: run.to,
+    direction: run.kind === 'advance' ? 'up' : 'down',
+    steps: [],
+    gates: [],
+    denied: [],
+    unknown: [],
+    findings: [],
+    simulated: { edges: 0, states: 0 },
+    hash: run.planHash,
+  };
+  db.prepare(
+    `INSERT INTO runs (id, kind, namespace, from_phase, to_phase, plan_hash, started_at, started_by, plan, pulls_back, outcome, ended_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  ).run(
+    run.id,
+    run.kind,
+    run.namespace,
+    run.from,
+    run.to,
+    run.planHash,
+    run.startedAt,
+    run.by,
+    planColumn(plan),
+    run.pullsBack === undefined ? null : JSON.stringify(run.pullsBack),
+    run.outcome ?? null,
+    run.outcome === undefined ? null : (run.endedAt ?? run.startedAt),
+  );
+}
+
+/** The sequence number that the step has here. */
+function takeStep(
+  { db, file }: Handle,
+  step: RecordedStep,
+  known: ReadonlyMap<number, number>,
+  found: 'written' | 'last' | undefined,
+  recordedAt: number,
+): number {
+  const state = found === undefined ? step.state : found === 'written' ? 'done' : 'started';
+  const begun = state !== 'pending' && state !== 'skipped';
+  const change: Change | undefined = step.change ?? (begun ? step.step.change : undefined);
+  const at = step.at ?? recordedAt;
+  const ended = state === 'done' || state === 'failed' || state === 'undone' ? at : null;
+  const row = db
+    .prepare<[string, number], Row>('SELECT * FROM steps WHERE run = ? AND position = ?')
+    .get(step.run, step.index);
+  if (row !== undefined) {
+    const here = parseStepRow(row, file);
+    // A before-image on record stays: it was read before the write.
+    const image = here.change === undefined && change !== undefined ? JSON.stringify(change) : undefined;
+    if (image !== undefined) db.prepare('UPDATE steps SET change = ? WHERE seq = ?').run(image, here.seq);
+    db.prepare(
+      'UPDATE steps SET state = ?, uid = coalesce(?, uid), error = ?, ended_at = coalesce(?, ended_at) WHERE seq = ?',
+    ).run(state, step.uid ?? null, step.error ?? null, ended, here.seq);
+    return here.seq;
+  }
+  const newest = db.prepare('SELECT max(seq) FROM steps').pluck().get();
+  const seq = typeof newest === 'number' ? newest + 1 : 1;
+  // What it undid and is not in the record has long been undone.
+  const undoes = step.step.undoes?.flatMap((undone) => known.get(undone) ?? []);
+  db.prepare(
+    `INSERT INTO steps (run, position, seq, step, state, change, uid, error, started_at, ended_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  ).run(
+    step.run,
+    step.index,
+    seq,
+    JSON.stringify(undoes === undefined ? step.step : { ...step.step, undoes }),
+    state,
+    change === undefined ? null : JSON.stringify(change),
+    step.uid ?? null,
+    step.error ?? null,
+    begun ? at : null,
+    ended,
+  );
+  return seq;
+}

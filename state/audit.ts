@@ -1,17 +1,18 @@
 import type { AuditEntry } from '../src/engine/contract.ts';
+import { maskText } from '../src/shared/pure/mask.ts';
 import type { Handle } from './handle.ts';
 import type { Row } from './rows.ts';
 import { parseAuditRow } from './rows.ts';
 
 /**
  * Appends one line inside the caller's transaction. It is filed under its own namespace, that of its run, and those given; a
- * line filed under none concerns all.
+ * line filed under none concerns all. What looks like a credential in the reason is masked: nothing of the trail can be taken back.
  */
 export function appendAudit(handle: Handle, entry: AuditEntry, namespaces: Iterable<string> = []): void {
   const { db } = handle;
   const added = db
     .prepare('INSERT INTO audit (at, who, what, object, reason, run) VALUES (?, ?, ?, ?, ?, ?)')
-    .run(entry.at, entry.who, entry.what, entry.object, entry.reason, entry.run ?? null);
+    .run(entry.at, entry.who, entry.what, entry.object, maskText(entry.reason), entry.run ?? null);
   const filed = new Set(namespaces);
   if (entry.namespace !== undefined) filed.add(entry.namespace);
   if (entry.run !== undefined) {

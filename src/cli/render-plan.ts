@@ -1,5 +1,5 @@
 import { formatRef } from '../model/object.ts';
-import { changeRef } from '../plan/change.ts';
+import { changeRef, maskChange } from '../plan/change.ts';
 import type { Change } from '../plan/change.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import { openGates } from '../plan/assemble.ts';
@@ -10,8 +10,9 @@ import type { Output } from './output.ts';
 import { paint, wrap } from './output.ts';
 import { countGates, renderGates } from './render-gates.ts';
 
-/** What a change writes, in lines. */
-export function renderChange(change: Change): readonly string[] {
+/** What a change writes, in lines; values that look like credentials are masked. */
+export function renderChange(given: Change): readonly string[] {
+  const change = maskChange(given);
   switch (change.kind) {
     case 'create':
       return renderYaml(change.object)

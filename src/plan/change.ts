@@ -2,6 +2,7 @@ import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
 import { equalJson, getPath, setPath } from '../shared/pure/json.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { formatRef, refKey, refOf } from '../model/object.ts';
+import { maskField, maskManifest } from '../shared/pure/mask.ts';
 import { sortBy } from '../shared/pure/order.ts';
 
 /** One field of an object, before and after. Undefined means absent. */
@@ -33,6 +34,25 @@ export type Change =
 
 export function changeRef(change: Change): ObjectRef {
   return change.kind === 'create' ? refOf(change.object) : change.ref;
+}
+
+/** The change as it may be shown: what looks like a credential is not. */
+export function maskChange(change: Change): Change {
+  switch (change.kind) {
+    case 'create':
+      return { ...change, object: maskManifest(change.object) };
+    case 'delete':
+      return { ...change, before: maskManifest(change.before) };
+    case 'edit':
+      return {
+        ...change,
+        fields: change.fields.map(({ path, before, after }) => ({
+          path,
+          before: before === undefined ? undefined : maskField(path, before),
+          after: after === undefined ? undefined : maskField(path, after),
+        })),
+      };
+  }
 }
 
 /** True of an edit without fields: a step of the way back that finds nothing left to take back. */

@@ -55,12 +55,12 @@ let start: unknown;
 let end: unknown;
 let calls: number;
 
-/** Spec, labels and annotations of everything but Leases. */
+/** Spec, labels and annotations of everything but Leases and the way back. */
 function world(): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     api
       .objects()
-      .filter(({ kind }) => kind !== 'Lease')
+      .filter(({ kind, metadata }) => kind !== 'Lease' && !metadata.name.startsWith('sallyport-undo-'))
       .map((object) => {
         const { labels, annotations } = object.metadata;
         const written = Object.entries(object).filter(([key]) => key !== 'metadata' && key !== 'status');
@@ -84,8 +84,10 @@ beforeAll(async () => {
   api.afterCall((call) => {
     if (call.method === 'PATCH') settle();
   });
+  const target = await openClusterTarget({ kubeconfig: api.kubeconfig, clock, timeoutMs: 400 });
   rig = openRig({
-    target: await openClusterTarget({ kubeconfig: api.kubeconfig, clock, timeoutMs: 400 }),
+    target,
+    undo: target.undo === undefined ? [] : [target.undo],
     stateFile: join(dir, 'state.sqlite'),
     // Nothing follows denials here: with soak on a live cluster answers unknown.
     facts: { edges: twoTeamsEdges(), config: { ...CONFIG, gates: { ...CONFIG.gates, soak: 'off' } } },
@@ -97,9 +99,13 @@ beforeAll(async () => {
   expect((await executePlan(plan, 'advance', rig.engine)).exit).toBe(EXIT.done);
   calls = api.calls.length - before;
   end = world();
+  const kept = api.objects().filter(({ kind }) => kind === 'ConfigMap');
+  expect(kept.flatMap((object) => Object.keys(asObject(object['data']))).toSorted()).toEqual(['front.md', 'front.sh']);
   expect(end).not.toEqual(start);
   expect((await rig.rollback('front', 'none')).exit).toBe(EXIT.done);
   expect(world()).toEqual(start);
+  const left = api.objects().filter(({ kind }) => kind === 'ConfigMap');
+  expect(left.flatMap((object) => Object.keys(asObject(object['data'])))).toEqual([]);
 });
 afterAll(async () => {
   await rig.close();

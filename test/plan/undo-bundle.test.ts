@@ -9,6 +9,7 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { refKey, refOf } from '../../src/model/object.ts';
 import { applyToObjects, changeRef } from '../../src/plan/change.ts';
 import type { Step } from '../../src/plan/plan.ts';
+import { renderChange } from '../../src/cli/render-plan.ts';
 import { buildUndoBundle } from '../../src/plan/undo-bundle.ts';
 import type { BundleFile } from '../../src/plan/undo-bundle.ts';
 import { applyJsonPatch } from '../support/fake-api/json-patch.ts';
@@ -187,4 +188,48 @@ it('gives no name from the cluster a meaning in the shell or in a path', () => {
       expect(args[0] === 'delete' ? args.at(-1) : args[2]).toContain(
         "a'; touch hacked; $(touch hacked) `x` ../../etc/passwd",
       );
+});
+
+describe('where others may read it', () => {
+  const ref = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web', namespace: 'front' };
+  const step = (path: readonly string[], before: string): Step => ({
+    id: 'x/x',
+    namespace: 'front',
+    phase: 'monitor',
+    operation: 'edit',
+    title: 'x',
+    effects: [],
+    risks: [],
+    change: { kind: 'edit', ref, owner: 'other', fields: [{ path, before, after: 'ours' }] },
+  });
+  const textOf = (steps: readonly Step[], exposed: boolean): string =>
+    buildUndoBundle({
+      run: 'r1',
+      namespace: 'front',
+      phase: 'monitor',
+      by: 'test',
+      target: 'context test',
+      at: '2026-01-01T00:00:00.000Z',
+      steps: steps.map((one, index) => ({ step: one, number: index + 1 })),
+      exposed,
+    })
+      .map(({ text }) => text)
+      .join('\n');
+
+  it('leaves out a value that looks like a credential, names the field, and says that it was left', () => {
+    const secret = step(['metadata', 'annotations', 'example.com/api-token'], 'hunter2');
+    const plain = step(['metadata', 'annotations', 'example.com/team'], 'books');
+    const text = textOf([secret, plain], true);
+    expect(text).not.toContain('hunter2');
+    expect(text).toContain("leave 'metadata.annotations.example.com/api-token held what looks like a credential");
+    expect(text).toContain('books');
+    // On the operator's own disk it is exact.
+    expect(textOf([secret, plain], false)).toContain('hunter2');
+  });
+
+  it('shows no such value in a plan either', () => {
+    const secret = step(['metadata', 'annotations', 'example.com/api-token'], 'hunter2');
+    expect(renderChange(secret.change).join('\n')).not.toContain('hunter2');
+    expect(renderChange(step(['metadata', 'labels', 'token'], 'books').change).join('\n')).toContain('books');
+  });
 });

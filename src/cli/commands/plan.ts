@@ -9,7 +9,7 @@ import type { KubeManifest } from '../../model/object.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import { PHASES, isPhaseName, phaseIndex } from '../../model/phase.ts';
 import { assembleUp } from '../../plan/assemble.ts';
-import { changeRef } from '../../plan/change.ts';
+import { changeRef, maskChange } from '../../plan/change.ts';
 import type { Plan } from '../../plan/plan.ts';
 import { stateAfter } from '../../plan/simulate.ts';
 import { errorCodeOf } from '../../shared/io/files.ts';
@@ -113,7 +113,8 @@ export function planDocument(plan: Plan): object {
 }
 
 function diffOf(plan: Plan, id: string): readonly object[] {
-  const change = plan.steps.find((step) => step.id === id)?.change;
+  const found = plan.steps.find((step) => step.id === id)?.change;
+  const change = found === undefined ? undefined : maskChange(found);
   switch (change?.kind) {
     case 'create':
       return [{ path: '', before: null, after: change.object }];

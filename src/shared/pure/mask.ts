@@ -38,6 +38,15 @@ export function looksLikeCredential(path: readonly string[], value: unknown): bo
   return JSON.stringify(maskManifest(nested as object)) !== JSON.stringify(nested);
 }
 
+/** The value at this path of an object as it may be shown. */
+export function maskField<T>(path: readonly string[], value: T): T {
+  let nested: unknown = value;
+  for (const key of path.toReversed()) nested = { [key]: nested };
+  let masked: unknown = maskManifest(nested as object);
+  for (const key of path) masked = (masked as Readonly<Record<string, unknown>>)[key];
+  return masked as T;
+}
+
 /** A value of a field for people: JSON, but for what looks like a credential. */
 export function showValue(path: readonly string[], value: unknown): string {
   if (value === undefined) return '(absent)';

@@ -115,14 +115,15 @@ export function evaluateConnection(
 
 /** Both directions of NetworkPolicy, for the connection as it is, or for the hops over which a mesh in ambient mode carries it. */
 function judgeNetwork(world: World, src: Party, dst: Party, query: ConnectionQuery, mesh: boolean): Answer {
-  const { protocol, port, endPort } = query;
+  const { src: client, dst: server, protocol, port, endPort } = query;
+  const ends = { src: client, dst: server, protocol };
   const routes = mesh ? routesOf(world, src, dst, { protocol, first: port, last: endPort ?? port }) : undefined;
   if (routes === undefined) return judgeHop(world, src, dst, query);
   const answers = routes.map(({ hops, note, unknown }): Answer => {
     if (unknown !== undefined)
       return { answer: 'unknown', reasons: [{ layer: 'network-policy', decision: 'unknown', text: unknown }] };
-    const judged = hops.map((hop) =>
-      judgeHop(world, hop.src, hop.dst, { ...query, port: hop.first, endPort: hop.last }),
+    const judged = hops.map(({ src: from, dst: to, first, last }) =>
+      judgeHop(world, from, to, { ...ends, port: first, ...(last === first ? {} : { endPort: last }) }),
     );
     const reasons = judged.flatMap((one) => one.reasons);
     return {
@@ -434,7 +435,9 @@ function additiveOf(
   const isolates = isolating.reduce<Tri>((answer, { selected }) => or(answer, selected), 'no');
   if (isolates === 'no') return { isolates, admits: 'yes' };
   const asked = { ...query, port: ports.first, endPort: ports.last };
-  const { answer, policy, rule, why } = admitFrom(world, direction, policies, self, other, address, asked);
+  const admission = admitFrom(world, direction, policies, self, other, address, asked);
+  const { policy, rule, why } = admission;
+  const answer = admission.noRule === true ? 'no' : admission.answer;
   const by = policy ?? isolating.find(({ selected }) => selected === 'yes')?.policy;
   const doubt = policy?.broken === true ? NOT_VALID : why;
   return {
@@ -665,6 +668,8 @@ interface Admission {
   readonly rule?: number;
   /** For unknown: what is missing. */
   readonly why?: string;
+  /** For unknown: set where no rule may admit it, so that it depends on who isolates alone. */
+  readonly noRule?: true;
 }
 
 const NOT_VALID = 'it is not a valid policy';
@@ -734,13 +739,11 @@ function admitFrom(
       maybe ??= { answer: 'unknown', policy, why: SELECTION_UNKNOWN };
     }
   }
-  if (!isolated) {
-    if (everyMaybeAdmits) return { answer: 'yes' };
-    return maybe ?? { answer: 'unknown' };
-  }
-  if (coversPorts(portSet(sure), wanted)) return { answer: 'yes' };
-  if (coversPorts(portSet([...sure, ...possible]), wanted)) return maybe ?? { answer: 'unknown' };
-  return { answer: 'no' };
+  if (!isolated && everyMaybeAdmits) return { answer: 'yes' };
+  if (isolated && coversPorts(portSet(sure), wanted)) return { answer: 'yes' };
+  const mayAdmit = coversPorts(portSet([...sure, ...possible]), wanted);
+  if (isolated && !mayAdmit) return { answer: 'no' };
+  return { ...(maybe ?? { answer: 'unknown' }), ...(mayAdmit ? {} : { noRule: true }) };
 }
 
 export interface AdmittedPorts {

@@ -66,6 +66,32 @@ describe('policies add up, port by port', () => {
   });
 });
 
+describe('rules with and without addresses', () => {
+  const block = { ipBlock: { cidr: '9.0.0.0/8' } };
+  const pods = { podSelector: {} };
+  const np = (...ingress: readonly JsonObject[]): JsonObject => ({ podSelector: SURELY, ingress });
+  it.each<[string, readonly JsonObject[]]>([
+    ['in one list of peers', [np({ from: [block, pods] })]],
+    ['the other way round', [np({ from: [pods, block] })]],
+    ['in two rules', [np({ from: [block] }, { from: [pods] })]],
+    ['in two rules, one for all', [np({ from: [block] }, { ports: [{ port: 9 }] })]],
+    ['in two policies', [np({ from: [block] }), np({ from: [pods] })]],
+    ['the last of two policies', [np({ from: [pods] }), np({ from: [block] })]],
+  ])('%s', (_, specs) => {
+    const policies = specs.map((spec, index) => networkPolicy(`shop/p${index}`, spec));
+    const world = clusterWith('x', policies);
+    expect(answerOf(world, `external:9.9.9.9 -> ${DB} 1`)).toBe('allowed');
+    expect(answerOf(world, `external:8.8.8.8 -> ${DB} 1`)).toBe('denied');
+  });
+
+  it('are compared with the address of the node of a host-network pod', () => {
+    const policies = [networkPolicy('shop/p', np({ from: [{ ipBlock: { cidr: '192.168.0.3/32' } }] }))];
+    const workloads = { ...CLUSTER.workloads, [AGENT]: { hostNetwork: true, pods: ['@n3'] } };
+    const world = clusterWith('x', policies, { workloads, cni: { ipBlockMatches: ['nodes'] } });
+    expect(answerOf(world, `${AGENT} -> ${DB} 1`)).toBe('allowed');
+  });
+});
+
 describe('who listens', () => {
   const TF = 'shop/PyTorchJob/t';
   const sets = (...ports: readonly (readonly string[])[]): InventorySketch => ({
@@ -109,11 +135,18 @@ describe('the own node of pods on several nodes', () => {
       [AGENT]: { hostNetwork: true, pods: ['192.168.0.1@n1'] },
     },
   };
+  const withInit: InventorySketch = {
+    workloads: {
+      ...CLUSTER.workloads,
+      [DB]: { labels: { app: 'db' }, pods: ['10.0.1.2@n1', '10.0.1.3@n2'], probes: [9000], initPorts: [1] },
+    },
+  };
   const agents = (...pods: readonly string[]): InventorySketch => ({
     workloads: { ...CLUSTER.workloads, [AGENT]: { hostNetwork: true, pods } },
   });
   it.each<[string, string, InventorySketch, string]>([
     ['the kubelet at a probe port', `node:n1 -> ${DB} 9000`, two, 'allowed'],
+    ['the kubelet at a probe port of one container', `node:n1 -> ${DB} 9000`, withInit, 'allowed'],
     ['at another port', `node:n1 -> ${DB} 9001`, two, 'unknown'],
     ['at a range of ports', `node:n1 -> ${DB} 9000-9000`, two, 'unknown'],
     ['a host-network pod is no kubelet', `${AGENT} -> ${DB} 9000`, two, 'unknown'],

@@ -221,6 +221,18 @@ describe('what is wrong with the policies of a cluster', () => {
       [calico({ tier: 'none' })],
       foreign(CALICO, ' (its tier none is not known)'),
     ],
+    [
+      'a tier that is, and an action that is none',
+      'calico',
+      [manifest(V3, 'Tier', 'sec', {}), calico({ tier: 'sec', ingress: [{ action: 'x' }] })],
+      foreign(CALICO, ' (spec.ingress[0] is not plain)'),
+    ],
+    [
+      'neither is there',
+      'calico',
+      [calico({ tier: 'sec', ingress: [{ action: 'x' }] })],
+      foreign(CALICO, ' (spec is not plain)'),
+    ],
     ['a tier that is', 'calico', [manifest(V3, 'Tier', 'none', {}), calico({ tier: 'none' })], []],
     ['Cilium under Cilium', 'cilium', [cil({ ingress: [{}] })], []],
     [

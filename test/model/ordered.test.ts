@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
-import { CLUSTER, DB, JOB, WEB, clusterWith } from '../support/policy-table.ts';
+import { AGENT, CLUSTER, DB, JOB, WEB, clusterWith } from '../support/policy-table.ts';
 import type { InventorySketch } from '../support/world.ts';
 import { answerOf, manifest, networkPolicy } from '../support/world.ts';
 
@@ -136,6 +136,29 @@ describe('addresses under policies with an order', () => {
   });
 });
 
+describe('rules of Calico with and without addresses', () => {
+  const calico = (name: string, ...ingress: readonly JsonObject[]): KubeManifest =>
+    manifest('projectcalico.org/v3', 'NetworkPolicy', `shop/${name}`, { selector: "app == 'db'", ingress });
+  const nets = (net: string): JsonObject => ({ action: 'Allow', source: { nets: [net] } });
+  const udp = { action: 'Allow', protocol: 'UDP' };
+  it.each<[string, readonly KubeManifest[]]>([
+    ['in one policy', [calico('a', nets('9.0.0.0/8'), udp)]],
+    ['the other way round', [calico('a', udp, nets('9.0.0.0/8'))]],
+    ['in two policies', [calico('a', udp), calico('b', nets('9.0.0.0/8'))]],
+    ['in one beside a NetworkPolicy', [calico('a', udp, nets('9.0.0.0/8')), plain()]],
+  ])('%s', (_, policies) => {
+    const world = clusterWith('calico', policies);
+    expect(answerOf(world, `external:9.9.9.9 -> ${DB} 1`)).toBe('allowed');
+    expect(answerOf(world, `external:8.8.8.8 -> ${DB} 1`)).toBe('denied');
+  });
+
+  it('are compared with the address of the node of a host-network pod', () => {
+    const workloads = { ...CLUSTER.workloads, [AGENT]: { hostNetwork: true, pods: ['@n3'] } };
+    const world = clusterWith('calico', [calico('a', nets('192.168.0.3/32'))], { workloads });
+    expect(answerOf(world, `${AGENT} -> ${DB} 1`)).toBe('allowed');
+  });
+});
+
 describe('the own node under policies with an order', () => {
   const cilium = (spec: JsonObject): KubeManifest =>
     manifest('cilium.io/v2', 'CiliumNetworkPolicy', 'shop/c', { endpointSelector: {}, ...spec });
@@ -161,6 +184,14 @@ describe('the own node under policies with an order', () => {
     ['Calico: from it', 'calico', [calico({})], `node -> ${DB} 1`, {}, 'allowed'],
     ['Calico: to it', 'calico', [calico({ types: ['Egress'] })], `${DB} -> node 1`, {}, 'unknown'],
     ['Calico: from what may be it', 'calico', [calico({})], `node:n1 -> ${DB} 1`, both, 'unknown'],
+    [
+      'Calico: from what may be it, admitted before it is denied',
+      'calico',
+      [calico({ order: 1001, ingress: [{ action: 'Deny' }] }), networkPolicy('shop/np', { ingress: [{}] })],
+      `node:n1 -> ${DB} 1`,
+      both,
+      'allowed',
+    ],
     ['Calico: from another', 'calico', [calico({})], `node:n3 -> ${DB} 1`, both, 'denied'],
     ['admin: from it', 'ovn-kubernetes', [denyWeb], `node -> ${DB} 1`, {}, 'allowed'],
     ['admin: from it under a NetworkPolicy', 'ovn-kubernetes', [denyWeb, NOBODY], `node -> ${DB} 1`, {}, 'allowed'],
@@ -169,6 +200,46 @@ describe('the own node under policies with an order', () => {
     ['admin: from what is not known', 'ovn-kubernetes', [denyWeb, NOBODY], `unknown -> ${DB} 1`, both, 'unknown'],
   ])('%s', (_, cni, policies, text, sketch, expected) => {
     expect(answerOf(clusterWith(cni, policies, sketch), text)).toBe(expected);
+  });
+});
+
+describe('policies that only may select the pods, among those with an order', () => {
+  const may = (...ports: readonly (readonly [number, number])[]): KubeManifest =>
+    networkPolicy('shop/np', {
+      podSelector: PERHAPS,
+      ingress: ports.map(([port, endPort]) => ({ ports: [{ port, endPort }] })),
+    });
+  const end = manifest('projectcalico.org/v3', 'NetworkPolicy', 'shop/c', { selector: "app == 'db'" });
+  const baseline = manifest('policy.networking.k8s.io/v1alpha1', 'BaselineAdminNetworkPolicy', 'default', {
+    subject: SHOP,
+    ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+  });
+  it.each<[string, string, readonly KubeManifest[], string]>([
+    // Ports 1, 5, 1-3, 1-9.
+    ['nothing, and the end of a tier', 'calico', [may(), end], 'nnnn'],
+    ['1-4, and the end of a tier', 'calico', [may([1, 4]), end], '?n?n'],
+    ['nothing, and a baseline', 'ovn-kubernetes', [may(), baseline], 'nnnn'],
+    ['1-4, and a baseline', 'ovn-kubernetes', [may([1, 4]), baseline], '?n?n'],
+    ['1-4, and nothing of an admin policy', 'ovn-kubernetes', [may([1, 4]), admin()], 'y?y?'],
+  ])('%s', (_, cni, policies, expected) => {
+    const world = clusterWith(cni, policies);
+    const said = ['1', '5', '1-3', '1-9'].map((ports) => LETTERS[answerOf(world, `${WEB} -> ${DB} ${ports}`)] ?? '');
+    expect(said.join('')).toBe(expected);
+  });
+});
+
+describe('a destination that is not known', () => {
+  const antrea = manifest('crd.antrea.io/v1beta1', 'NetworkPolicy', 'shop/f', {});
+  it.each<[string, readonly KubeManifest[], string, string]>([
+    ['where something isolates', [plain()], 'yes', 'unknown'],
+    ['where nothing isolates', [], 'yes', 'allowed'],
+    ['where NetworkPolicies are not enforced', [plain()], 'no', 'allowed'],
+    ['where they are not, and a kind is not evaluated', [plain(), antrea], 'no', 'unknown'],
+    ['where they are not, and an admin policy acts', [plain(), admin('Deny ')], 'no', 'unknown'],
+    ['where they are not, and both are there', [plain(), admin('Deny '), antrea], 'no', 'unknown'],
+  ] as const)('%s', (_, policies, enforces, expected) => {
+    const world = clusterWith('x', policies, { cni: { enforces } });
+    expect(answerOf(world, `${JOB} -> unknown 1`)).toBe(expected);
   });
 });
 

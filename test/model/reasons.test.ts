@@ -24,6 +24,18 @@ const anp = (priority: number, rest: JsonObject): KubeManifest =>
     subject: { namespaces: { matchLabels: { team: 'shop' } } },
     ...rest,
   });
+const PERHAPS = { matchLabels: { 'pod-template-hash': 'a' } };
+const outOf = (...egress: readonly Json[]): KubeManifest => anp(1, { egress });
+const port = (first: number, last = first): JsonObject => ({ portRange: { protocol: 'TCP', start: first, end: last } });
+const deny = (...ports: readonly Json[]): JsonObject => ({ action: 'Deny', from: [{ namespaces: {} }], ports });
+const jobs = (...pods: readonly string[]): InventorySketch => ({
+  workloads: { ...CLUSTER.workloads, [JOB]: { labels: { app: 'train' }, pods } },
+});
+const webs = (...pods: readonly string[]): InventorySketch => ({
+  cni: { ipBlockMatches: ['pods'] },
+  workloads: { ...CLUSTER.workloads, [WEB]: { labels: { app: 'web' }, pods } },
+});
+const specsOf = (...specs: readonly JsonObject[]): KubeManifest => ({ ...cil({}), spec: null, specs });
 const IN = `${WEB} -> ${DB} 5432`;
 const NEW = 'shop/Deployment/new';
 const withNew = { workloads: { ...CLUSTER.workloads, [NEW]: [] } };
@@ -882,6 +894,307 @@ describe('what an answer says of itself', () => {
         `denies ingress by NetworkPolicy shop/np: NetworkPolicy shop/np isolates ${DB} for ingress, and no rule decides on 1-9/TCP from ${WEB} to ${DB}.`,
       ],
     ],
+    [
+      'a policy of Cilium for egress beside a NetworkPolicy, and the own node',
+      'cilium',
+      [outOfWeb(), cil({ endpointSelector: app('web'), egress: [{}] })],
+      `${WEB} -> node 1`,
+      {},
+      'denied',
+      [
+        `denies egress by NetworkPolicy shop/np: NetworkPolicy shop/np, CiliumNetworkPolicy shop/c isolate ${WEB} for egress, and no rule admits 1/TCP from ${WEB} to node.`,
+      ],
+    ],
+    [
+      'Calico for egress beside a NetworkPolicy, and the own node',
+      'calico',
+      [outOfWeb(), gnp({ selector: "app == 'web'", types: ['Egress'] })],
+      `${WEB} -> node 1`,
+      {},
+      'unknown',
+      [
+        `unknown egress by GlobalNetworkPolicy g: GlobalNetworkPolicy g acts on egress of ${WEB}, but node is or may be its own node, and whether policies hold there is not known.`,
+      ],
+    ],
+    [
+      'deny rules of Cilium before an admin policy that may not be enforced',
+      'cilium',
+      [
+        cil({
+          endpointSelector: app('db'),
+          enableDefaultDeny: { ingress: false },
+          ingressDeny: [{ fromEndpoints: [app('x')] }],
+        }),
+        anp(1, { ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }] }),
+      ],
+      IN,
+      {},
+      'unknown',
+      [
+        `unknown ingress by AdminNetworkPolicy p1: Whether cilium enforces AdminNetworkPolicy is not known, and AdminNetworkPolicy p1 makes a difference to ingress of ${DB}.`,
+      ],
+    ],
+    [
+      'deny rules of Cilium whatever an admin policy says',
+      'cilium',
+      [
+        cil({ endpointSelector: app('db'), ingressDeny: [{ fromEndpoints: [app('web')] }] }),
+        anp(1, { ingress: [{ action: 'Deny', from: [{ namespaces: { matchLabels: { a: 'b' } } }] }] }),
+      ],
+      IN,
+      {},
+      'denied',
+      [
+        `denies ingress by CiliumNetworkPolicy shop/c #0 at spec.ingressDeny[0]: spec.ingressDeny[0] of CiliumNetworkPolicy shop/c denies 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'an admin policy that denies nodes',
+      'ovn-kubernetes',
+      [outOf({ action: 'Deny', to: [{ nodes: {} }] })],
+      `${WEB} -> node 1`,
+      {},
+      'denied',
+      [
+        `denies egress by AdminNetworkPolicy p1 #0 at spec.egress[0]: spec.egress[0] of AdminNetworkPolicy p1 denies 1/TCP from ${WEB} to node.`,
+      ],
+    ],
+    [
+      'an ipBlock that does not match pods beside an admin policy',
+      'ovn-kubernetes',
+      [anp(1, {}), anp(2, { ingress: [deny(port(9))] }), onDb(block('10.0.1.1/32'))],
+      IN,
+      { cni: { name: 'ovn-kubernetes', ipBlockMatches: [] } },
+      'denied',
+      [
+        `denies ingress by NetworkPolicy shop/np: NetworkPolicy shop/np isolates ${DB} for ingress, and no rule decides on 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'the first of two ranges that an admin policy denies',
+      'ovn-kubernetes',
+      [anp(1, { ingress: [deny(port(1, 4)), deny(port(5, 9))] })],
+      `${WEB} -> ${DB} 1-9`,
+      {},
+      'denied',
+      [
+        `denies ingress by AdminNetworkPolicy p1 #0 at spec.ingress[0]: spec.ingress[0] of AdminNetworkPolicy p1 denies 1-9/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'one of two addresses under an admin policy',
+      'ovn-kubernetes',
+      [outOf({ action: 'Deny', to: [{ networks: ['fd00::/8'] }] })],
+      `${WEB} -> ${JOB} 1`,
+      jobs('10.0.2.1,fd00::1@n1'),
+      'unknown',
+      [
+        `unknown egress by AdminNetworkPolicy p1 #0 at spec.egress[0]: Whether spec.egress[0] of AdminNetworkPolicy p1 decides on 1/TCP from ${WEB} to ${JOB} cannot be told: it depends on the address.`,
+      ],
+    ],
+    [
+      'a pod of two under an admin policy',
+      'ovn-kubernetes',
+      [
+        outOf(
+          { action: 'Deny', to: [{ networks: ['10.0.2.2/32'] }] },
+          { action: 'Deny', to: [{ networks: ['10.0.2.3/32'] }] },
+        ),
+      ],
+      `${WEB} -> ${JOB} 1`,
+      jobs('10.0.2.1@n1', '10.0.2.2@n1', '10.0.2.3@n1'),
+      'denied',
+      [
+        `denies egress by AdminNetworkPolicy p1 #0 at spec.egress[0]: spec.egress[0] of AdminNetworkPolicy p1 denies 1/TCP from ${WEB} to ${JOB}.`,
+      ],
+    ],
+    [
+      'one of two addresses at the end of a tier',
+      'calico',
+      [cnp({ selector: "app == 'db'", ingress: [{ action: 'Allow', source: { nets: ['10.0.2.1/32'] } }] })],
+      `${JOB} -> ${DB} 1`,
+      jobs('10.0.2.1,fd00::1@n1'),
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/c: NetworkPolicy shop/c isolates ${DB} for ingress, and no rule decides on 1/TCP from ${JOB} to ${DB}. That is not sure: it depends on the address.`,
+      ],
+    ],
+    [
+      'the end of a tier of its own beside a NetworkPolicy',
+      'calico',
+      [tier('sec', { order: 1 }), gnp({ tier: 'sec', selector: "app == 'db'" }), onDb({})],
+      IN,
+      {},
+      'denied',
+      [
+        `denies ingress by GlobalNetworkPolicy g: GlobalNetworkPolicy g isolates ${DB} for ingress, and no rule decides on 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'the end of the default tier with a NetworkPolicy that may be in it',
+      'calico',
+      [cnp({ selector: "app == 'db'" }), np({ podSelector: PERHAPS })],
+      IN,
+      {},
+      'denied',
+      [
+        `denies ingress by NetworkPolicy shop/c: NetworkPolicy shop/c isolates ${DB} for ingress, and no rule decides on 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'the second of two specs that select the same pods',
+      'cilium',
+      [
+        specsOf(
+          {
+            endpointSelector: app('db'),
+            ingress: [{ fromEndpoints: [app('x')], authentication: { mode: 'required' } }],
+          },
+          { endpointSelector: app('db'), ingress: [{ fromEndpoints: [app('web')] }] },
+        ),
+      ],
+      IN,
+      {},
+      'allowed',
+      [
+        `allows ingress by CiliumNetworkPolicy shop/c #0 at specs[1].ingress[0]: specs[1].ingress[0] of CiliumNetworkPolicy shop/c admits 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'an admin policy before one that may select the pods and admits',
+      'ovn-kubernetes',
+      [anp(1, { ingress: [deny(port(9))] }), np({ podSelector: PERHAPS, ingress: [{}] })],
+      IN,
+      {},
+      'allowed',
+      [`allows ingress: No policy denies 5432/TCP from ${WEB} to ${DB}.`],
+    ],
+    [
+      'a CNI of Google, which may match the address of an API server outside',
+      'gke-dataplane-v2',
+      [onDb(block('192.168.0.100/32'))],
+      `api-server -> ${DB} 1`,
+      {},
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np #0 at spec.ingress[0]: Whether spec.ingress[0] of NetworkPolicy shop/np admits 1/TCP from api-server to ${DB} cannot be told: whether an ipBlock matches api-server under this CNI (gke-dataplane-v2) is not known.`,
+      ],
+    ],
+    [
+      'one of two addresses of the first pod',
+      'x',
+      [onDb(block('10.0.0.0/8'))],
+      IN,
+      webs('10.0.1.1,fd00::1@n1', '10.0.1.3@n1'),
+      'unknown',
+      [
+        `unknown ingress: Whether NetworkPolicy shop/np admits 5432/TCP from ${WEB} to ${DB} cannot be told: labels, names or addresses that it asks for are not known.`,
+      ],
+    ],
+    [
+      'one of two addresses of the last pod',
+      'x',
+      [onDb(block('10.0.0.0/8'))],
+      IN,
+      webs('10.0.1.3@n1', '10.0.1.1,fd00::1@n1'),
+      'unknown',
+      [
+        `unknown ingress: Whether NetworkPolicy shop/np admits 5432/TCP from ${WEB} to ${DB} cannot be told: labels, names or addresses that it asks for are not known.`,
+      ],
+    ],
+    [
+      'the first pod perhaps, the last surely',
+      'x',
+      [onDb(block('10.0.1.0/30'))],
+      `api-server -> ${DB} 1`,
+      { apiServer: ['10.0.1.0/24', '10.0.1.1/32'], cni: { ipBlockMatches: ['api-server'] } },
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np #0 at spec.ingress[0]: Whether spec.ingress[0] of NetworkPolicy shop/np admits 1/TCP from api-server to ${DB} cannot be told: the address of api-server is not known, or not the same for all of it.`,
+      ],
+    ],
+    [
+      'the first surely, the last perhaps',
+      'x',
+      [onDb(block('10.0.1.0/30'))],
+      `api-server -> ${DB} 1`,
+      { apiServer: ['10.0.1.1/32', '10.0.1.0/24'], cni: { ipBlockMatches: ['api-server'] } },
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np #0 at spec.ingress[0]: Whether spec.ingress[0] of NetworkPolicy shop/np admits 1/TCP from api-server to ${DB} cannot be told: the address of api-server is not known, or not the same for all of it.`,
+      ],
+    ],
+    [
+      'no rule admits, of one that selects and one that may',
+      'x',
+      [np({ podSelector: PERHAPS }), np({ podSelector: app('db') }, 'shop/z')],
+      IN,
+      {},
+      'denied',
+      [
+        `denies ingress by NetworkPolicy shop/z: NetworkPolicy shop/z isolates ${DB} for ingress, and no rule admits 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'an address or a label',
+      'x',
+      [onDb({ from: [{ podSelector: app('x') }, { ipBlock: { cidr: '9.0.0.0/8' } }] })],
+      `external:a.test -> ${DB} 1`,
+      {},
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np #0 at spec.ingress[0]: Whether spec.ingress[0] of NetworkPolicy shop/np admits 1/TCP from external:a.test to ${DB} cannot be told: the address of external:a.test is not known, or not the same for all of it.`,
+      ],
+    ],
+    [
+      'a rule of another port before the one in doubt',
+      'x',
+      [
+        onDb(
+          { from: [{ podSelector: PERHAPS }], ports: [{ port: 1 }, { port: 6000 }] },
+          { from: [{ podSelector: PERHAPS }], ports: [{ port: 5432 }] },
+        ),
+      ],
+      IN,
+      {},
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np #1 at spec.ingress[1]: Whether spec.ingress[1] of NetworkPolicy shop/np admits 5432/TCP from ${WEB} to ${DB} cannot be told: it asks for what only some of ${WEB} may have.`,
+      ],
+    ],
+    [
+      'a port name of a destination that is not known',
+      'x',
+      [outOfWeb({ ports: [{ port: 'p' }] })],
+      `${WEB} -> unknown 1`,
+      {},
+      'unknown',
+      [
+        `unknown egress by NetworkPolicy shop/np #0 at spec.egress[0]: Whether spec.egress[0] of NetworkPolicy shop/np admits 1/TCP from ${WEB} to unknown: cannot be told: which port a name of it stands for is not known.`,
+      ],
+    ],
+    [
+      'a name under Cilium, and a pod',
+      'cilium',
+      [cil({ endpointSelector: app('web'), egress: [{ toFQDNs: [{ matchPattern: '*' }] }] })],
+      IN,
+      {},
+      'denied',
+      [
+        `denies egress by CiliumNetworkPolicy shop/c: CiliumNetworkPolicy shop/c isolates ${WEB} for egress, and no rule admits 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
+    [
+      'an admin policy of egress',
+      'ovn-kubernetes',
+      [outOf({ action: 'Deny', to: [{ namespaces: {} }] })],
+      IN,
+      {},
+      'denied',
+      [
+        `denies egress by AdminNetworkPolicy p1 #0 at spec.egress[0]: spec.egress[0] of AdminNetworkPolicy p1 denies 5432/TCP from ${WEB} to ${DB}.`,
+      ],
+    ],
   ])('%s', (name, cni, policies, text, sketch, answer, expected) => {
     const verdict = evaluateConnection(clusterWith(cni, policies, sketch), connection(text));
     expect(verdict.answer).toBe(answer);
@@ -906,6 +1219,19 @@ describe('what an answer says of itself', () => {
     expect(mainReason({ answer: 'allowed', reasons: [] })).toBe('');
   });
 
+  it('says why a kind is not evaluated here, whatever it said elsewhere', () => {
+    const tiered = manifest(V3, 'GlobalNetworkPolicy', 'g', { tier: 'sec', ingress: [{ action: 'x' }] });
+    const plainInTier = manifest(V3, 'GlobalNetworkPolicy', 'h', { tier: 'sec', ingress: [{ action: 'Deny' }] });
+    const why = (cni: string, policies: readonly KubeManifest[]): string =>
+      mainReason(evaluateConnection(clusterWith(cni, policies), connection(IN))).replace(/^.*not evaluated/u, '');
+    expect(why('x', [tiered])).toBe(': it is of Calico, and the CNI is x.');
+    expect(why('y', [tiered])).toBe(': it is of Calico, and the CNI is y.');
+    expect(why('calico', [tiered])).toBe(': spec is not plain.');
+    expect(why('calico', [tiered, tier('sec', {})])).toBe(': spec.ingress[0] is not plain.');
+    expect(why('calico', [tiered])).toBe(': spec is not plain.');
+    expect(why('calico', [plainInTier])).toBe(': its tier sec is not known.');
+  });
+
   it('says the same of several pod sets once', () => {
     const world = clusterWith('x', [outOfWeb()], withSets);
     expect(evaluateConnection(world, connection(`${WEB} -> ${TF} 1`)).reasons.map(({ text }) => text)).toEqual([
@@ -919,5 +1245,132 @@ describe('what an answer says of itself', () => {
       `${QUIET}${WEB} for ingress.`,
       `${QUIET}${TF} (Worker) for egress.`,
     ]);
+  });
+});
+
+describe('what an answer says of itself in ambient mode', () => {
+  const API = 'shop/Deployment/api';
+  const OLD = 'legacy/Deployment/old';
+  const NOTE = '(tunnelled to port 15008; not proven on packets)';
+  const api = { labels: { app: 'api' }, account: 'api', probes: [9000], pods: ['10.0.0.2@n1', '10.0.0.3@n2'] };
+  const ambient = (mesh: 'ambient' | 'unknown', namespaces: InventorySketch['namespaces'] = {}): InventorySketch => ({
+    mesh: { kind: 'istio', mode: 'ambient', version: '1.29.0' },
+    namespaces,
+    workloads: {
+      [WEB]: { labels: { app: 'web' }, mesh: 'ambient', account: 'web', pods: ['10.0.0.1@n1'] },
+      [API]: { ...api, mesh },
+      [OLD]: { labels: { app: 'old' }, pods: ['10.0.0.4@n1'] },
+    },
+    nodes: { n1: ['192.168.0.1'], n2: ['192.168.0.2'] },
+  });
+  const onApi = (...ports: readonly number[]): KubeManifest =>
+    np({ podSelector: app('api'), ingress: ports.map((one) => ({ ports: [{ port: one }] })) });
+  const isolates = (port: string, from = WEB): string =>
+    `NetworkPolicy shop/np isolates ${API} for ingress, and no rule admits ${port} from ${from} to ${API}.`;
+  const admits = (index: number, port: string): string =>
+    `spec.ingress[${index}] of NetworkPolicy shop/np admits ${port} from ${WEB} to ${API}.`;
+  const SURELY = ambient('ambient');
+  const PERHAPS_IN = ambient('unknown');
+  const PROBE =
+    "(the node's own traffic comes from 169.254.7.127 there, which networks treat differently; not proven on packets)";
+  it.each<[string, readonly KubeManifest[], string, InventorySketch, string, readonly string[]]>([
+    ['a tunnel', [onApi(8080)], `${WEB} -> ${API} 8080`, SURELY, 'denied', [`denies ${isolates('15008/TCP')} ${NOTE}`]],
+    [
+      'a tunnel for a range',
+      [onApi(8080)],
+      `${WEB} -> ${API} 80-90`,
+      SURELY,
+      'denied',
+      [`denies ${isolates('15008/TCP')} ${NOTE}`],
+    ],
+    [
+      'a tunnel that is admitted',
+      [onApi(15008)],
+      `${WEB} -> ${API} 80`,
+      SURELY,
+      'allowed',
+      [`allows ${admits(0, '15008/TCP')} ${NOTE}`],
+    ],
+    [
+      'no tunnel from outside',
+      [onApi(8080)],
+      `${OLD} -> ${API} 8080`,
+      SURELY,
+      'allowed',
+      [`allows ${admits(0, '8080/TCP').replace(WEB, OLD)}`],
+    ],
+    [
+      'perhaps a tunnel',
+      [onApi(8080)],
+      `${WEB} -> ${API} 8080`,
+      PERHAPS_IN,
+      'unknown',
+      [`unknown ${isolates('15008/TCP')} ${NOTE}`],
+    ],
+    [
+      'perhaps a tunnel, and both are admitted',
+      [onApi(8080, 15008)],
+      `${WEB} -> ${API} 8080`,
+      PERHAPS_IN,
+      'allowed',
+      [`allows ${admits(1, '15008/TCP')} ${NOTE}`, `allows ${admits(0, '8080/TCP')}`],
+    ],
+    [
+      'perhaps a tunnel, and neither is',
+      [onApi(1)],
+      `${WEB} -> ${API} 80-90`,
+      PERHAPS_IN,
+      'denied',
+      [`denies ${isolates('15008/TCP')} ${NOTE}`, `denies ${isolates('80-90/TCP')}`],
+    ],
+    [
+      'the probe of a kubelet',
+      [onApi(1)],
+      `node -> ${API} 9000`,
+      SURELY,
+      'unknown',
+      [`unknown ${isolates('9000/TCP', 'external:169.254.7.127')} ${PROBE}`],
+    ],
+    [
+      'the probe of a kubelet, by the name of the node',
+      [onApi(1)],
+      `node:n1 -> ${API} 9000`,
+      PERHAPS_IN,
+      'allowed',
+      [`allows Traffic between ${API} and its own node is always allowed.`],
+    ],
+    [
+      'a waypoint that is not there',
+      [onApi(1)],
+      `${WEB} -> ${API} 80`,
+      ambient('ambient', { shop: { 'istio.io/use-waypoint': 'wp' } }),
+      'unknown',
+      [
+        'unknown Waypoint shop/wp is named for namespace shop, and its Gateway is not among what was read. (not proven on packets)',
+      ],
+    ],
+  ])('%s', (_, policies, text, sketch, answer, expected) => {
+    const world = clusterWith('x', policies, sketch);
+    const verdict = evaluateConnection(world, connection(text));
+    expect(verdict.answer).toBe(answer);
+    const said = verdict.reasons.filter(({ layer, text: why }) => layer === 'network-policy' && !why.startsWith(QUIET));
+    expect(said.map(({ decision, text: why }) => `${decision} ${why}`)).toEqual(expected);
+  });
+
+  it('leaves either layer out on request', () => {
+    const strict = manifest('security.istio.io/v1', 'PeerAuthentication', 'shop/d', { mtls: { mode: 'STRICT' } });
+    const world = clusterWith('x', [strict, onApi(8080)], SURELY);
+    const ask = (text: string, layers: { readonly mesh?: boolean; readonly networkPolicy?: boolean }): string => {
+      const { answer, reasons } = evaluateConnection(world, connection(text), layers);
+      return [answer, ...new Set(reasons.map(({ layer }) => layer))].join(' ');
+    };
+    expect(ask(`${OLD} -> ${API} 8080`, {})).toBe('denied mtls network-policy');
+    expect(ask(`${OLD} -> ${API} 8080`, { mesh: true, networkPolicy: true })).toBe('denied mtls network-policy');
+    expect(ask(`${OLD} -> ${API} 8080`, { mesh: false })).toBe('allowed network-policy');
+    expect(ask(`${OLD} -> ${API} 8080`, { networkPolicy: false })).toBe('denied mtls');
+    expect(ask(`${OLD} -> ${API} 8080`, { mesh: false, networkPolicy: false })).toBe('allowed');
+    // Without the mesh there is no tunnel.
+    expect(ask(`${WEB} -> ${API} 8080`, { mesh: false })).toBe('allowed network-policy');
+    expect(ask(`${WEB} -> ${API} 8080`, {})).toBe('denied network-policy mtls');
   });
 });

@@ -1,11 +1,13 @@
 import type { SoakWorld } from '../engine/contract.ts';
 import type { SoakReport } from '../engine/soak.ts';
+import { madeBySidecars } from '../flows/sidecar.ts';
 import { rhythmOf } from '../flows/sight.ts';
 import { openGates } from '../plan/assemble.ts';
 import type { Plan } from '../plan/plan.ts';
 import { judgeEdges } from '../plan/simulate.ts';
 import { lastTouch } from '../plan/soak.ts';
 import type { KnownEdge, NewCaller } from '../plan/soak.ts';
+import { joinTimes } from '../readiness/joined.ts';
 import { planRollback } from '../readiness/rollback.ts';
 import { keptEdges, settleGate } from '../readiness/view.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -31,11 +33,12 @@ export async function soakWorld(
   const target = await app.target();
   if (target.kind !== 'cluster' || config.gates.soak === 'off' || config.soak.signals.length === 0) return undefined;
   const view = loaded.view(namespace);
+  const isSidecars = madeBySidecars(loaded.inventory, joinTimes(view.applied));
   const touched = (plan: Plan): KnownEdge[] => {
     const steps = plan.steps.map((step) => ({ step, at: 0 }));
     return view.edges
       .filter((edge) => lastTouch(steps, edge) !== undefined)
-      .map((edge) => ({ edge, ...rhythmOf(edge, loaded.inventory) }));
+      .map((edge) => ({ edge, kept: isSidecars(edge), ...rhythmOf(edge, loaded.inventory) }));
   };
   return {
     minutes: config.soak.minutes,

@@ -22,6 +22,29 @@ function istiodEdges(inventory: Inventory): (edge: Edge) => boolean {
     port === XDS_PORT && protocol === 'TCP' && dst.kind === 'workload' && istiod.has(dst.id);
 }
 
+/** What a program asks of the name servers, by the state's own. */
+function asksNames(inventory: Inventory): (edge: Edge) => boolean {
+  const dns = findDns(inventory);
+  const names = new Set(dns?.workloadIds ?? []);
+  const ports = new Set((dns?.ports ?? []).map(({ port, protocol }) => `${port}/${protocol}`));
+  return ({ dst, port, protocol }) => dst.kind === 'workload' && names.has(dst.id) && ports.has(`${port}/${protocol}`);
+}
+
+/**
+ * Edges that only a sidecar makes: to istiod, and to the name servers where the first was seen after the source joined (`joinedAt`, ms), since
+ * its own program had asked for none. Both are made when a proxy starts, and the one to istiod is held open from then on.
+ */
+export function madeBySidecars(inventory: Inventory, joinedAt: ReadonlyMap<string, number>): (edge: Edge) => boolean {
+  const toIstiod = sidecarTraffic(inventory);
+  const asks = asksNames(inventory);
+  return (edge) => toIstiod(edge) || (asks(edge) && isSince(edge, joinedAt));
+}
+
+function isSince({ src, first }: Edge, joinedAt: ReadonlyMap<string, number>): boolean {
+  const joined = src.kind === 'workload' ? joinedAt.get(src.id) : undefined;
+  return joined !== undefined && first >= joined;
+}
+
 /**
  * The edges that there can be in a state: those that only a sidecar makes are left out where the source has none. To istiod that is all
  * of them; to the name servers, those first seen after the source joined (`joinedAt`, ms), since its own program had asked for none.
@@ -33,15 +56,10 @@ export function withoutGoneSidecars(
 ): readonly Edge[] {
   const bare = idsOf(state, (one) => one.podSets.length > 0 && one.podSets.every((set) => set.mesh === 'none'));
   const toIstiod = istiodEdges(state);
-  const dns = findDns(state);
-  const names = new Set(dns?.workloadIds ?? []);
-  const ports = new Set((dns?.ports ?? []).map(({ port, protocol }) => `${port}/${protocol}`));
+  const asks = asksNames(state);
   return edges.filter((edge) => {
-    const { src, dst } = edge;
+    const { src } = edge;
     if (edge.origin.kind !== 'observed' || src.kind !== 'workload' || !bare.has(src.id)) return true;
-    if (toIstiod(edge)) return false;
-    const joined = joinedAt.get(src.id);
-    const asks = dst.kind === 'workload' && names.has(dst.id) && ports.has(`${edge.port}/${edge.protocol}`);
-    return !(asks && joined !== undefined && edge.first >= joined);
+    return !toIstiod(edge) && !(asks(edge) && isSince(edge, joinedAt));
   });
 }

@@ -38,6 +38,8 @@ export interface KnownEdge {
   readonly cadenceMs?: number;
   /** When its schedule next makes it connect, after a moment. */
   readonly due?: (after: number) => number | undefined;
+  /** Its connection is made once and kept: a new one need not come, though a denied one counts as any other's. */
+  readonly kept?: boolean;
 }
 
 /** Times of the newest records of an edge since the run began; 0 stands for none. */
@@ -373,6 +375,7 @@ export function viewSoak(
       seen.push({ edge: edge.id, text, at });
       continue;
     }
+    if (one.kept === true) continue;
     const due = one.due?.(since) ?? (one.cadenceMs === undefined ? undefined : since + one.cadenceMs);
     awaited.push({ edge: edge.id, text, since, ...(due === undefined ? {} : { due }) });
   }

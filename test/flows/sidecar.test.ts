@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { withoutGoneSidecars } from '../../src/flows/sidecar.ts';
+import { madeBySidecars, withoutGoneSidecars } from '../../src/flows/sidecar.ts';
 import type { Edge } from '../../src/model/edge.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import type { Inventory, Workload } from '../../src/model/inventory.ts';
@@ -58,5 +58,21 @@ describe('what a sidecar did', () => {
       edge('a/Deployment/x', 'kube-system/Deployment/coredns', { port: 9153, first: JOINED + 1 }),
     ];
     expect(left(others, 'none')).toHaveLength(3);
+  });
+});
+
+describe('a sidecar alone makes', () => {
+  const made = (one: Edge, mesh: 'sidecar' | 'none' = 'sidecar', joined = true): boolean =>
+    madeBySidecars(state(mesh), new Map(joined ? [['a/Deployment/x', JOINED]] : []))(one);
+
+  it.each([
+    ['its connection to istiod', made(xds), true],
+    ['what is asked for the first time after the join', made(asked(JOINED + 1)), true],
+    ['not what the program asked before it', made(asked(JOINED - 1)), false],
+    ['not what is asked where nobody knows of a join', made(asked(JOINED + 1), 'sidecar', false), false],
+    ['not the connection to istiod of a workload without one', made(xds, 'none'), false],
+    ['no call of the program', made(edge('a/Deployment/x', 'b/Deployment/y', { port: 80, first: JOINED + 1 })), false],
+  ])('%s', (_name, is, wanted) => {
+    expect(is).toBe(wanted);
   });
 });

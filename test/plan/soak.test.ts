@@ -190,6 +190,13 @@ describe('nobody waits for an edge', () => {
     expect(judge([], known).awaited).toEqual([]);
   });
 
+  it('whose connection is made once and kept; a denied one counts all the same', () => {
+    const known = knownOf(CALL).map((one) => ({ ...one, kept: true }));
+    expect(judge([], known).awaited).toEqual([]);
+    expect(judge([seen(CALL, 3_000)], known).seen).toHaveLength(1);
+    expect(pullsBack(judge([denied(CALL, 3_000)], known))).toBeDefined();
+  });
+
   it('says when one is to be expected where its rhythm is known', () => {
     const [one] = knownOf(CALL);
     if (one === undefined) throw new Error('no edge');

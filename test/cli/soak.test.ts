@@ -194,6 +194,8 @@ describe('a new caller', { timeout: 240_000 }, () => {
   it('is told, keeps the run soaking, goes on record, and is decided on by a person', async () => {
     const stranger: Contact = { src: TOOLBOX, dst: WEB, port: 8080, verdict: 'denied' };
     keepTalking();
+    // It comes once the watch is told of: long enough for that to be seen.
+    writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
     const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
       if (all.includes('soak:') && !all.includes('new caller')) appendFileSync(signal(), line(stranger));
     });

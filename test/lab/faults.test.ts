@@ -68,6 +68,9 @@ async function expectStory(): Promise<void> {
   expect(story).toContain(`During ${CUT}`);
   expect(story).toContain('training/Deployment/trainer');
   expect(story).toMatch(/should pass, and did not: \S/);
+  expect(story).toMatch(
+    /the simulator says of the state after it: denied\. NetworkPolicy training\/somebody-isolates-the-trainer/,
+  );
   const folder = /fixture: (\S+)/.exec(story)?.[1] ?? '';
   const command = /again: sallyport (.*)$/m.exec(story)?.[1] ?? '';
   const again = spawnSync(process.execPath, [PROGRAM, ...command.split(' '), '--json'], {

@@ -5,7 +5,8 @@ import { FIGURES } from './figures.ts';
 import type { Surprise } from './ledger.ts';
 import { summarise } from './ledger.ts';
 import { exportObjects } from './objects.ts';
-import type { Operator } from './operator.ts';
+import type { Ended, Operator } from './operator.ts';
+import { documentOf } from './operator.ts';
 import type { Stage } from './stage/types.ts';
 
 /**
@@ -54,10 +55,20 @@ export async function tellSurprises(
       surprise.kind === 'legitimate-failed'
         ? `   should pass, and did not: ${attempt.err ?? ''} ${attempt.text ?? ''} after ${attempt.latencyUs} us`
         : `   should be blocked, and was answered by ${attempt.by ?? 'somebody'} in ${attempt.latencyUs} us`,
-      `   the simulator says of the state after it: ${foretold.stdout.replaceAll(/\s+/g, ' ').slice(0, 1200)}`,
+      `   the simulator says of the state after it: ${sayForetold(foretold)}`,
       `   fixture: ${folder}`,
       `   again: sallyport reach ${question.join(' ')} --mesh --explain --manifests ${folder}/cluster --config ${folder}/config.yaml`,
     );
   }
   return stories.join('\n');
+}
+
+/** The answer of `reach` with its reasons, or why there is none. */
+function sayForetold(ended: Ended): string {
+  const { query, error } = documentOf(ended) as {
+    readonly query?: { readonly answer: string; readonly reasons: readonly { readonly text: string }[] };
+    readonly error?: { readonly message: string };
+  };
+  if (query === undefined) return `nothing (${error?.message ?? `exit ${String(ended.code)}`})`;
+  return `${query.answer}. ${query.reasons.map(({ text }) => text).join(' ')}`;
 }

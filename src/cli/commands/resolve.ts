@@ -116,7 +116,7 @@ export async function resolve(
   output.line(
     wrap(
       keep === 'theirs'
-        ? `${plural(disputed.length, 'field')} stay as they are now, in rollbacks too. Another change asks again.`
+        ? `${plural(disputed.length, 'field')} ${disputed.length === 1 ? 'stays as it is' : 'stay as they are'}, in rollbacks too. Another change asks again.`
         : `the next rollback puts back what was there before Sallyport: sallyport rollback ${safeText(newest.namespace)}`,
       output.width,
       2,

@@ -5,7 +5,7 @@ import { sha256 } from '../shared/pure/hash.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asObject, asString } from '../shared/pure/json.ts';
 import { safeText } from '../shared/pure/text.ts';
-import type { ApiAnswer, CallSubject, KubeApi } from '../sources/kube/index.ts';
+import type { ApiAnswer, ApiCall, CallSubject, KubeApi } from '../sources/kube/index.ts';
 import { failureOf, isOutcomeUnknown, UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from '../sources/kube/index.ts';
 import { FIELD_MANAGER } from './own-fields.ts';
 
@@ -49,18 +49,12 @@ export function openUndoCluster(api: KubeApi): UndoStore {
       const edited = edit(asObject(slot.live?.['data']), asObject(slot.live?.['binaryData']));
       if (edited === undefined) return;
       const [data, binaryData] = edited;
-      const verb = slot.live === undefined ? 'create' : 'update';
-      const subject = subjectOf('keeping the way back in', verb, name);
-      const answer = await api.send({
-        method: slot.live === undefined ? 'POST' : 'PUT',
-        path: slot.live === undefined ? pathOf() : pathOf(name),
-        query: { fieldManager: FIELD_MANAGER },
-        body: { ...(slot.live ?? fresh(name)), data, binaryData },
-        subject,
-      });
+      const call = callFor(slot, data, binaryData);
+      const { subject } = call;
+      const answer = await api.send(call);
       seen.delete(name);
       if (answer.ok) {
-        seen.set(name, { name, live: answer.body });
+        if (call.method !== 'DELETE') seen.set(name, { name, live: answer.body });
         return;
       }
       const { problem } = answer;
@@ -110,6 +104,33 @@ export function openUndoCluster(api: KubeApi): UndoStore {
         if (![...Object.keys(data), ...Object.keys(binary)].some((key) => keys.includes(key))) return undefined;
         return [without(data, keys), without(binary, keys)];
       }),
+  };
+}
+
+/** Nothing of ours is left behind: what holds no way back any more goes. */
+function callFor({ name, live }: Slot, data: JsonObject, binaryData: JsonObject): ApiCall {
+  if (live !== undefined && Object.keys(data).length + Object.keys(binaryData).length === 0) {
+    const { uid, resourceVersion } = asObject(live['metadata']);
+    return {
+      method: 'DELETE',
+      path: pathOf(name),
+      body: {
+        apiVersion: 'v1',
+        kind: 'DeleteOptions',
+        preconditions: {
+          ...(uid === undefined ? {} : { uid }),
+          ...(resourceVersion === undefined ? {} : { resourceVersion }),
+        },
+      },
+      subject: subjectOf('removing', 'delete', name),
+    };
+  }
+  return {
+    method: live === undefined ? 'POST' : 'PUT',
+    path: live === undefined ? pathOf() : pathOf(name),
+    query: { fieldManager: FIELD_MANAGER },
+    body: { ...(live ?? fresh(name)), data, binaryData },
+    subject: subjectOf('keeping the way back in', live === undefined ? 'create' : 'update', name),
   };
 }
 

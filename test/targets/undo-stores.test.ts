@@ -67,10 +67,29 @@ describe.each(STORES)('%s', (_, make) => {
     await store.write(kept('shop', 'r2'));
     for (const namespace of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) await store.write(kept(namespace));
     expect(await store.read('shop')).toEqual(kept('shop', 'r2').record);
-    expect((await store.list()).map(({ namespace }) => namespace).sort()).toEqual([...'abcdefgh', 'shop']);
+    expect((await store.list()).map(({ namespace }) => namespace).sort()).toEqual([
+      'a',
+      'b',
+      'c',
+      'd',
+      'e',
+      'f',
+      'g',
+      'h',
+      'shop',
+    ]);
     await store.remove('shop');
     expect(await store.read('shop')).toBeUndefined();
-    expect((await store.list()).map(({ namespace }) => namespace).sort()).toEqual([...'abcdefgh']);
+    expect((await store.list()).map(({ namespace }) => namespace).sort()).toEqual([
+      'a',
+      'b',
+      'c',
+      'd',
+      'e',
+      'f',
+      'g',
+      'h',
+    ]);
   });
 });
 
@@ -128,6 +147,15 @@ describe('the cluster', () => {
       expect(UNDO_CONFIG_MAPS).toContain(metadata.name);
       expect(metadata['labels']).toEqual({ 'app.kubernetes.io/managed-by': 'sallyport' });
     }
+  });
+
+  it('leaves no ConfigMap behind that holds nothing', async () => {
+    const { api, store } = await makeCluster();
+    await store.write(kept('shop'));
+    await store.remove('shop');
+    expect(api.objects().filter(({ kind }) => kind === 'ConfigMap')).toEqual([]);
+    await store.write(kept('shop', 'r2'));
+    expect(await store.read('shop')).toEqual(kept('shop', 'r2').record);
   });
 
   it('loses nothing when another operator writes to the same ConfigMap in between', async () => {

@@ -120,7 +120,7 @@ export function allRights(): readonly Right[] {
       role: 'operator',
       group: '',
       resources: ['configmaps'],
-      verbs: ['get', 'update'],
+      verbs: ['get', 'update', 'delete'],
       names: UNDO_CONFIG_MAPS,
       namespace: UNDO_NAMESPACE,
       why: 'the way back, kept in kube-system',

@@ -21,6 +21,8 @@ const threshold = z
   .union([z.number().nonnegative(), z.literal('off'), z.literal(false)])
   .transform((value) => (value === false ? ('off' as const) : value));
 
+const moment = z.union([z.iso.datetime({ offset: true }), z.date()]).transform((value) => new Date(value).getTime());
+
 const configSchema = z.strictObject({
   gates: z
     .strictObject({
@@ -55,6 +57,18 @@ const configSchema = z.strictObject({
     .strictObject({ path: z.string().min(1).optional(), cluster: onOff.optional() })
     .refine((one) => one.cluster !== 'off' || one.path !== undefined, {
       message: 'without the cluster a folder must keep the ways back: path',
+    })
+    .optional(),
+  changes: z
+    .strictObject({
+      ticket: z.enum(['required', 'optional']).default('optional'),
+      freeze: z
+        .array(
+          z
+            .strictObject({ from: moment, to: moment, reason: z.string().trim().min(1) })
+            .refine((one) => one.from < one.to, { message: 'a window ends after it begins' }),
+        )
+        .default([]),
     })
     .optional(),
   cluster: z
@@ -209,6 +223,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),
       ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
     },
+    ...(given.changes === undefined ? {} : { changes: given.changes }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
     ...(given.boundaries === undefined
       ? {}

@@ -34,6 +34,8 @@ export interface GlobalOptions {
   readonly planHash?: string;
   readonly decisions?: string;
   readonly config?: string;
+  /** Of advance and rollback: stands on the trail. */
+  readonly ticket?: string;
   readonly color?: boolean;
 }
 

@@ -14,6 +14,7 @@ import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
+import { changeGates } from '../readiness/change-gates.ts';
 import { soakGate } from '../readiness/soak-gate.ts';
 import { joinTimes } from '../readiness/joined.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
@@ -87,7 +88,7 @@ export async function loadAll(app: App): Promise<Loaded> {
     inventory,
     config,
     rebuild,
-    planner: makePlanner(target.kind, files),
+    planner: makePlanner(target.kind, files, app.options.ticket),
     view: (namespace) => ({ ...base, namespace }),
   };
 }
@@ -97,13 +98,14 @@ function leaveIfStopped(app: App): void {
   if (app.interrupt.signal.aborted) throw cancelled();
 }
 
-function makePlanner(kind: Target['kind'], files: readonly (readonly string[])[]): Planner {
+function makePlanner(kind: Target['kind'], files: readonly (readonly string[])[], ticket: string | undefined): Planner {
   return {
     phases,
     keep: keptEdges,
     settle: settleGate,
     common: (view, steps) => [
       ...managedGates(view, steps),
+      ...changeGates(view, ticket),
       kind === 'directory'
         ? gate('soak', 'yes', view.namespace, ['offline: answered by the simulation of every state'], '')
         : soakGate(view, steps, files),

@@ -167,6 +167,7 @@ export async function parseCommandLine(
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--detach', 'leave the watch after the last step to resume')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
     .addHelpText(
       'after',
       `
@@ -188,6 +189,7 @@ ${examples(
     .description('the same, backwards, from the record')
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to go back to (default: one phase back): none, ${phases}`)
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
     .addHelpText('after', examples('sallyport rollback shop', 'sallyport rollback shop --to none --yes'))
     .action((ns: string, options: { to?: string }) =>
       set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),

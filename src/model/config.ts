@@ -85,6 +85,13 @@ export interface Config {
     /** In the cluster as well. */
     readonly cluster: 'on' | 'off';
   };
+  /** When and with what a namespace may be moved forward. The way back is always open. */
+  readonly changes?: {
+    /** `required`: advance takes --ticket. */
+    readonly ticket: 'required' | 'optional';
+    /** Windows without changes; times in ms. */
+    readonly freeze: readonly { readonly from: number; readonly to: number; readonly reason: string }[];
+  };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
   readonly cluster: {
     readonly cni?: { readonly name: string; readonly ipBlockMatches: readonly IpBlockTarget[] };

@@ -226,7 +226,7 @@ export async function carryOut(
         new Failure({ code: 'SP131', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' }),
       );
   }
-  recordSettings(loaded, view, state.writer, app.by, plan);
+  recordSettings(loaded, view, state.writer, app, plan);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine), soak);
   takeDown(state.writer, result);
   return report(app, plan.namespace, result, plan.gates);
@@ -248,7 +248,13 @@ function notBegun(output: Output, plan: Plan, outcome: 'refused' | 'cancelled', 
 }
 
 /** Gates that were switched off or waived for this run stand on the audit trail beside it. */
-function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, plan: Plan): void {
+function recordSettings(
+  loaded: Loaded,
+  view: View,
+  writer: Writer,
+  { by, options: { ticket } }: App,
+  plan: Plan,
+): void {
   const journal = openJournal(writer);
   const at = Date.now();
   for (const [id, value] of Object.entries(loaded.config.gates))
@@ -269,6 +275,15 @@ function recordSettings(loaded: Loaded, view: View, writer: Writer, by: string, 
       object: `namespace ${view.namespace}`,
       namespace: view.namespace,
       reason: `the configuration says off; it is kept in ${loaded.config.undo.path ?? ''}`,
+    });
+  if (ticket !== undefined && ticket.trim() !== '')
+    journal.audit({
+      at,
+      who: by,
+      what: 'ticket',
+      object: `namespace ${view.namespace}`,
+      namespace: view.namespace,
+      reason: ticket.trim(),
     });
   for (const gate of plan.gates)
     if (gate.waived !== undefined)

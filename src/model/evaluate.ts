@@ -487,8 +487,7 @@ function explainWalk(
     return reason(direction, answer, text, name, index, path);
   }
   if (answer === 'no') return reason(direction, answer, `${object ?? 'A policy'} denies ${what}.`, name, index, path);
-  const subject = object ?? (namesOf(policies) === '' ? 'a policy' : namesOf(policies));
-  const text = `Whether ${subject} decides on ${what} cannot be told: ${why}.`;
+  const text = `Whether ${object ?? namesOf(policies)} decides on ${what} cannot be told: ${why}.`;
   return reason(direction, answer, text, name, index, path);
 }
 

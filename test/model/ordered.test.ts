@@ -129,7 +129,9 @@ describe('addresses under policies with an order', () => {
       ingress: [{ action: 'Allow', source: { nets: ['10.0.1.1/32'] } }],
     });
     for (const matches of [[], ['pods']] as const) {
-      const world = clusterWith('calico', [policy], { cni: { name: 'calico', ipBlockMatches: matches } });
+      const world = clusterWith('calico', [admin('Deny 9'), policy], {
+        cni: { name: 'calico', ipBlockMatches: matches },
+      });
       expect(answerOf(world, `${WEB} -> ${DB} 1`)).toBe('allowed');
       expect(answerOf(world, `${JOB} -> ${DB} 1`)).toBe('denied');
     }
@@ -230,14 +232,14 @@ describe('policies that only may select the pods, among those with an order', ()
 
 describe('a destination that is not known', () => {
   const antrea = manifest('crd.antrea.io/v1beta1', 'NetworkPolicy', 'shop/f', {});
-  it.each<[string, readonly KubeManifest[], string, string]>([
+  it.each<[string, readonly KubeManifest[], 'yes' | 'no', string]>([
     ['where something isolates', [plain()], 'yes', 'unknown'],
     ['where nothing isolates', [], 'yes', 'allowed'],
     ['where NetworkPolicies are not enforced', [plain()], 'no', 'allowed'],
     ['where they are not, and a kind is not evaluated', [plain(), antrea], 'no', 'unknown'],
     ['where they are not, and an admin policy acts', [plain(), admin('Deny ')], 'no', 'unknown'],
     ['where they are not, and both are there', [plain(), admin('Deny '), antrea], 'no', 'unknown'],
-  ] as const)('%s', (_, policies, enforces, expected) => {
+  ])('%s', (_, policies, enforces, expected) => {
     const world = clusterWith('x', policies, { cni: { enforces } });
     expect(answerOf(world, `${JOB} -> unknown 1`)).toBe(expected);
   });

@@ -938,7 +938,11 @@ describe('what an answer says of itself', () => {
       'deny rules of Cilium whatever an admin policy says',
       'cilium',
       [
-        cil({ endpointSelector: app('db'), ingressDeny: [{ fromEndpoints: [app('web')] }] }),
+        cil({
+          endpointSelector: app('db'),
+          enableDefaultDeny: { ingress: false },
+          ingressDeny: [{ fromEndpoints: [app('web')] }],
+        }),
         anp(1, { ingress: [{ action: 'Deny', from: [{ namespaces: { matchLabels: { a: 'b' } } }] }] }),
       ],
       IN,
@@ -1195,6 +1199,34 @@ describe('what an answer says of itself', () => {
         `denies egress by AdminNetworkPolicy p1 #0 at spec.egress[0]: spec.egress[0] of AdminNetworkPolicy p1 denies 5432/TCP from ${WEB} to ${DB}.`,
       ],
     ],
+    [
+      'a policy after an admin policy, and an endpoint that is not known',
+      'ovn-kubernetes',
+      [anp(1, { ingress: [deny(port(9))] }), onDb({ ports: [{ port: 1 }] })],
+      `unknown -> ${DB} 5432`,
+      {},
+      'unknown',
+      [
+        `unknown ingress by NetworkPolicy shop/np: Whether NetworkPolicy shop/np decides on 5432/TCP from unknown: to ${DB} cannot be told: labels, names, ports or addresses that it asks for are not known.`,
+      ],
+    ],
+    [
+      'a policy that may select the pods and admits before a baseline',
+      'ovn-kubernetes',
+      [
+        manifest('policy.networking.k8s.io/v1alpha1', 'BaselineAdminNetworkPolicy', 'default', {
+          subject: { namespaces: {} },
+          ingress: [deny(port(1, 9999))],
+        }),
+        np({ podSelector: PERHAPS, ingress: [{}] }),
+      ],
+      IN,
+      {},
+      'unknown',
+      [
+        `unknown ingress: Whether NetworkPolicy shop/np decides on 5432/TCP from ${WEB} to ${DB} cannot be told: labels, names, ports or addresses that it asks for are not known.`,
+      ],
+    ],
   ])('%s', (name, cni, policies, text, sketch, answer, expected) => {
     const verdict = evaluateConnection(clusterWith(cni, policies, sketch), connection(text));
     expect(verdict.answer).toBe(answer);
@@ -1355,6 +1387,27 @@ describe('what an answer says of itself in ambient mode', () => {
     expect(verdict.answer).toBe(answer);
     const said = verdict.reasons.filter(({ layer, text: why }) => layer === 'network-policy' && !why.startsWith(QUIET));
     expect(said.map(({ decision, text: why }) => `${decision} ${why}`)).toEqual(expected);
+  });
+
+  it('asks the mesh about the request', () => {
+    const web = { labels: { app: 'web' }, mesh: 'sidecar', account: 'web' } as const;
+    const policy = manifest('security.istio.io/v1', 'AuthorizationPolicy', 'shop/d', {
+      action: 'DENY',
+      rules: [{ when: [{ key: 'request.headers[x-team]', values: ['b'] }] }],
+    });
+    const world = clusterWith('x', [policy], {
+      mesh: { kind: 'istio', mode: 'sidecar', version: '1.29.0' },
+      workloads: { [WEB]: web, [API]: { ...web, labels: { app: 'api' }, ports: ['http=8080'] } },
+      services: [{ name: 'shop/api', selects: [API], ports: ['http:8080'] }],
+    });
+    const ask = (team: string): string =>
+      evaluateConnection(world, {
+        ...connection(`${WEB} -> ${API} 8080 GET /`),
+        request: { host: 'api', headers: { 'x-team': team } },
+      }).answer;
+    expect(ask('b')).toBe('denied');
+    expect(ask('c')).toBe('allowed');
+    expect(evaluateConnection(world, connection(`${WEB} -> ${API} 8080 GET /`)).answer).toBe('unknown');
   });
 
   it('leaves either layer out on request', () => {

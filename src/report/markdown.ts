@@ -215,7 +215,7 @@ function inventory({ inventory: section }: AssessmentReport): string {
   const groups = (rows: AssessmentReport['inventory']['byStage'], what: string): string =>
     table(
       [what, 'workloads', 'namespaces'],
-      rows.map((one) => [esc(one.name), grouped(one.workloads), many(one.namespaces, 10)]),
+      rows.map((one) => [esc(one.name.replaceAll('|', ' or ')), grouped(one.workloads), many(one.namespaces, 10)]),
     );
   return `## Inventory
 

@@ -37,3 +37,32 @@ export function withoutEdges(object: string): string {
     (_, count: string, noun: string) => ` (${grouped(Number(count))} ${noun})`,
   );
 }
+
+const COMMAND =
+  /sallyport (?:(?:adopt|accept|waive) \S+ --reason "\.\.\."|(?:advance|plan|rollback|suggest) [\w.-]+(?: --to [\w-]+)?)/;
+
+const WHOLE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) /;
+
+/** One way to do what is advised: words, and the command among them, if there is one. */
+export interface Advice {
+  readonly before: string;
+  readonly command: string | null;
+  readonly after: string;
+}
+
+/** The ways that an advice names, each with its command by itself. The page's script has the same. */
+export function adviceOf(text: string): readonly Advice[] {
+  return text.split(/; |,? or (?=sallyport )/).map((part) => {
+    const found = COMMAND.exec(part);
+    if (found === null)
+      return WHOLE_COMMAND.test(part)
+        ? { before: '', command: part, after: '' }
+        : { before: part, command: null, after: '' };
+    const [command] = found;
+    return {
+      before: part.slice(0, found.index).trim(),
+      command,
+      after: part.slice(found.index + command.length).trim(),
+    };
+  });
+}

@@ -418,6 +418,10 @@ describe('on paper', () => {
     expect(
       await page.locator('#map-print img').evaluate((one) => (one as HTMLImageElement).naturalWidth),
     ).toBeGreaterThan(300);
+    // Chromium leaves buttons out of the heads that it repeats on each page.
+    const head = page.locator('#map-table thead th').first();
+    expect(await head.locator('button').isVisible()).toBe(false);
+    expect(await head.locator('span').first().innerText()).toBe('Source');
     for (const gone of ['.side', '#map-stage', '#map-filters', '.btn.copy', '.top'])
       expect(await page.locator(gone).first().isVisible(), gone).toBe(false);
     await page.evaluate(() => window.dispatchEvent(new Event('afterprint')));
@@ -438,6 +442,11 @@ describe('two reports compared', () => {
       phases: [{ namespace: 'mlflow', before: 'none', after: 'monitor' }],
       risk: [{ workload: 'mlflow/Deployment/tracking', before: 80, after: 77.5 }],
       candidates: { added: [], removed: [] },
+      done: [
+        { id: 'changes', before: 0, after: 14 },
+        { id: 'violationsPrevented', before: 0, after: 17 },
+      ],
+      runs: sampleReport().progress.runs.slice(0, 1),
       surface: [{ state: 'now', before: 90, after: 56 }],
       notes: ['the earlier report saw two days less'],
     },
@@ -449,6 +458,8 @@ describe('two reports compared', () => {
     expect(text).toMatch(/pairs that can connect now\s+90\s+56\s+−34\s+better/);
     expect(text).toMatch(/long-lived credentials\s+1\s+2\s+\+1\s+worse/);
     expect(text).toMatch(/mlflow\s+none\s+monitor/);
+    expect(text).toMatch(/changes in force\s+0\s+14\s+\+14/);
+    expect(text).toMatch(/connections prevented.*\s+0\s+17\s+\+17/);
     expect(await page.locator('.side a[href="#comparison"]').count()).toBe(1);
   });
 });

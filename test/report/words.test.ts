@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { counted, grouped, humanTimes, shellWord, wholeCommands } from '../../src/report/words.ts';
+import { adviceOf, counted, grouped, humanTimes, shellWord, wholeCommands } from '../../src/report/words.ts';
 
 describe('what people read', () => {
   it.each([
@@ -43,5 +43,18 @@ describe('what people read', () => {
     expect(wholeCommands('observe on, or sallyport waive gate=x --reason "..."')).toBe(
       'observe on, or sallyport waive gate=x --reason "..."',
     );
+  });
+
+  it('takes an advice apart into its ways, each command by itself', () => {
+    const text =
+      'give it a Service; sallyport waive gate=plaintext,subject=a/Deployment/b:80 --reason "..." keeps this port PERMISSIVE; ' +
+      'sallyport adopt src=x --reason "..." or sallyport accept src=x --reason "..."; sallyport advance spark --to permissive-mtls first';
+    expect(adviceOf(text).map((one) => [one.before, one.command, one.after])).toEqual([
+      ['give it a Service', null, ''],
+      ['', 'sallyport waive gate=plaintext,subject=a/Deployment/b:80 --reason "..."', 'keeps this port PERMISSIVE'],
+      ['', 'sallyport adopt src=x --reason "..."', ''],
+      ['', 'sallyport accept src=x --reason "..."', ''],
+      ['', 'sallyport advance spark --to permissive-mtls', 'first'],
+    ]);
   });
 });

@@ -1,4 +1,5 @@
 import type { Answer, AssessmentReport, Figure, Window } from '../model.ts';
+import { adviceOf } from '../words.ts';
 import type { Say } from './assets.ts';
 import { html } from './html.ts';
 import type { Html, HtmlValue } from './html.ts';
@@ -95,6 +96,20 @@ export function command(text: string): Html {
   return html`<div class="cmd">
     <code>${text}</code><button type="button" class="btn copy" data-copy="${text}">Copy</button>
   </div>`;
+}
+
+/** What to do: each way by itself, its command ready to be copied. */
+export function advice(text: string): Html {
+  const ways = adviceOf(text).map(({ before, command: line, after }) =>
+    line === null
+      ? html`<p class="small">${prose(before)}</p>`
+      : html`${before === '' ? undefined : html`<p class="small">${prose(before)}</p>`}${command(line)}${after === '' ? undefined : html`<p class="small">${prose(after)}</p>`}`,
+  );
+  return ways.length === 1
+    ? html`${ways}`
+    : html`<ul class="ways">
+        ${ways.map((way) => html`<li>${way}</li>`)}
+      </ul>`;
 }
 
 /** A list of names, the first few in view, the others one press away. */

@@ -132,6 +132,31 @@ async function copy(button, text) {
 
 /** What a shell reads as one command, whatever stands in it: only that may be copied. */
 const ONE_COMMAND = /^(?:sallyport|kubectl|istioctl|cilium) [\w ./:=,*@+"'-]*$/;
+const COMMAND =
+  /sallyport (?:(?:adopt|accept|waive) \S+ --reason "\.\.\."|(?:advance|plan|rollback|suggest) [\w.-]+(?: --to [\w-]+)?)/;
+/** What to do: each way by itself, its command ready to be copied. */
+function adviceLines(text) {
+  const ways = text.split(/; |,? or (?=sallyport )/).map((part) => {
+    const found = COMMAND.exec(part);
+    const words = (one) => (one === '' ? '' : el('p', { class: 'small' }, el('bdi', null, one)));
+    if (found === null) return [/^(?:sallyport|kubectl|istioctl|cilium) /.test(part) ? commandLine(part) : words(part)];
+    const [command] = found;
+    return [
+      words(part.slice(0, found.index).trim()),
+      commandLine(command),
+      words(part.slice(found.index + command.length).trim()),
+    ];
+  });
+  return ways.length === 1
+    ? ways[0]
+    : [
+        el(
+          'ul',
+          { class: 'ways' },
+          ways.map((way) => el('li', null, way)),
+        ),
+      ];
+}
 function commandLine(text) {
   return el(
     'div',

@@ -142,7 +142,7 @@ function edgeDetails(edge) {
             el('h3', null, ui('plaintext')),
             el('p', null, el('bdi', null, plain[1])),
             el('h4', null, ui('what-to-do')),
-            listOf(plain[2].map((fix) => el('bdi', null, fix))),
+            adviceLines(plain[2].join('; ')),
           ],
       el('h3', null, ui('allowing')),
       allowing.length === 0
@@ -327,11 +327,7 @@ function gateItem(gate) {
     ' ',
     el('span', { class: 'soft' }, bdi(gate.subject)),
     listOf(gate.facts.map((fact) => el('bdi', null, fact))),
-    gate.fix === ''
-      ? ''
-      : ONE_COMMAND.test(gate.fix)
-        ? commandLine(gate.fix)
-        : el('p', { class: 'small' }, el('strong', null, ui('fix')), ' ', el('bdi', null, gate.fix)),
+    gate.fix === '' ? '' : [el('p', { class: 'small' }, el('strong', null, ui('fix'))), adviceLines(gate.fix)],
     gate.waived === null ? '' : el('p', { class: 'small' }, ui('waived'), ' ', el('bdi', null, gate.waived)),
   );
 }

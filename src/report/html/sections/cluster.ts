@@ -237,7 +237,7 @@ export function inventorySection(page: Page): Html {
         list
           .filter((one) => one.workloads > 0)
           .map((one) => ({
-            label: name(one.name),
+            label: name(one.name.replaceAll('|', ' or ')),
             parts: [{ share: one.workloads / all, look: 'mark' as const }],
             value: formatNumber(one.workloads),
             note: prose(
@@ -392,6 +392,11 @@ export function planesSection(page: Page): Html {
   const { planes } = page.report;
   const { say } = page;
   const most = Math.max(1, ...planes.matrix.map((one) => one.edges));
+  const { edges, nodes } = page.report.map;
+  const idOf = (node: number | undefined): string => nodes[node ?? -1]?.id ?? '';
+  const intoControl = [
+    ...new Set(planes.dataToControl.map((edge) => `${idOf(edges.src[edge])} → ${idOf(edges.dst[edge])}`)),
+  ];
   return section(
     page,
     { id: 'planes', pointer: '/planes' },
@@ -417,6 +422,7 @@ export function planesSection(page: Page): Html {
         <div class="note ${planes.dataToControl.length > 0 ? 'bad' : 'good'}">
           <p><strong>${say('planes.data-to-control')}</strong></p>
           <p>${say('planes.data-to-control-text')}</p>
+          ${intoControl.length === 0 ? undefined : bullets(intoControl.slice(0, 8))}
           <p>${flowsLink(planes.dataToControl)}</p>
         </div>
         <div class="card">

@@ -4,7 +4,7 @@ import { withoutEdges } from '../../words.ts';
 import { barList, range } from '../charts.ts';
 import { html } from '../html.ts';
 import type { Html } from '../html.ts';
-import { bullets, command, formatInstant, formatNumber, name, prose, section, tag } from '../page.ts';
+import { advice, bullets, command, formatInstant, formatNumber, name, prose, section, tag } from '../page.ts';
 import type { Page, Tone } from '../page.ts';
 import { dataTable, plainTable } from '../table.ts';
 import type { Cell } from '../table.ts';
@@ -32,11 +32,14 @@ function stateCell(phase: PhaseReadiness): Cell {
 
 export function gate(one: GateView): Html {
   const tone: Tone = one.answer === 'yes' ? 'good' : one.answer === 'no' ? 'bad' : 'dim';
-  const isCommand = /^(?:sallyport|kubectl|istioctl|cilium) /.test(one.fix);
   return html`<li class="gate">
     ${tag(tone, one.answer === 'unknown' ? 'not known' : one.answer)} <strong>${name(one.id)}</strong>
-    <span class="soft">${name(one.subject)}</span
-    >${bullets(one.facts)}${one.fix === '' ? undefined : isCommand ? command(one.fix) : html`<p class="small"><strong>Fix:</strong> ${prose(one.fix)}</p>`}${one.waived === null ? undefined : html`<p class="small">Waived: ${prose(one.waived)}</p>`}
+    <span class="soft">${name(one.subject)}</span>${bullets(one.facts)}${
+      one.fix === ''
+        ? undefined
+        : html`<p class="small"><strong>Fix:</strong></p>
+            ${advice(one.fix)}`
+    }${one.waived === null ? undefined : html`<p class="small">Waived: ${prose(one.waived)}</p>`}
   </li>`;
 }
 
@@ -174,13 +177,13 @@ export function plaintextSection(page: Page): Html {
               id: 'plaintext',
               caption: 'Who still speaks plaintext, and what to do about each',
               columns: [
-                { title: 'Caller', width: 18 },
-                { title: 'Called', width: 18 },
+                { title: 'Caller', width: 14 },
+                { title: 'Called', width: 14 },
                 { title: 'Port', width: 5, number: true },
-                { title: 'mTLS now', width: 7 },
-                { title: 'Once joined', width: 7 },
-                { title: 'Because', width: 18 },
-                { title: 'First what to do', width: 22 },
+                { title: 'mTLS now', width: 9 },
+                { title: 'Once joined', width: 9 },
+                { title: 'Because', width: 20 },
+                { title: 'First what to do', width: 24 },
               ],
               rows: plaintext.rows.map((row): readonly Cell[] => [
                 { m: edges.src[row.edge] ?? -1 },
@@ -256,10 +259,10 @@ export function policiesSection(page: Page): Html {
         caption:
           'Policies proposed from the traffic on record; a press on one shows its text, its diff and the flows behind each rule',
         columns: [
-          { title: 'Object', width: 24 },
+          { title: 'Object', width: 34 },
           { title: 'For', width: 20 },
-          { title: 'Purpose', width: 8 },
-          { title: 'Against now', width: 8 },
+          { title: 'Purpose', width: 7 },
+          { title: 'Against now', width: 7 },
           { title: 'Rules', width: 5, number: true },
           { title: 'Flows', width: 5, number: true },
         ],

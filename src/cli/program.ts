@@ -4,6 +4,7 @@ import { PHASES } from '../model/phase.ts';
 import { beside } from './output.ts';
 import { checkCommandLine } from './check-command-line.ts';
 import type { AssessOptions } from './commands/assess.ts';
+import type { ObserveOptions } from './commands/observe.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { App, GlobalOptions } from './context.ts';
 
@@ -118,17 +119,22 @@ export async function parseCommandLine(
     .command('observe')
     .description('import flows from a source; - is standard input')
     .argument('<source>', sources.map((source) => source.name).join(', '))
-    .argument('[input...]', 'files, plain or gzip; without any: standard input')
+    .argument('[input...]', 'files, plain or gzip; the address of a Prometheus or Loki; without any: standard input')
     .addOption(
       new Option('--bad-records <what>', 'a malformed record aborts the import, or is skipped and counted')
         .choices(['abort', 'skip'])
         .default('abort'),
     )
+    .option('--since <time>', 'of an address: from when, or how long ago (default: 7d)')
+    .option('--until <time>', 'of an address: until when (default: the last whole hour)')
+    .option('--query <query>', "of an address: in place of the source's own query")
+    .option('--token-file <file>', 'of an address: a bearer token')
+    .option('--ca <file>', 'of an address: certificates of authorities to trust')
     .addHelpText(
       'after',
       `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example))}`,
     )
-    .action((source: string, inputs: readonly string[], options: { badRecords: string }) =>
+    .action((source: string, inputs: readonly string[], options: ObserveOptions) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),
     );
   program

@@ -33,5 +33,10 @@ export interface FlowSource {
   readonly summary: string;
   /** One command, as a user would type it. */
   readonly example: string;
+  /** How an engine that holds its records is asked for them, where INPUT is the address of one. */
+  readonly remote?:
+    | { readonly kind: 'prometheus'; readonly queries: readonly string[] }
+    /** `lines`: the source wants the lines alone, without the labels of their streams. */
+    | { readonly kind: 'loki'; readonly queries: readonly string[]; readonly lines: boolean };
   read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport>;
 }

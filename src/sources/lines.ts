@@ -23,7 +23,7 @@ export interface LinesRead {
 /** What is wrong with a line as bytes, before anybody looks at what it says. */
 export interface BadLine {
   readonly message: string;
-  readonly code: 'SP241' | 'SP243';
+  readonly code: 'SP247' | 'SP243';
   readonly hint: string;
 }
 
@@ -142,7 +142,7 @@ export function longLine(maxLineBytes: number): BadLine {
 
 export const NOT_UTF8: BadLine = {
   message: 'not UTF-8',
-  code: 'SP241',
+  code: 'SP247',
   hint: 'mend the input, or leave such lines out with --bad-records skip',
 };
 

@@ -68,6 +68,10 @@ export async function readSeries(
       return {
         message: `the query failed: ${typeof value['error'] === 'string' ? value['error'].slice(0, 200) : 'no reason is given'}`,
       };
+    const { warnings } = value;
+    // Thanos and others answer with what they reached.
+    if (Array.isArray(warnings) && warnings.length > 0)
+      return { message: `the answer is not whole: ${String(warnings[0]).slice(0, 200)}` };
     const series = seriesOf(value);
     if (series === undefined) return { message: 'no answer of the Prometheus HTTP API' };
     for (const one of series) {

@@ -9,12 +9,19 @@ import { createAggregator } from '../../flows/aggregate.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
 import { openInput } from '../../sources/input.ts';
+import { askRemote, isRemote } from '../../sources/remote.ts';
+import { systemClock } from '../../shared/io/clock.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 
 export interface ObserveOptions {
   readonly badRecords: string;
+  readonly since?: string;
+  readonly until?: string;
+  readonly query?: string;
+  readonly tokenFile?: string;
+  readonly ca?: string;
 }
 
 /** Imports flows of a source: all of the inputs, or, when one of them is bad, none. */
@@ -36,9 +43,52 @@ export async function observe(
   // The command table admits nothing else.
   const badRecords = options.badRecords === 'skip' ? 'skip' : 'abort';
   const names = inputs.length === 0 ? ['-'] : inputs;
-  await checkInputs(names);
-  const opened = names.map((name) => openInput(name, () => process.stdin));
+  await checkInputs(names.filter((name) => !isRemote(name)));
+  const opened: FlowInput[] = [];
+  for (const name of names)
+    if (isRemote(name)) opened.push(...(await askFor(app, source, name, options)));
+    else opened.push(openInput(name, () => process.stdin));
   await importFlows(app, source, opened, badRecords);
+}
+
+const DEFAULT_SINCE = '7d';
+
+/** What an engine holds of the hours between --since and --until and is not on record yet. */
+async function askFor(
+  app: App,
+  source: FlowSource,
+  address: string,
+  options: ObserveOptions,
+): Promise<readonly FlowInput[]> {
+  const clock = systemClock;
+  const to = options.until === undefined ? clock.now() : parseTimeOrAge('--until', options.until, clock.now());
+  const from = parseTimeOrAge('--since', options.since ?? DEFAULT_SINCE, clock.now());
+  const { reader } = await app.state();
+  const { signal } = app.interrupt;
+  app.output.note(`asking ${safeText(address)} for ${source.name}, hour by hour`);
+  const asked = await askRemote(source, address, {
+    from,
+    to,
+    signal,
+    sleep: (milliseconds, until) => clock.sleep(milliseconds, until),
+    known: (sha256) => reader.hasImport(sha256, source.name),
+    ...(options.query === undefined ? {} : { query: options.query }),
+    ...(options.tokenFile === undefined ? {} : { tokenFile: options.tokenFile }),
+    ...(options.ca === undefined ? {} : { caFile: options.ca }),
+  });
+  const known = asked.known === 0 ? '' : `, ${plural(asked.known, 'answer')} on record already`;
+  app.output.note(`${plural(asked.hours, 'hour')} asked for, ${plural(asked.inputs.length, 'answer')} new${known}`);
+  if (asked.silent.length > 0)
+    app.output.note(
+      `a gap: it has nothing of ${plural(asked.silent.length, 'hour')} between others, from ${asked.silent[0] ?? ''}`,
+    );
+  return asked.inputs;
+}
+
+/** `7d`, `36h`: that long before now; or a time. Milliseconds since the epoch. */
+function parseTimeOrAge(flag: string, text: string, now: number): number {
+  const age = /^(\d{1,5})([hd])$/.exec(text);
+  return age === null ? parseMoment(text, flag) : now - Number(age[1]) * (age[2] === 'd' ? 86_400_000 : 3_600_000);
 }
 
 /** Nothing is read where an input is missing: all that are wrong are named at once. */

@@ -65,11 +65,21 @@ function endOf(labels: Labels, side: 'client' | 'server', ends: Ends): RawEnd {
   return ends({ namespace, workload: { kind, name } });
 }
 
+const LABELS = [
+  'role',
+  ...['client', 'server'].flatMap((side) => ['name', 'namespace', 'kind'].map((one) => `${side}_${one}`)),
+  'server_port',
+];
+
 /** Caretta's links. */
 export const carettaSource: FlowSource = {
   name: 'caretta',
-  summary: "Caretta's links (caretta_links_observed): answers of the Prometheus HTTP API, or a scrape with --now",
-  example:
-    "curl -sG http://victoria:8428/api/v1/query --data-urlencode 'query=caretta_links_observed' | sallyport observe caretta -",
+  summary:
+    "Caretta's links (caretta_links_observed): a Prometheus by its address, answers of its HTTP API, or a scrape with --now",
+  example: 'sallyport observe caretta http://caretta-vm.caretta:8428 --since 7d',
+  remote: {
+    kind: 'prometheus',
+    queries: [`sum by (${LABELS.join(', ')}) (last_over_time(caretta_links_observed[1h])) > 0`],
+  },
   read,
 };

@@ -4,6 +4,7 @@ import { createEnds, parseAddress } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
+import { grownByHour } from '../remote.ts';
 import type { BadRecord } from '../records.ts';
 
 const CONNECTS = 'container_net_tcp_successful_connects_total';
@@ -72,7 +73,12 @@ function destination(text: string, ends: Ends): { readonly end: RawEnd; readonly
 /** Metrics of Coroot's node agent. */
 export const corootSource: FlowSource = {
   name: 'coroot',
-  summary: "metrics of Coroot's node agent: answers of the Prometheus HTTP API, or a scrape with --now",
-  example: `curl -sG http://prometheus:9090/api/v1/query --data-urlencode 'query=${CONNECTS}' | sallyport observe coroot -`,
+  summary:
+    "metrics of Coroot's node agent: a Prometheus by its address, answers of its HTTP API, or a scrape with --now",
+  example: 'sallyport observe coroot http://prometheus.coroot:9090 --since 7d',
+  remote: {
+    kind: 'prometheus',
+    queries: [grownByHour(CONNECTS, ['container_id', 'destination', 'actual_destination'])],
+  },
   read,
 };

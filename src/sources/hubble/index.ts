@@ -85,5 +85,6 @@ export const hubbleSource: FlowSource = {
   name: 'hubble',
   summary: 'Cilium Hubble flows as JSON Lines: hubble observe -o json, or files of the exporter, plain or gzip',
   example: 'hubble observe -t policy-verdict -o json | sallyport observe hubble -',
+  remote: { kind: 'loki', queries: [], lines: true },
   read,
 };

@@ -6,6 +6,7 @@ import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import type { Labels } from '../prometheus.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
+import { grownByHour } from '../remote.ts';
 
 /** Metrics of the same connections, which say that there was one, not how many. */
 const BESIDE =
@@ -131,11 +132,32 @@ function known(text: string | undefined): string | undefined {
   return text === undefined || text === '' || text === 'unknown' ? undefined : text;
 }
 
+/** Every label that is looked at: what differs in others is one edge. */
+const LABELS = [
+  'reporter',
+  ...['source', 'destination'].flatMap((side) => [
+    `${side}_workload`,
+    `${side}_workload_namespace`,
+    `${side}_principal`,
+    `${side}_app`,
+  ]),
+  'destination_service',
+  'destination_service_name',
+  'destination_service_namespace',
+  'request_protocol',
+  'response_code',
+  'response_flags',
+  'connection_security_policy',
+];
+
 /** Istio's standard metrics, by the Prometheus HTTP API or a scrape. */
 export const istioSource: FlowSource = {
   name: 'istio',
-  summary: "Istio's standard metrics: answers of the Prometheus HTTP API, or a scrape with --now",
-  example:
-    "curl -sG http://prometheus:9090/api/v1/query --data-urlencode 'query=increase(istio_requests_total[1d])' | sallyport observe istio -",
+  summary: "Istio's standard metrics: a Prometheus by its address, answers of its HTTP API, or a scrape with --now",
+  example: 'sallyport observe istio http://prometheus.istio-system:9090 --since 7d',
+  remote: {
+    kind: 'prometheus',
+    queries: ['istio_requests_total', 'istio_tcp_connections_opened_total'].map((name) => grownByHour(name, LABELS)),
+  },
   read,
 };

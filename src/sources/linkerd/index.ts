@@ -6,6 +6,7 @@ import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import type { Labels } from '../prometheus.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
+import { grownByHour } from '../remote.ts';
 import type { BadRecord } from '../records.ts';
 
 /** Connections and requests, and what authorisation said of them. Every other metric of the proxy is about the same ones. */
@@ -122,11 +123,28 @@ function destinationEnd(labels: Labels, ends: Ends): RawEnd {
   });
 }
 
+const LABELS = [
+  'direction',
+  'peer',
+  'target_addr',
+  'target_ip',
+  'target_port',
+  'client_id',
+  'tls',
+  'no_tls_reason',
+  'namespace',
+  'pod',
+  'dst_namespace',
+  'dst_pod',
+  'dst_serviceaccount',
+  ...OWNERS.flatMap(([label]) => (label === 'job' ? [`dst_${label}`] : [label, `dst_${label}`])),
+];
+
 /** Metrics of Linkerd's proxies. */
 export const linkerdSource: FlowSource = {
   name: 'linkerd',
-  summary: "metrics of Linkerd's proxies: answers of the Prometheus HTTP API, or a scrape with --now",
-  example:
-    "curl -sG http://prometheus:9090/api/v1/query --data-urlencode 'query=tcp_open_total' | sallyport observe linkerd -",
+  summary: "metrics of Linkerd's proxies: a Prometheus by its address, answers of its HTTP API, or a scrape with --now",
+  example: 'sallyport observe linkerd http://prometheus.linkerd-viz:9090 --since 7d',
+  remote: { kind: 'prometheus', queries: [grownByHour('tcp_open_total', LABELS)] },
   read,
 };

@@ -137,5 +137,6 @@ export const netobservSource: FlowSource = {
   name: 'netobserv',
   summary: "NetObserv's flow records: JSON Lines, or Loki's answer to query_range",
   example: `logcli query '{app="netobserv-flowcollector"}' --output=jsonl | sallyport observe netobserv -`,
+  remote: { kind: 'loki', queries: ['{app="netobserv-flowcollector"}'], lines: false },
   read,
 };

@@ -1,0 +1,310 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import type { RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { compareText } from '../shared/pure/order.ts';
+import { safeText } from '../shared/pure/text.ts';
+import { isRaw } from './ends.ts';
+import type { FlowInput, FlowSource } from './flow-source.ts';
+import { MAX_DOCUMENT_BYTES } from './lines.ts';
+import { parseJson } from './unwrap.ts';
+
+const HOUR_MS = 3_600_000;
+const PAGE = 5000;
+const ATTEMPTS = 4;
+const BACKOFF_MS = [500, 2000, 5000] as const;
+const TIMEOUT_MS = 60_000;
+/** What is held until all of it is there: sums of connections, not records, where the engine can sum. */
+const MAX_HELD_BYTES = 1024 * 1024 * 1024;
+
+export interface RemoteOptions {
+  /** Whole hours are asked for: from the one that `from` stands in to the last that ended by `to`. Milliseconds since the epoch. */
+  readonly from: number;
+  readonly to: number;
+  /** In place of the source's own query. */
+  readonly query?: string;
+  /** Files with a bearer token, and with the certificates of authorities to trust. */
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+  readonly signal: AbortSignal;
+  /** Waits between attempts. */
+  readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
+  /** Is this answer on record already? */
+  readonly known: (sha256: string) => boolean;
+}
+
+export interface RemoteInputs {
+  /** One for each hour and query with an answer that is not on record yet, in the order of time. */
+  readonly inputs: readonly FlowInput[];
+  readonly hours: number;
+  /** Answers that are on record already. */
+  readonly known: number;
+  /** Hours of which the engine has nothing, where it has something before and after: `2026-10-05T08:00:00.000Z`. */
+  readonly silent: readonly string[];
+}
+
+export function isRemote(name: string): boolean {
+  return /^https?:\/\//.test(name);
+}
+
+/**
+ * Asks an engine that holds a source's records for them, hour by hour: Prometheus (Thanos, Mimir and VictoriaMetrics alike) for sums,
+ * Loki for lines, page by page. An hour is asked for whole or not at all, so that asking again gives the same, which is then passed
+ * over. Failed attempts are repeated a few times; what then fails is a Failure SP258 (exit 2), and nothing was handed over.
+ */
+export async function askRemote(source: FlowSource, address: string, options: RemoteOptions): Promise<RemoteInputs> {
+  const remote = source.remote;
+  if (remote === undefined)
+    throw wrongUse(
+      `${source.name} is read from files and standard input, not from ${safeText(address)}`,
+      `download the records and name the file: ${source.example}`,
+    );
+  const queries = options.query === undefined ? remote.queries : [options.query];
+  if (queries.length === 0)
+    throw wrongUse(
+      `which lines of Loki are records of ${source.name} is not known`,
+      `name them: --query '{namespace="kube-system", container="..."}'`,
+    );
+  const first = Math.floor(options.from / HOUR_MS);
+  const end = Math.floor(options.to / HOUR_MS);
+  if (end <= first)
+    throw wrongUse(
+      'no whole hour lies between --since and --until',
+      'the hour that runs now is imported when it is over',
+    );
+  const ask = createAsker(address, options);
+  const inputs: FlowInput[] = [];
+  const answered = new Set<number>();
+  let known = 0;
+  let held = 0;
+  for (let hour = first; hour < end; hour += 1) {
+    for (const query of queries) {
+      options.signal.throwIfAborted();
+      const bytes =
+        remote.kind === 'prometheus'
+          ? await askPrometheus(ask, query, hour)
+          : await askLoki(ask, query, hour, remote.lines);
+      if (bytes === undefined) continue;
+      answered.add(hour);
+      if (options.known(createHash('sha256').update(bytes).digest('hex'))) {
+        known += 1;
+        continue;
+      }
+      held += bytes.length;
+      if (held > MAX_HELD_BYTES)
+        throw wrongUse(
+          `the answers of ${safeText(address)} are larger than ${MAX_HELD_BYTES >> 30} GiB together`,
+          'ask for less at a time, by --since and --until',
+        );
+      inputs.push({
+        name: `${address} ${isoHour(hour)}${queries.length === 1 ? '' : ` (${queries.indexOf(query) + 1} of ${queries.length})`}`,
+        // eslint-disable-next-line @typescript-eslint/require-await -- An input is read as a stream, and this one is there already.
+        async *open() {
+          yield bytes;
+        },
+      });
+    }
+  }
+  const times = [...answered];
+  const [from, to] = [Math.min(...times), Math.max(...times)];
+  const silent: string[] = [];
+  for (let hour = from; hour < to; hour += 1) if (!answered.has(hour)) silent.push(isoHour(hour));
+  return { inputs, hours: end - first, known, silent };
+}
+
+function isoHour(hour: number): string {
+  return new Date(hour * HOUR_MS).toISOString();
+}
+
+function wrongUse(message: string, hint: string): Failure {
+  return new Failure({ code: 'SP259', exit: EXIT.usage, message, where: 'INPUT', hint });
+}
+
+type Ask = (path: string, query: Readonly<Record<string, string>>) => Promise<Buffer>;
+
+/** The last second of the hour, so that the sum is of that hour and of its day. Undefined where there is nothing. */
+async function askPrometheus(ask: Ask, query: string, hour: number): Promise<Buffer | undefined> {
+  const bytes = await ask('/api/v1/query', { query, time: String((hour + 1) * 3600 - 1) });
+  const value = parseJson(bytes.toString('utf8'));
+  const data = isRaw(value) ? value['data'] : undefined;
+  return isRaw(data) && Array.isArray(data['result']) && data['result'].length === 0 ? undefined : bytes;
+}
+
+interface Stream {
+  readonly stream: Readonly<Record<string, unknown>>;
+  readonly values: (readonly [string, string])[];
+}
+
+/** All lines of an hour, in an order that does not depend on the pages. */
+async function askLoki(ask: Ask, query: string, hour: number, asLines: boolean): Promise<Buffer | undefined> {
+  const streams = new Map<string, Stream>();
+  const end = `${(hour + 1) * 3600}000000000`;
+  let start = `${hour * 3600}000000000`;
+  for (;;) {
+    const bytes = await ask('/loki/api/v1/query_range', {
+      query,
+      start,
+      end,
+      limit: String(PAGE),
+      direction: 'forward',
+    });
+    const value = parseJson(bytes.toString('utf8'));
+    const data = isRaw(value) ? value['data'] : undefined;
+    if (!isRaw(data) || data['resultType'] !== 'streams' || !Array.isArray(data['result'])) return bytes;
+    let count = 0;
+    let last = start;
+    for (const one of data['result'] as readonly unknown[]) {
+      if (!isRaw(one) || !isRaw(one['stream']) || !Array.isArray(one['values'])) return bytes;
+      const key = JSON.stringify(Object.entries(one['stream']).sort(([a], [b]) => compareText(a, b)));
+      const known = streams.get(key) ?? { stream: one['stream'], values: [] };
+      streams.set(key, known);
+      const before = known.values.length;
+      for (const entry of one['values'] as readonly unknown[]) {
+        if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'string') return bytes;
+        count += 1;
+        const [time, line] = [entry[0], entry[1]];
+        if (BigInt(time) > BigInt(last)) last = time;
+        // The page before ended within this nanosecond.
+        if (time === start && known.values.slice(0, before).some((had) => had[0] === time && had[1] === line)) continue;
+        known.values.push([time, line]);
+      }
+    }
+    if (count < PAGE) break;
+    if (last === start)
+      throw new Failure({
+        code: 'SP258',
+        exit: EXIT.usage,
+        message: `Loki holds more than ${PAGE} lines of one nanosecond, and gives no way past them`,
+        where: isoHour(hour),
+        hint: 'narrow the query by labels: --query',
+      });
+    start = last;
+  }
+  const sorted = [...streams].sort(([a], [b]) => compareText(a, b)).map(([, one]) => one);
+  if (sorted.length === 0) return undefined;
+  if (asLines) return Buffer.from(sorted.flatMap(({ values }) => values.map(([, line]) => `${line}\n`)).join(''));
+  return Buffer.from(JSON.stringify({ status: 'success', data: { resultType: 'streams', result: sorted } }));
+}
+
+function createAsker(address: string, options: RemoteOptions): Ask {
+  const base = new URL(address);
+  const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'sallyport' };
+  if (options.tokenFile !== undefined) headers['authorization'] = `Bearer ${readOwn(options.tokenFile).trim()}`;
+  if (base.username !== '' || base.password !== '')
+    throw wrongUse(
+      'the address of an engine names a user, and would stand in messages and on record',
+      'give a token: --token-file FILE',
+    );
+  const ca = options.caFile === undefined ? {} : { ca: readOwn(options.caFile) };
+  return async (path, query) => {
+    const search = new URLSearchParams(query).toString();
+    for (let attempt = 1; ; attempt += 1) {
+      const answer = await askOnce(
+        base,
+        `${base.pathname.replace(/\/+$/, '')}${path}?${search}`,
+        headers,
+        ca,
+        options.signal,
+      );
+      if (answer.kind === 'body') return answer.bytes;
+      const wait = BACKOFF_MS[attempt - 1];
+      if (!answer.again || attempt === ATTEMPTS || wait === undefined)
+        throw new Failure({
+          code: 'SP258',
+          exit: EXIT.usage,
+          message: `asking ${safeText(base.origin)}: ${safeText(answer.why)}`,
+          where: safeText(base.origin),
+          hint: answer.hint,
+        });
+      await options.sleep(wait, options.signal);
+    }
+  };
+}
+
+function readOwn(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw wrongUse(`${safeText(path)} cannot be read: ${messageOf(error)}`, 'check the path and its permissions');
+  }
+}
+
+type Answer =
+  | { readonly kind: 'body'; readonly bytes: Buffer }
+  | { readonly kind: 'none'; readonly why: string; readonly again: boolean; readonly hint: string };
+
+function askOnce(
+  base: URL,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  tls: { readonly ca?: string },
+  signal: AbortSignal,
+): Promise<Answer> {
+  const send = base.protocol === 'https:' ? httpsRequest : httpRequest;
+  const REACH = 'check the address; inside a cluster: kubectl port-forward';
+  return new Promise((resolve) => {
+    const none = (error: unknown): void =>
+      resolve({ kind: 'none', why: messageOf(error), again: !signal.aborted, hint: REACH });
+    const outgoing = send(
+      {
+        protocol: base.protocol,
+        hostname: base.hostname.replace(/^\[|\]$/g, ''),
+        port: base.port === '' ? undefined : base.port,
+        path,
+        headers,
+        timeout: TIMEOUT_MS,
+        signal,
+        // Stated, so that no environment variable can switch verification off.
+        rejectUnauthorized: true,
+        ...tls,
+      } as RequestOptions,
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_DOCUMENT_BYTES)
+            incoming.destroy(new Error(`one answer is larger than ${MAX_DOCUMENT_BYTES >> 20} MiB`));
+          else chunks.push(chunk);
+        });
+        incoming.on('error', none);
+        incoming.on('end', () => {
+          const bytes = Buffer.concat(chunks);
+          const status = incoming.statusCode ?? 0;
+          if (status >= 200 && status < 300) {
+            resolve({ kind: 'body', bytes });
+            return;
+          }
+          const value = parseJson(bytes.toString('utf8'));
+          const said =
+            isRaw(value) && typeof value['error'] === 'string' ? value['error'] : bytes.toString('utf8', 0, 200);
+          resolve({
+            kind: 'none',
+            why: `it answered ${status}: ${said}`,
+            again: status === 429 || status >= 500,
+            hint:
+              status === 401 || status === 403
+                ? 'give a token that may read: --token-file FILE'
+                : status === 404
+                  ? 'name the address up to the path of its API, and the source that it belongs to'
+                  : 'see what it says of the query; --query names another one',
+          });
+        });
+      },
+    );
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+    outgoing.on('error', none);
+    outgoing.end();
+  });
+}
+
+/**
+ * What a counter grew by within an hour, summed by labels by the engine itself. A series that was not there an hour before began within
+ * it: what it has is what it grew by, which `increase` alone would miss.
+ */
+export function grownByHour(metric: string, labels: readonly string[]): string {
+  const before = `(${metric} offset 1h)`;
+  return `sum by (${labels.join(', ')}) ((increase(${metric}[1h]) and ${before}) or (last_over_time(${metric}[1h]) unless ${before})) > 0`;
+}

@@ -329,7 +329,7 @@ export function boundariesSection(page: Page): Html {
     one.open === 0 ? { t: 'good', s: 'none' } : { t: 'bad', s: formatNumber(one.open) },
     { l: one.sensitivity },
   ];
-  const lines = (id: string, caption: string, list: readonly Boundary[]): Html =>
+  const lines = (id: string, caption: Html, list: readonly Boundary[]): Html =>
     plainTable(
       id,
       caption,

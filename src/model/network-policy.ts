@@ -12,7 +12,7 @@ import { ALL_PORTS } from './port-set.ts';
 import type { Problem } from './problem.ts';
 import { refused } from './problem.ts';
 import type { Selector } from './selector.ts';
-import { EVERYTHING, isDnsSubdomain, isLabelKey, isLabelValue, parseSelector } from './selector.ts';
+import { isDnsSubdomain, isLabelKey, isLabelValue, parseSelector } from './selector.ts';
 
 export type NetworkPort =
   | ({ readonly kind: 'range'; readonly protocol: Protocol } & PortRange)
@@ -276,7 +276,7 @@ function parsePeer(value: Json, field: string, problems: Problem[]): readonly Ne
     {
       kind: 'pods',
       namespaces: namespaceSelector === undefined ? 'own' : namespaces.selector,
-      pods: podSelector === undefined ? EVERYTHING : pods.selector,
+      pods: pods.selector,
     },
   ];
 }

@@ -263,6 +263,11 @@ describe('what the API server says of a NetworkPolicy', () => {
     ['annotations that are no object', { annotations: ['x'] }, [refused('metadata.annotations', 'is not an object')]],
     ['a label key', { labels: { 'a b': 'c' } }, [refused('metadata.labels', '"a b" is not a label key')]],
     ['a label value', { labels: { a: 'b c' } }, [refused('metadata.labels.a', '"b c" is not a label value')]],
+    [
+      'a list for a label value',
+      { labels: { a: ['b'] } },
+      [refused('metadata.labels.a', '["b"] is not a label value')],
+    ],
     ['a number for a label value', { labels: { a: 1 } }, [refused('metadata.labels.a', '1 is not a label value')]],
     [
       'an annotation key',

@@ -372,7 +372,7 @@ describe('through the phases', () => {
     await backToStart();
   });
 
-  it('goes up and back in one go', async () => {
+  it('goes up and back in one go', { timeout: 600_000 }, async () => {
     const ended = json(await must(...advance('--to', 'identity')));
     expect(ended).toMatchObject({ outcome: 'done', phase: 'identity', failed: [], notRun: [] });
     await podsHave(true);
@@ -480,7 +480,7 @@ describe('when something goes wrong', () => {
   });
 });
 
-describe('without Sallyport, or without its state', () => {
+describe('without Sallyport, or without its state', { timeout: 600_000 }, () => {
   const lost = (name: string): Partial<RunOptions> => ({ home: join(home, name) });
   let tools = '';
 

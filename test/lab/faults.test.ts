@@ -53,7 +53,7 @@ async function expectNoSurprise(): Promise<void> {
 
 const expectEnd = (ended: Ended, code: number): void => expect(ended.code, explainEnd(ended)).toBe(code);
 async function expectVerified(namespace: string, code = 0): Promise<Ended> {
-  const ended = await operator.run(['verify', namespace]);
+  const ended = await operator.run(['verify', namespace], { config: play.seeing });
   expectEnd(ended, code);
   return ended;
 }
@@ -293,7 +293,7 @@ describe('what does not do as the API says', () => {
       await operator.must(advanceTo('registry', 'allow-list'));
       play.forbid(true);
       await delay(8000);
-      const ended = await operator.run(['verify', 'registry']);
+      const ended = await operator.run(['verify', 'registry'], { config: play.seeing });
       expectEnd(ended, 6);
       expect(ended.stdout).toContain('toolbox');
     } finally {

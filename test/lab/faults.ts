@@ -46,6 +46,19 @@ export function openFaults(play: Play): Faults {
   };
 }
 
+/** Where a run of so many steps is killed, and how it goes on: at each step in both ways; `few` at the first, in the middle and at the last, in turn. */
+export function killPoints(total: number, few: boolean): readonly (readonly [number, 'resume' | 'rollback'])[] {
+  if (few)
+    return [...new Set([1, Math.ceil((total + 1) / 2), total])].map((step, index) => [
+      step,
+      index % 2 === 0 ? 'resume' : 'rollback',
+    ]);
+  return Array.from({ length: total }, (_, index) => index + 1).flatMap((step) => [
+    [step, 'resume'] as const,
+    [step, 'rollback'] as const,
+  ]);
+}
+
 /** The phase of a namespace, as `status` has it. */
 export async function phaseOf(operator: Operator, namespace: string): Promise<string> {
   const { namespaces } = documentOf(await operator.must(['status'])) as {

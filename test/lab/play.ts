@@ -33,8 +33,8 @@ cluster:
 `;
 
 /**
- * The configuration with what there is to be watched: what the policy engine and the sidecars say of denied connections. `verify` reads it
- * always. A watch lasts seconds where a bank would take days; the lab's proxies drain for two.
+ * The configuration with what there is to be watched: what the policy engine and the sidecars say of denied connections. A watch lasts
+ * seconds where a bank would take days; the lab's proxies drain for two.
  */
 function withSignals(stage: Pick<Stage, 'verdictLog' | 'accessLogs'>, config: string): string {
   return `${config}soak:
@@ -111,6 +111,8 @@ export interface Play {
   readonly ledger: Ledger;
   readonly watch: Watch;
   readonly operator: Operator;
+  /** A configuration under which `verify` reads what was denied and what passed, and no run is watched. */
+  readonly seeing: string;
   /** A configuration under which runs are watched. */
   readonly watched: string;
   readonly timings: Timing[];
@@ -146,8 +148,10 @@ export function openPlay(
   const scenario = readScenario();
   const ledger = createLedger(scenario);
   const watch = watchPods(stage.podLogs, ledger, ['kube-system', 'istio-system']);
-  const operator = openOperator(stage, 'play', withSignals(stage, config));
+  const operator = openOperator(stage, 'play', config);
   const cut = cutNew(stage.verdictLog, join(operator.home, 'verdicts'));
+  const seeing = join(operator.home, 'seeing.yaml');
+  writeFileSync(seeing, withSignals(stage, config));
   const watched = join(operator.home, 'watched.yaml');
   writeFileSync(watched, withSignals(stage, config).replace('  soak: off\n', ''));
   const timings: Timing[] = [];
@@ -187,6 +191,7 @@ export function openPlay(
     ledger,
     watch,
     operator,
+    seeing,
     watched,
     timings,
     watches,

@@ -84,3 +84,21 @@ function firstOf(days: readonly DaySeen[]): number {
 function lastOf(days: readonly DaySeen[]): number {
   return days.reduce((most, one) => Math.max(most, one.last), -Infinity);
 }
+
+/**
+ * The window inside which every schedule of a namespace must have succeeded: `hours` back from `now` (ms since the epoch), or the whole of a longer
+ * record, since what ran before the last week still ran while somebody watched. `days` where it is known on which days anything was recorded.
+ */
+export function scheduleWindow(
+  namespace: string,
+  evidence: Evidence,
+  hours: number,
+  now: number,
+): { readonly from: number; readonly to: number; readonly days?: ReadonlySet<string> } {
+  const windows = windowsOf(namespace, evidence);
+  return {
+    from: Math.min(now - hours * HOUR_MS, ...windows.map((one) => one.from)),
+    to: now,
+    ...(windows.some((one) => one.overall) ? {} : { days: new Set(windows.flatMap((one) => [...one.days])) }),
+  };
+}

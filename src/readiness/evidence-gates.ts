@@ -3,13 +3,11 @@ import { coverageOf } from '../flows/coverage.ts';
 import { findDoubtful } from '../flows/review.ts';
 import { checkSchedules, findHiddenSchedules } from '../flows/schedules.ts';
 import type { SourceWindow } from '../flows/window.ts';
-import { windowsOf } from '../flows/window.ts';
+import { scheduleWindow, windowsOf } from '../flows/window.ts';
 import { endpointKey, formatEdge, formatPort } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import { plural } from '../shared/pure/text.ts';
 import { gate, keptEdges, touches, workloadsOf } from './view.ts';
-
-const HOUR = 3_600_000;
 
 /** A record of the whole week: the last record of a week-long capture falls a moment short of it. */
 function holds(window: SourceWindow, wanted: number): boolean {
@@ -103,14 +101,10 @@ export function coverageGates(view: View): readonly Gate[] {
 
 function scheduleGates(view: View): readonly Gate[] {
   const windowHours = view.config.gates.window === 'off' ? 168 : view.config.gates.window;
-  const windows = windowsOf(view.namespace, view.evidence);
-  const first = Math.min(...windows.map((one) => one.from));
-  // A longer record counts whole: what ran before the last week still ran while somebody watched.
-  const from = Math.min(view.now - windowHours * HOUR, first);
-  const recorded = windows.some((one) => one.overall) ? {} : { days: new Set(windows.flatMap((one) => [...one.days])) };
+  const window = scheduleWindow(view.namespace, view.evidence, windowHours, view.now);
   return [
-    ...checkSchedules(view.namespace, view.inventory, view.evidence, { from, to: view.now, ...recorded }).map(
-      (schedule) => gate('schedules', schedule.answer, schedule.workload, schedule.facts, schedule.fix),
+    ...checkSchedules(view.namespace, view.inventory, view.evidence, window).map((schedule) =>
+      gate('schedules', schedule.answer, schedule.workload, schedule.facts, schedule.fix),
     ),
     ...findHiddenSchedules(view.namespace, view.inventory).map(({ workload, what }) =>
       gate(

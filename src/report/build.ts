@@ -1,6 +1,7 @@
 import { coverageOf } from '../flows/coverage.ts';
 import { findDoubtful } from '../flows/review.ts';
 import { checkSchedules } from '../flows/schedules.ts';
+import { scheduleWindow } from '../flows/window.ts';
 import type { Edge } from '../model/edge.ts';
 import type { ConnectionVerdict, World } from '../model/evaluate.ts';
 import { compileWorld, isIsolated } from '../model/evaluate.ts';
@@ -255,18 +256,19 @@ function evidenceSection({ view }: ReportInput, edges: readonly Edge[]): Evidenc
   const byNamespace = edgesByNamespace(edges);
   const withWorkloads = uniqueSorted(inventory.workloads.map((one) => one.namespace));
   const hours = config.gates.window === 'off' ? 168 : config.gates.window;
-  const window = { from: Math.min(now - hours * HOUR, first ?? now), to: now };
   const scheduled = uniqueSorted(
     inventory.workloads.flatMap((one) => (one.schedule === undefined ? [] : [one.namespace])),
   );
   const schedules = scheduled.flatMap((namespace) =>
-    checkSchedules(namespace, inventory, evidence, window).map(({ workload, cron, answer, facts, fix }) => ({
-      workload,
-      cron,
-      answer,
-      facts,
-      fix,
-    })),
+    checkSchedules(namespace, inventory, evidence, scheduleWindow(namespace, evidence, hours, now)).map(
+      ({ workload, cron, answer, facts, fix }) => ({
+        workload,
+        cron,
+        answer,
+        facts,
+        fix,
+      }),
+    ),
   );
   return {
     window: first === undefined || last === undefined ? null : { from: iso(first), to: iso(last) },

@@ -74,7 +74,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 describe('the tarball', () => {
   it('holds the program, its data and its documents, and nothing else', () => {
     const expected =
-      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z-]+\.js|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml))$/;
+      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z-]+\.js|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|docs\/[a-z.-]+|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml))$/;
     expect(files.filter((file) => !expected.test(file))).toEqual([]);
     for (const wanted of [
       'LICENSE',
@@ -87,6 +87,8 @@ describe('the tarball', () => {
       'dist/state/schema/001-initial.js',
       'dist/examples/fraud-detection/generate.js',
       'templates/signatures/serving.json',
+      'docs/report.schema.json',
+      'dist/src/sources/hubble/worker.js',
       'examples/fraud-detection/cluster/40-fraud-serving.yaml',
       'examples/fraud-detection/decisions.yaml',
     ])

@@ -50,9 +50,15 @@ func runPause(args []string) error {
 		"/proc/sys/net/ipv4/conf/all/accept_redirects":   "0",
 		"/proc/sys/net/ipv4/ip_local_port_range":         "32768 60999",
 		"/proc/sys/net/netfilter/nf_conntrack_timestamp": "1",
+		// What has ended is forgotten before its port is used again: a new connection on an old entry gets out of step with it.
+		"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
+		"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_last_ack":  "5",
+		"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close":     "2",
 	}
 	if *router {
 		settings["/proc/sys/net/ipv4/ip_forward"] = "1"
+		// Late packets of a busy machine are outside the window that tracking remembers, and nothing is wrong with them.
+		settings["/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"] = "1"
 		// Else the kernel says "unreachable" a few times and then keeps silent, which looks like a policy.
 		settings["/proc/sys/net/ipv4/icmp_ratelimit"] = "0"
 		settings["/proc/sys/net/ipv4/conf/all/send_redirects"] = "0"

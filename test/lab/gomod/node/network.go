@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Packets that connection tracking cannot place are not translated back: delivered, they would come from the pod instead of its Service, and the
+// client would reset. kube-proxy drops them for the same reason (kubernetes/kubernetes#74839).
 const nodeRules = `*mangle
 :POSTROUTING ACCEPT [0:0]
 :INPUT ACCEPT [0:0]
@@ -18,6 +20,7 @@ const nodeRules = `*mangle
 -A POSTROUTING -o v+ -j ENGINE
 -A INPUT -i v+ -j ENGINE
 -A ENGINE -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A ENGINE -m conntrack --ctstate INVALID -j DROP
 -A ENGINE -m addrtype --src-type LOCAL -j ACCEPT
 -A ENGINE -p icmp -j ACCEPT
 -A ENGINE -j NFQUEUE --queue-num 0

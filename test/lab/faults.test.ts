@@ -60,8 +60,8 @@ async function expectVerified(namespace: string, code = 0): Promise<Ended> {
 
 /** What was cut on purpose is a surprise like any other: its story names everything, and its fixture reproduces it without a cluster. */
 async function expectStory(): Promise<void> {
-  // Who is cut off writes it down when its patience of two seconds is over.
-  await delay(2500);
+  // Who is cut off writes it down when its patience of five seconds is over.
+  await delay(6000);
   play.watch.collect();
   const surprises = play.ledger.surprises().filter((one) => one.mark.phase === CUT);
   const [first] = surprises;

@@ -9,6 +9,8 @@ import type { Ended } from './shop.ts';
 
 const HERE = ['--manifests', 'cluster', '--state', 'state.sqlite', '--config', 'config.yaml'];
 let home = '';
+/** With a state of its own: the cases run beside each other, and one that imports holds the state for a moment. */
+const ALONE = ['--manifests', 'cluster', '--state', 'alone.sqlite', '--config', 'config.yaml'];
 const run = (args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ended> =>
   sallyport(args, { home, ...(env === undefined ? {} : { env }) });
 
@@ -193,7 +195,7 @@ const FILES: readonly Case[] = [
   },
   {
     name: 'a line that is not JSON',
-    args: ['observe', 'edges', 'mixed.jsonl', ...HERE],
+    args: ['observe', 'edges', 'mixed.jsonl', ...ALONE],
     exit: 2,
     code: 'SP241',
     says: /not a JSON record/,

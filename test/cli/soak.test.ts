@@ -126,6 +126,7 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
 
   it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async () => {
     keepTalking();
+    writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
     writeFileSync(signal(), '{"not": "a record"}\n', { flag: 'a' });
     const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
       if (all.includes('soak:')) appendFileSync(signal(), line({ src: TOOLBOX, verdict: 'denied' }));

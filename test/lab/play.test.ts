@@ -268,8 +268,11 @@ describe('in the mesh, what goes wrong', () => {
         ['/usr/local/bin/labpod', '--config', JSON.stringify(plaintext)],
         { user: 1337 },
       );
+    // What is recorded before a step had its time to act (drainSeconds) is held against nobody.
+    await delay(4000);
     const sent = await send();
     expect(sent.status, sent.stdout + sent.stderr).toBe(0);
+    expect(sent.stdout).toContain('"ok":true');
     await delay(1500);
     const verified = await operator.run(['verify', 'features'], { config: play.seeing });
     expectEnd(verified, 6);

@@ -1,5 +1,5 @@
 // What the API server takes and refuses, beside what we say of the same NetworkPolicy.
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { parseNetworkPolicy } from '../../src/model/network-policy.ts';
 import { matchSelector, parseSelector } from '../../src/model/selector.ts';

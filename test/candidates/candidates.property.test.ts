@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import type { CandidateContext } from '../../src/candidates/network.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { Aggregate } from '../../src/flows/aggregate.ts';
 import { MAX_OPERATIONS, createAggregator } from '../../src/flows/aggregate.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { edgeVerdict, matchEdges, parseQuery } from '../../src/flows/query.ts';
 import { endpointKey } from '../../src/model/edge.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { changedConnections, connectivity } from '../../src/model/connectivity.ts';
 import type { Connection, ConnectivityOptions } from '../../src/model/connectivity.ts';

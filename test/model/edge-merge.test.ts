@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { Edge } from '../../src/model/edge.ts';
 import { edgeId, hasPassed } from '../../src/model/edge.ts';

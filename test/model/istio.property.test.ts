@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
@@ -219,7 +219,7 @@ describe('the evaluator and its naive twin', () => {
       { numRuns: 2000 },
     );
     expect(sure).toBeGreaterThan(400);
-    expect(unsure).toBeGreaterThan(80);
+    expect(unsure).toBeGreaterThan(40);
   });
 
   it('agree that one more DENY never lets anybody in, and one more ALLOW beside others never keeps anybody out', () => {

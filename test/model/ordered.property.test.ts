@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { Inventory } from '../../src/model/inventory.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { escapeHtml, html, htmlText, jsonIsland, ownMarkup, visibleText } from '../../src/report/html/html.ts';
 

@@ -1,5 +1,5 @@
 // Hostile text in Markdown, against a reader that does what CommonMark and GitHub's tables say, and nothing else.
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { codeBlock, codeSpan, escapeMarkdown, renderMarkdown } from '../../src/report/markdown.ts';
 import { safeText } from '../../src/shared/pure/text.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { findSource } from '../../src/sources/registry.ts';
 import type { Fixture } from './cluster.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { FieldChange } from '../../src/plan/change.ts';

@@ -20,6 +20,7 @@ import {
 } from '../page.ts';
 import type { Page, Tone } from '../page.ts';
 import { dataTable, plainTable } from '../table.ts';
+import { runsTable } from '../runs-table.ts';
 import type { Cell } from '../table.ts';
 
 const TONES: Readonly<Record<Sentence['tone'], Tone>> = { good: 'good', bad: 'bad', neutral: 'plain', unknown: 'dim' };
@@ -432,34 +433,7 @@ export function comparisonSection(page: Page, comparison: Comparison): Html {
           change(one.before, one.after),
         ]),
       )}
-      ${
-        comparison.runs.length === 0
-          ? undefined
-          : dataTable(page, {
-              id: 'comparison-runs',
-              caption: 'Runs since',
-              columns: [
-                { title: 'Began', width: 11 },
-                { title: 'Namespace', width: 11 },
-                { title: 'What', width: 8 },
-                { title: 'From', width: 9 },
-                { title: 'To', width: 9 },
-                { title: 'Outcome', width: 9 },
-                { title: 'Changes', width: 6, number: true },
-                { title: 'By', width: 11 },
-              ],
-              rows: comparison.runs.map((run): readonly Cell[] => [
-                formatInstant(run.startedAt),
-                run.namespace,
-                run.kind,
-                run.from,
-                run.to,
-                run.outcome === 'done' ? { t: 'good', s: 'done' } : { t: 'warn', s: run.outcome },
-                run.changes,
-                run.by,
-              ]),
-            })
-      }
+      ${comparison.runs.length === 0 ? undefined : runsTable(page, 'comparison-runs', 'Runs since', comparison.runs)}
       ${plainTable(
         'comparison-surface',
         say('comparison.surface'),

@@ -7,6 +7,7 @@ import type { Html } from '../html.ts';
 import { advice, bullets, command, formatInstant, formatNumber, name, prose, section, tag } from '../page.ts';
 import type { Page, Tone } from '../page.ts';
 import { dataTable, plainTable } from '../table.ts';
+import { runsTable } from '../runs-table.ts';
 import type { Cell } from '../table.ts';
 
 const STATES: Readonly<Record<PhaseReadiness['state'], readonly [Tone, string]>> = {
@@ -436,30 +437,7 @@ export function progressSection(page: Page): Html {
               })),
             )}
           </div>
-          ${dataTable(page, {
-            id: 'runs',
-            caption: 'Runs, as the state file has them',
-            columns: [
-              { title: 'Began', width: 11 },
-              { title: 'Namespace', width: 11 },
-              { title: 'What', width: 8 },
-              { title: 'From', width: 9 },
-              { title: 'To', width: 9 },
-              { title: 'Outcome', width: 9 },
-              { title: 'Changes', width: 6, number: true },
-              { title: 'By', width: 11 },
-            ],
-            rows: progress.runs.map((run): readonly Cell[] => [
-              formatInstant(run.startedAt),
-              run.namespace,
-              run.kind,
-              run.from,
-              run.to,
-              run.outcome === 'done' ? { t: 'good', s: 'done' } : { t: 'warn', s: run.outcome },
-              run.changes,
-              run.by,
-            ]),
-          })}
+          ${runsTable(page, 'runs', 'Runs, as the state file has them', progress.runs)}
           ${
             progress.decisions.length === 0
               ? undefined

@@ -2,7 +2,7 @@ import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
-import { formatEdge } from '../../model/edge.ts';
+import { endpointNamespace, formatEdge } from '../../model/edge.ts';
 import type { Gate } from '../../model/finding.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
@@ -32,18 +32,30 @@ function cutGates(view: View): readonly Gate[] {
   ];
 }
 
-/** What the signals hold since the watch over a namespace's newest run ended, or as far back as they are kept. */
-async function readRecord(app: App, loaded: Loaded, namespace: string): Promise<readonly Sighting[]> {
+/**
+ * What the signals hold since the watch over the namespaces' newest runs ended, by namespace; of one that no watch stood over, as far back
+ * as they are kept. All are read in one go, from where the oldest of those watches stopped: records from before a step had its time to act
+ * are left out where they are judged.
+ */
+async function readRecord(
+  app: App,
+  loaded: Loaded,
+  namespaces: readonly string[],
+): Promise<ReadonlyMap<string, readonly Sighting[]>> {
   const { soak } = loaded.config;
   const target = await app.target();
-  if (target.kind !== 'cluster' || soak.signals.length === 0) return [];
+  if (target.kind !== 'cluster' || soak.signals.length === 0 || namespaces.length === 0) return new Map();
   const { reader } = await app.state();
-  const watched = reader.runs().filter((run) => run.namespace === namespace && run.kind === 'advance');
-  const kept = watched.map((run) => reader.soakOf(run.id)).findLast((one) => one !== undefined);
+  const runs = reader.runs().filter((run) => run.kind === 'advance');
+  const watches = namespaces.map((namespace) => {
+    const watched = runs.findLast((run) => run.namespace === namespace && reader.soakOf(run.id) !== undefined);
+    return watched === undefined ? undefined : { at: runs.indexOf(watched), run: watched.id };
+  });
+  const oldest = watches.includes(undefined) ? undefined : watches.toSorted((a, b) => (a?.at ?? 0) - (b?.at ?? 0))[0];
   const { openSignals } = await import('../signals.ts');
   const signals = await openSignals({
     configs: soak.signals,
-    position: kept?.position,
+    position: oldest === undefined ? undefined : reader.soakOf(oldest.run)?.position,
     tail: true,
     inventory: loaded.inventory,
     // Read a moment ago.
@@ -51,13 +63,15 @@ async function readRecord(app: App, loaded: Loaded, namespace: string): Promise<
     clock: app.clock(),
     patient: false,
   });
+  const records = new Map(namespaces.map((namespace) => [namespace, [] as Sighting[]]));
   try {
-    const sightings: Sighting[] = [];
     for (;;) {
       const look = await signals.look();
-      sightings.push(...look.sightings.filter(({ key }) => touches(key, namespace)));
+      for (const sighting of look.sightings)
+        for (const namespace of new Set([sighting.key.src, sighting.key.dst].map(endpointNamespace)))
+          if (namespace !== undefined) records.get(namespace)?.push(sighting);
       for (const gap of look.gaps) app.output.note(`${gap}; what it held is not judged`);
-      if (!look.more) return sightings;
+      if (!look.more) return records;
     }
   } finally {
     await signals.close();
@@ -81,8 +95,7 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
     loaded.snapshot.objects,
     loaded.view('').resolved,
   );
-  const records = new Map<string, readonly Sighting[]>();
-  for (const name of names) records.set(name, await readRecord(app, loaded, name));
+  const records = await readRecord(app, loaded, names);
   const gates: Gate[] = names.flatMap((name) => {
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';

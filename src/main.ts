@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { assetPath } from './shared/io/assets.ts';
 import { EXIT, isFailure } from './shared/pure/errors.ts';
+import type { Json } from './shared/pure/json.ts';
 import { openInterrupt, cancelled } from './cli/interrupt.ts';
 import type { Interrupt } from './cli/interrupt.ts';
-import { errorDocument, openOutput, renderFailure } from './cli/output.ts';
-import type { Output } from './cli/output.ts';
+import { errorDocument, FORMATS, openOutput, renderFailure } from './cli/output.ts';
+import type { Format, Output } from './cli/output.ts';
 import { parseCommandLine } from './cli/program.ts';
 import type { App } from './cli/context.ts';
 
@@ -14,11 +15,20 @@ const GRACE_MS = 3000;
 /** argv in, process.exitCode out. The only top-level catch. */
 export async function main(argv: readonly string[]): Promise<void> {
   const { stdout, stderr, stdin } = process;
-  const json = argv.includes('--json');
   const color = !argv.includes('--no-color') && (process.env['NO_COLOR'] ?? '') === '';
   // What asks and what shows progress look at the environment alone.
   if (!color) process.env['NO_COLOR'] = '1';
-  const output = openOutput({ json, color }, { stdout, stderr, stdin });
+  const format = readFormat(argv);
+  const yaml = format === 'yaml' ? await import('./shared/io/yaml.ts') : undefined;
+  const output = openOutput(
+    {
+      format,
+      color,
+      events: readFlag(argv, '--progress') === 'json',
+      ...(yaml === undefined ? {} : { renderYaml: (text) => yaml.renderYaml(JSON.parse(text) as Json) }),
+    },
+    { stdout, stderr, stdin },
+  );
   const streams = { broken: false };
   // A reader such as `head` that closes the pipe ends the output, not the program with a stack trace.
   stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -58,6 +68,24 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
+/** The value of a flag that has to be known before the command line is read: `--flag value`, `--flag=value`. */
+function readFlag(argv: readonly string[], flag: string): string | undefined {
+  const words = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  for (const [index, word] of words.entries()) {
+    if (word === flag) return words[index + 1];
+    if (word.startsWith(`${flag}=`)) return word.slice(flag.length + 1);
+  }
+  return undefined;
+}
+
+/** What is printed even where the command line turns out to be wrong. Where --json and another format are asked for, that is refused later. */
+function readFormat(argv: readonly string[]): Format {
+  if (argv.includes('--json')) return 'json';
+  const short = argv.find((word) => /^-o=?./.test(word))?.replace(/^-o=?/, '');
+  const asked = readFlag(argv, '--output') ?? readFlag(argv, '-o') ?? short;
+  return FORMATS.find((one) => one === asked) ?? 'text';
+}
+
 /** The outcome of a command, or a cancellation when Ctrl-C came outside a run and the command does not end by itself. */
 async function orLeft(work: Promise<unknown>, interrupt: Interrupt): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
@@ -83,7 +111,8 @@ function reportError(error: unknown, output: Output): number {
   if (isFailure(error)) {
     // A command that has printed its document has put the failure into it.
     if (!output.documented) output.document('Error', { error: errorDocument(error) });
-    output.note(renderFailure(error.detail, output.width).trimEnd());
+    if (!output.event('error', { error: errorDocument(error), exit: error.detail.exit }))
+      output.note(renderFailure(error.detail, output.width).trimEnd());
     return error.detail.exit;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

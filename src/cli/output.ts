@@ -3,7 +3,12 @@ import { safeText } from '../shared/pure/text.ts';
 
 export const API_VERSION = 'sallyport.dev/v1';
 
+/** How results are printed: for people, cut to no width, the names alone, or as the one document. */
+export type Format = 'text' | 'wide' | 'name' | 'json' | 'yaml';
+export const FORMATS: readonly Format[] = ['wide', 'name', 'json', 'yaml'];
+
 export interface Output {
+  /** Is the result one document, in JSON or YAML? */
   readonly json: boolean;
   readonly color: boolean;
   /** Columns of the terminal; 80 where there is none. */
@@ -12,16 +17,20 @@ export interface Output {
   readonly interactive: boolean;
   /** Has the one document been printed? */
   readonly documented: boolean;
-  /** Data, for people. Nothing with --json. */
+  /** Data, for people. Nothing where a document or names are wanted. */
   line(text?: string): void;
   /** The one document of a --json run. */
   document(kind: string, body: object): void;
+  /** What the result is about, a line each, where names alone are wanted. */
+  names(ids: Iterable<string>): void;
   /** Text for standard output as it is: a manifest to pipe on. */
   raw(text: string): void;
   /** Remarks: standard error. */
   note(text: string): void;
   /** How far a long reading is: standard error; on a terminal one line that the next output replaces. */
   progress(text: string): void;
+  /** With --progress json, what happened as one line of JSON on standard error; true where it was written. */
+  event(kind: string, body: object): boolean;
 }
 
 export interface Streams {
@@ -31,52 +40,75 @@ export interface Streams {
 }
 
 const CLEAR_LINE = '\r\u001b[2K';
+/** Columns of a line that is never broken. */
+const UNCUT = 100_000;
 
-export function openOutput(options: { json: boolean; color: boolean }, streams: Streams): Output {
+export interface OutputOptions {
+  readonly format: Format;
+  readonly color: boolean;
+  /** What happens, as lines of JSON on standard error, for programs. */
+  readonly events: boolean;
+  /** A document as YAML; needed for that format alone. */
+  readonly renderYaml?: (document: string) => string;
+}
+
+export function openOutput({ format, color, events, renderYaml }: OutputOptions, streams: Streams): Output {
   const { stdout, stderr, stdin } = streams;
   const terminal = stdout.isTTY;
+  const json = format === 'json' || format === 'yaml';
   let documented = false;
   let showing = false;
   const clear = (): void => {
     if (showing) stderr.write(CLEAR_LINE);
     showing = false;
   };
-  const width = Math.max(40, Math.min(stdout.columns || 80, 120));
+  const event = (kind: string, body: object): boolean => {
+    if (events) stderr.write(`${escapeJson(JSON.stringify({ at: new Date().toISOString(), event: kind, ...body }))}\n`);
+    return events;
+  };
+  const columns = Math.max(40, Math.min(stdout.columns || 80, 120));
   return {
-    json: options.json,
-    color: options.color && terminal && !options.json,
-    width,
-    interactive: terminal && stdin.isTTY && !options.json,
+    json,
+    color: color && terminal && (format === 'text' || format === 'wide'),
+    width: format === 'wide' ? UNCUT : columns,
+    interactive: terminal && stdin.isTTY && (format === 'text' || format === 'wide') && !events,
     get documented() {
       return documented;
     },
     line: (text = '') => {
       clear();
-      if (!options.json) stdout.write(`${text}\n`);
+      if (!json && format !== 'name') stdout.write(`${text}\n`);
     },
     document: (kind, body) => {
-      if (!options.json) return;
+      if (!json) return;
       if (documented) throw new Error(`a second document, ${kind}, in one run`);
       documented = true;
       clear();
-      stdout.write(`${escapeJson(JSON.stringify({ apiVersion: API_VERSION, kind, ...body }, undefined, 2))}\n`);
+      const text = JSON.stringify({ apiVersion: API_VERSION, kind, ...body }, undefined, 2);
+      stdout.write(format === 'yaml' && renderYaml !== undefined ? renderYaml(text) : `${escapeJson(text)}\n`);
+    },
+    names: (ids) => {
+      if (format === 'name') for (const id of ids) stdout.write(`${safeText(id)}\n`);
     },
     raw: (text) => {
       clear();
       stdout.write(text);
     },
     note: (text) => {
+      if (event('note', { text })) return;
       clear();
       stderr.write(`${text}\n`);
     },
     progress: (text) => {
+      if (event('progress', { text })) return;
       const safe = safeText(text);
       if (!stderr.isTTY) stderr.write(`${safe}\n`);
       else {
-        stderr.write(`${CLEAR_LINE}${safe.slice(0, width - 1)}`);
+        stderr.write(`${CLEAR_LINE}${safe.slice(0, columns - 1)}`);
         showing = true;
       }
     },
+    event,
   };
 }
 

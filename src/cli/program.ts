@@ -1,7 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { PHASES } from '../model/phase.ts';
-import { beside } from './output.ts';
+import { beside, FORMATS } from './output.ts';
 import { checkCommandLine } from './check-command-line.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { ObserveOptions } from './commands/observe.ts';
@@ -24,6 +24,13 @@ Flags for every command (--manifests, --state, --kubeconfig, --context, --json,
 
 function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
+}
+
+/** `names`: where the result is a list of things that other commands take. */
+function format(names: boolean): Option {
+  return new Option('-o, --output <format>', 'wide breaks no line; json is --json').choices(
+    FORMATS.filter((one) => names || one !== 'name'),
+  );
 }
 
 const EXIT_CODES = `
@@ -83,6 +90,11 @@ export async function parseCommandLine(
     .option('--decisions <file>', 'decisions beside those in the state')
     .option('--config <file>', 'gates and facts of the cluster (YAML)')
     .option('--no-color', 'no colour')
+    .addOption(
+      new Option('--progress <how>', 'lines of text, or of JSON for programs, on standard error')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
     .addHelpText(
       'after',
       `${EXIT_CODES}\nPhases, in order: ${PHASES.filter((phase) => phase !== 'none').join(', ')}\n${examples(
@@ -111,6 +123,7 @@ export async function parseCommandLine(
     .command('inventory')
     .description('namespaces, workloads, and what each of them is and why')
     .option('--namespace <ns>', 'this namespace alone')
+    .addOption(format(true))
     .addHelpText('after', examples('sallyport inventory', 'sallyport inventory --namespace shop --json'))
     .action((options: { namespace?: string }) =>
       set(async (app) => (await import('./commands/inventory.ts')).inventory(app, options)),
@@ -141,6 +154,7 @@ export async function parseCommandLine(
     .command('flows')
     .description('the edges on record')
     .option('--namespace <ns>', 'edges that touch this namespace')
+    .addOption(format(true))
     .addHelpText('after', examples('sallyport flows --namespace shop', 'sallyport flows --json'))
     .action((options: { namespace?: string }) =>
       set(async (app) => (await import('./commands/flows.ts')).flows(app, options)),
@@ -163,6 +177,8 @@ export async function parseCommandLine(
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--states <dir>', 'write the manifests of the cluster after each step there')
+    .addOption(approvalOption())
+    .addOption(format(false))
     .addHelpText('after', examples('sallyport plan shop', 'sallyport plan shop --to identity --states ./states'))
     .action((ns: string, options: { to?: string; states?: string }) =>
       set(async (app) => (await import('./commands/plan.ts')).plan(app, ns, options)),
@@ -174,6 +190,7 @@ export async function parseCommandLine(
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--detach', 'leave the watch after the last step to resume')
     .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
     .addHelpText(
       'after',
       `
@@ -189,6 +206,30 @@ ${examples(
     )
     .action((ns: string, options: { to?: string; detach?: boolean }) =>
       set(async (app) => (await import('./commands/run.ts')).advance(app, ns, options)),
+    );
+  program
+    .command('approve')
+    .description('say yes to a plan that somebody else carries out')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `the phase that the plan reaches (default: the next one): ${phases}`)
+    .option('--plan <hash>', 'of the plan, or its first 12 digits')
+    .option('--reason <text>', 'stands on the audit trail')
+    .addHelpText(
+      'after',
+      `
+Where the configuration asks for approvals (changes.approvals), advance waits for
+so many people other than the one who calls it. An approval is of one plan: it
+ends when the plan changes, when a run has used it, and after a day. It is kept
+in the state; with --json it is also a document to pass on, which advance takes
+with --approval FILE. A rollback needs none.
+${examples(
+  'sallyport approve shop --to allow-list --plan 3f2a90c1d4e5 --reason "seen with ops"',
+  'sallyport approve shop --plan 3f2a90c1d4e5 --reason "ok" --json > approval.json',
+  'sallyport advance shop --plan-hash 3f2a90c1d4e5 --approval approval.json',
+)}`,
+    )
+    .action((ns: string, options: { to?: string; plan?: string; reason?: string }) =>
+      set(async (app) => (await import('./commands/approve.ts')).approve(app, ns, options)),
     );
   program
     .command('rollback')
@@ -214,6 +255,7 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
     .command('doctor')
     .description('what this kubeconfig may and may not do, and what is missing')
     .option('--namespace <ns>', 'ask for this namespace alone, where roles are bound per namespace')
+    .addOption(format(false))
     .addHelpText(
       'after',
       examples('sallyport doctor', 'sallyport doctor --namespace shop --as system:serviceaccount:ops:sallyport'),
@@ -283,6 +325,7 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .command('status')
     .description('where each namespace stands, from the state alone')
     .option('--namespace <ns>', 'this namespace alone')
+    .addOption(format(true))
     .addHelpText('after', examples('sallyport status', 'sallyport status --json'))
     .action((options: { namespace?: string }) =>
       set(async (app) => (await import('./commands/status.ts')).status(app, options)),
@@ -291,6 +334,7 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .command('audit')
     .description('who did what, when and why')
     .option('--namespace <ns>', 'this namespace alone')
+    .addOption(format(false))
     .addHelpText('after', examples('sallyport audit --namespace shop'))
     .action((options: { namespace?: string }) =>
       set(async (app) => (await import('./commands/status.ts')).audit(app, options)),
@@ -299,6 +343,7 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .command('verify')
     .description('drift and gates, as the cluster is now; exit 6 when something is off')
     .argument('[ns]', 'namespace')
+    .addOption(format(false))
     .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
     .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
   program
@@ -372,12 +417,28 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     });
   }
   const used = program.commands.find((command) => command.name() === program.args[0]);
-  return { options: { ...program.opts<GlobalOptions>(), ...given(used) }, action };
+  const options = { ...program.opts<GlobalOptions>(), ...given(used) };
+  const output: unknown = used?.opts()['output'];
+  if (options.json === true && FORMATS.some((one) => one !== 'json' && one === output))
+    throw new Failure({
+      code: 'SP250',
+      exit: EXIT.usage,
+      message: `--json and --output ${String(output)} ask for different things`,
+      hint: 'leave out one of the two',
+    });
+  return { options, action };
+}
+
+/** May be given several times. */
+function approvalOption(): Option {
+  return new Option('--approval <file>', 'an approval that somebody else wrote; may be given again').argParser(
+    (file: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), file],
+  );
 }
 
 function hidden(option: Option): Option {
   const copy = new Option(option.flags, option.description).hideHelp();
-  return copy;
+  return option.argChoices === undefined ? copy : copy.choices(option.argChoices);
 }
 
 /** Values that were typed, not defaults: a flag after the command wins over one before it. */

@@ -16,9 +16,27 @@ const MOST_LINES = 12;
 
 /** Shows a run's steps on standard error: on a terminal as a live list, otherwise a line a step. It never asks. */
 export function openTasks(output: Output, steps: readonly Step[], signal: AbortSignal, watched = false): Tasks {
-  return output.interactive && process.stderr.isTTY && steps.length > 0
-    ? listTasks(steps, signal, watched)
-    : lineTasks(output, signal);
+  const shown =
+    output.interactive && process.stderr.isTTY && steps.length > 0
+      ? listTasks(steps, signal, watched)
+      : lineTasks(output, signal);
+  return {
+    ...shown,
+    emit: (event) => {
+      if (!output.event(event.kind, eventBody(event))) shown.emit(event);
+    },
+  };
+}
+
+/** What a program is told of an event: a step by its id, and times in ISO 8601. */
+function eventBody(event: RunEvent): object {
+  return {
+    ...event,
+    // It has a name of its own on the line.
+    kind: undefined,
+    ...('step' in event ? { step: event.step.id, title: event.step.title } : {}),
+    ...('until' in event ? { until: new Date(event.until).toISOString() } : {}),
+  };
 }
 
 const STOPPING = 'stopping after this step; Ctrl-C again stops at once, and nothing is lost by it';

@@ -80,6 +80,8 @@ function quiet(onNote: (text: string) => void = () => undefined): {
       onNote(text);
     },
     progress: () => undefined,
+    names: () => undefined,
+    event: () => false,
   };
   return { output, lines, notes };
 }

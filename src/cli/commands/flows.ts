@@ -31,6 +31,7 @@ export async function flows(app: App, options: NamespaceOption): Promise<void> {
     })),
     unattributed: evidence.unattributed,
   });
+  output.names(edges.map((edge) => edge.id));
   if (edges.length === 0) {
     output.line('No traffic is on record. Next: sallyport observe SOURCE INPUT (sallyport observe --help)');
     return;

@@ -43,6 +43,7 @@ export async function inventory(app: App, options: NamespaceOption): Promise<voi
     services: mine(found.services),
     findings,
   });
+  output.names(workloads.map((workload) => workload.id));
   output.line(
     `${plural(found.namespaces.length, 'namespace')}, ${plural(found.workloads.length, 'workload')}, ${plural(found.services.length, 'Service')}, ${plural(found.nodes.length, 'node')}`,
   );

@@ -48,6 +48,7 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
   });
   const { output } = app;
   output.document('Status', { namespaces });
+  output.names(namespaces.map((one) => one.namespace));
   if (namespaces.length === 0) {
     output.line('No namespace is under way. Next: sallyport plan NAMESPACE');
     return;

@@ -124,9 +124,12 @@ function refuseLoss(here: Reader, taken: Reader, from: string): void {
   const decided = new Set(taken.decisions().map((one) => JSON.stringify(one)));
   const decisions = here.decisions().filter((one) => !decided.has(JSON.stringify(one))).length;
   const imports = here.imports().filter(({ sha256, source }) => !taken.hasImport(sha256, source)).length;
+  const approved = new Set(taken.approvals().map((one) => JSON.stringify(one)));
+  const approvals = here.approvals().filter((one) => !approved.has(JSON.stringify(one))).length;
   const lacks = [
     ...(runs === 0 ? [] : [plural(runs, 'run')]),
     ...(decisions === 0 ? [] : [plural(decisions, 'decision')]),
+    ...(approvals === 0 ? [] : [plural(approvals, 'approval')]),
     ...(imports === 0 ? [] : [`${plural(imports, 'input')} of traffic`]),
   ];
   if (lacks.length === 0) return;

@@ -2,6 +2,8 @@ import type { Database } from 'better-sqlite3';
 import { initial } from './schema/001-initial.ts';
 import { traffic } from './schema/002-traffic.ts';
 import { resolutions } from './schema/003-resolutions.ts';
+import { approvals } from './schema/004-approvals.ts';
+import { follow } from './schema/005-follow.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -12,7 +14,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

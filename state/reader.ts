@@ -1,4 +1,5 @@
 import type { AppliedStep, AuditEntry, JournalStep, RunRecord, SoakRecord } from '../src/engine/contract.ts';
+import type { Approval } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { mergeSources } from '../src/model/edge-merge.ts';
@@ -16,6 +17,7 @@ import type { ImportRecord, Row, RunSummary } from './rows.ts';
 import {
   column,
   parseAppliedRow,
+  parseApprovalRow,
   parseDecisionRow,
   parseEdgeRow,
   parseGatesRow,
@@ -52,6 +54,8 @@ export interface Reader {
   /** What was decided of fields that others changed, oldest first. */
   resolutions(): readonly Resolved[];
   /** Steps of a run in the order of its plan. */
+  /** Approvals of plans, oldest first; those that have ended or were used are among them. */
+  approvals(): readonly Approval[];
   stepsOf(run: string): readonly JournalStep[];
   /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
   applied(): readonly AppliedStep[];
@@ -120,6 +124,7 @@ export function openReader(handle: Handle): Reader {
       all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(
         (applied) => applied.step.undoes === undefined && changesSomething(applied),
       ),
+    approvals: () => all('reading approvals', 'SELECT * FROM approvals ORDER BY id', parseApprovalRow),
     audit: (filter = {}) => read(handle, 'reading the audit trail', () => readAudit(handle, filter.namespace)),
     imports: () => all('reading imports', 'SELECT * FROM imports ORDER BY id', parseImportRow),
     hasImport: (sha256, source) =>

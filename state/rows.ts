@@ -10,6 +10,7 @@ import type {
   SoakRecord,
   StepState,
 } from '../src/engine/contract.ts';
+import type { Approval } from '../src/model/approval.ts';
 import type { Decision, Query } from '../src/model/decision.ts';
 import type { Edge, EdgeKey, EdgeOrigin, Endpoint, Verdict3 } from '../src/model/edge.ts';
 import { endpointKey, endpointNamespace } from '../src/model/edge.ts';
@@ -497,6 +498,23 @@ export function parseAuditRow(row: Row, file: string): AuditEntry {
     what: column(row, 'what', text, place),
     object: column(row, 'object', text, place),
     reason: column(row, 'reason', text, place),
+export function parseApprovalRow(row: Row, file: string): Approval {
+  const place: Place = { file, table: 'approvals', row: rowName(row['id']) };
+  return {
+    target: column(row, 'target', text, place),
+    namespace: column(row, 'namespace', text, place),
+    from: column(row, 'from_phase', phase, place),
+    to: column(row, 'to_phase', phase, place),
+    plan: column(row, 'plan', text, place),
+    by: {
+      kind: column(row, 'actor_kind', oneOf(['kubernetes', 'system']), place),
+      name: column(row, 'actor', text, place),
+    },
+    at: column(row, 'at', number, place),
+    reason: column(row, 'reason', text, place),
+  };
+}
+
     ...(run === undefined ? {} : { run }),
   };
 }

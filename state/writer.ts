@@ -1,4 +1,6 @@
 import type { AuditEntry } from '../src/engine/contract.ts';
+import type { Approval } from '../src/model/approval.ts';
+import { formatActor } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { formatEdge } from '../src/model/edge.ts';
@@ -8,6 +10,9 @@ import type { Resolved } from '../src/plan/rollback.ts';
 import type { Evidence } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
 import { sortBy } from '../src/shared/pure/order.ts';
+import type { Json } from '../src/shared/pure/json.ts';
+import { equalJson } from '../src/shared/pure/json.ts';
+import { maskText } from '../src/shared/pure/mask.ts';
 import { plural, safeText } from '../src/shared/pure/text.ts';
 import { appendAudit } from './audit.ts';
 import { STATE_CODE, stateFailure } from './failure.ts';
@@ -59,6 +64,11 @@ export function openWriter(handle: Handle): Writer {
   return {
     ...openReader(handle),
     [HANDLE]: handle,
+  /**
+   * Takes down an approval and its audit line together. `file`: where it was brought from. The very same approval is kept once. Returns
+   * whether it was new.
+   */
+  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string }): boolean;
     importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
     saveGates: (namespace, gates, at) =>
@@ -73,6 +83,8 @@ export function openWriter(handle: Handle): Writer {
       write(handle, 'recording a resolution', () => {
         const add = handle.db.prepare(
           'INSERT INTO resolutions (at, decided_by, object, path, theirs, keep) VALUES (?, ?, ?, ?, ?, ?)',
+    addApproval: (approval, taken) =>
+      write(handle, 'recording an approval', () => addApproval(handle, approval, taken)),
         );
         for (const { at, by, object, path, theirs, keep } of resolved) {
           add.run(at, by, object, JSON.stringify(path), theirs === undefined ? null : JSON.stringify(theirs), keep);
@@ -197,5 +209,30 @@ function addDecision(handle: Handle, decision: Decision): boolean {
       ? ''
       : ` (${[plural(matched.length, 'edge'), listed.join(', ')].filter((part) => part !== '').join(': ')})`;
   appendAudit(handle, { at, who: by, what: action, object: `${text}${count}`, reason }, namespaces);
+  return true;
+}
+
+function addApproval(
+  handle: Handle,
+  approval: Approval,
+  { who, file }: { readonly who: string; readonly file?: string },
+): boolean {
+  const { db } = handle;
+  const { target, namespace, from, to, plan, by, at, reason } = approval;
+  const digest = sha256(JSON.stringify([target, namespace, from, to, plan, by.kind, by.name, at, reason]));
+  if (db.prepare('SELECT 1 FROM approvals WHERE digest = ?').get(digest) !== undefined) return false;
+  db.prepare(
+    `INSERT INTO approvals (digest, target, namespace, from_phase, to_phase, plan, actor_kind, actor, at, reason)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  ).run(digest, target, namespace, from, to, plan, by.kind, by.name, at, maskText(reason));
+  appendAudit(handle, {
+    // An approval from a file stands where it was taken down, with the time that it names itself.
+    at: file === undefined ? at : Date.now(),
+    who,
+    what: 'approve',
+    object: `namespace ${namespace} ${from} -> ${to}, plan ${plan}`,
+    reason: `${reason} (${formatActor(by)}${file === undefined ? '' : `, ${new Date(at).toISOString()}, from ${file}`})`,
+    namespace,
+  });
   return true;
 }

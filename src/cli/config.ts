@@ -7,6 +7,7 @@ import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
+import { PHASES } from '../model/phase.ts';
 import type { LatencyMeasurement } from '../report/input.ts';
 import { EGRESS_GROUPS } from '../report/model.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
@@ -69,6 +70,18 @@ const configSchema = z.strictObject({
             .refine((one) => one.from < one.to, { message: 'a window ends after it begins' }),
         )
         .default([]),
+      approvals: z
+        .strictObject({
+          required: z.int().min(1).max(10),
+          hours: z.number().positive().default(24),
+          namespaces: z.array(z.string().min(1)).min(1).default(['*']),
+          phases: z
+            .array(z.enum(PHASES.filter((phase) => phase !== 'none')))
+            .min(1)
+            .optional(),
+          approvers: z.array(z.string().min(1)).min(1).optional(),
+        })
+        .optional(),
     })
     .optional(),
   cluster: z
@@ -223,7 +236,15 @@ export async function readConfig(file: string | undefined): Promise<Config> {
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),
       ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
     },
-    ...(given.changes === undefined ? {} : { changes: given.changes }),
+    ...(given.changes === undefined
+      ? {}
+      : {
+          changes: {
+            ticket: given.changes.ticket,
+            freeze: given.changes.freeze,
+            ...(given.changes.approvals === undefined ? {} : { approvals: defined(given.changes.approvals) }),
+          },
+        }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
     ...(given.boundaries === undefined
       ? {}

@@ -4,6 +4,7 @@ import { homedir, hostname, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Clock, Target } from '../engine/contract.ts';
 import type { Signatures } from '../inventory/signatures.ts';
+import type { Actor } from '../model/approval.ts';
 import type { Config } from '../model/config.ts';
 import { matchedBy, mergeDecisions } from '../flows/decide.ts';
 import type { Decision } from '../model/decision.ts';
@@ -37,6 +38,8 @@ export interface GlobalOptions {
   /** Of advance and rollback: stands on the trail. */
   readonly ticket?: string;
   readonly color?: boolean;
+  /** Of plan and advance: files of approvals. */
+  readonly approval?: readonly string[];
 }
 
 /** One run of the program: flags, output, environment, and what is opened on first use. */
@@ -47,6 +50,8 @@ export interface App {
   readonly interrupt: Interrupt;
   readonly by: string;
   /** The cluster or directory. Opened once. */
+  /** Who acts, for approvals: the owner of the cluster's credentials, or the account here. Undefined where the cluster does not say. */
+  actor(): Promise<Actor | undefined>;
   target(): Promise<Target>;
   /** The state of the target, without asking the cluster where its identity is remembered. */
   state(): Promise<State>;
@@ -92,13 +97,20 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
 
   let noted = false;
   let given: Promise<readonly Decision[]> | undefined;
+  let actor: Promise<Actor | undefined> | undefined;
   const app: App = {
     options,
     output,
     env,
     interrupt,
     by: operatorName(env),
-    target: () => (target ??= openTarget()),
+    actor: () => (actor ??= findActor(app)),
+    // A cluster that did not answer may answer later: the session asks again.
+    target: () =>
+      (target ??= openTarget().catch((error: unknown) => {
+        target = undefined;
+        throw error;
+      })),
     async state() {
       if (writable !== undefined) return writable;
       if (state !== undefined) return state;
@@ -173,8 +185,19 @@ export function kubeOptions(options: GlobalOptions, env: NodeJS.ProcessEnv): Kub
 }
 
 function operatorName(env: NodeJS.ProcessEnv): string {
-  const user = env['SALLYPORT_USER'] ?? safeUser() ?? 'unknown';
-  return `${user}@${hostname()}`;
+  return `${accountName(env) ?? 'unknown'}@${hostname()}`;
+}
+
+function accountName(env: NodeJS.ProcessEnv): string | undefined {
+  return env['SALLYPORT_USER'] ?? safeUser();
+}
+
+async function findActor(app: App): Promise<Actor | undefined> {
+  const target = await app.target();
+  const kind = target.kind === 'cluster' ? 'kubernetes' : 'system';
+  // The host is left out: one person at two machines is one person.
+  const name = target.kind === 'cluster' ? await target.user?.() : accountName(app.env);
+  return name === undefined || name === '' ? undefined : { kind, name };
 }
 
 function safeUser(): string | undefined {

@@ -14,6 +14,8 @@ import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
+import { approvalGates } from '../readiness/approval-gate.ts';
+import type { ApprovalFacts } from '../readiness/approval-gate.ts';
 import { changeGates } from '../readiness/change-gates.ts';
 import { soakGate } from '../readiness/soak-gate.ts';
 import { joinTimes } from '../readiness/joined.ts';
@@ -38,6 +40,8 @@ export interface Loaded {
   readonly inventory: Inventory;
   readonly config: Config;
   readonly planner: Planner;
+  /** Where the configuration asks for approvals. */
+  readonly approvals?: ApprovalFacts;
   readonly rebuild: (snapshot: Snapshot) => Inventory;
   view(namespace: string): View;
 }
@@ -62,6 +66,10 @@ export async function loadAll(app: App): Promise<Loaded> {
   const decisions = await app.decisions();
   const reviewed = reviewEdges(observed, decisions);
   const applied = reader.applied();
+  const approvals =
+    config.changes?.approvals === undefined
+      ? undefined
+      : await import('./approvals.ts').then((m) => m.readApprovals(app));
   const joinedAt = joinTimes(applied);
   const edgesIn = (state: Inventory): readonly Edge[] => [
     ...withoutGoneSidecars(reviewed, state, joinedAt),
@@ -88,7 +96,8 @@ export async function loadAll(app: App): Promise<Loaded> {
     inventory,
     config,
     rebuild,
-    planner: makePlanner(target.kind, files, app.options.ticket),
+    planner: makePlanner(target.kind, files, app.options.ticket, approvals),
+    ...(approvals === undefined ? {} : { approvals }),
     view: (namespace) => ({ ...base, namespace }),
   };
 }
@@ -98,7 +107,12 @@ function leaveIfStopped(app: App): void {
   if (app.interrupt.signal.aborted) throw cancelled();
 }
 
-function makePlanner(kind: Target['kind'], files: readonly (readonly string[])[], ticket: string | undefined): Planner {
+function makePlanner(
+  kind: Target['kind'],
+  files: readonly (readonly string[])[],
+  ticket: string | undefined,
+  approvals: ApprovalFacts | undefined,
+): Planner {
   return {
     phases,
     keep: keptEdges,
@@ -106,6 +120,7 @@ function makePlanner(kind: Target['kind'], files: readonly (readonly string[])[]
     common: (view, steps) => [
       ...managedGates(view, steps),
       ...changeGates(view, ticket),
+      ...(approvals === undefined || plan === undefined ? [] : approvalGates(view, plan, approvals)),
       kind === 'directory'
         ? gate('soak', 'yes', view.namespace, ['offline: answered by the simulation of every state'], '')
         : soakGate(view, steps, files),

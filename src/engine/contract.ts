@@ -115,6 +115,8 @@ export interface Target {
   apply(change: Change): Promise<Applied>;
   /** Takes the Leases in name order, `''` standing for cluster-scoped and mesh-root objects. Exit 3 when held by another. */
   acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
+  /** The owner of the credentials as the API server names them; undefined where it does not say. A directory knows no callers. */
+  readonly user?: () => Promise<string | undefined>;
   /** Where the cluster itself keeps ways back; a directory has no such place. */
   readonly undo?: UndoStore;
   /** Waits until the workload's pods run its present template. */

@@ -1,4 +1,5 @@
 import type { IpBlockTarget } from './inventory.ts';
+import type { PhaseName } from './phase.ts';
 
 export const GATE_IDS = [
   'window',
@@ -91,6 +92,19 @@ export interface Config {
     readonly ticket: 'required' | 'optional';
     /** Windows without changes; times in ms. */
     readonly freeze: readonly { readonly from: number; readonly to: number; readonly reason: string }[];
+    /** Who else must have said yes to a plan before it is carried out. */
+    readonly approvals?: {
+      /** Of so many people other than the one who advances. */
+      readonly required: number;
+      /** An approval counts so long. */
+      readonly hours: number;
+      /** Patterns: `*` matches. */
+      readonly namespaces: readonly string[];
+      /** Plans that enter one of these; all where absent. */
+      readonly phases?: readonly PhaseName[];
+      /** Patterns of names that may approve; anybody where absent. */
+      readonly approvers?: readonly string[];
+    };
   };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
   readonly cluster: {

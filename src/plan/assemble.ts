@@ -20,8 +20,12 @@ export interface Planner {
   readonly keep: (edges: readonly Edge[]) => readonly Edge[];
   /** Configuration's "off" and people's waivers. */
   readonly settle: (view: View, gate: Gate) => Gate;
-  /** Gates of every change: who else writes the objects, and the watch afterwards. */
-  readonly common: (view: View, steps: readonly Step[]) => readonly Gate[];
+  /** Gates of every change: who else writes the objects, who approved it (of a plan that is made), and the watch afterwards. */
+  readonly common: (
+    view: View,
+    steps: readonly Step[],
+    plan?: { readonly to: PhaseName; readonly hash: string },
+  ) => readonly Gate[];
 }
 
 /** Steps from the namespace's present phase up to another, each phase planned on the state that the one before leaves. */
@@ -160,13 +164,14 @@ interface Parts {
 function finish(view: View, planner: Planner, parts: Parts, findings: readonly Finding[] = []): Plan {
   const denied = [...parts.denied.values()];
   const unknown = [...parts.unknown.values()];
+  const hash = planHash(view.namespace, parts.from, parts.to, parts.steps, denied, unknown);
   const gates: Gate[] = [...parts.gates, deniesGate(view, parts, denied)];
   // Unknowns never block the way back.
   if (parts.direction === 'up') {
     const judged = [...unreadGates(view), ...unknownGates(view, unknown, parts.edges)];
     gates.push(...judged.map((gate) => planner.settle(view, gate)));
     gates.push(...systemGate(view).map((gate) => planner.settle(view, gate)), ...driftGate(view, parts.steps));
-    gates.push(...planner.common(view, parts.steps).map((gate) => planner.settle(view, gate)));
+    gates.push(...planner.common(view, parts.steps, { to: parts.to, hash }).map((gate) => planner.settle(view, gate)));
   }
   return {
     namespace: view.namespace,
@@ -179,7 +184,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     unknown,
     findings,
     simulated: { edges: parts.edges, states: parts.steps.length },
-    hash: planHash(view.namespace, parts.from, parts.to, parts.steps, denied, unknown),
+    hash,
   };
 }
 

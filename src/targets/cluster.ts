@@ -27,6 +27,7 @@ import {
   openDiscovery,
   readKubeSnapshot,
   readManifest,
+  readUser,
   resourceName,
   trimManifest,
 } from '../sources/kube/index.ts';
@@ -88,8 +89,9 @@ export async function clusterTargetOf(
       const { outcome, live } = await performChange(writer, change, 'write');
       return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
     },
-    undo: openUndoCluster(api),
-    acquire: (namespaces, holder) => acquireLeases(api, clock, namespaces, holder),
+    user: () => readUser(api),
+    undo: openUndoCluster(api, fence),
+    acquire: async (namespaces, holder) => fence.add(await acquireLeases(api, clock, namespaces, holder)),
     awaitRollout: (workload, signal) => awaitRollout(writer, clock, workload, signal),
     close: async () => {
       api.close();

@@ -138,16 +138,15 @@ export async function plan(
   options: { readonly to?: string; readonly states?: string },
 ): Promise<void> {
   const planned = await planUp(app, namespace, options.to);
-  const stale = stalePlan(app, planned.plan);
+  const stale = stalePlan(app.options.planHash, planned.plan);
   if (stale !== undefined) throw stale;
   if (options.states !== undefined) await saveStates(planned, options.states);
   app.output.document('Plan', planDocument(planned.plan));
   app.output.line(renderPlan(planned.plan, app.output));
 }
 
-/** Why this plan is not the one that `--plan-hash` names; undefined where it is, or none is named. */
-export function stalePlan(app: App, made: Plan): Failure | undefined {
-  const wanted = app.options.planHash;
+/** Why this plan is not the one of the hash `wanted`, or of its first 12 digits or more; undefined where it is, or none is named. */
+export function stalePlan(wanted: string | undefined, made: Plan): Failure | undefined {
   if (wanted === undefined || made.hash === wanted || (wanted.length >= 12 && made.hash.startsWith(wanted)))
     return undefined;
   return new Failure({

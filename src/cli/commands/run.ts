@@ -7,6 +7,8 @@ import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
 import type { SoakReport } from '../../engine/soak.ts';
 import type { SoakWorld, View } from '../../engine/contract.ts';
 import { matchedBy } from '../../flows/decide.ts';
+import { formatActor } from '../../model/approval.ts';
+import { countingApprovals } from '../../readiness/approval-gate.ts';
 import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { phaseIndex } from '../../model/phase.ts';
@@ -196,7 +198,7 @@ export async function carryOut(
       }),
     );
   }
-  const stale = stalePlan(app, plan);
+  const stale = stalePlan(app.options.planHash, plan);
   if (stale !== undefined) throw notBegun(output, plan, 'refused', stale);
   if (app.options.yes !== true) {
     if (prompts === undefined && !output.interactive)
@@ -285,6 +287,7 @@ function recordSettings(
       namespace: view.namespace,
       reason: ticket.trim(),
     });
+  recordApprovals(loaded, view, writer, by, plan);
   for (const gate of plan.gates)
     if (gate.waived !== undefined)
       journal.audit({
@@ -298,6 +301,25 @@ function recordSettings(
   // A decision from a file is taken down with the list it matched, so that it means the same later.
   for (const decision of view.decisions)
     writer.addDecision({ ...decision, matched: decision.action === 'waive' ? [] : matchedBy(decision, view.edges) });
+}
+
+/** Whose word the run rests on, and who took it: approvals from a file become part of the state first. */
+function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: string, plan: Plan): void {
+  if (approvals === undefined || plan.direction === 'down') return;
+  const counting = countingApprovals(view, plan, approvals);
+  if (counting.length === 0) return;
+  for (const one of counting) {
+    const file = approvals.files.get(one);
+    if (file !== undefined) writer.addApproval(one, { who: by, file });
+  }
+  writer.appendAudit({
+    at: Date.now(),
+    who: by,
+    what: 'carry out approved plan',
+    object: `namespace ${plan.namespace}, plan ${plan.hash}`,
+    namespace: plan.namespace,
+    reason: `approved by ${counting.map((one) => formatActor(one.by)).join(', ')}; carried out by ${approvals.actor === undefined ? 'somebody the cluster does not name' : formatActor(approvals.actor)}`,
+  });
 }
 
 /**

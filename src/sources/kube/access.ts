@@ -28,6 +28,23 @@ export interface AccessReport {
 
 const PARALLEL = 8;
 
+const WHO_AM_I: ApiCall = {
+  method: 'POST',
+  path: '/apis/authentication.k8s.io/v1/selfsubjectreviews',
+  body: { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
+  subject: { verb: 'create', resource: 'selfsubjectreviews.authentication.k8s.io', doing: 'asking who this is' },
+};
+
+/**
+ * The owner of the credentials as the API server names them, by SelfSubjectReview (authentication.k8s.io/v1, Kubernetes 1.28), whomever
+ * they impersonate. Undefined where the server does not serve it, refuses or does not answer.
+ */
+export async function readUser(api: KubeApi): Promise<string | undefined> {
+  const answer = await api.send({ ...WHO_AM_I, asSelf: true });
+  const name = answer.ok ? asString(asObject(asObject(answer.body['status'])['userInfo'])['username']) : undefined;
+  return name === '' ? undefined : name;
+}
+
 /**
  * Asks the API server, by SelfSubjectAccessReview (authorization.k8s.io/v1), for every right that Sallyport knows a use for: in one
  * namespace, or in all of them. Kinds that are not installed are not asked for. Writes nothing. Errors: exit 4 as in `failureOf`, where
@@ -45,12 +62,7 @@ export async function readAccess(
     subject: { ...about, doing: 'asking for the version of the API server' },
   });
   const askedAt = options.now();
-  const who = await api.send({
-    method: 'POST',
-    path: '/apis/authentication.k8s.io/v1/selfsubjectreviews',
-    body: { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
-    subject: { verb: 'create', resource: 'selfsubjectreviews.authentication.k8s.io', doing: 'asking who this is' },
-  });
+  const who = await api.send(WHO_AM_I);
   const userInfo = who.ok ? asObject(asObject(who.body['status'])['userInfo']) : {};
   const questions = await planQuestions(discovery);
   const answers: Access[] = [];

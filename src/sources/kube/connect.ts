@@ -26,6 +26,8 @@ export interface ApiCall {
   readonly contentType?: string;
   readonly accept?: string;
   readonly subject: CallSubject;
+  /** As the credentials' own user, whomever the connection impersonates. */
+  readonly asSelf?: true;
   readonly signal?: AbortSignal;
 }
 
@@ -217,6 +219,10 @@ function credentialFailure(access: KubeAccess, connected: Connected, call: ApiCa
       : `the credential plugin ${safeText(command)} failed`;
   const lines = messageOf(cause)
     .split('\n')
+function withoutImpersonation(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^impersonate-/iu.test(name)));
+}
+
     .filter((line) => line.trim() !== '');
   return new Failure({
     code: 'SP402',
@@ -239,7 +245,7 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
   const payload = call.body === undefined ? undefined : Buffer.from(renderBody(call.body), 'utf8');
   const send = base.protocol === 'https:' ? httpsRequest : httpRequest;
   const headers: OutgoingHttpHeaders = {
-    ...prepared.headers,
+    ...(call.asSelf === true ? withoutImpersonation(prepared.headers) : prepared.headers),
     'user-agent': 'sallyport',
     accept: call.accept ?? 'application/json',
     ...(payload === undefined

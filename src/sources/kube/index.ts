@@ -1,4 +1,4 @@
-export { readAccess } from './access.ts';
+export { readAccess, readUser } from './access.ts';
 export type { Access, AccessReport } from './access.ts';
 export { connectKube, openKubeApi } from './connect.ts';
 export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';

@@ -117,7 +117,7 @@ function makePlanner(
     phases,
     keep: keptEdges,
     settle: settleGate,
-    common: (view, steps) => [
+    common: (view, steps, plan) => [
       ...managedGates(view, steps),
       ...changeGates(view, ticket),
       ...(approvals === undefined || plan === undefined ? [] : approvalGates(view, plan, approvals)),

@@ -176,7 +176,7 @@ const edgeData = jsonColumn(
 
 const query = object<Query>(
   {},
-  { ns: text, src: text, dst: text, port: text, verdict: text, before: text, gate: text, subject: text },
+  { ns: text, src: text, dst: text, port: text, verdict: text, before: text, id: text, gate: text, subject: text },
 );
 
 const protocol = oneOf(['TCP', 'UDP', 'SCTP']);
@@ -336,7 +336,7 @@ export function parseImportRow(row: Row, file: string): ImportRecord {
 export function parseDecisionRow(row: Row, file: string): Decision {
   const place: Place = { file, table: 'decisions', row: rowName(row['id']) };
   return {
-    action: column(row, 'action', oneOf(['accept', 'waive', 'adopt']), place),
+    action: column(row, 'action', oneOf(['accept', 'waive', 'adopt', 'withdraw']), place),
     query: column(row, 'query', jsonColumn(query), place),
     text: column(row, 'text', text, place),
     reason: column(row, 'reason', text, place),

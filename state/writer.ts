@@ -2,6 +2,7 @@ import type { AuditEntry } from '../src/engine/contract.ts';
 import type { Approval } from '../src/model/approval.ts';
 import { formatActor } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
+import { isAboutGates } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
 import { formatEdge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
@@ -204,10 +205,9 @@ function addDecision(handle: Handle, decision: Decision): boolean {
     for (const namespace of [row?.['src_ns'], row?.['dst_ns']])
       if (typeof namespace === 'string') namespaces.add(namespace);
   }
-  const count =
-    action === 'waive'
-      ? ''
-      : ` (${[plural(matched.length, 'edge'), listed.join(', ')].filter((part) => part !== '').join(': ')})`;
+  const count = isAboutGates(decision.query)
+    ? ''
+    : ` (${[plural(matched.length, 'edge'), listed.join(', ')].filter((part) => part !== '').join(': ')})`;
   appendAudit(handle, { at, who: by, what: action, object: `${text}${count}`, reason }, namespaces);
   return true;
 }

@@ -151,7 +151,7 @@ const configSchema = z.strictObject({
 });
 
 const decisionSchema = z.strictObject({
-  action: z.enum(['accept', 'waive', 'adopt']),
+  action: z.enum(['accept', 'waive', 'adopt', 'withdraw']),
   query: z.string().min(1),
   reason: z.string().trim().min(1, 'a reason is needed: it stands on the audit trail'),
   by: z.string().min(1),
@@ -285,7 +285,8 @@ export async function readDecisions(file: string | undefined): Promise<readonly 
   const given = parseFile(decisionsSchema, await readText(file, 'decisions file'), file, 'decisions file');
   return given.decisions.map((decision, index) => {
     try {
-      const query = parseQuery(decision.query, decision.action === 'waive' ? 'gates' : 'edges');
+      const subject = { accept: 'edges', adopt: 'edges', waive: 'gates', withdraw: 'any' } as const;
+      const query = parseQuery(decision.query, subject[decision.action]);
       const fault = decision.action === 'waive' ? waiverFault(query) : undefined;
       if (fault !== undefined)
         throw new Failure({

@@ -8,6 +8,7 @@ import type { Actor } from '../model/approval.ts';
 import type { Config } from '../model/config.ts';
 import { matchedBy, mergeDecisions } from '../flows/decide.ts';
 import type { Decision } from '../model/decision.ts';
+import { isAboutGates } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
 import { simulatedClock, systemClock } from '../shared/io/clock.ts';
 import type { KubeconfigOptions } from '../sources/kube/kubeconfig.ts';
@@ -148,7 +149,7 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
       const known = new Set(edges.map((edge) => edge.id));
       for (const [index, decision] of (await given).entries())
         if (
-          decision.action !== 'waive' &&
+          !isAboutGates(decision.query) &&
           counted.has(decision) &&
           !matchedBy(decision, edges).some((id) => known.has(id))
         )

@@ -275,6 +275,11 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
       'observed or declared edges as legitimate',
       'sallyport adopt src=shop/CronJob/report --reason "runs on Mondays"',
     ],
+    [
+      'withdraw',
+      'take back what was accepted, adopted or waived',
+      'sallyport withdraw gate=coverage,subject=shop/egress --reason "its peers have changed"',
+    ],
   ] as const)
     program
       .command(name)
@@ -283,7 +288,7 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
         '<query>',
         name === 'waive'
           ? 'comma-joined key=value, all must hold; keys: gate ns subject; * matches within a value'
-          : 'comma-joined key=value, all must hold; keys: ns src dst port verdict before; * matches within a value',
+          : `comma-joined key=value, all must hold; keys: ns src dst port verdict before id${name === 'withdraw' ? ', or gate ns subject' : ''}; * matches within a value`,
       )
       .option('--reason <text>', 'stands on the audit trail')
       .addHelpText('after', examples(example))

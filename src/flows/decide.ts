@@ -1,26 +1,45 @@
 import type { Decision, Query } from '../model/decision.ts';
+import { isAboutGates } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
 import { edgeId, endpointKey } from '../model/edge.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { matchText } from '../model/glob.ts';
+import { sha256 } from '../shared/pure/hash.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { matchEdges } from './query.ts';
 
 /**
  * Edges with the review that people gave them: the newest decision whose frozen list names an edge decides. A decision from a file
- * without a list takes the edges that its query matches and that were first seen before it was taken.
+ * without a list takes the edges that its query matches and that were first seen before it was taken. After a withdrawal an edge is as
+ * if nobody had decided about it: an earlier decision does not come back by itself, least of all one that lets it be cut.
  */
 export function reviewEdges(edges: readonly Edge[], decisions: readonly Decision[]): readonly Edge[] {
   const review = new Map<string, Edge['review']>();
   for (const decision of decisions) {
-    if (decision.action === 'waive') continue;
+    if (isAboutGates(decision.query)) continue;
     for (const id of matchedBy(decision, edges))
-      review.set(id, decision.action === 'adopt' ? 'legitimate' : 'to-be-cut');
+      if (decision.action === 'withdraw') review.delete(id);
+      else review.set(id, decision.action === 'adopt' ? 'legitimate' : 'to-be-cut');
   }
   return edges.map((edge) => {
     const given = review.get(edge.id);
     return given === undefined || given === edge.review ? edge : { ...edge, review: given };
   });
+}
+
+/** The decision that stands on each edge: the newest about it, unless that is a withdrawal. */
+export function standingDecisions(
+  decisions: readonly Decision[],
+  edges: readonly Edge[],
+): ReadonlyMap<string, Decision> {
+  const standing = new Map<string, Decision>();
+  for (const decision of decisions) {
+    if (isAboutGates(decision.query)) continue;
+    for (const id of matchedBy(decision, edges))
+      if (decision.action === 'withdraw') standing.delete(id);
+      else standing.set(id, decision);
+  }
+  return standing;
 }
 
 /** The edges that a decision is about. */
@@ -90,14 +109,47 @@ export function waives(decision: Decision, gate: string, subject: string, namesp
 
 /**
  * Decisions of the state and of a file, oldest first. One that the state holds already counts with the list frozen there, and the
- * file's copy is left out; an empty frozen list is about no edge.
+ * file's copy is left out; an empty frozen list is about no edge. Waivers that were withdrawn are left out.
  */
 export function mergeDecisions(stored: readonly Decision[], given: readonly Decision[]): readonly Decision[] {
   const frozen = new Set(stored.map(decisionKey));
-  return [
+  const all = [
     ...stored.filter((decision) => decision.action === 'waive' || decision.matched.length > 0),
     ...given.filter((decision) => !frozen.has(decisionKey(decision))),
   ].toSorted((a, b) => a.at - b.at);
+  const waivers = all.filter((decision) => decision.action === 'waive');
+  const withdrawn = new Set<string>();
+  const counted = all.map((decision) => {
+    if (decision.action !== 'withdraw' || !isAboutGates(decision.query)) return decision;
+    const matched =
+      decision.matched.length > 0
+        ? decision.matched
+        : waiversMatching(
+            decision.query,
+            waivers.filter(({ at }) => at <= decision.at),
+          ).map(decisionId);
+    for (const id of matched) withdrawn.add(id);
+    // From a file: frozen here, since what it is about is left out of the list.
+    return matched === decision.matched ? decision : { ...decision, matched };
+  });
+  return withdrawn.size === 0
+    ? counted
+    : counted.filter((decision) => decision.action !== 'waive' || !withdrawn.has(decisionId(decision)));
+}
+
+/** The waivers that a query for gates names by what they were given for: gate, subject and namespace as they were written. */
+export function waiversMatching(query: Query, decisions: readonly Decision[]): readonly Decision[] {
+  const holds = (pattern: string | undefined, given: string | undefined): boolean =>
+    pattern === undefined || (given !== undefined && (pattern === given || matchText(pattern, given)));
+  return decisions.filter(
+    ({ action, query: of }) =>
+      action === 'waive' && holds(query.gate, of.gate) && holds(query.subject, of.subject) && holds(query.ns, of.ns),
+  );
+}
+
+/** Names a decision among all others, in 12 hex digits; the same in a file and in the state. */
+export function decisionId(decision: Decision): string {
+  return sha256(decisionKey(decision)).slice(0, 12);
 }
 
 function decisionKey({ action, query, by, at }: Decision): string {

@@ -5,7 +5,7 @@ import { matchText } from '../model/glob.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 
-const EDGE_KEYS: readonly QueryKey[] = ['ns', 'src', 'dst', 'port', 'verdict', 'before'];
+const EDGE_KEYS: readonly QueryKey[] = ['ns', 'src', 'dst', 'port', 'verdict', 'before', 'id'];
 const GATE_KEYS: readonly QueryKey[] = ['gate', 'ns', 'subject'];
 const VERDICTS: readonly string[] = ['allowed', 'denied', 'audit', 'unknown'] satisfies Verdict3[];
 const AGE = /^(\d+)([mhdw])$/;
@@ -13,7 +13,7 @@ const AGE_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 8
 
 const ANY_KEYS: readonly QueryKey[] = [...EDGE_KEYS, 'gate', 'subject'];
 
-/** What a query is for: edges (accept, adopt, flows), gates (waive), or either (a line of a decisions file). */
+/** What a query is for: edges (accept, adopt, flows), gates (waive), or either (withdraw, a line of a decisions file). */
 export type QuerySubject = 'edges' | 'gates' | 'any';
 
 /**
@@ -60,6 +60,8 @@ function valueFault(key: QueryKey, value: string): string | undefined {
       return /^[0-9*-]+(?:\/(?:TCP|UDP|SCTP|\*))?$/.test(value)
         ? undefined
         : `"${safeText(value)}" is not a port, as in 8080 or 8080/TCP`;
+    case 'id':
+      return /^[0-9a-f*+]+$/.test(value) ? undefined : `"${safeText(value)}" is not an edge id, or several joined by +`;
     case 'before':
       return AGE.test(value) || parseMoment(value) !== undefined
         ? undefined
@@ -84,19 +86,23 @@ export function edgeVerdict(edge: Edge): Verdict3 {
 
 /**
  * The edges that a query selects. `ns` is the namespace of either end; `src` and `dst` are endpoints as `flows` prints them;
- * `verdict` is edgeVerdict; `before` keeps edges last seen before a time, or longer ago than an age reckoned from `now`
+ * `verdict` is edgeVerdict; `id` is one id or several joined by `+`; `before` keeps edges last seen before a time, or longer ago than an age reckoned from `now`
  * (milliseconds since the epoch; by default the last time any of the edges was seen). Keys of gates select nothing.
  */
 export function matchEdges(query: Query, edges: readonly Edge[], now?: number): readonly Edge[] {
-  const { ns, src, dst, port, verdict, before, gate, subject } = query;
+  const { ns, src, dst, port, verdict, before, id, gate, subject } = query;
   if (gate !== undefined || subject !== undefined) return [];
   if (EDGE_KEYS.every((key) => query[key] === undefined)) return [];
   const limit =
     before === undefined
       ? undefined
       : limitOf(before, now ?? edges.reduce((last, edge) => Math.max(last, edge.last), 0));
+  const ids = id?.split('+');
+  const whole = new Set(ids?.filter((one) => !one.includes('*')));
+  const patterns = ids?.filter((one) => one.includes('*')) ?? [];
   return edges.filter(
     (edge) =>
+      (ids === undefined || whole.has(edge.id) || patterns.some((one) => matchText(one, edge.id))) &&
       (ns === undefined || [edge.src, edge.dst].some((end) => matchText(ns, endpointNamespace(end) ?? ''))) &&
       (src === undefined || matchText(src, endpointKey(edge.src))) &&
       (dst === undefined || matchText(dst, endpointKey(edge.dst))) &&

@@ -1169,8 +1169,8 @@ export interface ProgressSection {
     readonly at: Instant;
     /** Who took it. */
     readonly by: string;
-    /** To be cut, waived, or taken as legitimate. */
-    readonly action: 'accept' | 'waive' | 'adopt';
+    /** To be cut, waived, taken as legitimate, or taken back. */
+    readonly action: 'accept' | 'waive' | 'adopt' | 'withdraw';
     /** What it was taken about. */
     readonly query: string;
     /** Why, in that person's words; credential-like values are masked. */

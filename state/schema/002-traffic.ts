@@ -1,7 +1,8 @@
 import type { Migration } from '../migrate.ts';
 
 /**
- * What sources recorded of each namespace on which day. Files of version 1 lack it: what they recorded is judged as a whole.
+ * What sources recorded of each namespace on which day, and who held which address when. Files of version 1 have neither: what they
+ * recorded is judged as a whole.
  */
 export const traffic: Migration = {
   version: 2,
@@ -15,6 +16,24 @@ export const traffic: Migration = {
       first INTEGER NOT NULL,
       last INTEGER NOT NULL,
       PRIMARY KEY (source, namespace, day)
+    ) STRICT, WITHOUT ROWID;
+
+    -- holder: the pod by its UID, or by its name and day where no UID is known. ended: it was seen to let the address go at last.
+    CREATE TABLE addresses (
+      ip TEXT NOT NULL,
+      holder TEXT NOT NULL,
+      first INTEGER NOT NULL,
+      last INTEGER NOT NULL,
+      ended INTEGER NOT NULL,
+      sources TEXT NOT NULL,
+      data TEXT NOT NULL,
+      PRIMARY KEY (ip, holder)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Times during which no pod came or went unseen. Between two of them an address may have changed hands.
+    CREATE TABLE address_watches (
+      first INTEGER NOT NULL PRIMARY KEY,
+      last INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
   `,
 };

@@ -44,6 +44,8 @@ export interface Loaded {
   readonly approvals?: ApprovalFacts;
   readonly rebuild: (snapshot: Snapshot) => Inventory;
   view(namespace: string): View;
+  /** The same cluster and record under the decisions as they are now; nothing else is read again. */
+  redecided(): Promise<Loaded>;
 }
 
 export async function loadAll(app: App): Promise<Loaded> {
@@ -63,43 +65,51 @@ export async function loadAll(app: App): Promise<Loaded> {
   const inventory = rebuild(snapshot);
   // Ephemeral ports are folded over all imports together.
   const observed = foldEdges(reader.edges(), inventory);
-  const decisions = await app.decisions();
-  const reviewed = reviewEdges(observed, decisions);
   const applied = reader.applied();
   const approvals =
     config.changes?.approvals === undefined
       ? undefined
       : await import('./approvals.ts').then((m) => m.readApprovals(app));
   const joinedAt = joinTimes(applied);
-  const edgesIn = (state: Inventory): readonly Edge[] => [
-    ...withoutGoneSidecars(reviewed, state, joinedAt),
-    ...reviewEdges(declaredEdges(state, observed), decisions),
-  ];
-  await app.noteUnmatched(edgesIn(inventory));
   const evidence = reader.evidence();
-  const base = {
-    snapshot,
-    inventory,
-    edges: edgesIn(inventory),
-    edgesIn,
-    rebuild,
-    evidence,
-    decisions,
-    config,
-    now,
-    phases: reader.phases(),
-    applied,
-    resolved: reader.resolutions(),
+  const phasesNow = reader.phases();
+  const resolved = reader.resolutions();
+  const planner = makePlanner(target.kind, files, app.options.ticket, approvals);
+  const decided = (decisions: readonly Decision[]): Loaded => {
+    const reviewed = reviewEdges(observed, decisions);
+    const edgesIn = (state: Inventory): readonly Edge[] => [
+      ...withoutGoneSidecars(reviewed, state, joinedAt),
+      ...reviewEdges(declaredEdges(state, observed), decisions),
+    ];
+    const edges = edgesIn(inventory);
+    const base = {
+      snapshot,
+      inventory,
+      edges,
+      edgesIn,
+      rebuild,
+      evidence,
+      decisions,
+      config,
+      now,
+      phases: phasesNow,
+      applied,
+      resolved,
+    };
+    return {
+      snapshot,
+      inventory,
+      config,
+      rebuild,
+      planner,
+      ...(approvals === undefined ? {} : { approvals }),
+      view: (namespace) => ({ ...base, namespace }),
+      redecided: async () => decided(await app.decisions()),
+    };
   };
-  return {
-    snapshot,
-    inventory,
-    config,
-    rebuild,
-    planner: makePlanner(target.kind, files, app.options.ticket, approvals),
-    ...(approvals === undefined ? {} : { approvals }),
-    view: (namespace) => ({ ...base, namespace }),
-  };
+  const loaded = decided(await app.decisions());
+  await app.noteUnmatched(loaded.view('').edges);
+  return loaded;
 }
 
 /** Between two readings Ctrl-C is answered without waiting for the rest. */

@@ -1,4 +1,5 @@
 import type { AppliedStep, AuditEntry, JournalStep, RunRecord, SoakRecord } from '../src/engine/contract.ts';
+import type { AddressHistory } from '../src/model/address-hold.ts';
 import type { Approval } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
@@ -8,6 +9,7 @@ import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
+import { readAddressHistory } from './addresses.ts';
 import { readAudit } from './audit.ts';
 import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
@@ -35,6 +37,8 @@ export interface Reader {
   /** Edges by id; with a namespace, those that start or end there. As recorded: decisions are applied by the caller. */
   edges(filter?: { readonly namespace?: string }): readonly Edge[];
   evidence(): Evidence;
+  /** Who held which address when; asked address by address. */
+  addresses(): AddressHistory;
   /** In the order they were taken down. */
   decisions(): readonly Decision[];
   /** A namespace that is absent is in phase none. */
@@ -105,6 +109,7 @@ export function openReader(handle: Handle): Reader {
             filter.namespace,
           ),
     evidence: () => reader.consistently(() => readEvidence(handle, reader.imports())),
+    addresses: () => readAddressHistory(handle),
     decisions: () => all('reading decisions', 'SELECT * FROM decisions ORDER BY id', parseDecisionRow),
     phases: () =>
       new Map(all('reading phases', "SELECT * FROM namespaces WHERE phase <> 'none' ORDER BY name", parsePhaseRow)),

@@ -1,4 +1,5 @@
 import type { AuditEntry } from '../src/engine/contract.ts';
+import type { AddressHold, Watched } from '../src/model/address-hold.ts';
 import type { Approval } from '../src/model/approval.ts';
 import { formatActor } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
@@ -15,6 +16,7 @@ import type { Json } from '../src/shared/pure/json.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { maskText } from '../src/shared/pure/mask.ts';
 import { plural, safeText } from '../src/shared/pure/text.ts';
+import { recordAddresses } from './addresses.ts';
 import { appendAudit } from './audit.ts';
 import { STATE_CODE, stateFailure } from './failure.ts';
 import type { Handle } from './handle.ts';
@@ -30,6 +32,8 @@ export interface EdgeImport {
   readonly edges: Iterable<Edge>;
   /** Figures per source and the window come from `inputs`; the rest is taken from here. */
   readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen'>;
+  /** Who was seen at which address meanwhile. */
+  readonly addresses?: readonly AddressHold[];
 }
 
 export interface ImportResult {
@@ -48,6 +52,8 @@ export interface Writer extends Reader {
    * those that hold nothing.
    */
   importEdges(batch: EdgeImport): ImportResult;
+  /** Adds to the history of addresses. Returns how many pods were not known at their address. */
+  recordAddresses(holds: Iterable<AddressHold>, watched: Iterable<Watched>): { readonly added: number };
   /**
    * Takes down a decision and its audit line together. The very same decision is kept once, so that a decisions file may be read
    * on every run. Returns whether it was new.
@@ -71,6 +77,8 @@ export function openWriter(handle: Handle): Writer {
    */
   addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string }): boolean;
     importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
+    recordAddresses: (holds, watched) =>
+      write(handle, 'recording who held which address', () => recordAddresses(handle, holds, watched)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
     saveGates: (namespace, gates, at) =>
       write(handle, 'recording gates', () => {
@@ -163,6 +171,7 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     }
   }
   addEvidence(handle, batch.evidence);
+  if (batch.addresses !== undefined) recordAddresses(handle, batch.addresses, []);
   return { added: added.size, updated: updated.size, skippedInputs: repeated };
 }
 

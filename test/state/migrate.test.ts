@@ -127,7 +127,7 @@ describe('migrations', () => {
     };
     expect(() => openStateWith([...MIGRATIONS, broken], file, { target: TARGET, mode: 'write' })).toThrow(/nonsense/);
     // The migrations before it have their tables.
-    expect(tablesOf(file)).toEqual({ ...before, resolutions: [], days_seen: [] });
+    expect(tablesOf(file)).toEqual({ ...before, resolutions: [], days_seen: [], addresses: [], address_watches: [] });
     openState(file, { target: TARGET, mode: 'write' }).close();
   });
 

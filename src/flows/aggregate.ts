@@ -3,7 +3,9 @@ import { edgeId, endpointNamespace } from '../model/edge.ts';
 import { mergeDaysSeen } from '../model/edge-merge.ts';
 import type { DaySeen, Evidence } from '../model/evidence.ts';
 import type { Flow, InputReport } from '../model/flow.ts';
+import { isPlausibleTime } from '../model/flow.ts';
 import type { Inventory } from '../model/inventory.ts';
+import { addCounts } from '../shared/pure/count.ts';
 import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Attributor, Party } from './attribute.ts';
 import { createAttributor } from './attribute.ts';
@@ -104,6 +106,10 @@ export function createAggregator(inventory: Inventory): Aggregator {
 
   return {
     add(record) {
+      if (!isPlausibleTime(record.first) || !isPlausibleTime(record.last)) {
+        dropped.set(UNTIMELY, (dropped.get(UNTIMELY) ?? 0) + (record.records ?? 1));
+        return;
+      }
       const flow = record.initiatorKnown ? record : orient(record, attributor);
       if (flow === undefined) {
         dropped.set(UNORIENTED, (dropped.get(UNORIENTED) ?? 0) + (record.records ?? 1));
@@ -131,7 +137,7 @@ export function createAggregator(inventory: Inventory): Aggregator {
         daysSeen.add(day);
         seenDay = day;
       }
-      fold.records += flow.records ?? 1;
+      fold.records = addCounts(fold.records, flow.records ?? 1);
       if (flow.first < fold.first) fold.first = flow.first;
       if (flow.last > fold.last) fold.last = flow.last;
       if (flow.initiatorKnown) fold.firm = true;
@@ -231,6 +237,7 @@ export function createAggregator(inventory: Inventory): Aggregator {
 }
 
 const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
+const UNTIMELY = 'its time is before 2000 or after 2100';
 const UNROUTABLE = 'a multicast, broadcast or loopback address';
 const UNPORTED = 'the record names no port, and the inventory leaves several open';
 const UNORIENTED = 'the record does not say which side opened the connection';
@@ -299,7 +306,7 @@ function createFold(): Fold {
 function mergeFold(into: Fold, from: Fold): void {
   into.first = Math.min(into.first, from.first);
   into.last = Math.max(into.last, from.last);
-  into.records += from.records;
+  into.records = addCounts(into.records, from.records);
   into.firm ||= from.firm;
   into.plain ||= from.plain;
   into.encrypted ||= from.encrypted;
@@ -338,7 +345,7 @@ function buildEdge(id: string, key: EdgeKey, fold: Fold): Edge {
   const days: string[] = [];
   for (const [day, tally] of fold.days) {
     const counts = countTally(tally);
-    for (const verdict of VERDICTS) total[verdict] += counts[verdict];
+    for (const verdict of VERDICTS) total[verdict] = addCounts(total[verdict], counts[verdict]);
     if (passes(counts)) days.push(dayText(day));
   }
   const runs: string[] = [];
@@ -348,7 +355,7 @@ function buildEdge(id: string, key: EdgeKey, fold: Fold): Edge {
   return {
     ...key,
     id,
-    count: VERDICTS.reduce((sum, verdict) => sum + total[verdict], 0),
+    count: VERDICTS.reduce((sum, verdict) => addCounts(sum, total[verdict]), 0),
     first: fold.first,
     last: fold.last,
     verdicts,

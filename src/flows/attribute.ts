@@ -3,6 +3,7 @@ import type { Endpoint, Protocol } from '../model/edge.ts';
 import { REMOTE_NODE, endpointKey } from '../model/edge.ts';
 import type { RawEnd } from '../model/flow.ts';
 import type { Inventory, PodInfo, ServiceInfo, Workload } from '../model/inventory.ts';
+import { isHostName, isWorkloadId } from '../model/names.ts';
 import { compareText } from '../shared/pure/order.ts';
 import { createOwnerFinder } from './owner.ts';
 
@@ -10,6 +11,9 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 /** Names remembered for addresses outside; beyond it new addresses stay without a name. */
 const MAX_NAMES = 1_000_000;
+
+/** Names end up in commands and in rules: what no cluster and no DNS can have is not taken over. */
+const NO_NAME = 'the record names it by what can be no name';
 
 /** Addresses that mean the same on every cluster. */
 export function wellKnownAddress(ip: string): Endpoint | undefined {
@@ -165,6 +169,7 @@ export function createAttributor(inventory: Inventory): Attributor {
 
   const workloadParty = (id: string): Party => {
     const workload = workloads.get(id);
+    if (workload === undefined && !isWorkloadId(id)) return unknownParty(NO_NAME);
     const host =
       workload !== undefined && workload.podSets.length > 0 && workload.podSets.every((set) => set.hostNetwork);
     return host ? NODE : partyOf({ kind: 'workload', id });
@@ -246,7 +251,7 @@ export function createAttributor(inventory: Inventory): Attributor {
 
   const learnName = (text: string, name: string): void => {
     const ip = spell(text);
-    if (ip === undefined) return;
+    if (ip === undefined || !isHostName(name)) return;
     const known = names.get(ip);
     if (known === undefined) {
       if (names.size < MAX_NAMES) names.set(ip, name);
@@ -264,7 +269,7 @@ export function createAttributor(inventory: Inventory): Attributor {
     if (podsByIp.has(ip) || inPodRange(ip)) return undefined;
     for (const name of ownNames) learnName(ip, name);
     const [ownName, ...otherNames] = ownNames;
-    if (world && ownName !== undefined && otherNames.length === 0)
+    if (world && ownName !== undefined && otherNames.length === 0 && isHostName(ownName))
       return { party: partyOf({ kind: 'external', name: ownName }) };
     if (!podNeighbourhoods.has(neighbourhood(ip)) && (world || !isPrivateAddress(ip)))
       return { party: outsideParty(ip) };
@@ -304,6 +309,7 @@ export function createAttributor(inventory: Inventory): Attributor {
     }
     if (end.ip === undefined && end.service === undefined) {
       const [name] = [...end.names].sort(compareText);
+      if (name !== undefined && !isHostName(name)) return { attribution: { party: unknownParty(NO_NAME) } };
       if (name !== undefined) return { attribution: { party: partyOf({ kind: 'external', name }) } };
       if (reserved.includes('world')) return { attribution: { party: partyOf({ kind: 'external' }) } };
       return { attribution: { party: unknownParty('the record names neither a pod nor an address') } };

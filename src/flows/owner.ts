@@ -61,6 +61,10 @@ const TRAINING_OPERATORS: Readonly<Record<string, string>> = {
   'jaxjob-controller': 'JAXJob',
 };
 
+function trainingKind(operator: string): string | undefined {
+  return Object.hasOwn(TRAINING_OPERATORS, operator) ? TRAINING_OPERATORS[operator] : undefined;
+}
+
 /** The characters that Kubernetes draws its name suffixes from (k8s.io/apimachinery util/rand). */
 const HASH = /^(.+)-([bcdfghjklmnpqrstvwxz2456789]{5,10})$/;
 /** A Job of a CronJob ends in its time in minutes; before Kubernetes 1.21, in seconds. */
@@ -160,7 +164,7 @@ export function createOwnerFinder(inventory: Inventory): FindOwner {
       const kind =
         row.stated ??
         (row.label === 'training.kubeflow.org/job-name'
-          ? TRAINING_OPERATORS[labels['training.kubeflow.org/operator-name'] ?? '']
+          ? trainingKind(labels['training.kubeflow.org/operator-name'] ?? '')
           : undefined);
       if (stated === undefined && kind !== undefined) stated = idOf(kind, name);
     }

@@ -1,5 +1,6 @@
 import type { Verdict3 } from '../model/edge.ts';
 import type { Flow } from '../model/flow.ts';
+import { addCounts } from '../shared/pure/count.ts';
 
 /**
  * Connections of one edge within one day or run, kept apart by where they were observed. One connection is recorded by the
@@ -67,7 +68,7 @@ function addCell(tally: Tally, code: number, count: number): void {
   const { cells } = tally;
   for (let at = 0; at < cells.length; at += 2)
     if (cells[at] === code) {
-      cells[at + 1] = (cells[at + 1] ?? 0) + count;
+      cells[at + 1] = addCounts(cells[at + 1] ?? 0, count);
       return;
     }
   cells.push(code, count);
@@ -97,10 +98,14 @@ export function countTally(tally: Tally): Counts {
       const verdict = VERDICTS[code % VERDICTS.length] ?? 'unknown';
       if (verdict === 'allowed' && tap % MAX_TAPS === 0) judged = count;
       most[verdict] = Math.max(most[verdict], count);
-      if (verdict === 'allowed' || verdict === 'unknown') totals.set(tap, (totals.get(tap) ?? 0) + count);
+      if (verdict === 'allowed' || verdict === 'unknown') totals.set(tap, addCounts(totals.get(tap) ?? 0, count));
     }
     // A rehearsed denial passes: its packet is recorded as forwarded at the other points.
-    return { ...most, passed: Math.max(most.allowed, judged + most.audit), total: Math.max(0, ...totals.values()) };
+    return {
+      ...most,
+      passed: Math.max(most.allowed, addCounts(judged, most.audit)),
+      total: Math.max(0, ...totals.values()),
+    };
   });
   const [egress, ingress, other] = views;
   if (egress === undefined || ingress === undefined || other === undefined) throw new Error('three views');
@@ -121,7 +126,7 @@ export function countTally(tally: Tally): Counts {
   );
   return {
     allowed: Math.max(0, passed - audit),
-    denied: Math.max(egress.denied + ingress.denied, other.denied, (flags & DENIED_ONGOING) !== 0 ? 1 : 0),
+    denied: Math.max(addCounts(egress.denied, ingress.denied), other.denied, (flags & DENIED_ONGOING) !== 0 ? 1 : 0),
     audit,
     // What one point does not judge, another may have: connections that some point let through are not unknown.
     unknown: Math.min(unjudged, Math.max(0, total - Math.max(0, passed))),

@@ -61,9 +61,14 @@ function windowFrom(
   days: ReadonlySet<string>,
   overall: boolean,
 ): SourceWindow {
-  let gapDays = 0;
-  for (let day = Math.floor(from / DAY_MS); day <= Math.floor(to / DAY_MS); day += 1)
-    if (!days.has(new Date(day * DAY_MS).toISOString().slice(0, 10))) gapDays += 1;
+  // Counted from the days that are there: between two times that somebody wrote there may be any number of others.
+  const [firstDay, lastDay] = [Math.floor(from / DAY_MS), Math.floor(to / DAY_MS)];
+  let recorded = 0;
+  for (const day of days) {
+    const number = Math.floor(Date.parse(`${day}T00:00:00Z`) / DAY_MS);
+    if (number >= firstDay && number <= lastDay) recorded += 1;
+  }
+  const gapDays = Math.max(0, lastDay - firstDay + 1 - recorded);
   return { source, from, to, hours: (to - from) / HOUR_MS, gapDays, days, overall };
 }
 

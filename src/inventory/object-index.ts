@@ -3,6 +3,7 @@ import { asArray, asBoolean, asObject, asString } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import type { Labels, Snapshot } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
+import { isKindName, isObjectName } from '../model/names.ts';
 import { annotationsOf, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
 import { memoByObject } from './memo.ts';
 
@@ -70,6 +71,8 @@ export function ownersOf(manifest: KubeManifest): readonly OwnerReference[] {
     const kind = asString(owner['kind']);
     const name = asString(owner['name']);
     if (apiVersion === undefined || kind === undefined || name === undefined) return [];
+    // The API server takes any text here, from whoever may create a pod.
+    if (!isKindName(kind) || !isObjectName(name)) return [];
     return [{ apiVersion, kind, name, controller: asBoolean(owner['controller']) === true }];
   });
 }

@@ -1,8 +1,9 @@
 import { canonicalJson } from '../shared/pure/json.ts';
+import { addCounts } from '../shared/pure/count.ts';
 import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Edge, EdgeOrigin, Endpoint, Mtls, Review, Verdict3 } from './edge.ts';
 import { endpointKey, formatEdge } from './edge.ts';
-import type { DaySeen, Evidence, SourceRecord } from './evidence.ts';
+import type { DaySeen, Evidence, Gap, SourceRecord } from './evidence.ts';
 
 /**
  * Two records of one edge as one. Commutative and associative, so that the order of imports never shows. Counts and verdicts
@@ -22,7 +23,7 @@ export function mergeEdge(a: Edge, b: Edge): Edge {
     port: a.port,
     ...(a.endPort === undefined ? {} : { endPort: a.endPort }),
     ...(a.l7 === undefined ? {} : { l7: a.l7 }),
-    count: a.count + b.count,
+    count: addCounts(a.count, b.count),
     first: Math.min(a.first, b.first),
     last: Math.max(a.last, b.last),
     verdicts,
@@ -48,12 +49,23 @@ export function mergeEvidence(a: Evidence, b: Evidence): Evidence {
     days: union(a.days, b.days),
     ...(first === undefined ? {} : { first }),
     ...(last === undefined ? {} : { last }),
-    unattributed: mergeEntries(a.unattributed, b.unattributed, (x, y) => x + y),
+    unattributed: mergeEntries(a.unattributed, b.unattributed, addCounts),
     runs: mergeEntries(a.runs, b.runs, union),
     ...(a.seen === undefined && b.seen === undefined
       ? {}
       : { seen: mergeDaysSeen([...(a.seen ?? []), ...(b.seen ?? [])]) }),
+    ...(a.gaps === undefined && b.gaps === undefined ? {} : { gaps: sortGaps([...(a.gaps ?? []), ...(b.gaps ?? [])]) }),
   };
+}
+
+/** By source, time and reason; each once. */
+export function sortGaps(gaps: Iterable<Gap>): readonly Gap[] {
+  const byKey = new Map<string, Gap>();
+  for (const gap of gaps) {
+    const time = (value: number): string => String(value).padStart(16, '0');
+    byKey.set(`${gap.source}\n${time(gap.from)}\n${time(gap.to)}\n${gap.why}`, gap);
+  }
+  return sortBy(byKey, ([key]) => key).map(([, gap]) => gap);
 }
 
 /** One entry for each source, namespace and day, sorted. */
@@ -85,10 +97,10 @@ export function mergeSources(records: Iterable<SourceRecord>): readonly SourceRe
             source: record.source,
             first: Math.min(known.first, record.first),
             last: Math.max(known.last, record.last),
-            records: known.records + record.records,
-            lost: known.lost + record.lost,
-            bad: known.bad + record.bad,
-            ignored: known.ignored + record.ignored,
+            records: addCounts(known.records, record.records),
+            lost: addCounts(known.lost, record.lost),
+            bad: addCounts(known.bad, record.bad),
+            ignored: addCounts(known.ignored, record.ignored),
             sampledOneIn: Math.max(known.sampledOneIn, record.sampledOneIn),
           },
     );
@@ -117,7 +129,7 @@ function mergeEndpoint(a: Endpoint, b: Endpoint): Endpoint {
 function mergeVerdicts(a: Edge['verdicts'], b: Edge['verdicts']): Edge['verdicts'] {
   const out: Partial<Record<Verdict3, number>> = {};
   for (const verdict of ['allowed', 'denied', 'audit', 'unknown'] as const) {
-    const count = (a[verdict] ?? 0) + (b[verdict] ?? 0);
+    const count = addCounts(a[verdict] ?? 0, b[verdict] ?? 0);
     if (count > 0) out[verdict] = count;
   }
   return out;

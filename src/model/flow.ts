@@ -58,6 +58,14 @@ export interface Flow {
   readonly source: string;
 }
 
+const EARLIEST = Date.UTC(2000, 0);
+const LATEST = Date.UTC(2100, 0);
+
+/** No clusters were recorded outside these hundred years: a time beyond them is an error or a lie, and would stretch every window. */
+export function isPlausibleTime(time: number): boolean {
+  return time >= EARLIEST && time < LATEST;
+}
+
 /** What a source says of one input after reading it to its end. */
 export interface InputReport {
   readonly source: string;

@@ -1,4 +1,6 @@
 import type { InputReport } from '../model/flow.ts';
+import { isPlausibleTime } from '../model/flow.ts';
+import { addCounts } from '../shared/pure/count.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { FlowInput, ReadOptions } from './flow-source.ts';
@@ -62,12 +64,12 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
     counter: {
       seen(from, to = from) {
         records += 1;
-        if (from === undefined || to === undefined) return;
+        if (from === undefined || to === undefined || !isPlausibleTime(from) || !isPlausibleTime(to)) return;
         if (from < first) first = from;
         if (to > last) last = to;
       },
       ignored(reason, count = 1) {
-        ignored.set(reason, (ignored.get(reason) ?? 0) + count);
+        ignored.set(reason, addCounts(ignored.get(reason) ?? 0, count));
       },
       aside(reason, text, time) {
         aside += 1;
@@ -76,7 +78,7 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
         this.ignored(reason);
       },
       lost(count) {
-        lost += count;
+        lost = addCounts(lost, count);
       },
       sampled(oneIn) {
         if (oneIn > sampledOneIn) sampledOneIn = oneIn;

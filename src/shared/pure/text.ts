@@ -1,6 +1,6 @@
-// C0, DEL and C1 controls, and the bidirectional and zero-width marks that make text look like other text.
-
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+// C0, DEL and C1 controls, half characters, and the bidirectional, zero-width and tag marks that make text look like other text.
+const UNSAFE =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e007f}]/gu;
 
 /**
  * Text from a cluster or a file made safe for a terminal: control characters, escape sequences and direction marks are

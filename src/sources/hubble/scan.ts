@@ -1,4 +1,5 @@
 import type { Flow, RawEnd } from '../../model/flow.ts';
+import { isPlausibleTime } from '../../model/flow.ts';
 import { parseTime } from '../time.ts';
 import { createHubbleParser, parseEnd } from './schema.ts';
 
@@ -641,8 +642,10 @@ export function createScanner(): Scanner {
 
   const count = (meaning: number, source: number, destination: number, time: number): void => {
     records += 1;
-    if (time < first) first = time;
-    if (time > last) last = time;
+    if (isPlausibleTime(time)) {
+      if (time < first) first = time;
+      if (time > last) last = time;
+    }
     const reason = reasons[meaning];
     if (reason !== undefined) {
       ignored.set(reason, (ignored.get(reason) ?? 0) + 1);

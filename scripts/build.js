@@ -1,6 +1,6 @@
 // Compiles the sources into dist/ and checks that what the package ships at run time is there.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -10,6 +10,10 @@ execFileSync(process.execPath, [`${root}node_modules/typescript/bin/tsc`, '-p', 
   // Standard output belongs to the caller: `npm pack --json` prints its document there.
   stdio: ['ignore', 2, 2],
 });
+const { manualPage } = await import(`${root}dist/src/cli/program.js`);
+const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'));
+mkdirSync(`${root}dist/man`);
+writeFileSync(`${root}dist/man/sallyport.1`, await manualPage(version));
 for (const wanted of [
   'dist/src/main.js',
   'templates/signatures',

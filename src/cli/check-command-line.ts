@@ -3,23 +3,28 @@ import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
 import { parseMoment } from './moment.ts';
 
 /** What is needed of the command table. */
-interface Argument {
+interface ArgumentTable {
   readonly name: () => string;
   readonly description: string;
   readonly required: boolean;
   readonly variadic: boolean;
+  readonly argChoices?: readonly string[] | undefined;
 }
-interface Option {
+export interface FlagTable {
   readonly short?: string | undefined;
   readonly long?: string | undefined;
   readonly flags: string;
   readonly required: boolean;
   readonly argChoices?: readonly string[] | undefined;
+  readonly description: string;
+  readonly hidden: boolean;
+  readonly attributeName: () => string;
 }
-interface Command {
+export interface CommandTable {
   readonly name: () => string;
-  readonly options: readonly Option[];
-  readonly registeredArguments: readonly Argument[];
+  readonly options: readonly FlagTable[];
+  readonly description: () => string;
+  readonly registeredArguments: readonly ArgumentTable[];
 }
 
 interface Mistake {
@@ -29,11 +34,11 @@ interface Mistake {
 
 /** Mistakes on the command line: all of them in one Failure with exit 2. */
 export function checkCommandLine(
-  program: Command & { readonly commands: readonly Command[] },
+  program: CommandTable & { readonly commands: readonly CommandTable[] },
   argv: readonly string[],
 ): void {
   if (argv.some((word) => ['--help', '-h', '--version'].includes(word)) || argv[0] === 'help') return;
-  const words = split(argv, flagsOf([program, ...program.commands]));
+  const words = splitWords(argv, flagsOf([program, ...program.commands]));
   const name = words.find((word) => word.kind === 'word')?.text;
   const command = name === undefined ? undefined : program.commands.find((one) => one.name() === name);
   const mistakes: Mistake[] = [];
@@ -47,7 +52,7 @@ export function checkCommandLine(
     });
   // With an unknown command nobody knows its flags.
   const known = command === undefined ? flagsOf([program, ...program.commands]) : flagsOf([program, command]);
-  const again = split(argv, known);
+  const again = splitWords(argv, known);
   for (const word of again) {
     if (word.kind !== 'flag') continue;
     const option = known.get(word.flag);
@@ -79,12 +84,12 @@ export function checkCommandLine(
   });
 }
 
-type Word =
+export type Word =
   | { readonly kind: 'word'; readonly text: string }
   | { readonly kind: 'flag'; readonly flag: string; readonly value: string | undefined };
 
-function flagsOf(commands: readonly Command[]): ReadonlyMap<string, Option> {
-  const flags = new Map<string, Option>();
+export function flagsOf(commands: readonly CommandTable[]): ReadonlyMap<string, FlagTable> {
+  const flags = new Map<string, FlagTable>();
   for (const { options } of commands)
     for (const option of options)
       for (const name of [option.long, option.short]) if (name !== undefined) flags.set(name, option);
@@ -92,7 +97,7 @@ function flagsOf(commands: readonly Command[]): ReadonlyMap<string, Option> {
 }
 
 /** Words and flags with their values; `--` ends the flags. A flag that is known is never another flag's value. */
-function split(argv: readonly string[], known: ReadonlyMap<string, Option>): readonly Word[] {
+export function splitWords(argv: readonly string[], known: ReadonlyMap<string, FlagTable>): readonly Word[] {
   const words: Word[] = [];
   for (let index = 0; index < argv.length; index += 1) {
     const text = argv[index] ?? '';
@@ -123,7 +128,22 @@ function split(argv: readonly string[], known: ReadonlyMap<string, Option>): rea
   return words;
 }
 
-function checkValue(option: Option, flag: string, value: string): readonly Mistake[] {
+/** The flags of a command line that is not whole yet, as far as they can be told. */
+export function typedOptions(
+  program: CommandTable & { readonly commands: readonly CommandTable[] },
+  argv: readonly string[],
+): Readonly<Record<string, string | boolean>> {
+  const known = flagsOf([program]);
+  return Object.fromEntries(
+    splitWords(argv.slice(0, -1), known).flatMap((word) => {
+      const option = word.kind === 'flag' ? known.get(word.flag) : undefined;
+      if (option === undefined || word.kind !== 'flag' || (option.required && word.value === undefined)) return [];
+      return [[option.attributeName(), word.value ?? true] as const];
+    }),
+  );
+}
+
+function checkValue(option: FlagTable, flag: string, value: string): readonly Mistake[] {
   if (value === '') return [{ code: 'SP103', message: `${flag} needs a value: ${option.flags}` }];
   if (option.argChoices !== undefined && !option.argChoices.includes(value))
     return [{ code: 'SP104', message: `${flag} ${value} is none of ${option.argChoices.join(', ')}` }];
@@ -145,7 +165,7 @@ function checkValue(option: Option, flag: string, value: string): readonly Mista
   return [];
 }
 
-function checkArguments(expected: readonly Argument[], given: number, guess: boolean): readonly Mistake[] {
+function checkArguments(expected: readonly ArgumentTable[], given: number, guess: boolean): readonly Mistake[] {
   const missing = expected.slice(given).filter((argument) => argument.required);
   if (missing.length > 0)
     return [

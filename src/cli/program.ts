@@ -1,12 +1,14 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { PHASES } from '../model/phase.ts';
 import { beside, FORMATS } from './output.ts';
-import { checkCommandLine } from './check-command-line.ts';
+import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { ReachOptions } from './commands/reach.ts';
+import type { Shell } from './completion-script.ts';
 import type { App, GlobalOptions } from './context.ts';
+import type { FlowSource } from '../sources/flow-source.ts';
 
 /** What a command gives back: an exit code; anything else is 0. */
 type Action = (app: App) => Promise<unknown>;
@@ -15,6 +17,9 @@ export interface Invocation {
   readonly options: GlobalOptions;
   readonly action: Action | undefined;
 }
+
+/** As programs built on cobra name it: kubectl asks its plugins by the same words. */
+const COMPLETE = '__complete';
 
 const GLOBAL_HELP = 'Flags for every command, before or after it:';
 const GLOBAL_HINT = `
@@ -43,17 +48,20 @@ Exit codes:
   4  the cluster failed us; the state is safe
 `;
 
-/**
- * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call, with every
- * mistake at once. `--help` and `--version` print and come back without an action.
- */
-export async function parseCommandLine(
-  argv: readonly string[],
+interface Built {
+  readonly program: Command;
+  /** What commander said of a wrong call. */
+  readonly errors: readonly string[];
+  /** What the parsed command does. */
+  readonly action: () => Action | undefined;
+}
+
+/** The table of commands. The sources of flows are given where help or completion names them. */
+function buildProgram(
+  sources: readonly Pick<FlowSource, 'name' | 'summary' | 'example'>[],
   version: string,
   write: (text: string) => void,
-): Promise<Invocation> {
-  // Only this command speaks of the sources, and each brings its parser.
-  const sources = argv.includes('observe') ? (await import('../sources/registry.ts')).FLOW_SOURCES : [];
+): Built {
   let action: Action | undefined;
   const program = new Command('sallyport');
   const errors: string[] = [];
@@ -330,9 +338,10 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .command('status')
     .description('where each namespace stands, from the state alone')
     .option('--namespace <ns>', 'this namespace alone')
+    .option('--watch', 'show it again whenever it changes, until Ctrl-C')
     .addOption(format(true))
-    .addHelpText('after', examples('sallyport status', 'sallyport status --json'))
-    .action((options: { namespace?: string }) =>
+    .addHelpText('after', examples('sallyport status', 'sallyport status --watch', 'sallyport status --json'))
+    .action((options: { namespace?: string; watch?: boolean }) =>
       set(async (app) => (await import('./commands/status.ts')).status(app, options)),
     );
   program
@@ -351,6 +360,12 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .addOption(format(false))
     .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
     .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
+  program
+    .command('explain')
+    .description('what a code such as SP403 means, its likely causes, and what to do')
+    .argument('<code>', 'as messages and findings have it')
+    .addHelpText('after', examples('sallyport explain SP403', 'sallyport explain SP600 --json'))
+    .action((code: string) => set(async (app) => (await import('./commands/explain.ts')).explain(app, code)));
   program
     .command('reach')
     .description('who can connect to whom under the policies as they stand, and why')
@@ -392,6 +407,24 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .action((options: AssessOptions) =>
       set(async (app) => (await import('./commands/assess.ts')).assess(app, options)),
     );
+  program
+    .command('completion')
+    .description('a script that completes commands, flags, namespaces and workloads at Tab')
+    .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(['bash', 'zsh', 'fish']))
+    .addHelpText(
+      'after',
+      `
+bash  echo 'source <(sallyport completion bash)' >> ~/.bashrc
+zsh   sallyport completion zsh > "\${fpath[1]}/_sallyport"
+fish  sallyport completion fish > ~/.config/fish/completions/sallyport.fish
+
+kubectl completes "kubectl sallyport" by itself: kubectl_complete-sallyport is
+installed beside it.
+${examples('sallyport completion bash')}`,
+    )
+    .action((shell: Shell) =>
+      set(async (app) => (await import('./completion-script.ts')).completionScript(app, shell)),
+    );
   for (const command of program.commands)
     command
       .exitOverride()
@@ -401,7 +434,22 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
   // Flags may stand before or after the command.
   for (const command of program.commands)
     for (const option of program.options) if (option.long !== '--version') command.addOption(hidden(option));
+  return { program, errors, action: () => action };
+}
 
+/**
+ * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call, with every
+ * mistake at once. `--help` and `--version` print and come back without an action.
+ */
+export async function parseCommandLine(
+  argv: readonly string[],
+  version: string,
+  write: (text: string) => void,
+): Promise<Invocation> {
+  if (argv[0] === COMPLETE) return completion(argv.slice(1), version);
+  // Only this command speaks of the sources, and each brings its parser.
+  const sources = argv.includes('observe') ? (await import('../sources/registry.ts')).FLOW_SOURCES : [];
+  const { program, errors, action } = buildProgram(sources, version, write);
   checkCommandLine(program, argv);
   try {
     program.parse([...argv], { from: 'user' });
@@ -431,7 +479,24 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
       message: `--json and --output ${String(output)} ask for different things`,
       hint: 'leave out one of the two',
     });
-  return { options, action };
+  return { options, action: action() };
+}
+
+/** The manual page of all commands, as roff. */
+export async function manualPage(version: string): Promise<string> {
+  const { FLOW_SOURCES } = await import('../sources/registry.ts');
+  const { renderManual } = await import('./manual.ts');
+  return renderManual(buildProgram(FLOW_SOURCES, version, () => undefined).program, EXIT_CODES, version);
+}
+
+/** What a shell asks at every Tab: the words so far, the last one unfinished. Wrong words are answered with what could stand there. */
+async function completion(words: readonly string[], version: string): Promise<Invocation> {
+  const { FLOW_SOURCES } = await import('../sources/registry.ts');
+  const { program } = buildProgram(FLOW_SOURCES, version, () => undefined);
+  return {
+    options: typedOptions(program, words),
+    action: async (app) => (await import('./complete.ts')).complete(app, program, FLOW_SOURCES, words),
+  };
 }
 
 /** May be given several times. */

@@ -1,13 +1,56 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from '../context.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { cancelled } from '../interrupt.ts';
+import type { Output } from '../output.ts';
 import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
 import type { NamespaceOption } from './inventory.ts';
 
-/** Where each namespace stands, from the state alone. */
-export async function status(app: App, options: NamespaceOption): Promise<void> {
+export interface StatusOptions extends NamespaceOption {
+  readonly watch?: boolean;
+}
+
+const WATCH_MS = 2000;
+
+/** Where each namespace stands, from the state alone; with `watch` again whenever it changed, until Ctrl-C. */
+export async function status(app: App, options: StatusOptions): Promise<void> {
+  const { output, interrupt } = app;
+  if (options.watch !== true) {
+    await showStatus(app, options, output);
+    return;
+  }
+  if (output.json)
+    throw new Failure({
+      code: 'SP253',
+      exit: EXIT.usage,
+      message: 'a document is printed once, and --watch prints again and again',
+      where: 'sallyport status --watch',
+      hint: 'leave out one of the two; sallyport status --json again and again is cheap',
+    });
+  // Where nothing can be drawn over, only what changed is worth a page.
+  const redraw = output.interactive && app.env['TERM'] !== 'dumb';
+  let before = '';
+  while (!interrupt.signal.aborted) {
+    const lines: string[] = [];
+    await showStatus(app, options, { ...output, line: (text = '') => void lines.push(text) });
+    const page = lines.join('\n');
+    if (page !== before) {
+      if (redraw) output.raw(`${HOME_AND_CLEAR}`);
+      output.line(`${new Date(app.clock().now()).toISOString()}\n${page}${redraw ? '' : '\n'}`);
+    }
+    before = page;
+    await delay(WATCH_MS, undefined, { signal: interrupt.signal }).catch(() => undefined);
+  }
+  throw cancelled('no longer watched; runs under way go on');
+}
+
+const HOME_AND_CLEAR = '\u001b[H\u001b[2J';
+
+async function showStatus(app: App, options: NamespaceOption, output: Output): Promise<void> {
   const { reader, file } = await app.state();
   const phases = reader.phases();
   const writer = findLiveWriter(file);
@@ -46,7 +89,6 @@ export async function status(app: App, options: NamespaceOption): Promise<void> 
           }),
     };
   });
-  const { output } = app;
   output.document('Status', { namespaces });
   output.names(namespaces.map((one) => one.namespace));
   if (namespaces.length === 0) {

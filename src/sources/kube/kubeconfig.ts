@@ -45,6 +45,15 @@ export interface Impersonation {
  * context (the known ones are listed), SP274 a context that lacks a usable cluster, SP275 an impossible `--as`.
  */
 export async function readKubeAccess(options: KubeconfigOptions): Promise<KubeAccess> {
+  return chooseContext(await readFiles(options), options);
+}
+
+/** The names that `--context` may have, sorted. Errors: SP270 to SP272 of `readKubeAccess`. */
+export async function readContexts(options: KubeconfigOptions): Promise<readonly string[]> {
+  return [...firstWins((await readFiles(options)).flatMap((config) => [...config.contexts])).keys()].sort();
+}
+
+async function readFiles(options: KubeconfigOptions): Promise<readonly ParsedKubeconfig[]> {
   const files = chooseFiles(options);
   const read: ParsedKubeconfig[] = [];
   for (const { file, optional } of files) {
@@ -59,7 +68,7 @@ export async function readKubeAccess(options: KubeconfigOptions): Promise<KubeAc
       hint: 'name one with --kubeconfig FILE, or use a directory of manifests with --manifests DIR',
     });
   }
-  return chooseContext(read, options);
+  return read;
 }
 
 interface ParsedKubeconfig {

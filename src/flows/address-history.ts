@@ -1,6 +1,8 @@
 import { normaliseIp } from '../model/address.ts';
 import type { AddressHold, Holder, HoldSource, Watched } from '../model/address-hold.ts';
 import { isSure } from '../model/address-hold.ts';
+import { parseTime } from '../inventory/owners.ts';
+import { sandboxSince } from '../inventory/sandbox.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { namespaceOf } from '../model/object.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
@@ -18,12 +20,6 @@ export interface PodAddresses {
   /** When its containers had all ended, whatever the phase: what a deleted pod leaves behind. */
   readonly stopped?: number;
 }
-
-/**
- * The condition `PodReadyToStartContainers` turns when the sandbox has its network, and again when it is made anew (a node that was
- * rebooted); the kubelet says so some seconds after the fact. Within this time of the start it is the first sandbox.
- */
-const FIRST_SANDBOX_MS = 60_000;
 
 /** Undefined for pods of the host network and for those without an address. */
 export function readPodAddresses(pod: KubeManifest): PodAddresses | undefined {
@@ -64,26 +60,10 @@ export function readPodAddresses(pod: KubeManifest): PodAddresses | undefined {
   };
 }
 
-/** Since when the present sandbox has its address, by the pod's own status. */
-export function sandboxSince(status: JsonObject): number | undefined {
-  const started = timeOf(asString(status['startTime']));
-  const ready = asArray(status['conditions'])
-    .map(asObject)
-    .find((one) => one['type'] === 'PodReadyToStartContainers' && one['status'] === 'True');
-  const networked = timeOf(asString(ready?.['lastTransitionTime']));
-  if (started === undefined || networked === undefined) return started ?? networked;
-  return networked - started > FIRST_SANDBOX_MS ? networked : started;
-}
-
 function stoppedAt(status: JsonObject): number | undefined {
   const containers = asArray(status['containerStatuses']);
-  const times = containers.map((one) => timeOf(asString(getPath(one, ['state', 'terminated', 'finishedAt']))));
+  const times = containers.map((one) => parseTime(getPath(one, ['state', 'terminated', 'finishedAt'])));
   return times.length > 0 && times.every((time) => time !== undefined) ? Math.max(...times) : undefined;
-}
-
-function timeOf(text: string | undefined): number | undefined {
-  const time = text === undefined ? Number.NaN : Date.parse(text);
-  return Number.isNaN(time) ? undefined : time;
 }
 
 /** Pods as they stand at `at`: each has held its address since its sandbox began, and not before. */

@@ -1,3 +1,4 @@
+import type { AddressHistory, AddressHold } from '../model/address-hold.ts';
 import type { Edge, EdgeKey, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
 import { edgeId, endpointNamespace } from '../model/edge.ts';
 import { mergeDaysSeen } from '../model/edge-merge.ts';
@@ -7,7 +8,7 @@ import { isPlausibleTime } from '../model/flow.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { addCounts } from '../shared/pure/count.ts';
 import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
-import type { Attributor, Party } from './attribute.ts';
+import type { Attributor, Contradictions, Party } from './attribute.ts';
 import { createAttributor } from './attribute.ts';
 import { buildEvidence } from './evidence.ts';
 import { foldEphemeralPorts } from './fold.ts';
@@ -50,6 +51,9 @@ interface PortFold {
 export interface Aggregate {
   readonly edges: readonly Edge[];
   readonly evidence: Evidence;
+  /** Who was seen at which address. */
+  readonly addresses: readonly AddressHold[];
+  readonly contradictions: Contradictions;
 }
 
 export interface Aggregator {
@@ -62,8 +66,8 @@ export interface Aggregator {
 }
 
 /** Folds flows into edges and evidence. The result does not depend on the order of the flows. */
-export function createAggregator(inventory: Inventory): Aggregator {
-  const attributor = createAttributor(inventory);
+export function createAggregator(inventory: Inventory, history?: AddressHistory): Aggregator {
+  const attributor = createAttributor(inventory, history);
   const pairs = new Map<Party, Map<Party, Map<number, PortFold>>>();
   const tapNumber = createTapNumbers();
   const daysSeen = new Set<number>();
@@ -222,6 +226,8 @@ export function createAggregator(inventory: Inventory): Aggregator {
       }
       const folded = foldEphemeralPorts(edges, (id, protocol, port) => attributor.declaresPort(id, protocol, port));
       return {
+        addresses: attributor.sighted(),
+        contradictions: attributor.contradictions,
         edges: sortBy(folded, (edge) => edge.id),
         evidence: buildEvidence(reports, {
           days: uniqueSorted([...daysSeen].map(dayText)),

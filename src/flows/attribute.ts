@@ -1,10 +1,14 @@
 import { createCidrTest, isPrivateAddress, isUnroutable, neighbourhood, normaliseIp } from '../model/address.ts';
+import type { AddressHistory, AddressHold } from '../model/address-hold.ts';
+import { NO_HISTORY, isSure } from '../model/address-hold.ts';
 import type { Endpoint, Protocol } from '../model/edge.ts';
 import { REMOTE_NODE, endpointKey } from '../model/edge.ts';
 import type { RawEnd } from '../model/flow.ts';
 import type { Inventory, PodInfo, ServiceInfo, Workload } from '../model/inventory.ts';
 import { isHostName, isWorkloadId } from '../model/names.ts';
-import { compareText } from '../shared/pure/order.ts';
+import { metadataServerAt } from '../inventory/system-traffic.ts';
+import { compareText, sortBy } from '../shared/pure/order.ts';
+import { CLOCK_MARGIN_MS, lastHeld, wasWatched } from './address-history.ts';
 import { createOwnerFinder } from './owner.ts';
 
 const HOUR_MS = 3_600_000;
@@ -21,12 +25,12 @@ export function wellKnownAddress(ip: string): Endpoint | undefined {
     // NodeLocal DNSCache listens on every node (kubernetes.io/docs/tasks/administer-cluster/nodelocaldns).
     case '169.254.20.10':
       return { kind: 'node' };
-    // The metadata servers of AWS (IPv4 and IPv6), Azure, Google Cloud, OpenStack and others.
+    // The metadata servers of AWS, Azure, Google Cloud, OpenStack and others.
     case '169.254.169.254':
-    case 'fd00:ec2::254':
       return { kind: 'external', name: 'metadata-server', ip };
     default:
-      return undefined;
+      // By their addresses: a rule for one is not a rule for the other.
+      return metadataServerAt(ip) === undefined ? undefined : { kind: 'external', ip };
   }
 }
 
@@ -61,6 +65,19 @@ export interface Attributor {
   settle(party: Party, first: number, last: number): Endpoint;
   /** Is the port a container's or Service target's of the workload? */
   declaresPort(id: string, protocol: Protocol, port: number): boolean;
+  /** The pods that records named at an address, for whoever asks later. Sorted. */
+  sighted(): readonly AddressHold[];
+  readonly contradictions: Contradictions;
+}
+
+/** Where records and the pods' own history do not agree. */
+export interface Contradictions {
+  /** Records that name another pod than the one that held the address then. The record's name was taken. */
+  readonly pods: number;
+  /** For the first of them: `shop/a at 10.0.0.1, where shop/b was`. */
+  readonly example?: string;
+  /** By node: how far, in milliseconds at most, records lie outside the life of the pod that they name. Clocks differ by that. */
+  readonly skew: ReadonlyMap<string, number>;
 }
 
 /** A pod that the records show at an address. */
@@ -68,6 +85,14 @@ interface Sighting {
   readonly endpoint: Endpoint;
   /** A pod that ends soon: its address may go round within the day. */
   readonly brief: boolean;
+  readonly raw: RawEnd;
+  first: number;
+  last: number;
+  /** By UTC day, where the name is one that the next pod has as well: between two sightings it may have been another one. */
+  readonly days?: Map<number, Span>;
+}
+
+interface Span {
   first: number;
   last: number;
 }
@@ -75,20 +100,37 @@ interface Sighting {
 interface Remembered {
   readonly attribution: Attribution;
   readonly sighting?: Sighting;
+  /** Times that pods themselves give: of this very pod, and of others at its address. */
+  readonly own?: Tenure;
+  readonly others?: readonly Tenure[];
 }
 
-interface HeldBy {
-  readonly workload: Workload;
-  readonly pod: PodInfo;
+/** A pod at an address from `from` to `to`, and whose it is. */
+interface Tenure {
+  readonly pod: string;
+  readonly uid?: string;
+  readonly party: Party;
+  readonly run?: string;
+  readonly from: number;
+  readonly to: number;
+  readonly ended: boolean;
+  /** The pods' own word. */
+  readonly sure: boolean;
+  readonly node?: string;
 }
+
+/** Names that a controller ends with five random characters are not given twice. */
+const UNIQUE_NAME = /-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
+/** Beyond it the pod of that name was another one, or the record is wrong altogether. */
+const MAX_SKEW_MS = 3_600_000;
 
 /**
  * Resolves raw ends to endpoints at the time of the flow. Order: identities that the source reserves, what the record says of
- * the pod, labels and pod names against the inventory, then addresses: pods of the inventory in their lifetime, Services
- * with one workload, nodes, the API server, and who else was stamped with that address. An address is never given to whoever
- * holds it today for a flow of yesterday.
+ * the pod, labels and pod names against the inventory, then addresses: Services with one workload, pods in the time in which they
+ * held it (by the inventory and by `history`), nodes, the API server, and who else was stamped with that address. An address is never
+ * given to whoever holds it today for a flow of yesterday, and to nobody where two held it within CLOCK_MARGIN_MS of the flow.
  */
-export function createAttributor(inventory: Inventory): Attributor {
+export function createAttributor(inventory: Inventory, history: AddressHistory = NO_HISTORY): Attributor {
   const findOwner = createOwnerFinder(inventory);
   const workloads = new Map(inventory.workloads.map((workload) => [workload.id, workload]));
   const services = new Map<string, ServiceInfo>();
@@ -99,12 +141,26 @@ export function createAttributor(inventory: Inventory): Attributor {
       const ip = normaliseIp(text);
       if (ip !== undefined) services.set(ip, service);
     }
+    // kube-proxy and its likes answer for these on every node: the packet goes to a pod and never leaves.
+    for (const text of service.virtualIPs ?? []) {
+      const ip = normaliseIp(text);
+      if (ip !== undefined && !services.has(ip)) services.set(ip, service);
+    }
   }
-  const nodes = new Set(inventory.nodes.flatMap((node) => node.addresses.map((text) => normaliseIp(text) ?? text)));
+  /** Addresses of nodes, and since when there is a node with it, where that is known. */
+  const nodes = new Map(
+    inventory.nodes.flatMap((node) =>
+      node.addresses.map((text) => [normaliseIp(text) ?? text, node.createdAt] as const),
+    ),
+  );
+  const nodePorts = new Map<string, { readonly service: ServiceInfo; readonly port: number }>();
+  for (const service of inventory.services)
+    for (const port of service.ports)
+      if (port.nodePort !== undefined) nodePorts.set(`${port.nodePort}/${port.protocol}`, { service, port: port.port });
   const podRanges = inventory.nodes.flatMap((node) => node.podCIDRs);
   const inPodRange = createCidrTest(podRanges);
   const isApiServer = createCidrTest(inventory.facts.apiServer);
-  const podsByIp = new Map<string, HeldBy[]>();
+  const podsByIp = new Map<string, { readonly workload: Workload; readonly pod: PodInfo }[]>();
   const podNeighbourhoods = new Set<string>();
   for (const workload of inventory.workloads)
     for (const set of workload.podSets)
@@ -218,9 +274,12 @@ export function createAttributor(inventory: Inventory): Attributor {
     protocol: Protocol,
     port: number | undefined,
     ip?: string,
+    time?: number,
   ): Attribution => {
     const label = `Service ${service.namespace}/${service.name}`;
     if (service.namespace === 'default' && service.name === 'kubernetes') return { party: API_SERVER };
+    if (time !== undefined && service.createdAt !== undefined && time < service.createdAt)
+      return { party: unknownParty(`${label} was made later than the record`, ip) };
     const [only, ...others] = service.workloads;
     if (only === undefined) return { party: unknownParty(`${label} selects no workload of the inventory`, ip) };
     if (others.length > 0) return { party: unknownParty(`${label} stands for several workloads`, ip) };
@@ -258,6 +317,57 @@ export function createAttributor(inventory: Inventory): Attributor {
     } else if (known !== name) names.set(ip, '');
   };
 
+  const tenures = new Map<string, readonly Tenure[]>();
+  /** Every pod known at an address, of the inventory and on record. */
+  const tenuresOf = (ip: string): readonly Tenure[] => {
+    const known = tenures.get(ip);
+    if (known !== undefined) return known;
+    const found = new Map<string, Tenure>();
+    const add = (tenure: Tenure): void => {
+      const key = tenure.uid ?? `${tenure.pod}@${tenure.from}`;
+      const before = found.get(key);
+      found.set(key, before === undefined ? tenure : joinTenure(before, tenure));
+    };
+    for (const { workload, pod } of podsByIp.get(ip) ?? []) {
+      const tenure = tenureOf(workload, pod, workloadParty(workload.id));
+      if (tenure !== undefined) add(tenure);
+    }
+    for (const hold of history.holdsOf(ip)) {
+      const { holder } = hold;
+      const owner = findOwner(rawOf(holder));
+      add({
+        pod: `${holder.namespace}/${holder.pod}`,
+        ...(holder.uid === undefined ? {} : { uid: holder.uid }),
+        ...(holder.node === undefined ? {} : { node: holder.node }),
+        party:
+          typeof owner === 'object' ? workloadParty(owner.id) : unknownParty(owner ?? 'its pod names no workload', ip),
+        ...(typeof owner !== 'object' || owner.run === undefined ? {} : { run: owner.run }),
+        from: hold.from,
+        to: lastHeld(hold, history.watched),
+        ended: hold.ended,
+        sure: isSure(hold),
+      });
+    }
+    const all = [...found.values()];
+    // Addresses outside are many, and nobody of ours ever held one.
+    if (all.length > 0 || tenures.size < MAX_NAMES) tenures.set(ip, all);
+    return all;
+  };
+
+  /** Who held the address from `first` to `last`, by the pods' own word. A text: why that cannot be told. */
+  const heldBy = (ip: string, first: number, last: number): Tenure | string | undefined => {
+    const sure = tenuresOf(ip).filter((one) => one.sure);
+    const at = sure.filter((one) => one.from <= first && last <= one.to);
+    const near = sure.filter((one) => one.from - CLOCK_MARGIN_MS <= last && first <= one.to + CLOCK_MARGIN_MS);
+    const [only] = at;
+    if (only === undefined) return undefined;
+    if (near.some((one) => one.party !== only.party)) return CHANGED_HANDS;
+    if (near.length === 1) return only;
+    // Two pods of one workload: whose run it was is not known.
+    const { run, ...rest } = only;
+    return near.every((one) => one.run === run) ? only : rest;
+  };
+
   /** What an address means at any time and for any port; undefined where either matters. */
   const fixedAddress = (ip: string, world: boolean, ownNames: readonly string[]): Attribution | undefined => {
     if (isUnroutable(ip)) return { party: unknownParty('an address of nobody in particular', ip), unroutable: true };
@@ -265,8 +375,7 @@ export function createAttributor(inventory: Inventory): Attributor {
     if (special !== undefined) return { party: partyOf(special) };
     if (services.has(ip)) return undefined;
     if (isApiServer(ip)) return { party: API_SERVER };
-    if (nodes.has(ip)) return { party: NODE };
-    if (podsByIp.has(ip) || inPodRange(ip)) return undefined;
+    if (nodes.has(ip) || podsByIp.has(ip) || tenuresOf(ip).length > 0 || inPodRange(ip)) return undefined;
     for (const name of ownNames) learnName(ip, name);
     const [ownName, ...otherNames] = ownNames;
     if (world && ownName !== undefined && otherNames.length === 0 && isHostName(ownName))
@@ -280,9 +389,18 @@ export function createAttributor(inventory: Inventory): Attributor {
     const ip = spell(end.ip ?? '');
     if (ip === undefined) return { party: unknownParty('its address does not read as one') };
     const service = services.get(ip);
-    if (service !== undefined) return throughService(service, protocol, port, ip);
-    const [only, ...others] = (podsByIp.get(ip) ?? []).filter(({ pod }) => livedAt(pod, time));
-    if (only !== undefined && others.length === 0) return { party: workloadParty(only.workload.id), ...runOfPod(only) };
+    if (service !== undefined) return throughService(service, protocol, port, ip, time);
+    const held = heldBy(ip, time, time);
+    if (typeof held === 'string') return { party: unknownParty(held, ip) };
+    if (held !== undefined) return { party: held.party, ...(held.run === undefined ? {} : { run: held.run }) };
+    if (nodes.has(ip)) {
+      // The address may have been another's before there was such a node.
+      const since = nodes.get(ip);
+      if (since === undefined || time >= since) {
+        const behind = port === undefined ? undefined : nodePorts.get(`${port}/${protocol}`);
+        return behind === undefined ? { party: NODE } : throughService(behind.service, protocol, behind.port, ip, time);
+      }
+    }
     return { party: laterParty(ip, time, end.reserved.includes('world')) };
   };
 
@@ -305,7 +423,16 @@ export function createAttributor(inventory: Inventory): Attributor {
       const ip = end.ip === undefined || end.pod === undefined ? undefined : normaliseIp(end.ip);
       if (ip === undefined || party.endpoint === undefined || party.endpoint.kind !== 'workload')
         return { attribution };
-      return { attribution, sighting: sight(ip, `${end.namespace ?? ''}/${end.pod ?? ''}`, party.endpoint, owner.run) };
+      const name = `${end.namespace ?? ''}/${end.pod ?? ''}`;
+      const sure = tenuresOf(ip).filter((one) => one.sure);
+      const others = sure.filter((one) => one.pod !== name);
+      const [own, ...again] = sure.filter((one) => one.pod === name);
+      return {
+        attribution,
+        sighting: sight(ip, name, party.endpoint, owner.run, end),
+        ...(own === undefined || again.length > 0 || !UNIQUE_NAME.test(name) ? {} : { own }),
+        ...(others.length === 0 ? {} : { others }),
+      };
     }
     if (end.ip === undefined && end.service === undefined) {
       const [name] = [...end.names].sort(compareText);
@@ -319,7 +446,7 @@ export function createAttributor(inventory: Inventory): Attributor {
     return fixed === undefined ? undefined : { attribution: fixed };
   };
 
-  const sight = (ip: string, pod: string, endpoint: Endpoint, run: string | undefined): Sighting => {
+  const sight = (ip: string, pod: string, endpoint: Endpoint, run: string | undefined, raw: RawEnd): Sighting => {
     let holders = sightings.get(ip);
     if (holders === undefined) {
       holders = new Map();
@@ -329,32 +456,74 @@ export function createAttributor(inventory: Inventory): Attributor {
     const known = holders.get(pod);
     if (known !== undefined) return known;
     const batch = endpoint.kind === 'workload' && workloads.get(endpoint.id)?.batch === true;
-    const made: Sighting = { endpoint, brief: batch || run !== undefined, first: Infinity, last: -Infinity };
+    const made: Sighting = {
+      endpoint,
+      brief: batch || run !== undefined,
+      raw,
+      first: Infinity,
+      last: -Infinity,
+      ...(UNIQUE_NAME.test(pod) ? {} : { days: new Map<number, Span>() }),
+    };
     holders.set(pod, made);
     return made;
   };
 
+  let contradicted = 0;
+  let example: string | undefined;
+  const skew = new Map<string, number>();
+
+  const noteTime = (known: Remembered, sighting: Sighting, time: number): void => {
+    stretch(sighting, time);
+    const { own, others } = known;
+    if (own !== undefined) {
+      const off = Math.max(own.from - time, own.ended ? time - own.to : 0);
+      if (off > CLOCK_MARGIN_MS && off <= MAX_SKEW_MS) {
+        const node = own.node ?? 'unknown';
+        skew.set(node, Math.max(skew.get(node) ?? 0, off));
+      }
+    }
+    const other = others?.find((one) => one.from + CLOCK_MARGIN_MS <= time && time <= one.to - CLOCK_MARGIN_MS);
+    if (other === undefined) return;
+    contradicted += 1;
+    const { raw } = sighting;
+    example ??= `${raw.namespace ?? ''}/${raw.pod ?? ''} at ${raw.ip ?? ''}, where ${other.pod} was`;
+  };
+
   const settleAddress = (ip: string, world: boolean, first: number, last: number): Endpoint => {
-    const holders = [...(sightings.get(ip)?.values() ?? [])];
+    const recorded = tenuresOf(ip);
+    const holders = [
+      ...[...(sightings.get(ip)?.values() ?? [])].flatMap(({ endpoint, brief, ...sighting }) =>
+        spansOf(sighting).map((span) => ({ endpoint, brief, ...span })),
+      ),
+      ...recorded.flatMap(({ sure, party, from, to }) =>
+        sure || party.endpoint === undefined ? [] : [{ endpoint: party.endpoint, brief: true, first: from, last: to }],
+      ),
+    ];
+    const sure = recorded.filter((one) => one.sure);
+    const near = sure.filter((one) => one.from - CLOCK_MARGIN_MS <= last && first <= one.to + CLOCK_MARGIN_MS);
     const at = holders.filter((one) => one.first <= first && last <= one.last);
     const during = holders.filter((one) => one.first <= last && first <= one.last);
-    if (at.length === 1 && during.length === 1 && at[0] !== undefined) return at[0].endpoint;
-    if (during.length === 0) {
+    const named = new Set(during.map((one) => endpointKey(one.endpoint)));
+    const disputed = near.some(({ party }) => party.endpoint === undefined || !named.has(endpointKey(party.endpoint)));
+    if (at[0] !== undefined && named.size === 1 && !disputed) return at[0].endpoint;
+    // Who was there that day is a guess, and none is needed where pods were watched.
+    if (during.length === 0 && near.length === 0 && !wasWatched(first, last, history.watched)) {
       // Before the first or after the last sighting, but on a day on which nobody else was seen there.
       const day = (time: number): number => Math.floor(time / DAY_MS);
       const sameDay = holders.filter((one) => day(one.first) <= day(last) && day(first) <= day(one.last));
       const only = sameDay.length === 1 ? sameDay[0] : undefined;
       if (only !== undefined && !only.brief && day(only.first) <= day(first) && day(last) <= day(only.last)) {
-        const started = (podsByIp.get(ip) ?? []).some(
-          ({ pod }) => pod.startedAt !== undefined && pod.startedAt > first,
-        );
-        if (!started) return only.endpoint;
+        if (!sure.some((one) => day(one.from) <= day(last) && day(first) <= day(one.to))) return only.endpoint;
       }
     }
-    if (holders.length > 1 || at.length + during.length > 0)
-      return { kind: 'unknown', ip, why: 'address changed hands' };
+    if (holders.length > 1 || at.length + during.length > 0 || near.length > 0)
+      return { kind: 'unknown', ip, why: CHANGED_HANDS };
+    if (sure.some((one) => !one.ended && one.to < first))
+      return { kind: 'unknown', ip, why: 'address may have changed hands while nobody watched the pods' };
     if (
       holders.length === 1 ||
+      sure.length > 0 ||
+      nodes.has(ip) ||
       podsByIp.has(ip) ||
       inPodRange(ip) ||
       sightedNeighbourhoods.has(neighbourhood(ip)) ||
@@ -379,24 +548,20 @@ export function createAttributor(inventory: Inventory): Attributor {
         if (known !== undefined) remembered.set(end, known);
       }
       if (known !== undefined) {
-        const { sighting } = known;
-        if (sighting !== undefined) {
-          if (time < sighting.first) sighting.first = time;
-          if (time > sighting.last) sighting.last = time;
-        }
+        if (known.sighting !== undefined) noteTime(known, known.sighting, time);
         return withPort(known.attribution, end, protocol, port);
       }
       if (end.service !== undefined) {
         const service = servicesByName.get(`${end.service.namespace}/${end.service.name}`);
         return service === undefined
           ? { party: unknownParty(`no Service ${end.service.namespace}/${end.service.name} in the inventory`) }
-          : throughService(service, protocol, port);
+          : throughService(service, protocol, port, undefined, time);
       }
       return byAddress(end, time, protocol, port);
     },
     sightAgain(end, time) {
       const sighting = remembered.get(end)?.sighting;
-      if (sighting !== undefined && time > sighting.last) sighting.last = time;
+      if (sighting !== undefined) stretch(sighting, time);
     },
     learnName,
     settle(party, first, last) {
@@ -412,20 +577,104 @@ export function createAttributor(inventory: Inventory): Attributor {
       }
       return ports.has(`${port}/${protocol}`);
     },
+    sighted() {
+      const holds: AddressHold[] = [];
+      for (const [ip, holders] of sightings)
+        for (const { raw, ...sighting } of holders.values())
+          for (const { first, last } of spansOf(sighting))
+            if (raw.namespace !== undefined && raw.pod !== undefined)
+              holds.push({
+                ip,
+                holder: {
+                  namespace: raw.namespace,
+                  pod: raw.pod,
+                  ...(raw.workload === undefined ? {} : { owner: raw.workload }),
+                  labels: raw.labels,
+                  ...(raw.serviceAccount === undefined ? {} : { serviceAccount: raw.serviceAccount }),
+                },
+                from: first,
+                to: last,
+                ended: false,
+                by: ['records'],
+              });
+      return sortBy(holds, (one) => `${one.ip}\n${one.holder.namespace}/${one.holder.pod}\n${one.from}`);
+    },
+    get contradictions() {
+      return { pods: contradicted, ...(example === undefined ? {} : { example }), skew };
+    },
   };
 }
 
-function runOfPod({ workload, pod }: HeldBy): Pick<Attribution, 'run'> {
-  return workload.schedule !== undefined && pod.owner !== undefined && pod.owner !== workload.name
-    ? { run: pod.owner }
-    : {};
+const CHANGED_HANDS = 'address changed hands';
+
+function rawOf({ namespace, pod, owner, labels, serviceAccount }: AddressHold['holder']): RawEnd {
+  return {
+    namespace,
+    pod,
+    ...(owner === undefined ? {} : { workload: owner }),
+    labels,
+    ...(serviceAccount === undefined ? {} : { serviceAccount }),
+    reserved: [],
+    names: [],
+  };
 }
 
-/** Did the pod hold its address at `time`? A pod whose start is not known never answers for the past. */
-function livedAt(pod: PodInfo, time: number): boolean {
-  if (pod.startedAt === undefined || time < pod.startedAt) return false;
-  if (pod.finishedAt !== undefined) return time <= pod.finishedAt;
-  return pod.phase !== 'Succeeded' && pod.phase !== 'Failed';
+/** The inventory's word on a pod. One whose start is not known never answers for the past. */
+function tenureOf(workload: Workload, pod: PodInfo, party: Party): Tenure | undefined {
+  const from = pod.addressSince ?? pod.startedAt;
+  const ended = pod.finishedAt !== undefined;
+  if (from === undefined || (!ended && (pod.phase === 'Succeeded' || pod.phase === 'Failed'))) return undefined;
+  const run = workload.schedule !== undefined && pod.owner !== workload.name ? pod.owner : undefined;
+  return {
+    pod: `${workload.namespace}/${pod.name}`,
+    ...(pod.uid === undefined ? {} : { uid: pod.uid }),
+    ...(pod.node === undefined ? {} : { node: pod.node }),
+    party,
+    ...(run === undefined ? {} : { run }),
+    from,
+    to: pod.finishedAt ?? Infinity,
+    ended,
+    sure: true,
+  };
+}
+
+/** Two accounts of one pod at one address; the inventory's comes first. An end that was seen is one. */
+function joinTenure(a: Tenure, b: Tenure): Tenure {
+  const ended = a.ended || b.ended;
+  const ends = [a, b].filter((one) => one.ended).map((one) => one.to);
+  return {
+    ...b,
+    ...a,
+    from: Math.min(a.from, b.from),
+    to: ended ? Math.max(...ends) : Math.max(a.to, b.to),
+    ended,
+    sure: a.sure || b.sure,
+  };
+}
+
+function stretch(sighting: Sighting, time: number): void {
+  if (time < sighting.first) sighting.first = time;
+  if (time > sighting.last) sighting.last = time;
+  if (sighting.days === undefined) return;
+  const day = Math.floor(time / DAY_MS);
+  const span = sighting.days.get(day);
+  if (span === undefined) sighting.days.set(day, { first: time, last: time });
+  else {
+    if (time < span.first) span.first = time;
+    if (time > span.last) span.last = time;
+  }
+}
+
+/** When a pod was seen without a break of a day; all of the time between for a name that one pod alone can have had. */
+function spansOf({ days, first, last }: Pick<Sighting, 'days' | 'first' | 'last'>): readonly Span[] {
+  if (days === undefined) return [{ first, last }];
+  const spans: Span[] = [];
+  for (const [, span] of [...days].sort(([a], [b]) => a - b)) {
+    const before = spans.at(-1);
+    if (before !== undefined && span.first - before.last < DAY_MS) before.last = span.last;
+    else spans.push({ ...span });
+  }
+  return spans;
 }
 
 function targetPort(target: number | string, workload: Workload | undefined, protocol: Protocol): number | undefined {

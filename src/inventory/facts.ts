@@ -8,12 +8,13 @@ import type { KubeManifest } from '../model/object.ts';
 import { namespaceOf } from '../model/object.ts';
 import type { ObjectIndex } from './object-index.ts';
 import { metaLabels, objectsOf, wasRead } from './object-index.ts';
-import { expectedPods } from './owners.ts';
+import { expectedPods, parseTime } from './owners.ts';
 import { parsePod } from './workloads.ts';
 
 export function buildNodes(index: ObjectIndex): readonly NodeInfo[] {
   return objectsOf(index, '', 'Node').map((node) => ({
     name: node.metadata.name,
+    ...nodeCreation(parseTime(node.metadata['creationTimestamp'])),
     addresses: asArray(getPath(node, ['status', 'addresses'])).flatMap((item) => {
       const type = asString(asObject(item)['type']);
       const address = asString(asObject(item)['address']);
@@ -24,6 +25,10 @@ export function buildNodes(index: ObjectIndex): readonly NodeInfo[] {
       ...[asString(getPath(node, ['spec', 'podCIDR']))].flatMap((item) => item ?? []),
     ]),
   }));
+}
+
+function nodeCreation(createdAt: number | undefined): Pick<NodeInfo, 'createdAt'> {
+  return createdAt === undefined ? {} : { createdAt };
 }
 
 /** What is true of the cluster as a whole. Observed facts win over the configuration; a conflict is a finding. */

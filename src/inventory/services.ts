@@ -9,6 +9,7 @@ import { waypointNamed } from '../model/istio-parse.ts';
 import { memoByObject } from './memo.ts';
 import type { ObjectIndex } from './object-index.ts';
 import { metaLabels, objectsOf } from './object-index.ts';
+import { parseTime } from './owners.ts';
 import { parseProtocol } from './pod-template.ts';
 import type { PodSetDraft, WorkloadDraft } from './workloads.ts';
 
@@ -92,6 +93,15 @@ export const parseService: (manifest: KubeManifest) => Omit<ServiceInfo, 'worklo
   const addresses = clusterIPs.length > 0 ? clusterIPs : clusterIP === undefined ? [] : [clusterIP];
   const namespace = namespaceOf(manifest) ?? 'default';
   const useWaypoint = waypointNamed(metaLabels(manifest), namespace);
+  const createdAt = parseTime(manifest.metadata['creationTimestamp']);
+  const virtualIPs = [
+    ...asArray(spec['externalIPs']).flatMap((item) => asString(item) ?? []),
+    // One with the mode Proxy is reached from outside alone (Service API, status.loadBalancer.ingress[].ipMode).
+    ...asArray(getPath(manifest, ['status', 'loadBalancer', 'ingress'])).flatMap((item) => {
+      const ip = asString(asObject(item)['ip']);
+      return ip === undefined || asObject(item)['ipMode'] === 'Proxy' ? [] : [ip];
+    }),
+  ];
   return {
     namespace,
     name: manifest.metadata.name,
@@ -100,6 +110,8 @@ export const parseService: (manifest: KubeManifest) => Omit<ServiceInfo, 'worklo
     ...(Object.keys(selector).length === 0 ? {} : { selector }),
     ports: asArray(spec['ports']).flatMap((item) => parseServicePort(asObject(item))),
     clusterIPs: addresses.filter((address) => address !== 'None' && address !== ''),
+    ...(virtualIPs.length === 0 ? {} : { virtualIPs }),
+    ...(createdAt === undefined ? {} : { createdAt }),
     ...(useWaypoint === undefined ? {} : { useWaypoint }),
   };
 });

@@ -23,6 +23,7 @@ import {
 } from './owners.ts';
 import type { ConfigMapUse, Mention, PodFacts } from './pod-template.ts';
 import { ownContainers, parsePodFacts } from './pod-template.ts';
+import { sandboxSince } from './sandbox.ts';
 
 /** A pod as read, with what selectors of Services may ask of it. */
 export interface PodRecord {
@@ -92,6 +93,7 @@ export const parsePod: (manifest: KubeManifest) => PodRecord = memoByObject((man
   const node = asString(asObject(manifest['spec'])['nodeName']);
   const uid = asString(manifest.metadata['uid']);
   const startedAt = parseTime(status['startTime']);
+  const addressSince = sandboxSince(status);
   const finished = phase !== undefined && FINISHED.has(phase);
   const finishedAt = finished ? finishTime(status) : undefined;
   const namespace = namespaceOf(manifest) ?? 'default';
@@ -114,6 +116,7 @@ export const parsePod: (manifest: KubeManifest) => PodRecord = memoByObject((man
       ready: isReady(status),
       sidecar,
       ...(startedAt === undefined ? {} : { startedAt }),
+      ...(addressSince === undefined || addressSince === startedAt ? {} : { addressSince }),
       ...(finishedAt === undefined ? {} : { finishedAt }),
     },
   };

@@ -70,6 +70,8 @@ export interface PodInfo {
   readonly sidecar: boolean;
   /** Milliseconds since the epoch. */
   readonly startedAt?: number;
+  /** Since when its sandbox has its addresses, where that is later than the start: a sandbox made anew has others. */
+  readonly addressSince?: number;
   readonly finishedAt?: number;
   /** The Job or other direct owner; names a schedule run. */
   readonly owner?: string;
@@ -139,6 +141,10 @@ export interface ServiceInfo {
   readonly selector?: Labels;
   readonly ports: readonly ServicePort[];
   readonly clusterIPs: readonly string[];
+  /** Addresses besides that nodes themselves answer for: external ones, and those of load balancers that do not proxy. */
+  readonly virtualIPs?: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly createdAt?: number;
   /** Workload ids selected. */
   readonly workloads: readonly string[];
   /** The waypoint that its labels name, `namespace/name`; `none` where they want none. */
@@ -159,6 +165,8 @@ export interface NodeInfo {
   readonly name: string;
   readonly addresses: readonly string[];
   readonly podCIDRs: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly createdAt?: number;
 }
 
 export type IpBlockTarget = 'pods' | 'nodes' | 'api-server';

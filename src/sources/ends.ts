@@ -64,6 +64,16 @@ export function textAt(value: Raw, key: string): string | undefined {
   return typeof text === 'string' && text !== '' && text !== '-' ? text : undefined;
 }
 
+/** A value of a record as text. An object is none: whoever wrote the record chose what its own `toString` is. */
+export function plainText(value: unknown): string {
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
+}
+
+/** A value of a record as a number, NaN for what is neither a number nor a text of one. */
+export function plainNumber(value: unknown): number {
+  return typeof value === 'number' || typeof value === 'string' ? Number(value) : NaN;
+}
+
 /** A whole number from 0, given as a number or, as proto3 JSON has it, as a text. */
 export function countAt(value: Raw, key: string): number | undefined {
   const given = value[key];
@@ -123,7 +133,7 @@ const PROTOCOL_NUMBERS: Readonly<Record<string, 'TCP' | 'UDP' | 'SCTP'>> = { 6: 
 
 /** IANA protocol numbers and names, in any case; undefined for protocols without ports. */
 export function parseProtocol(value: unknown): 'TCP' | 'UDP' | 'SCTP' | undefined {
-  const text = String(value).toUpperCase();
+  const text = plainText(value).toUpperCase();
   if (text === 'TCP' || text === 'UDP' || text === 'SCTP') return text;
   return Object.hasOwn(PROTOCOL_NUMBERS, text) ? PROTOCOL_NUMBERS[text] : undefined;
 }

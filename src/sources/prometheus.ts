@@ -1,6 +1,7 @@
+import { safeText } from '../shared/pure/text.ts';
 import type { InputReport } from '../model/flow.ts';
 import type { Raw } from './ends.ts';
-import { isRaw } from './ends.ts';
+import { isRaw, plainNumber, plainText } from './ends.ts';
 import type { FlowInput, ReadOptions } from './flow-source.ts';
 import type { BadRecord, RecordCounter } from './records.ts';
 import { missingTime, readPayloads } from './records.ts';
@@ -66,12 +67,12 @@ export async function readSeries(
     if (!isRaw(value)) return { message: 'not a JSON object' };
     if (value['status'] === 'error')
       return {
-        message: `the query failed: ${typeof value['error'] === 'string' ? value['error'].slice(0, 200) : 'no reason is given'}`,
+        message: `the query failed: ${typeof value['error'] === 'string' ? safeText(value['error'].slice(0, 200)) : 'no reason is given'}`,
       };
     const { warnings } = value;
     // Thanos and others answer with what they reached.
     if (Array.isArray(warnings) && warnings.length > 0)
-      return { message: `the answer is not whole: ${String(warnings[0]).slice(0, 200)}` };
+      return { message: `the answer is not whole: ${safeText(plainText(warnings[0]).slice(0, 200))}` };
     const series = seriesOf(value);
     if (series === undefined) return { message: 'no answer of the Prometheus HTTP API' };
     for (const one of series) {
@@ -116,7 +117,7 @@ function parseSeries(value: unknown): (Series & { readonly time?: number }) | st
     // VictoriaMetrics: times in milliseconds beside the values.
     const values = value['values'] as readonly unknown[];
     for (const [index, time] of (times as readonly unknown[]).entries()) {
-      const amount = Number(values[index]);
+      const amount = plainNumber(values[index]);
       if (typeof time !== 'number' || Number.isNaN(amount)) return 'a point that is no time and number';
       points.push([time, amount]);
     }
@@ -125,7 +126,7 @@ function parseSeries(value: unknown): (Series & { readonly time?: number }) | st
     if (!Array.isArray(given)) return 'a series without "value" and "values"';
     for (const pair of given as readonly unknown[]) {
       if (!Array.isArray(pair) || typeof pair[0] !== 'number') return 'a point that is no time and number';
-      const amount = Number(pair[1]);
+      const amount = plainNumber(pair[1]);
       // Prometheus answers NaN where it divides nothing by nothing.
       if (!Number.isNaN(amount)) points.push([pair[0] * 1000, amount]);
     }

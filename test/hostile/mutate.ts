@@ -107,6 +107,7 @@ export const HOSTILE_VALUES: readonly unknown[] = [
   [[]],
   [null],
   [{}],
+  { toString: 'x', valueOf: 1, toJSON: 'y', length: -1 },
   { '': '' },
   ['__proto__'],
   JSON.parse('{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}') as unknown,

@@ -1,7 +1,7 @@
 import type { InputReport } from '../../model/flow.ts';
 import type { Flow } from '../../model/flow.ts';
 import type { Ends } from '../ends.ts';
-import { countAt, createEnds, isRaw, parseProtocol, textAt } from '../ends.ts';
+import { countAt, createEnds, isRaw, parseProtocol, plainText, textAt } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { missingTime, readPayloads } from '../records.ts';
@@ -50,7 +50,7 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
 function structured(raw: Readonly<Record<string, unknown>>): readonly (string | undefined)[] | null {
   const keys = ['Src IP', 'Src Port', 'Dest IP', 'Dest Port', 'Proto', 'Verdict'];
   if (!keys.every((key) => key in raw)) return null;
-  return ['', ...keys.map((key) => String(raw[key])), textAt(raw, 'Direction')];
+  return ['', ...keys.map((key) => plainText(raw[key])), textAt(raw, 'Direction')];
 }
 
 function parseWords(words: readonly (string | undefined)[], time: number, ends: Ends): Flow | string | undefined {
@@ -82,5 +82,6 @@ export const awsNetworkPolicySource: FlowSource = {
   name: 'aws-network-policy',
   summary: "the log of the AWS VPC CNI's network policy agent, from the node or from CloudWatch",
   example: 'sallyport observe aws-network-policy /var/log/aws-routed-eni/network-policy-agent.log',
+  grows: true,
   read,
 };

@@ -1,7 +1,8 @@
+import { safeText } from '../../shared/pure/text.ts';
 import type { InputReport } from '../../model/flow.ts';
 import type { Flow } from '../../model/flow.ts';
 import type { Ends, Raw } from '../ends.ts';
-import { createEnds, isRaw, parseProtocol } from '../ends.ts';
+import { createEnds, isRaw, parseProtocol, plainText } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readPayloads } from '../records.ts';
@@ -18,7 +19,8 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
       if (tuples === undefined) return { message: NOT_AZURE };
       for (const tuple of tuples) {
         const flow = typeof tuple === 'string' ? parseTuple(tuple, ends) : undefined;
-        if (flow === undefined) return { message: `a flow tuple that does not read: ${String(tuple).slice(0, 80)}` };
+        if (flow === undefined)
+          return { message: `a flow tuple that does not read: ${safeText(plainText(tuple).slice(0, 80))}` };
         if (typeof flow === 'object') {
           counter.seen(flow.first);
           sink.flow(flow);

@@ -1,5 +1,7 @@
 import type { Verdict3, Protocol } from '../../model/edge.ts';
 import type { Flow, RawEnd, Reserved } from '../../model/flow.ts';
+import { addCounts } from '../../shared/pure/count.ts';
+import { plainNumber, plainText } from '../ends.ts';
 import { createTimeParser } from '../time.ts';
 
 /**
@@ -102,8 +104,8 @@ export function createHubbleParser(): (value: unknown) => HubbleRecord {
     // Without a pod the identity may be allotted anew within months of records: then the labels themselves are the key.
     const key =
       typeof pod === 'string' && !hasNames
-        ? `${String(namespace)}/${pod}/${String(identity)}/${ip ?? ''}`
-        : `${String(namespace)}/${typeof pod === 'string' ? pod : ''}/${String(identity)}/${ip ?? ''}/${Array.isArray(end['labels']) ? end['labels'].join('\n') : ''}/${hasNames ? names.join('\n') : ''}`;
+        ? `${plainText(namespace)}/${pod}/${plainText(identity)}/${ip ?? ''}`
+        : `${plainText(namespace)}/${typeof pod === 'string' ? pod : ''}/${plainText(identity)}/${ip ?? ''}/${textsOf(end['labels'])}/${hasNames ? textsOf(names) : ''}`;
     const known = ends.get(key);
     if (known !== undefined) return known;
     const made = makeEnd(end, ip, hasNames ? (names as readonly unknown[]) : []);
@@ -263,7 +265,7 @@ function parseSpecial(value: Raw, parseTime: (text: string) => number | undefine
   const at = time === undefined ? {} : { time };
   const lost = value['lost_events'];
   if (isRaw(lost)) {
-    const count = lost['num_events_lost'] === undefined ? 0 : Number(lost['num_events_lost']);
+    const count = lost['num_events_lost'] === undefined ? 0 : plainNumber(lost['num_events_lost']);
     if (!Number.isSafeInteger(count) || count < 0)
       return { kind: 'bad', message: '"lost_events.num_events_lost" is not a count' };
     return { kind: 'lost', count, ...at };
@@ -329,8 +331,8 @@ function namesOf(dns: Raw): (readonly [string, string])[] {
 function aggregated(aggregate: Raw): number {
   let count = 0;
   for (const field of ['ingress_flow_count', 'egress_flow_count', 'unknown_direction_flow_count']) {
-    const value = aggregate[field] === undefined ? 0 : Number(aggregate[field]);
-    if (Number.isSafeInteger(value) && value > 0) count += value;
+    const value = aggregate[field] === undefined ? 0 : plainNumber(aggregate[field]);
+    if (Number.isSafeInteger(value) && value > 0) count = addCounts(count, value);
   }
   return Math.max(1, count);
 }
@@ -338,6 +340,10 @@ function aggregated(aggregate: Raw): number {
 /** One side of a record, which its source knew no DNS name for. */
 export function parseEnd(value: unknown, ip: string | undefined): RawEnd {
   return makeEnd(isRaw(value) ? value : {}, ip, []);
+}
+
+function textsOf(value: unknown): string {
+  return Array.isArray(value) ? (value as readonly unknown[]).map(plainText).join('\n') : '';
 }
 
 const NAMESPACE_LABEL = 'io.kubernetes.pod.namespace';

@@ -1,6 +1,6 @@
 import type { Flow, InputReport, RawEnd } from '../../model/flow.ts';
 import type { Ends, Raw } from '../ends.ts';
-import { countAt, createEnds, isRaw, parsePrincipal, parseServiceName, textAt } from '../ends.ts';
+import { countAt, createEnds, isRaw, parsePrincipal, parseServiceName, plainNumber, textAt } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readPayloads } from '../records.ts';
@@ -101,7 +101,7 @@ function flowsOf(
   const traffic = isRaw(data['traffic']) ? data['traffic'] : {};
   const protocol = textAt(traffic, 'protocol') ?? '';
   const rates = isRaw(traffic['rates']) ? traffic['rates'] : {};
-  const rate = Number(rates[protocol] ?? 0);
+  const rate = plainNumber(rates[protocol]);
   if (!(rate > 0)) return [];
   const share = sharesOf(traffic['responses']);
   // Bytes per second for TCP; requests per second for everything else.
@@ -155,7 +155,7 @@ function sharesOf(responses: unknown): {
   for (const [code, one] of Object.entries(responses)) {
     if (!isRaw(one)) continue;
     for (const [flag, percent] of Object.entries(isRaw(one['flags']) ? one['flags'] : {})) {
-      const part = Number(percent);
+      const part = plainNumber(percent);
       if (!(part > 0) || FAILED.test(flag) || (code === '0' && flag !== '-')) continue;
       // A 403 may be the application's own; it is no evidence for an allow either way.
       if (DENIED.test(flag) || code === '403') denied += part;

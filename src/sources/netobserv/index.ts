@@ -1,7 +1,7 @@
 import type { Verdict3 } from '../../model/edge.ts';
 import type { Flow, InputReport, RawEnd } from '../../model/flow.ts';
 import type { Ends, Raw } from '../ends.ts';
-import { countAt, createEnds, isRaw, parseProtocol, portAt, textAt } from '../ends.ts';
+import { countAt, createEnds, isRaw, parseProtocol, plainNumber, portAt, textAt } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readPayloads } from '../records.ts';
@@ -53,7 +53,7 @@ function parseFlow(value: Raw, first: number, last: number, ends: Ends): Flow | 
   const translatedPort = portAt(value, 'XlatDstPort');
   const src = endOf(value, 'Src', undefined, ends);
   const dst = endOf(value, 'Dst', side === 'answers' ? undefined : translated, ends);
-  const direction = Number(value['FlowDirection'] ?? NaN);
+  const direction = plainNumber(value['FlowDirection']);
   const dropped = isDropped(value);
   const verdict: Verdict3 = dropped ? 'denied' : side === 'answers' || isAllowed(value) ? 'allowed' : 'unknown';
   // The record to the Service's address and the one to the pod's are of one connection.
@@ -91,7 +91,7 @@ function flagsOf(flags: unknown, isTcp: boolean): 'opens' | 'answers' | undefine
     if (flags.includes('SYN_ACK')) return 'answers';
     return flags.includes('SYN') ? 'opens' : undefined;
   }
-  const bits = Number(flags);
+  const bits = plainNumber(flags);
   if (!Number.isInteger(bits)) return undefined;
   if ((bits & SYN_ACK) !== 0) return 'answers';
   // An older agent ORs SYN and the ACKs after it: then both sides look alike.
@@ -138,5 +138,6 @@ export const netobservSource: FlowSource = {
   summary: "NetObserv's flow records: JSON Lines, or Loki's answer to query_range",
   example: `logcli query '{app="netobserv-flowcollector"}' --output=jsonl | sallyport observe netobserv -`,
   remote: { kind: 'loki', queries: ['{app="netobserv-flowcollector"}'], lines: false },
+  grows: true,
   read,
 };

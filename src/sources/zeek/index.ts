@@ -1,7 +1,7 @@
 import type { Verdict3 } from '../../model/edge.ts';
 import type { InputReport } from '../../model/flow.ts';
 import type { Raw } from '../ends.ts';
-import { createEnds, isRaw, parseProtocol, textAt } from '../ends.ts';
+import { createEnds, isRaw, parseProtocol, plainNumber, plainText, textAt } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import type { BadRecord } from '../records.ts';
@@ -41,7 +41,7 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
       return { message: 'no "id.orig_h" and "id.resp_h": not Zeek\'s conn.log' };
     const time = timeOf(record);
     if (time === undefined) return { message: '"ts" is no time' };
-    const duration = Number(textAt(record, 'duration') ?? record['duration'] ?? 0);
+    const duration = plainNumber(textAt(record, 'duration') ?? record['duration'] ?? 0);
     const last = time + (duration > 0 ? Math.floor(duration * 1000) : 0);
     counter.seen(time, last);
     const ignored = (reason: string): BadRecord | undefined => {
@@ -50,9 +50,9 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
     };
     const protocol = parseProtocol(record['proto']);
     if (protocol === undefined)
-      return ignored(/^icmp/i.test(String(record['proto'])) ? 'ICMP' : 'a protocol without ports');
-    const srcPort = Number(record['id.orig_p']);
-    const port = Number(record['id.resp_p']);
+      return ignored(/^icmp/i.test(plainText(record['proto'])) ? 'ICMP' : 'a protocol without ports');
+    const srcPort = plainNumber(record['id.orig_p']);
+    const port = plainNumber(record['id.resp_p']);
     if (!isPort(srcPort) || !isPort(port)) return { message: '"id.orig_p" or "id.resp_p" is no port' };
     if (port === 0) return ignored('no ports');
     const state = textAt(record, 'conn_state') ?? '';
@@ -88,7 +88,7 @@ function isPort(port: number): boolean {
 function timeOf(record: Raw): number | undefined {
   const ts = record['ts'];
   if (typeof ts === 'string' && ts.includes('T')) return parseTime(ts);
-  const seconds = Number(ts);
+  const seconds = plainNumber(ts);
   return ts === undefined || ts === '' || !Number.isFinite(seconds) || seconds < 0
     ? undefined
     : Math.floor(seconds * 1000);
@@ -99,5 +99,7 @@ export const zeekSource: FlowSource = {
   name: 'zeek',
   summary: "Zeek's conn.log, tab-separated or JSON",
   example: 'sallyport observe zeek conn.log',
+  grows: true,
+  isColumns: (line) => line.startsWith('#'),
   read,
 };

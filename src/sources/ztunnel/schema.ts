@@ -1,6 +1,6 @@
 import type { Flow, RawEnd } from '../../model/flow.ts';
 import type { Ends, Raw } from '../ends.ts';
-import { isRaw, parseAddress, parsePrincipal, parseServiceName, textAt } from '../ends.ts';
+import { isRaw, parseAddress, parsePrincipal, parseServiceName, plainNumber, textAt } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import { parseTime } from '../time.ts';
 
@@ -48,7 +48,7 @@ export function parseConnection(value: unknown, ends: Ends): ZtunnelRecord {
 
   const error = textAt(value, 'error');
   const denied = error !== undefined && /policy|rbac|denied/i.test(error);
-  const carried = Number(textAt(value, 'bytes_recv') ?? value['bytes_recv'] ?? 0) > 0;
+  const carried = plainNumber(textAt(value, 'bytes_recv') ?? value['bytes_recv'] ?? 0) > 0;
   if (error !== undefined && !denied && !carried) return ignored('a connection that failed');
 
   const hbone = parseAddress(textAt(value, 'dst.hbone_addr'));

@@ -1,0 +1,187 @@
+import type { CodeTable } from './entry.ts';
+
+/** SP6xx: plans, runs, the watch after them, and the ways back. */
+export const RUN_CODES = {
+  SP600: {
+    title: 'A gate does not answer yes',
+    exit: 3,
+    means: 'The phase may not be entered as things are. Nothing was written. "Unknown" blocks as "no" does.',
+    causes: [
+      'Too little evidence, an edge that nobody reviewed, a policy that cannot be judged, an object that Git or Helm writes.',
+    ],
+    fix: [
+      '`sallyport plan NS --to PHASE` shows each gate with its facts and its fix.',
+      'A person may answer: `sallyport adopt`, `accept` or `waive`, with a reason.',
+    ],
+  },
+  SP601: {
+    title: 'The cluster changed since the plan was made',
+    exit: 3,
+    means: 'An object that the step would write is not as it was planned on. The run stopped before the step.',
+    causes: ['Somebody, or a controller, wrote the object meanwhile.'],
+    fix: ['Look at the change, then plan again. What was done so far stays on record.'],
+  },
+  SP602: {
+    title: 'A workload did not become ready, and the step was taken back',
+    exit: 7,
+    means: 'A step that replaces pods waits for them; they did not start, so their template is as before.',
+    causes: ['No room on the nodes, a sidecar that cannot start, a readiness probe that fails behind the proxy.'],
+    fix: ['`kubectl describe` its pods, then `sallyport advance NS` again, or `sallyport rollback NS`.'],
+  },
+  SP603: {
+    title: 'An object is neither as before nor as after the step',
+    exit: 3,
+    means:
+      'After an interruption Sallyport finds out what was written from the object itself; this one was changed by somebody else.',
+    causes: ['Somebody repaired it by hand.'],
+    fix: ['Put it into one of the two states that the message shows, then `sallyport resume`.'],
+  },
+  SP604: {
+    title: 'The run is not open',
+    exit: 2,
+    means: 'There is nothing to resume in that run: it has ended.',
+    causes: ['Another process finished it.'],
+    fix: ['`sallyport status`.'],
+  },
+  SP605: {
+    title: 'The plan is not the one that was confirmed',
+    exit: 3,
+    means: '`--plan-hash` names a plan that differs from the one made now. Nothing was written.',
+    causes: ['The cluster, the record or a decision changed.', 'It was planned to another phase.'],
+    fix: ['`sallyport plan NS --to PHASE`, look, and use its hash.'],
+  },
+  SP606: {
+    title: 'Fields of ours were changed by somebody else',
+    exit: 3,
+    means:
+      'The rollback would overwrite what somebody else wrote since; nothing was taken back. Each field is shown in three versions.',
+    causes: ['A person, a controller, or a sync from Git.'],
+    fix: ['`sallyport resolve OBJECT --keep ours|theirs|before --reason TEXT`, then the rollback again.'],
+  },
+  SP607: {
+    title: 'A run was interrupted and is not finished',
+    exit: 3,
+    means: 'No new run begins before the old one is ended.',
+    causes: ['A crash, a kill, a lost connection.'],
+    fix: ['`sallyport resume` finishes it; `sallyport rollback NS` takes it back.'],
+  },
+  SP608: {
+    title: 'What the run wrote is different already',
+    exit: 6,
+    means: 'After the last step the objects were read again, and some fields are not as the run left them.',
+    causes: ['A controller or a sync from Git writes them too.'],
+    fix: ['`sallyport verify NS` shows each; find out who writes it before going on.'],
+  },
+  SP610: {
+    title: 'The watch is not over, or not every edge was seen',
+    exit: 3,
+    means: 'The steps are done and the namespace soaks on: time is left, or edges were not seen anew.',
+    causes: ['Rare traffic, or signals that do not show it.'],
+    fix: [
+      '`sallyport resume` later asks again.',
+      'A person may waive: `sallyport waive gate=soak,subject=... --reason TEXT`.',
+    ],
+  },
+  SP611: {
+    title: 'Pulled back',
+    exit: 8,
+    means:
+      'During the watch a connection on record was denied, so the run was undone. The namespace is as it was before.',
+    causes: ['An edge that is legitimate was cut: evidence was missing, or another policy of the cluster denies it.'],
+    fix: ['Adopt the edge if it is legitimate, or accept that it is cut; then plan again.'],
+  },
+  SP612: {
+    title: 'The watch has no signals',
+    exit: 2,
+    means: 'A run that is under watch was resumed with a configuration that names no signals.',
+    causes: ['`--config` is missing.'],
+    fix: ['Give the configuration that it was started with, or `sallyport rollback NS`.'],
+  },
+  SP613: {
+    title: 'The pull-back met a foreign change',
+    exit: 3,
+    means: 'A denial asked for the way back, and a field of ours was changed by somebody else. It is left as it is.',
+    causes: ['A person repaired the outage by hand.'],
+    fix: ['Put the field to what Sallyport wrote or to what was there before, then `sallyport rollback NS`.'],
+  },
+  SP614: {
+    title: 'The pull-back would deny something',
+    exit: 3,
+    means: 'The way back was simulated and would cut an edge on record; nothing was taken back.',
+    causes: ['A peer went on meanwhile and relies on this namespace.'],
+    fix: ['`sallyport verify NS`, then `sallyport rollback NS`.'],
+  },
+  SP615: {
+    title: 'The namespace soaks',
+    exit: 3,
+    means: 'It takes its next steps when the watch after the last run is over.',
+    causes: ['The watch lasts as long as the configuration says.'],
+    fix: ['`sallyport resume` looks whether it is over; `sallyport status` shows what is awaited.'],
+  },
+  SP620: {
+    title: 'This state lacks the newest run',
+    exit: 5,
+    means: 'The cluster holds the record of a run that this state does not know. Nothing was written.',
+    causes: ['Somebody ran Sallyport from another machine.', 'An old copy of the state was restored.'],
+    fix: [
+      'Take over: `sallyport state export` there, `sallyport state import FILE` here; or `sallyport state rebuild`.',
+    ],
+  },
+  SP621: {
+    title: 'The way back cannot be kept',
+    exit: 5,
+    means:
+      'Before the first write the undo must be on disk or in the cluster, outside the state; it is not, so nothing was written.',
+    causes: ['No right to write ConfigMaps in kube-system.', 'A folder that cannot be written to.'],
+    fix: ['Bind the role `operator`, or keep it in a folder: `undo.path` and `undo.cluster` in the configuration.'],
+  },
+  SP622: {
+    title: 'The folder of ways back cannot be used',
+    exit: 5,
+    means: 'Reading or writing a way back in the folder beside the state failed.',
+    causes: ['Permissions, a full disk, a link in its place.'],
+    fix: ['The folder must be yours and have room; `undo.path` names another.'],
+  },
+  SP623: {
+    title: 'A record in the folder of ways back is damaged',
+    exit: 5,
+    means: 'The file is no JSON; nothing is written on top of it.',
+    causes: ['An interrupted copy, or an edit by hand.'],
+    fix: ['Put a copy in its place, or move it away where the state is whole.'],
+  },
+  SP624: {
+    title: 'A record of another cluster',
+    exit: 5,
+    means: '`state rebuild` found a record of another cluster or directory.',
+    causes: ['One folder of ways back for several clusters.'],
+    fix: ['Choose the cluster with `--context` or `--manifests`, or another folder with `undo.path`.'],
+  },
+  SP650: {
+    title: 'Somebody else changed the object',
+    exit: 3,
+    means: 'The patch tested the old value, and it was another one. Nothing was written.',
+    causes: ['A controller that writes the object again and again.'],
+    fix: ['`kubectl get KIND NAME --show-managed-fields -o yaml` shows who; then plan again.'],
+  },
+  SP651: {
+    title: 'Another manager owns the field',
+    exit: 3,
+    means: 'Server-side apply says that the field belongs to another manager; nothing is forced.',
+    causes: ['An operator or a GitOps controller that took over an object of ours.'],
+    fix: ['Agree with that manager, or change its source; then plan again.'],
+  },
+  SP652: {
+    title: 'The Lease is held by another run',
+    exit: 3,
+    means: 'Another Sallyport writes in this namespace. One pair of hands at a time.',
+    causes: ['A run that is still going on, or was killed a moment ago.'],
+    fix: ['Wait: the hold of a killed run ends by itself after the time that the hint names.'],
+  },
+  SP653: {
+    title: 'The hold was lost',
+    exit: 3,
+    means: 'The Lease could not be renewed in time or was taken; nothing more is written.',
+    causes: ['The API server was away for longer than the hold lasts, or the machine slept.'],
+    fix: ['When the other run has ended: `sallyport resume`.'],
+  },
+} as const satisfies CodeTable;

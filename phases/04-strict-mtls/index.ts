@@ -10,7 +10,8 @@ import { byRisk } from '../../src/readiness/risk.ts';
 import { waiverFor, workloadsOf } from '../../src/readiness/view.ts';
 import { namespaceWide } from '../03-permissive-mtls/index.ts';
 
-const DRAIN = 'connections opened before stay as they are until the proxies drain them (45 s by default)';
+const DRAIN =
+  'connections opened before stay as they are until the proxies have drained them (45 s by default); a request that is under way at that moment is cut';
 
 /** STRICT workload by workload, then the namespace. Exempted ports stay PERMISSIVE, each named in the waiver that asked for it. */
 export const strictMtls: Phase = {

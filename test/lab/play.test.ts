@@ -269,7 +269,7 @@ describe('in the mesh, what goes wrong', () => {
         { user: 1337 },
       );
     // What is recorded before a step had its time to act (drainSeconds) is held against nobody.
-    await delay(4000);
+    await delay(7000);
     const sent = await send();
     expect(sent.status, sent.stdout + sent.stderr).toBe(0);
     expect(sent.stdout).toContain('"ok":true');

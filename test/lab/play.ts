@@ -34,12 +34,12 @@ cluster:
 
 /**
  * The configuration with what there is to be watched: what the policy engine and the sidecars say of denied connections. A watch lasts
- * seconds where a bank would take days; the lab's proxies drain for two.
+ * seconds where a bank would take days; the lab's proxies drain for five.
  */
 function withSignals(stage: Pick<Stage, 'verdictLog' | 'accessLogs'>, config: string): string {
   return `${config}soak:
   minutes: 0.3
-  drainSeconds: 3
+  drainSeconds: 6
   signals:
     - {source: edges, inputs: ['${stage.verdictLog}']}
     - {source: envoy, inputs: ['${stage.accessLogs}/*/*/access.jsonl']}

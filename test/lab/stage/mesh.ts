@@ -57,7 +57,7 @@ export const istioOperator = {
       accessLogFile: ACCESS_LOG_FILE,
       accessLogEncoding: 'JSON',
       accessLogFormat: JSON.stringify(accessLogFormat),
-      defaultConfig: { drainDuration: '2s', terminationDrainDuration: '1s' },
+      defaultConfig: { drainDuration: '5s', terminationDrainDuration: '1s' },
     },
     values: {
       // As after `istioctl install`: every Istio object is validated, whatever its labels.

@@ -70,6 +70,13 @@ export const CLUSTER_CODES = {
     ],
     fix: ['`kubectl api-resources` shows what is served; install what brings the kind.'],
   },
+  SP415: {
+    title: 'A write was not sent: the hold could not be confirmed',
+    exit: 4,
+    means: 'Nothing is written unless the Lease is surely held; its renewal did not come through in time.',
+    causes: ['A slow or absent API server.', 'A machine that slept.'],
+    fix: ['`sallyport resume`.'],
+  },
   SP422: {
     title: 'The API server calls the object invalid',
     exit: 4,

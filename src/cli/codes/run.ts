@@ -118,6 +118,13 @@ export const RUN_CODES = {
     causes: ['The watch lasts as long as the configuration says.'],
     fix: ['`sallyport resume` looks whether it is over; `sallyport status` shows what is awaited.'],
   },
+  SP616: {
+    title: 'Who approves is not known',
+    exit: 3,
+    means: "An approval is somebody's, and the API server does not say who the caller is.",
+    causes: ['A cluster older than Kubernetes 1.28, or without SelfSubjectReview.'],
+    fix: ['`sallyport doctor` shows what the API server says of you.'],
+  },
   SP620: {
     title: 'This state lacks the newest run',
     exit: 5,

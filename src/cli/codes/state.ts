@@ -100,4 +100,11 @@ export const STATE_CODES = {
     causes: ['An export of the same name.'],
     fix: ['Name a file that does not exist.'],
   },
+  SP514: {
+    title: 'Two processes follow the same traffic',
+    exit: 5,
+    means: 'The other one has recorded what this one read; nothing was recorded twice.',
+    causes: ['A second `observe --follow` on the same input.'],
+    fix: ['Leave one of the two running.'],
+  },
 } as const satisfies CodeTable;

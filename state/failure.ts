@@ -16,6 +16,7 @@ export const STATE_CODE = {
   importedAlready: 'SP511',
   lacking: 'SP512',
   exists: 'SP513',
+  followedTwice: 'SP514',
 } as const;
 
 export function stateFailure(

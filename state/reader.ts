@@ -3,8 +3,8 @@ import type { AddressHistory } from '../src/model/address-hold.ts';
 import type { Approval } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
 import type { Edge } from '../src/model/edge.ts';
-import { mergeSources } from '../src/model/edge-merge.ts';
-import type { DaySeen, Evidence } from '../src/model/evidence.ts';
+import { mergeSources, sortGaps } from '../src/model/edge-merge.ts';
+import type { DaySeen, Evidence, Gap } from '../src/model/evidence.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
@@ -15,13 +15,14 @@ import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
 import type { Handle } from './handle.ts';
 import { read } from './handle.ts';
-import type { ImportRecord, Row, RunSummary } from './rows.ts';
+import type { FollowRecord, ImportRecord, Row, RunSummary } from './rows.ts';
 import {
   column,
   parseAppliedRow,
   parseApprovalRow,
   parseDecisionRow,
   parseEdgeRow,
+  parseFollowRow,
   parseGatesRow,
   parseImportRow,
   parsePhaseRow,
@@ -57,9 +58,9 @@ export interface Reader {
   soakOf(run: string): SoakRecord | undefined;
   /** What was decided of fields that others changed, oldest first. */
   resolutions(): readonly Resolved[];
-  /** Steps of a run in the order of its plan. */
   /** Approvals of plans, oldest first; those that have ended or were used are among them. */
   approvals(): readonly Approval[];
+  /** Steps of a run in the order of its plan. */
   stepsOf(run: string): readonly JournalStep[];
   /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
   applied(): readonly AppliedStep[];
@@ -67,6 +68,10 @@ export interface Reader {
   audit(filter?: { readonly namespace?: string }): readonly AuditEntry[];
   /** Inputs read, oldest first. */
   imports(): readonly ImportRecord[];
+  /** How far what this key names was followed; undefined before the first time. */
+  follow(key: string): FollowRecord | undefined;
+  /** Everything of this source that was ever followed, sorted by key. */
+  follows(source: string): readonly FollowRecord[];
   /** Whether these bytes of this source were imported: to be asked before reading an input again. */
   hasImport(sha256: string, source: string): boolean;
   /** Time of the newest record of traffic; undefined where there is none. */
@@ -124,14 +129,17 @@ export function openReader(handle: Handle): Reader {
       ),
     soakOf: (run) => all('reading the watch of a run', 'SELECT * FROM soaks WHERE run = ?', parseSoakRow, run)[0],
     resolutions: () => all('reading resolutions', 'SELECT * FROM resolutions ORDER BY id', parseResolutionRow),
+    approvals: () => all('reading approvals', 'SELECT * FROM approvals ORDER BY id', parseApprovalRow),
     stepsOf,
     applied: () =>
       all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(
         (applied) => applied.step.undoes === undefined && changesSomething(applied),
       ),
-    approvals: () => all('reading approvals', 'SELECT * FROM approvals ORDER BY id', parseApprovalRow),
     audit: (filter = {}) => read(handle, 'reading the audit trail', () => readAudit(handle, filter.namespace)),
     imports: () => all('reading imports', 'SELECT * FROM imports ORDER BY id', parseImportRow),
+    follow: (key) => all('reading how far was followed', 'SELECT * FROM follows WHERE key = ?', parseFollowRow, key)[0],
+    follows: (source) =>
+      all('reading what was followed', 'SELECT * FROM follows WHERE source = ? ORDER BY key', parseFollowRow, source),
     hasImport: (sha256, source) =>
       read(
         handle,
@@ -199,6 +207,18 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
         last: column(row, 'last', number, place),
       };
     });
+  const gaps = db
+    .prepare<[], Row>('SELECT id, source, first, last, why FROM gaps')
+    .all()
+    .map((row): Gap => {
+      const place: Place = { file, table: 'gaps', row: String(row['id']) };
+      return {
+        source: column(row, 'source', text, place),
+        from: column(row, 'first', number, place),
+        to: column(row, 'last', number, place),
+        why: column(row, 'why', text, place),
+      };
+    });
   // An input without a single record has no times, but its lost and bad records count.
   const sources = mergeSources(
     imports.map(({ source, first = Infinity, last = -Infinity, records, lost, bad, ignored, sampledOneIn }) => ({
@@ -224,5 +244,6 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
     unattributed: Object.fromEntries(unattributed),
     runs: Object.fromEntries(runs),
     ...(seen.length === 0 ? {} : { seen }),
+    ...(gaps.length === 0 ? {} : { gaps: sortGaps(gaps) }),
   };
 }

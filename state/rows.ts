@@ -23,6 +23,7 @@ import type { Change, FieldChange } from '../src/plan/change.ts';
 import type { EdgeVerdict, Effect, Plan, Step } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
+import type { Json } from '../src/shared/pure/json.ts';
 import type { Check, Place } from './checks.ts';
 import { badRow, json, jsonColumn, list, nullable, number, object, oneOf, plainObject, text } from './checks.ts';
 
@@ -40,6 +41,14 @@ export interface ImportRecord extends Omit<SourceRecord, 'first' | 'last'> {
   /** Times of the first and last record; absent when there was none. */
   readonly first?: number;
   readonly last?: number;
+}
+
+/** How far something was followed. */
+export interface FollowRecord {
+  readonly key: string;
+  readonly source: string;
+  readonly at: number;
+  readonly position: Json;
 }
 
 export type RunSummary = RunHead;
@@ -231,6 +240,16 @@ export function parseSoakRow(row: Row, file: string): SoakRecord {
     position: column(row, 'position', jsonColumn(json), place),
     memory: column(row, 'memory', jsonColumn(soakMemory), place),
     awaited: column(row, 'awaited', jsonColumn(list(awaitedEdge)), place),
+  };
+}
+
+export function parseFollowRow(row: Row, file: string): FollowRecord {
+  const place: Place = { file, table: 'follows', row: rowName(row['key']) };
+  return {
+    key: column(row, 'key', text, place),
+    source: column(row, 'source', text, place),
+    at: column(row, 'at', number, place),
+    position: column(row, 'position', jsonColumn(json), place),
   };
 }
 
@@ -479,6 +498,23 @@ export function parseResolutionRow(row: Row, file: string): Resolved {
   };
 }
 
+export function parseApprovalRow(row: Row, file: string): Approval {
+  const place: Place = { file, table: 'approvals', row: rowName(row['id']) };
+  return {
+    target: column(row, 'target', text, place),
+    namespace: column(row, 'namespace', text, place),
+    from: column(row, 'from_phase', phase, place),
+    to: column(row, 'to_phase', phase, place),
+    plan: column(row, 'plan', text, place),
+    by: {
+      kind: column(row, 'actor_kind', oneOf(['kubernetes', 'system']), place),
+      name: column(row, 'actor', text, place),
+    },
+    at: column(row, 'at', number, place),
+    reason: column(row, 'reason', text, place),
+  };
+}
+
 export function parsePhaseRow(row: Row, file: string): readonly [string, (typeof PHASES)[number]] {
   const place: Place = { file, table: 'namespaces', row: rowName(row['name']) };
   return [column(row, 'name', text, place), column(row, 'phase', phase, place)];
@@ -498,23 +534,6 @@ export function parseAuditRow(row: Row, file: string): AuditEntry {
     what: column(row, 'what', text, place),
     object: column(row, 'object', text, place),
     reason: column(row, 'reason', text, place),
-export function parseApprovalRow(row: Row, file: string): Approval {
-  const place: Place = { file, table: 'approvals', row: rowName(row['id']) };
-  return {
-    target: column(row, 'target', text, place),
-    namespace: column(row, 'namespace', text, place),
-    from: column(row, 'from_phase', phase, place),
-    to: column(row, 'to_phase', phase, place),
-    plan: column(row, 'plan', text, place),
-    by: {
-      kind: column(row, 'actor_kind', oneOf(['kubernetes', 'system']), place),
-      name: column(row, 'actor', text, place),
-    },
-    at: column(row, 'at', number, place),
-    reason: column(row, 'reason', text, place),
-  };
-}
-
     ...(run === undefined ? {} : { run }),
   };
 }

@@ -11,10 +11,10 @@ import type { Gate } from '../src/model/finding.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Evidence } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
-import { sortBy } from '../src/shared/pure/order.ts';
 import type { Json } from '../src/shared/pure/json.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { maskText } from '../src/shared/pure/mask.ts';
+import { sortBy } from '../src/shared/pure/order.ts';
 import { plural, safeText } from '../src/shared/pure/text.ts';
 import { recordAddresses } from './addresses.ts';
 import { appendAudit } from './audit.ts';
@@ -24,16 +24,27 @@ import { HANDLE, write } from './handle.ts';
 import type { Reader } from './reader.ts';
 import { openReader } from './reader.ts';
 import type { ImportRecord, Row } from './rows.ts';
-import { EDGE_COLUMNS, EDGE_KEY_COLUMNS, edgeColumns, parseEdgeRow } from './rows.ts';
+import { EDGE_COLUMNS, EDGE_KEY_COLUMNS, edgeColumns, parseEdgeRow, parseFollowRow } from './rows.ts';
 
 /** Edges folded from some inputs, with what the inputs say of themselves. */
 export interface EdgeImport {
   readonly inputs: readonly ImportRecord[];
   readonly edges: Iterable<Edge>;
   /** Figures per source and the window come from `inputs`; the rest is taken from here. */
-  readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen'>;
+  readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen' | 'gaps'>;
+  /** Of what is followed: how far it was read with these inputs, of which there may then be none. */
+  readonly follow?: FollowStep;
   /** Who was seen at which address meanwhile. */
   readonly addresses?: readonly AddressHold[];
+}
+
+export interface FollowStep {
+  readonly key: string;
+  readonly source: string;
+  readonly at: number;
+  readonly position: Json;
+  /** The position that this one goes on from, as it was read; undefined for the first. */
+  readonly before: Json | undefined;
 }
 
 export interface ImportResult {
@@ -48,7 +59,7 @@ export interface Writer extends Reader {
   readonly [HANDLE]: Handle;
   /**
    * Adds edges to those on record, in one transaction. Inputs that were all imported before are skipped, so that repeating an
-   * import changes nothing. Where only some were, their share of the edges cannot be told apart: a Failure (SP511) names them, but for
+   * import changes nothing. With `follow` the position moves in the same transaction: SP514 where another process moved it. Where only some were, their share of the edges cannot be told apart: a Failure (SP511) names them, but for
    * those that hold nothing.
    */
   importEdges(batch: EdgeImport): ImportResult;
@@ -59,6 +70,11 @@ export interface Writer extends Reader {
    * on every run. Returns whether it was new.
    */
   addDecision(decision: Decision): boolean;
+  /**
+   * Takes down an approval and its audit line together. `file`: where it was brought from. The very same approval is kept once. Returns
+   * whether it was new.
+   */
+  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string }): boolean;
   /** Keeps the gates that an attempt to advance met, in place of the ones before. */
   saveGates(namespace: string, gates: readonly Gate[], at: number): void;
   /** Takes down what was decided of fields that others changed, with a line on the trail for each. */
@@ -71,15 +87,12 @@ export function openWriter(handle: Handle): Writer {
   return {
     ...openReader(handle),
     [HANDLE]: handle,
-  /**
-   * Takes down an approval and its audit line together. `file`: where it was brought from. The very same approval is kept once. Returns
-   * whether it was new.
-   */
-  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string }): boolean;
     importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
     recordAddresses: (holds, watched) =>
       write(handle, 'recording who held which address', () => recordAddresses(handle, holds, watched)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
+    addApproval: (approval, taken) =>
+      write(handle, 'recording an approval', () => addApproval(handle, approval, taken)),
     saveGates: (namespace, gates, at) =>
       write(handle, 'recording gates', () => {
         handle.db
@@ -92,8 +105,6 @@ export function openWriter(handle: Handle): Writer {
       write(handle, 'recording a resolution', () => {
         const add = handle.db.prepare(
           'INSERT INTO resolutions (at, decided_by, object, path, theirs, keep) VALUES (?, ?, ?, ?, ?, ?)',
-    addApproval: (approval, taken) =>
-      write(handle, 'recording an approval', () => addApproval(handle, approval, taken)),
         );
         for (const { at, by, object, path, theirs, keep } of resolved) {
           add.run(at, by, object, JSON.stringify(path), theirs === undefined ? null : JSON.stringify(theirs), keep);
@@ -107,7 +118,9 @@ export function openWriter(handle: Handle): Writer {
 
 function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
   const { db, file } = handle;
-  if (batch.inputs.length === 0) throw new Error('an import names the inputs it came from');
+  if (batch.inputs.length === 0 && batch.follow === undefined)
+    throw new Error('an import names the inputs it came from');
+  if (batch.follow !== undefined) moveOn(handle, batch.follow);
   const known = db.prepare('SELECT 1 FROM imports WHERE sha256 = ? AND source = ?');
   const seen = new Set<string>();
   const repeated = batch.inputs.filter((input) => {
@@ -116,7 +129,8 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     seen.add(key);
     return again;
   });
-  if (repeated.length === batch.inputs.length) return { added: 0, updated: 0, skippedInputs: repeated };
+  if (repeated.length > 0 && repeated.length === batch.inputs.length)
+    return { added: 0, updated: 0, skippedInputs: repeated };
   // A log of somebody silent is like the log of anybody else who is: nothing of it could be counted twice.
   const twice = repeated.filter(({ records, lost, bad, ignored }) => records + lost + bad + ignored > 0);
   if (twice.length > 0)
@@ -170,12 +184,12 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
       if (!added.has(edge.id)) updated.add(edge.id);
     }
   }
-  addEvidence(handle, batch.evidence);
+  addEvidence(handle, batch.evidence, batch.follow?.at ?? batch.inputs[0]?.at ?? 0);
   if (batch.addresses !== undefined) recordAddresses(handle, batch.addresses, []);
   return { added: added.size, updated: updated.size, skippedInputs: repeated };
 }
 
-function addEvidence({ db }: Handle, evidence: EdgeImport['evidence']): void {
+function addEvidence({ db }: Handle, evidence: EdgeImport['evidence'], at: number): void {
   const addDay = db.prepare('INSERT INTO evidence_days (day) VALUES (?) ON CONFLICT DO NOTHING');
   for (const day of evidence.days) addDay.run(day);
   const addSeen = db.prepare(
@@ -190,6 +204,24 @@ function addEvidence({ db }: Handle, evidence: EdgeImport['evidence']): void {
   for (const [reason, count] of Object.entries(evidence.unattributed)) addUnattributed.run(reason, count);
   const addRun = db.prepare('INSERT INTO schedule_runs (workload, run) VALUES (?, ?) ON CONFLICT DO NOTHING');
   for (const [workload, runs] of Object.entries(evidence.runs)) for (const run of runs) addRun.run(workload, run);
+  const addGap = db.prepare('INSERT INTO gaps (source, first, last, why, at) VALUES (?, ?, ?, ?, ?)');
+  for (const { source, from, to, why } of evidence.gaps ?? []) addGap.run(source, from, to, maskText(why), at);
+}
+
+/** Two that follow the same would each count what the other counts. */
+function moveOn({ db, file }: Handle, { key, source, at, position, before }: FollowStep): void {
+  const row = db.prepare<[string], Row>('SELECT * FROM follows WHERE key = ?').get(key);
+  if (!equalJson(row === undefined ? undefined : parseFollowRow(row, file).position, before))
+    throw stateFailure(
+      STATE_CODE.followedTwice,
+      file,
+      `${safeText(key)} is followed by another process, which has recorded what this one read; nothing of it was recorded twice`,
+      'leave one of the two running',
+    );
+  db.prepare(
+    `INSERT INTO follows (key, source, at, position) VALUES (?, ?, ?, ?)
+     ON CONFLICT (key) DO UPDATE SET at = excluded.at, position = excluded.position`,
+  ).run(key, source, at, JSON.stringify(position));
 }
 
 function addDecision(handle: Handle, decision: Decision): boolean {

@@ -140,17 +140,26 @@ function buildProgram(
     .command('observe')
     .description('import flows from a source; - is standard input')
     .argument('<source>', sources.map((source) => source.name).join(', '))
-    .argument('[input...]', 'files, plain or gzip; the address of a Prometheus or Loki; without any: standard input')
-    .addOption(
-      new Option('--bad-records <what>', 'a malformed record aborts the import, or is skipped and counted')
-        .choices(['abort', 'skip'])
-        .default('abort'),
+    .argument(
+      '[input...]',
+      'files, plain or gzip; the address of an engine (http://, grpc://); without any: standard input',
     )
+    .addOption(
+      new Option(
+        '--bad-records <what>',
+        'a malformed record aborts the import, or is skipped and counted (default: abort; with --follow: skip)',
+      ).choices(['abort', 'skip']),
+    )
+    .option('-f, --follow', 'go on with what comes: growing files, a pipe, a server; goes on where the last time ended')
+    .option('--for <time>', 'with --follow: end after 30m, 12h, 7d')
     .option('--since <time>', 'of an address: from when, or how long ago (default: 7d)')
     .option('--until <time>', 'of an address: until when (default: the last whole hour)')
     .option('--query <query>', "of an address: in place of the source's own query")
     .option('--token-file <file>', 'of an address: a bearer token')
     .option('--ca <file>', 'of an address: certificates of authorities to trust')
+    .option('--cert <file>', 'of an address: your own certificate')
+    .option('--key <file>', 'of an address: the key of your own certificate')
+    .option('--server-name <name>', "of an address: the name in the server's certificate, where it is not the host")
     .addHelpText(
       'after',
       `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example))}`,

@@ -25,6 +25,14 @@ export interface DaySeen {
   readonly last: number;
 }
 
+/** A time that a source that was followed did not record: nobody read it, or it lost its place. Milliseconds since the epoch. */
+export interface Gap {
+  readonly source: string;
+  readonly from: number;
+  readonly to: number;
+  readonly why: string;
+}
+
 /** What backs the edges as a whole. */
 export interface Evidence {
   readonly sources: readonly SourceRecord[];
@@ -38,6 +46,8 @@ export interface Evidence {
   readonly runs: Readonly<Record<string, readonly string[]>>;
   /** Sorted by source, namespace and day. Absent, or without a namespace, where records were folded before this was kept. */
   readonly seen?: readonly DaySeen[];
+  /** Sorted by source and time. Absent where there are none. */
+  readonly gaps?: readonly Gap[];
 }
 
 export const NO_EVIDENCE: Evidence = { sources: [], days: [], unattributed: {}, runs: {} };

@@ -4,9 +4,14 @@ import { findDoubtful } from '../flows/review.ts';
 import { checkSchedules, findHiddenSchedules } from '../flows/schedules.ts';
 import type { SourceWindow } from '../flows/window.ts';
 import { scheduleWindow, windowsOf } from '../flows/window.ts';
-import { endpointKey, formatEdge, formatPort } from '../model/edge.ts';
+import { MAX_UNREVIEWED_TARGETS } from '../flows/corroborate.ts';
+import { endpointKey, formatEdge } from '../model/edge.ts';
+import type { Gap } from '../model/evidence.ts';
 import type { Gate } from '../model/finding.ts';
+import { groupBy } from '../shared/pure/order.ts';
+import { shellWord } from '../shared/pure/shell.ts';
 import { plural } from '../shared/pure/text.ts';
+import { reviewFix, some } from './corroboration-gates.ts';
 import { gate, keptEdges, touches, workloadsOf } from './view.ts';
 
 /** A record of the whole week: the last record of a week-long capture falls a moment short of it. */
@@ -154,15 +159,19 @@ export function reviewGates(view: View): readonly Gate[] {
   );
   if (doubtful.length === 0)
     return [gate('review', 'yes', view.namespace, ['no doubtful edge waits for a person'], '')];
-  return doubtful.map(({ edge, why }) =>
-    gate(
+  // A source with very many is one question: a flood of them would hide the others.
+  return [...groupBy(doubtful, ({ edge }) => endpointKey(edge.src))].flatMap(([source, own]) => {
+    const [first] = own;
+    if (first === undefined || own.length <= MAX_UNREVIEWED_TARGETS)
+      return own.map(({ edge, why }) => gate('review', 'no', edge.id, [formatEdge(edge), why], reviewFix(edge)));
+    return gate(
       'review',
       'no',
-      edge.id,
-      [formatEdge(edge), why],
-      `sallyport adopt|accept src=${endpointKey(edge.src)},dst=${endpointKey(edge.dst)},port=${formatPort(edge)} --reason "..."`,
-    ),
-  );
+      source,
+      [`${plural(own.length, 'doubtful edge')} of ${source}`, first.why, ...some(own.map(({ edge }) => edge))],
+      `sallyport adopt|accept src=${shellWord(source)} --reason "..."`,
+    );
+  });
 }
 
 /**
@@ -184,13 +193,15 @@ function lossGate(view: View): Gate {
   );
   const judged = (relevant.length === 0 ? sources : relevant).map((one) => {
     const share = (one.lost + one.bad) / Math.max(1, one.records + one.lost + one.bad);
+    const missed = missedTime(one.source, windows, view.evidence.gaps ?? []);
     return {
       source: one.source,
-      good: wanted !== 'off' && share <= wanted && one.sampledOneIn === 1,
+      good: wanted !== 'off' && share <= wanted && missed.share <= wanted && one.sampledOneIn === 1,
       whole: hours !== 'off' && windows.some((window) => window.source === one.source && holds(window, hours)),
       facts: [
         `${one.source}: ${one.lost} of ${one.records + one.lost + one.bad} records lost by the source, ${one.bad} skipped as malformed: ${(share * 100).toFixed(2)}%`,
         ...(one.sampledOneIn > 1 ? [`${one.source}: sampled one in ${one.sampledOneIn}`] : []),
+        ...missed.facts,
       ],
     };
   });
@@ -203,6 +214,40 @@ function lossGate(view: View): Gate {
     judged.flatMap((one) => one.facts),
     'record with larger buffers or without sampling, and observe again',
   );
+}
+
+/** Gaps named in a gate; more of them are counted. */
+const GAPS_NAMED = 3;
+
+/** How much of the window of a source, the longest where it has several, nobody recorded. */
+function missedTime(
+  source: string,
+  windows: readonly SourceWindow[],
+  gaps: readonly Gap[],
+): { readonly share: number; readonly facts: readonly string[] } {
+  const own = gaps.filter((gap) => gap.source === source);
+  const window = windows.find((one) => one.overall || one.source === source);
+  if (own.length === 0 || window === undefined) return { share: 0, facts: [] };
+  let missed = 0;
+  let reached = window.from;
+  for (const gap of own.toSorted((a, b) => a.from - b.from)) {
+    const [from, to] = [Math.max(gap.from, reached), Math.min(gap.to, window.to)];
+    if (to <= from) continue;
+    missed += to - from;
+    reached = to;
+  }
+  const share = missed / Math.max(1, window.to - window.from);
+  const time = (at: number): string => new Date(at).toISOString();
+  return {
+    share,
+    facts: [
+      `${source}: not recorded for ${(missed / 3_600_000).toFixed(1)} of ${window.hours.toFixed(1)} hours: ${(share * 100).toFixed(2)}%`,
+      ...own
+        .slice(0, GAPS_NAMED)
+        .map((gap) => `${source}: a gap from ${time(gap.from)} to ${time(gap.to)}: ${gap.why}`),
+      ...(own.length > GAPS_NAMED ? [`${source}: ${own.length - GAPS_NAMED} more gaps`] : []),
+    ],
+  };
 }
 
 function enforcementGate(view: View): Gate {

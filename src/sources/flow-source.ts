@@ -1,4 +1,5 @@
 import type { Flow, InputReport } from '../model/flow.ts';
+import type { GrpcFlows } from './grpc/feed.ts';
 
 /** Bytes with a name. `open` is called once. What it yields holds until the next is asked for: its memory may be used again. */
 export interface FlowInput {
@@ -38,5 +39,11 @@ export interface FlowSource {
     | { readonly kind: 'prometheus'; readonly queries: readonly string[] }
     /** `lines`: the source wants the lines alone, without the labels of their streams. */
     | { readonly kind: 'loki'; readonly queries: readonly string[]; readonly lines: boolean };
+  /** How a server is asked for its records, where INPUT is `grpc://` or `grpcs://`. */
+  readonly grpc?: GrpcFlows;
+  /** True for sources of one record a line, which may be read as they grow. */
+  readonly grows?: boolean;
+  /** Whether a line names the columns of those below it: it is then read again before lines that came later. */
+  isColumns?(line: string): boolean;
   read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport>;
 }

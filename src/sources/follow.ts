@@ -13,7 +13,7 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 /** What is read of a file of which nothing is known. */
 const TAIL_BYTES = 64 * 1024 * 1024;
 /** Bytes at the head of a file that tell it from another one in its place. */
-const HEAD_BYTES = 256;
+export const HEAD_BYTES = 256;
 /** A container runtime's part of a longer line: `<time> stdout P ...`. It is held back until the rest has come. */
 const CRI_PART = /^\S+ (?:stdout|stderr) P/;
 
@@ -37,9 +37,13 @@ export interface FollowPosition {
 /** Whole lines that came since the last look, of one file. */
 export interface FollowedLines {
   readonly path: string;
+  /** Device and inode. */
+  readonly file: string;
   /** Of the first byte. */
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** The beginning of the file, where the names of columns stand. */
+  head(): Promise<Uint8Array>;
 }
 
 export interface FollowLook {
@@ -168,7 +172,14 @@ export async function openFollow(patterns: readonly string[], from: 'end' | 'tai
       const begin = followed.skipping ? bytes.indexOf(10) + 1 : 0;
       const offset = followed.offset + begin;
       followed.skipping = false;
-      if (cut > begin) await onLines({ path: followed.path, offset, bytes: bytes.subarray(begin, cut) });
+      if (cut > begin)
+        await onLines({
+          path: followed.path,
+          file: followed.file,
+          offset,
+          bytes: bytes.subarray(begin, cut),
+          head: () => readHead(handle),
+        });
       followed.offset += cut;
       return { gap, more: bytesRead === wanted };
     }
@@ -252,12 +263,20 @@ async function openFile(path: string): Promise<FileHandle | undefined> {
     throw new Failure({
       code: 'SP246',
       exit: EXIT.usage,
-      message: `the signal ${safeText(path)} cannot be read: ${code === 'EACCES' || code === 'EPERM' ? 'you may not read it' : messageOf(error)}`,
+      message: `${safeText(path)} cannot be followed: ${code === 'EACCES' || code === 'EPERM' ? 'you may not read it' : messageOf(error)}`,
       where: path,
-      hint: 'mend its permissions, or the inputs of soak.signals in the configuration',
+      hint: 'mend its permissions, or name other inputs (those of a watch: soak.signals in the configuration)',
       cause: error,
     });
   }
+}
+
+/** Bytes at the head of a file in which the names of columns may stand. */
+const COLUMNS_BYTES = 64 * 1024;
+
+async function readHead(handle: FileHandle): Promise<Uint8Array> {
+  const { bytesRead, buffer } = await handle.read(Buffer.alloc(COLUMNS_BYTES), 0, COLUMNS_BYTES, 0);
+  return buffer.subarray(0, bytesRead);
 }
 
 async function headOf(handle: FileHandle, length: number): Promise<string> {

@@ -29,6 +29,7 @@ export async function flows(app: App, options: NamespaceOption): Promise<void> {
       ignored,
       sampledOneIn,
     })),
+    gaps: (evidence.gaps ?? []).map(({ source, from, to, why }) => ({ source, from: time(from), to: time(to), why })),
     unattributed: evidence.unattributed,
   });
   output.names(edges.map((edge) => edge.id));
@@ -43,6 +44,10 @@ export async function flows(app: App, options: NamespaceOption): Promise<void> {
     for (const edge of sortBy(own, (one) => `${endpointKey(one.dst)} ${one.port}`))
       for (const line of beside(`  ${edge.id}`, safeText(describe(edge)), 16, output.width)) output.line(line);
   }
+  for (const { source, from, to, why } of evidence.gaps ?? [])
+    output.line(
+      wrap(`a gap of ${source} from ${time(from) ?? '?'} to ${time(to) ?? '?'}: ${safeText(why)}`, output.width, 2),
+    );
   output.line(`\n${plural(edges.length, 'edge')}, ${time(evidence.first) ?? '?'} to ${time(evidence.last) ?? '?'}`);
 }
 

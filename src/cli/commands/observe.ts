@@ -9,14 +9,22 @@ import { createAggregator } from '../../flows/aggregate.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
 import { openInput } from '../../sources/input.ts';
+import { isGrpc } from '../../sources/grpc/feed.ts';
 import { askRemote, isRemote } from '../../sources/remote.ts';
 import { systemClock } from '../../shared/io/clock.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { asArray, asObject, asString } from '../../shared/pure/json.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 
 export interface ObserveOptions {
-  readonly badRecords: string;
+  /** `abort` or `skip`; what is not said is `abort` for an import and `skip` while following. */
+  readonly badRecords?: string;
+  readonly follow?: boolean;
+  readonly for?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly serverName?: string;
   readonly since?: string;
   readonly until?: string;
   readonly query?: string;
@@ -30,7 +38,7 @@ export async function observe(
   sourceName: string,
   inputs: readonly string[],
   options: ObserveOptions,
-): Promise<void> {
+): Promise<number> {
   const source = findSource(sourceName);
   if (source === undefined)
     throw new Failure({
@@ -40,15 +48,54 @@ export async function observe(
       where: 'SOURCE',
       hint: `one of: ${FLOW_SOURCES.map((one) => one.name).join(', ')} (sallyport observe --help)`,
     });
+  const names = inputs.length === 0 ? ['-'] : inputs;
+  const isFollow = options.follow === true;
+  if (isFollow || names.some(isGrpc)) {
+    const { observeFollowed } = await import('../observe-followed.ts');
+    return observeFollowed(app, source, names, options);
+  }
+  if (options.for !== undefined)
+    throw new Failure({
+      code: 'SP293',
+      exit: EXIT.usage,
+      message: '--for says how long to follow, and nothing is followed',
+      where: '--for',
+      hint: `sallyport observe ${source.name} --follow --for ${options.for} INPUT`,
+    });
   // The command table admits nothing else.
   const badRecords = options.badRecords === 'skip' ? 'skip' : 'abort';
-  const names = inputs.length === 0 ? ['-'] : inputs;
   await checkInputs(names.filter((name) => !isRemote(name)));
+  await refuseFollowed(app, source, names);
   const opened: FlowInput[] = [];
   for (const name of names)
     if (isRemote(name)) opened.push(...(await askFor(app, source, name, options)));
     else opened.push(openInput(name, () => process.stdin));
   await importFlows(app, source, opened, badRecords);
+  return EXIT.done;
+}
+
+/** A file that was followed is on record already, in pieces that its bytes as a whole do not tell. */
+async function refuseFollowed(app: App, source: FlowSource, names: readonly string[]): Promise<void> {
+  const { reader } = await app.state();
+  const followed = new Set(
+    reader
+      .follows(source.name)
+      .flatMap(({ position }) => asArray(asObject(asObject(position)['feed'])['files']))
+      .map((one) => asString(asObject(one)['file'])),
+  );
+  if (followed.size === 0) return;
+  for (const name of names) {
+    if (name === '-' || isRemote(name)) continue;
+    const { dev, ino } = await stat(name);
+    if (followed.has(`${dev}:${ino}`))
+      throw new Failure({
+        code: 'SP295',
+        exit: EXIT.usage,
+        message: `${safeText(name)} was followed: its records are on record up to where that ended, and would be counted twice`,
+        where: name,
+        hint: `go on from there: sallyport observe ${source.name} --follow --for 10s ${safeText(name)}`,
+      });
+  }
 }
 
 const DEFAULT_SINCE = '7d';
@@ -86,13 +133,13 @@ async function askFor(
 }
 
 /** `7d`, `36h`: that long before now; or a time. Milliseconds since the epoch. */
-function parseTimeOrAge(flag: string, text: string, now: number): number {
+export function parseTimeOrAge(flag: string, text: string, now: number): number {
   const age = /^(\d{1,5})([hd])$/.exec(text);
   return age === null ? parseMoment(text, flag) : now - Number(age[1]) * (age[2] === 'd' ? 86_400_000 : 3_600_000);
 }
 
 /** Nothing is read where an input is missing: all that are wrong are named at once. */
-async function checkInputs(names: readonly string[]): Promise<void> {
+export async function checkInputs(names: readonly string[]): Promise<void> {
   const problems: { readonly name: string; readonly why: string }[] = [];
   for (const name of names) {
     if (name === '-') continue;

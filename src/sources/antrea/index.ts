@@ -78,5 +78,6 @@ export const antreaSource: FlowSource = {
   name: 'antrea',
   summary: "the flow log of Antrea's Flow Aggregator (FlowLogger, CSV)",
   example: 'sallyport observe antrea /tmp/antrea-flows.log',
+  grows: true,
   read,
 };

@@ -52,5 +52,7 @@ export const awsVpcSource: FlowSource = {
   name: 'aws-vpc',
   summary: 'VPC flow logs of AWS as text, with their header or in the default format; CloudWatch events too',
   example: 'aws s3 cp s3://BUCKET/KEY.log.gz - | sallyport observe aws-vpc -',
+  grows: true,
+  isColumns: (line) => parseHeader(line) !== undefined,
   read,
 };

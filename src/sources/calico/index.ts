@@ -2,6 +2,7 @@ import type { InputReport } from '../../model/flow.ts';
 import { createEnds } from '../ends.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readPayloads } from '../records.ts';
+import { goldmane } from './goldmane.ts';
 import { parseCalicoFlow, parseColumns } from './schema.ts';
 
 async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport> {
@@ -30,5 +31,7 @@ export const calicoSource: FlowSource = {
   name: 'calico',
   summary: "Calico's flow logs (JSON or columns), Goldmane's flows as JSON, Whisker's answers",
   example: 'sallyport observe calico /var/log/calico/flowlogs/flows.log',
+  grpc: goldmane,
+  grows: true,
   read,
 };

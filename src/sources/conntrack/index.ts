@@ -50,5 +50,6 @@ export const conntrackSource: FlowSource = {
   name: 'conntrack',
   summary: "the kernel's connections on one node: conntrack -E -o timestamp,extended; -L too, with --now",
   example: 'conntrack -E -o timestamp,extended | sallyport observe conntrack -',
+  grows: true,
   read,
 };

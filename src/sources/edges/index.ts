@@ -32,5 +32,6 @@ export const edgesSource: FlowSource = {
   name: 'edges',
   summary: 'neutral edges as JSON Lines: {first,last,src,dst,protocol,port,count,verdict,l7?,mtls?,principal?,source?}',
   example: 'sallyport observe edges edges.jsonl',
+  grows: true,
   read,
 };

@@ -31,5 +31,6 @@ export const envoySource: FlowSource = {
   summary: "access logs of Envoy and Istio's proxies: JSON (Istio's field names) or Istio's default text",
   example: 'kubectl logs -n shop deploy/web -c istio-proxy | sallyport observe envoy -',
   remote: { kind: 'loki', queries: [], lines: false },
+  grows: true,
   read,
 };

@@ -159,5 +159,6 @@ export const gcpSource: FlowSource = {
   name: 'gcp',
   summary: "VPC flow logs of Google Cloud and GKE's network policy log: log entries or their payloads, as JSON",
   example: "gcloud logging read 'logName:vpc_flows' --format json | sallyport observe gcp -",
+  grows: true,
   read,
 };

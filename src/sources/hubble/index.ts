@@ -4,6 +4,7 @@ import { MAX_LINE_BYTES } from '../lines.ts';
 import type { BadRecord, RecordCounter } from '../records.ts';
 import { nameForeignFormat, readRecords } from '../records.ts';
 import { readFolded } from './fold.ts';
+import { hubbleRelay } from './relay.ts';
 import { createHubbleParser } from './schema.ts';
 
 /** What a container runtime writes before a line: `2026-10-05T00:00:00.0Z stdout F `. `P` marks a part of a longer line. */
@@ -86,5 +87,7 @@ export const hubbleSource: FlowSource = {
   summary: 'Cilium Hubble flows as JSON Lines: hubble observe -o json, or files of the exporter, plain or gzip',
   example: 'hubble observe -t policy-verdict -o json | sallyport observe hubble -',
   remote: { kind: 'loki', queries: [], lines: true },
+  grpc: hubbleRelay,
+  grows: true,
   read,
 };

@@ -95,5 +95,6 @@ export const inspektorGadgetSource: FlowSource = {
   name: 'inspektor-gadget',
   summary: "connects and accepts of Inspektor Gadget's trace_tcp, as JSON",
   example: 'kubectl gadget run trace_tcp -A -o json | sallyport observe inspektor-gadget -',
+  grows: true,
   read,
 };

@@ -94,5 +94,6 @@ export const ovnSource: FlowSource = {
   name: 'ovn',
   summary: 'the ACL audit log of OVN-Kubernetes and OpenShift',
   example: 'sallyport observe ovn /var/log/ovn/acl-audit-log.log',
+  grows: true,
   read,
 };

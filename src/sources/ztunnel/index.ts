@@ -38,5 +38,6 @@ export const ztunnelSource: FlowSource = {
   summary: "access logs of Istio's ambient mode: ztunnel's log, text or JSON",
   example: 'kubectl logs -n istio-system ds/ztunnel | sallyport observe ztunnel -',
   remote: { kind: 'loki', queries: [], lines: false },
+  grows: true,
   read,
 };

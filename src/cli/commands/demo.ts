@@ -43,6 +43,10 @@ export async function demo(app: App, options: { readonly keep?: string }): Promi
   try {
     await mkdir(dir, { recursive: true });
     await cp(assetPath('examples', 'fraud-detection', 'cluster'), cluster, { recursive: true });
+    if (options.keep !== undefined)
+      // So that each command can be tried by hand.
+      for (const file of ['config.yaml', 'decisions.yaml'])
+        await cp(assetPath('examples', 'fraud-detection', file), join(dir, file));
     return await tour(app, dir, cluster);
   } finally {
     if (options.keep === undefined) await rm(dir, { recursive: true, force: true });

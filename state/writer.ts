@@ -71,10 +71,10 @@ export interface Writer extends Reader {
    */
   addDecision(decision: Decision): boolean;
   /**
-   * Takes down an approval and its audit line together. `file`: where it was brought from. The very same approval is kept once. Returns
+   * Takes down an approval and its audit line together. `file`: where it was brought from; `at`: when it was taken down. The very same approval is kept once. Returns
    * whether it was new.
    */
-  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string }): boolean;
+  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string; readonly at: number }): boolean;
   /** Keeps the gates that an attempt to advance met, in place of the ones before. */
   saveGates(namespace: string, gates: readonly Gate[], at: number): void;
   /** Takes down what was decided of fields that others changed, with a line on the trail for each. */
@@ -256,9 +256,10 @@ function addDecision(handle: Handle, decision: Decision): boolean {
 function addApproval(
   handle: Handle,
   approval: Approval,
-  { who, file }: { readonly who: string; readonly file?: string },
+  taken: { readonly who: string; readonly file?: string; readonly at: number },
 ): boolean {
   const { db } = handle;
+  const { who, file } = taken;
   const { target, namespace, from, to, plan, by, at, reason } = approval;
   const digest = sha256(JSON.stringify([target, namespace, from, to, plan, by.kind, by.name, at, reason]));
   if (db.prepare('SELECT 1 FROM approvals WHERE digest = ?').get(digest) !== undefined) return false;
@@ -267,8 +268,7 @@ function addApproval(
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   ).run(digest, target, namespace, from, to, plan, by.kind, by.name, at, maskText(reason));
   appendAudit(handle, {
-    // An approval from a file stands where it was taken down, with the time that it names itself.
-    at: file === undefined ? at : Date.now(),
+    at: taken.at,
     who,
     what: 'approve',
     object: `namespace ${namespace} ${from} -> ${to}, plan ${plan}`,

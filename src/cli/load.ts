@@ -17,6 +17,9 @@ import { managedGates } from '../readiness/ownership-gates.ts';
 import { approvalGates } from '../readiness/approval-gate.ts';
 import type { ApprovalFacts } from '../readiness/approval-gate.ts';
 import { changeGates } from '../readiness/change-gates.ts';
+import { gitopsGates } from '../readiness/gitops-gate.ts';
+import { readDeployers } from '../readiness/gitops.ts';
+import type { Deployer } from '../readiness/gitops.ts';
 import { soakGate } from '../readiness/soak-gate.ts';
 import { joinTimes } from '../readiness/joined.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
@@ -74,7 +77,7 @@ export async function loadAll(app: App): Promise<Loaded> {
   const evidence = reader.evidence();
   const phasesNow = reader.phases();
   const resolved = reader.resolutions();
-  const planner = makePlanner(target.kind, files, app.options.ticket, approvals);
+  const planner = makePlanner(target.kind, files, app.options.ticket, approvals, readDeployers(snapshot.objects));
   const decided = (decisions: readonly Decision[]): Loaded => {
     const reviewed = reviewEdges(observed, decisions);
     const edgesIn = (state: Inventory): readonly Edge[] => [
@@ -122,13 +125,15 @@ function makePlanner(
   files: readonly (readonly string[])[],
   ticket: string | undefined,
   approvals: ApprovalFacts | undefined,
+  lists: ReadonlyMap<string, Deployer>,
 ): Planner {
   return {
     phases,
     keep: keptEdges,
     settle: settleGate,
     common: (view, steps, plan) => [
-      ...managedGates(view, steps),
+      ...managedGates(view, steps, lists),
+      ...gitopsGates(view, steps, lists),
       ...changeGates(view, ticket),
       ...(approvals === undefined || plan === undefined ? [] : approvalGates(view, plan, approvals)),
       kind === 'directory'

@@ -69,6 +69,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   'service-account': 'by subject',
   'system-namespace': 'by subject',
   freeze: 'by subject',
+  gitops: 'by subject',
 };
 
 /** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */

@@ -16,6 +16,8 @@ export const managerOf: (manifest: KubeManifest) => Manager | undefined = memoBy
   return (
     argoCd(labels, annotations) ??
     flux(labels) ??
+    configSync(labels, annotations) ??
+    fleet(labels, annotations) ??
     helm(labels, annotations) ??
     other(labels) ??
     operator(manifest) ??
@@ -58,6 +60,28 @@ function flux(labels: Marks): Manager | undefined {
   return undefined;
 }
 
+/** https://docs.cloud.google.com/kubernetes-engine/config-sync/docs/reference/labels-and-annotations */
+function configSync(labels: Marks, annotations: Marks): Manager | undefined {
+  const managed = annotations['configmanagement.gke.io/managed'] === 'enabled';
+  if (!managed && labels[MANAGED_BY] !== 'configmanagement.gke.io') return undefined;
+  return {
+    kind: 'other',
+    name: 'Config Sync',
+    because: managed ? 'annotation configmanagement.gke.io/managed' : `label ${MANAGED_BY}=configmanagement.gke.io`,
+  };
+}
+
+/** Fleet puts the id of its bundle on what it applies; so do other controllers of Rancher, such as the one of add-ons in k3s. */
+function fleet(labels: Marks, annotations: Marks): Manager | undefined {
+  const id = annotations['objectset.rio.cattle.io/id'];
+  if (id === undefined && labels['objectset.rio.cattle.io/hash'] === undefined) return undefined;
+  return {
+    kind: 'other',
+    name: 'Fleet or another controller of Rancher',
+    because: id === undefined ? 'label objectset.rio.cattle.io/hash' : 'annotation objectset.rio.cattle.io/id',
+  };
+}
+
 function helm(labels: Marks, annotations: Marks): Manager | undefined {
   const release = annotations['meta.helm.sh/release-name'];
   if (release === undefined || labels[MANAGED_BY] !== 'Helm') return undefined;
@@ -93,6 +117,8 @@ const FIELD_MANAGERS: readonly (readonly [RegExp, Manager['kind'], string])[] = 
   [/^argocd-(?:application-)?controller$/, 'argo-cd', ''],
   [/^(?:kustomize|helm)-controller$/, 'flux', ''],
   [/^helm$/, 'helm', ''],
+  [/^configsync/, 'other', 'Config Sync'],
+  [/^fleetagent$|^fleet-agent$/, 'other', 'Fleet or another controller of Rancher'],
   [/^kapp-controller$/, 'other', 'kapp'],
   [/^pulumi/, 'other', 'Pulumi'],
   [/^terraform/, 'other', 'Terraform'],

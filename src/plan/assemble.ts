@@ -208,10 +208,15 @@ function deniesGate(view: View, parts: Parts, denied: readonly EdgeVerdict[]): G
   };
 }
 
+const DEPLOYERS = new Set(['argoproj.io/Application', 'kustomize.toolkit.fluxcd.io/Kustomization']);
+
 /** Kinds that could not be read: what they allow, deny or call for is not known. */
 function unreadGates(view: View): readonly Gate[] {
   // Figures of load say nothing of connections, and their API is the one most often down.
-  const bearing = view.snapshot.unread.filter((kind) => !(kind.split('/')[0] ?? '').endsWith('metrics.k8s.io'));
+  // What Argo CD and Flux manage is marked on the objects themselves as well: the gates on ownership say what could not be read.
+  const bearing = view.snapshot.unread.filter(
+    (kind) => !(kind.split('/')[0] ?? '').endsWith('metrics.k8s.io') && !DEPLOYERS.has(kind),
+  );
   return bearing.map((kind) => ({
     id: 'unknown',
     answer: 'unknown' as const,

@@ -57,7 +57,7 @@ export async function approve(
     reason,
   };
   const { writer } = await app.writableState();
-  writer.addApproval(approval, { who: app.by });
+  writer.addApproval(approval, { who: app.by, at: approval.at });
   output.document('Approval', approvalDocument(approval));
   const say = (text: string): void => output.line(wrap(safeText(text), output.width, 2));
   say(

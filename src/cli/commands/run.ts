@@ -310,7 +310,7 @@ function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: 
   if (counting.length === 0) return;
   for (const one of counting) {
     const file = approvals.files.get(one);
-    if (file !== undefined) writer.addApproval(one, { who: by, file });
+    if (file !== undefined) writer.addApproval(one, { who: by, file, at: Date.now() });
   }
   writer.appendAudit({
     at: Date.now(),

@@ -79,6 +79,9 @@ export const SNAPSHOT_GROUPS: readonly GroupSpec[] = [
     kinds: ['Workflow', 'CronWorkflow', 'WorkflowTemplate', 'ClusterWorkflowTemplate', 'Rollout'],
     need: 'optional',
   },
+  // What Argo CD and Flux manage: who would take an edit back, or prune.
+  { group: 'argoproj.io', kinds: ['Application'], need: 'optional' },
+  { group: 'kustomize.toolkit.fluxcd.io', kinds: ['Kustomization'], need: 'optional' },
   { group: 'batch.volcano.sh', kinds: ['Job'], need: 'optional' },
   { group: 'jobset.x-k8s.io', kinds: ['JobSet'], need: 'optional' },
   { group: 'leaderworkerset.x-k8s.io', kinds: ['LeaderWorkerSet'], need: 'optional' },

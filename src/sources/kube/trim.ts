@@ -10,20 +10,70 @@ import { isObject } from '../../model/object.ts';
  */
 export function trimManifest(manifest: KubeManifest): KubeManifest {
   const managed = asArray(manifest.metadata['managedFields']);
+  const fields = EDITED_KINDS.has(manifest.kind);
   const metadata =
-    managed.length === 0 ? manifest.metadata : { ...manifest.metadata, managedFields: compactManagers(managed) };
+    managed.length === 0
+      ? manifest.metadata
+      : { ...manifest.metadata, managedFields: compactManagers(managed, fields) };
   const trimmed: KubeManifest = { ...manifest, metadata };
-  return isObject(trimmed, '', 'Pod') ? trimPod(trimmed) : trimmed;
+  if (isObject(trimmed, '', 'Pod')) return trimPod(trimmed);
+  return trimDeployer(trimmed);
 }
 
-function compactManagers(managed: readonly Json[]): readonly Json[] {
-  const seen = new Map<string, Json>();
+/** Kinds of others that steps edit: of these it matters who owns which field. */
+const EDITED_KINDS = new Set(['Namespace', 'Deployment', 'StatefulSet', 'DaemonSet', 'CronJob', 'PeerAuthentication']);
+
+function compactManagers(managed: readonly Json[], withFields: boolean): readonly Json[] {
+  const seen = new Map<string, { manager: string; operation: string; fieldsV1?: JsonObject }>();
   for (const entry of managed) {
-    const { manager, operation } = asObject(entry);
-    if (typeof manager === 'string' && typeof operation === 'string')
-      seen.set(`${manager}\n${operation}`, { manager, operation });
+    const { manager, operation, fieldsV1 } = asObject(entry);
+    if (typeof manager !== 'string' || typeof operation !== 'string') continue;
+    const key = `${manager}\n${operation}`;
+    const before = seen.get(key)?.fieldsV1;
+    const kept = withFields ? pruneFields(asObject(fieldsV1), before) : {};
+    seen.set(key, { manager, operation, ...(Object.keys(kept).length === 0 ? {} : { fieldsV1: kept }) });
   }
   return [...seen.values()];
+}
+
+const KEPT_MAPS = new Set(['f:labels', 'f:annotations']);
+const KEPT_LEAVES = new Set(['f:serviceAccountName', 'f:serviceAccount', 'f:mode']);
+const KEPT_WAYS = new Set(['f:metadata', 'f:spec', 'f:template', 'f:jobTemplate', 'f:mtls']);
+
+/** Of a tree of owned fields what steps write: labels, annotations, accounts and modes of mTLS. The rest is large. */
+function pruneFields(fields: JsonObject, before: JsonObject = {}): JsonObject {
+  const out: Record<string, Json> = { ...before };
+  for (const [key, value] of Object.entries(fields)) {
+    if (KEPT_LEAVES.has(key)) out[key] = {};
+    else if (KEPT_MAPS.has(key)) out[key] = { ...asObject(out[key]), ...without(asObject(value), ['.']) };
+    else if (KEPT_WAYS.has(key)) {
+      const inner = pruneFields(asObject(value), asObject(out[key]));
+      if (Object.keys(inner).length > 0) out[key] = inner;
+    }
+  }
+  return out;
+}
+
+/** Of the objects that say what Argo CD and Flux manage, that and how: values for charts, which may hold credentials, are left out. */
+function trimDeployer(object: KubeManifest): KubeManifest {
+  const group = object.apiVersion.split('/')[0];
+  const kept =
+    group === 'argoproj.io' && object.kind === 'Application'
+      ? { spec: ['syncPolicy', 'ignoreDifferences', 'destination'], status: ['resources'] }
+      : group === 'kustomize.toolkit.fluxcd.io' && object.kind === 'Kustomization'
+        ? { spec: ['suspend', 'prune', 'force', 'interval'], status: ['inventory'] }
+        : undefined;
+  if (kept === undefined) return object;
+  const only = (value: Json | undefined, keys: readonly string[]): JsonObject =>
+    Object.fromEntries(Object.entries(asObject(value)).filter(([key]) => keys.includes(key)));
+  return {
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    // Annotations hold the object as it was applied last, values and all.
+    metadata: without(object.metadata as JsonObject, ['annotations']) as KubeManifest['metadata'],
+    spec: only(object['spec'], kept.spec),
+    status: only(object['status'], kept.status),
+  };
 }
 
 const POD_SPEC_NOISE = ['tolerations', 'affinity', 'topologySpreadConstraints', 'schedulingGates', 'readinessGates'];

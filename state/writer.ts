@@ -74,7 +74,10 @@ export interface Writer extends Reader {
    * Takes down an approval and its audit line together. `file`: where it was brought from; `at`: when it was taken down. The very same approval is kept once. Returns
    * whether it was new.
    */
-  addApproval(approval: Approval, taken: { readonly who: string; readonly file?: string; readonly at: number }): boolean;
+  addApproval(
+    approval: Approval,
+    taken: { readonly who: string; readonly file?: string; readonly at: number },
+  ): boolean;
   /** Keeps the gates that an attempt to advance met, in place of the ones before. */
   saveGates(namespace: string, gates: readonly Gate[], at: number): void;
   /** Takes down what was decided of fields that others changed, with a line on the trail for each. */

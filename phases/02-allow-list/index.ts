@@ -8,6 +8,7 @@ import type { Direction } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
 import { candidateGates } from '../../src/readiness/candidate-gates.ts';
+import { corroborationGates } from '../../src/readiness/corroboration-gates.ts';
 import { evidenceGates } from '../../src/readiness/evidence-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
@@ -18,7 +19,7 @@ const OPEN_CONNECTIONS = 'connections already open keep passing until they close
 /** NetworkPolicies from evidence: a peer that is enforced already is opened first, then one workload and direction at a time. */
 export const allowList: Phase = {
   name: 'allow-list',
-  requires: (view) => [...evidenceGates(view), ...candidateGates(view)],
+  requires: (view) => [...evidenceGates(view), ...corroborationGates(view), ...candidateGates(view)],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
     const context = candidateContext(view);

@@ -9,6 +9,7 @@ import { annotationsOf, formatRef, isObject, refKey, refOf } from '../../src/mod
 import { DRY_RUN_ANNOTATION, buildAuthorizationPolicy, isOwn } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
+import { corroborationGates } from '../../src/readiness/corroboration-gates.ts';
 import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.ts';
 import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
@@ -20,7 +21,13 @@ import type { Gate } from '../../src/model/finding.ts';
 /** An account per workload, moved by expand, migrate, contract; then policies on principals, rehearsed before they are enforced. */
 export const identity: Phase = {
   name: 'identity',
-  requires: (view) => [...notJoinedGates(view), ...reviewGates(view), ...coverageGates(view), ...accountGates(view)],
+  requires: (view) => [
+    ...notJoinedGates(view),
+    ...reviewGates(view),
+    ...corroborationGates(view),
+    ...coverageGates(view),
+    ...accountGates(view),
+  ],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
     const splits = plannedSplits(view);

@@ -32,6 +32,7 @@ const configSchema = z.strictObject({
       schedules: onOff,
       'unseen-workloads': onOff,
       review: onOff,
+      corroboration: threshold,
       losses: threshold,
       enforcement: onOff,
       mesh: onOff,

@@ -1,6 +1,6 @@
 import type { AddressHistory, AddressHold } from '../model/address-hold.ts';
 import type { Edge, EdgeKey, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
-import { edgeId, endpointNamespace } from '../model/edge.ts';
+import { edgeId, endpointKey, endpointNamespace } from '../model/edge.ts';
 import { mergeDaysSeen } from '../model/edge-merge.ts';
 import type { DaySeen, Evidence } from '../model/evidence.ts';
 import type { Flow, InputReport } from '../model/flow.ts';
@@ -11,7 +11,7 @@ import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Attributor, Contradictions, Party } from './attribute.ts';
 import { createAttributor } from './attribute.ts';
 import { buildEvidence } from './evidence.ts';
-import { foldEphemeralPorts } from './fold.ts';
+import { EPHEMERAL_FIRST, EPHEMERAL_LAST, foldEphemeralPorts } from './fold.ts';
 import type { Counts, Tally } from './tally.ts';
 import { addToTally, countTally, createTally, createTapNumbers, mergeTally } from './tally.ts';
 
@@ -22,6 +22,22 @@ export const MAX_OPERATIONS = 64;
 const MAX_PRINCIPALS = 16;
 /** Runs kept for an edge or workload: a run every minute of three weeks. */
 const MAX_RUNS = 32_768;
+
+/**
+ * Destinations and ports that one source is followed to, beside those that the inventory declares. A pod that somebody else steers can
+ * call, or claim to call, anything: beyond this its calls are counted together, as calls to nobody, whatever the order of the records.
+ */
+export const MAX_TARGETS = 4096;
+const TOO_MANY: Party = {
+  endpoint: { kind: 'unknown', why: `its source reached more than ${MAX_TARGETS} destinations and ports` },
+};
+const API_SERVER_PORTS: ReadonlySet<number> = new Set([443, 6443]);
+
+/** What a source reached beside what is declared: each, until there are too many; then all of them together, by protocol. */
+interface Reach {
+  targets: Set<string> | undefined;
+  readonly together: Map<Protocol, Fold>;
+}
 
 /** Everything folded for one edge before its parties are settled. */
 interface Fold {
@@ -83,15 +99,54 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
     else if (runs.size < MAX_RUNS) runs.add(run);
   };
 
+  const reached = new Map<Party, Reach>();
+  const isExpected = ({ endpoint }: Party, protocol: Protocol, port: number): boolean =>
+    (endpoint?.kind === 'workload' && attributor.declaresPort(endpoint.id, protocol, port)) ||
+    (endpoint?.kind === 'api-server' && API_SERVER_PORTS.has(port));
+  const togetherOf = ({ together }: Reach, protocol: Protocol): Fold => {
+    const known = together.get(protocol);
+    if (known !== undefined) return known;
+    const made = createFold();
+    together.set(protocol, made);
+    return made;
+  };
+  /** The fold of all that a source reached beyond what is kept apart; undefined where this target is kept apart. */
+  const beyondReach = (src: Party, dst: Party, protocol: Protocol, port: number): Fold | undefined => {
+    if (isExpected(dst, protocol, port)) return undefined;
+    let reach = reached.get(src);
+    if (reach === undefined) reached.set(src, (reach = { targets: new Set(), together: new Map() }));
+    if (reach.targets !== undefined) {
+      const { endpoint } = dst;
+      // Ports that the kernel chose on one workload are one target: they become one edge.
+      const text = endpoint?.kind === 'workload' && isEphemeral(port) ? 'range' : String(port);
+      reach.targets.add(`${endpoint === undefined ? (dst.ip ?? '') : endpointKey(endpoint)} ${text}/${protocol}`);
+      if (reach.targets.size <= MAX_TARGETS) return undefined;
+      reach.targets = undefined;
+      for (const [other, byPort] of pairs.get(src) ?? [])
+        for (const [key, ports] of byPort) {
+          const otherProtocol = PROTOCOLS[key % 4] ?? 'TCP';
+          if (isExpected(other, otherProtocol, Math.floor(key / 4))) continue;
+          const together = togetherOf(reach, otherProtocol);
+          if (ports.bare !== undefined) mergeFold(together, ports.bare);
+          for (const operation of ports.operations?.values() ?? []) mergeFold(together, operation);
+          byPort.delete(key);
+        }
+    }
+    return togetherOf(reach, protocol);
+  };
+
   const foldOf = (src: Party, dst: Party, protocol: Protocol, port: number, l7: string | undefined): Fold => {
     let bySrc = pairs.get(src);
     if (bySrc === undefined) pairs.set(src, (bySrc = new Map<Party, Map<number, PortFold>>()));
-    let byDst = bySrc.get(dst);
-    if (byDst === undefined) bySrc.set(dst, (byDst = new Map<number, PortFold>()));
     const portKey = port * 4 + PROTOCOLS.indexOf(protocol);
-    let ports = byDst.get(portKey);
-    if (ports === undefined)
+    let byDst = bySrc.get(dst);
+    let ports = byDst?.get(portKey);
+    if (ports === undefined) {
+      const together = beyondReach(src, dst, protocol, port);
+      if (together !== undefined) return together;
+      if (byDst === undefined) bySrc.set(dst, (byDst = new Map<number, PortFold>()));
       byDst.set(portKey, (ports = { bare: undefined, operations: undefined, overflowed: false }));
+    }
     if (l7 === undefined || ports.overflowed) return (ports.bare ??= createFold());
     ports.operations ??= new Map();
     const known = ports.operations.get(l7);
@@ -188,12 +243,14 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
         port: number,
         l7: string | undefined,
         fold: Fold,
+        endPort?: number,
       ): void => {
         const key: EdgeKey = {
           src: attributor.settle(src, fold.first, fold.last),
           dst: attributor.settle(dst, fold.first, fold.last),
           protocol,
           port,
+          ...(endPort === undefined ? {} : { endPort }),
           ...(l7 === undefined ? {} : { l7 }),
         };
         const id = edgeId(key);
@@ -214,6 +271,8 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
             for (const [l7, fold] of ports.operations ?? []) settle(src, dst, protocol, port, l7, fold);
           }
       pairs.clear();
+      for (const [src, { together }] of reached)
+        for (const [protocol, fold] of together) settle(src, TOO_MANY, protocol, 1, undefined, fold, 65_535);
 
       const unattributed = new Map<string, number>(dropped);
       const edges: Edge[] = [];
@@ -375,6 +434,10 @@ function buildEdge(id: string, key: EdgeKey, fold: Fold): Edge {
     origin: { kind: 'observed' },
     review: 'unreviewed',
   };
+}
+
+function isEphemeral(port: number): boolean {
+  return port >= EPHEMERAL_FIRST && port <= EPHEMERAL_LAST;
 }
 
 const VERDICTS: readonly Verdict3[] = ['allowed', 'denied', 'audit', 'unknown'];

@@ -57,6 +57,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   schedules: 'any',
   'unseen-workloads': 'by subject',
   review: 'any',
+  corroboration: 'by subject',
   losses: 'any',
   enforcement: 'any',
   mesh: 'by subject',
@@ -68,8 +69,8 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   expressible: 'by subject',
   'service-account': 'by subject',
   'system-namespace': 'by subject',
-  freeze: 'by subject',
   gitops: 'by subject',
+  freeze: 'by subject',
 };
 
 /** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */

@@ -14,7 +14,7 @@ export const SCAN_TARGETS_ONE_DAY = 15;
 const TARGETS_BESIDE_DENIALS = 5;
 const DENIALS = 3;
 /** A schedule that showed the edge in so many runs has shown it often enough, be it on one day. */
-const ENOUGH_RUNS = 3;
+export const ENOUGH_RUNS = 3;
 
 export interface Doubtful {
   readonly edge: Edge;

@@ -7,6 +7,7 @@ export const GATE_IDS = [
   'schedules',
   'unseen-workloads',
   'review',
+  'corroboration',
   'losses',
   'enforcement',
   'mesh',
@@ -64,6 +65,8 @@ export interface Config {
     readonly schedules: 'on' | 'off';
     readonly 'unseen-workloads': 'on' | 'off';
     readonly review: 'on' | 'off';
+    /** Days on record, at least, of an edge to or from a sensitive workload that nobody reviewed and no configuration names. */
+    readonly corroboration: number | 'off';
     /** Share of records lost, at most. */
     readonly losses: number | 'off';
     readonly enforcement: 'on' | 'off';
@@ -135,6 +138,7 @@ export const DEFAULT_CONFIG: Config = {
     schedules: 'on',
     'unseen-workloads': 'on',
     review: 'on',
+    corroboration: 3,
     losses: 0.01,
     enforcement: 'on',
     mesh: 'on',

@@ -1,7 +1,8 @@
 import { round } from './input.ts';
 import type { AssessmentReport, Basis, Figure, Sentence, SentencePart, Summary, Window } from './model.ts';
 import { MAP_CODES } from './model.ts';
-import { counted, grouped, shellWord } from './words.ts';
+import { shellWord } from '../shared/pure/shell.ts';
+import { counted, grouped } from './words.ts';
 
 /** The report but for its summary and its comparison, which are made of it. */
 export type ReportBody = Omit<AssessmentReport, 'summary' | 'comparison'>;

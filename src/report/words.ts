@@ -17,11 +17,6 @@ export function humanTimes(text: string): string {
   return text.replaceAll(/\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z/g, '$1 $2 UTC');
 }
 
-/** One word of a command line: what a shell would read as anything else stands in quotes. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
 /** A gate's advice with every command in it whole, so that it can be pasted. */
 export function wholeCommands(fix: string): string {
   return fix.replaceAll(

@@ -45,6 +45,8 @@ kind: ClusterNetworkPolicy
 metadata: {name: somebodys}
 spec: {priority: 1, appliedTo: [{namespaceSelector: {}}], ingress: [{action: Drop}]}
 `;
+const STORE = deployment('store').replace('registry.example/x:1', 'docker.io/library/postgres:16');
+const twoDays = { days: ['2026-03-09', '2026-03-10'], count: 2 };
 const oneDay = { days: ['2026-03-09'], count: 1 };
 
 /** Gate, answer, subject, and the world in which it is answered so. The base world answers yes to all but plaintext and denials. */
@@ -105,6 +107,14 @@ const CASES: readonly Row[] = [
     edgeOf('front/Deployment/web -> back/StatefulSet/db 5432').id,
     'seen on one day',
     { edges: [...edges, edgeOf('front/Deployment/web -> back/StatefulSet/db 5432', oneDay)] },
+  ],
+  ['corroboration', 'yes', 'front', 'nothing that one pod alone could have written', {}],
+  [
+    'corroboration',
+    'no',
+    edgeOf('front/Deployment/web -> front/Deployment/store 5432').id,
+    'two days into a database',
+    { with: STORE, edges: [...edges, edgeOf('front/Deployment/web -> front/Deployment/store 5432', twoDays)] },
   ],
   ['losses', 'yes', 'front', 'none lost', {}],
   ['losses', 'no', 'front', 'a tenth lost', { evidence: { ...evidence, sources: [{ ...source, lost: 111 }] } }],

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { adviceOf, counted, grouped, humanTimes, shellWord, wholeCommands } from '../../src/report/words.ts';
+import { adviceOf, counted, grouped, humanTimes, wholeCommands } from '../../src/report/words.ts';
+import { shellWord } from '../../src/shared/pure/shell.ts';
 
 describe('what people read', () => {
   it.each([

@@ -116,7 +116,7 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
   };
 
   const openBatch = async (): Promise<Batch> => {
-    const aggregator = createAggregator(await inventories.current());
+    const aggregator = createAggregator(await inventories.current(), reader.addresses());
     for (const [ip, name] of names) aggregator.addName(ip, name);
     return { aggregator, since: clock.now(), hash: createHash('sha256'), report: emptyReport(source.name, key) };
   };
@@ -187,6 +187,7 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
             ? []
             : [{ ...importOf(done.report), sha256: digestOf(key, position, done.hash), name: key, at }],
         edges: folded?.edges ?? [],
+        ...(folded === undefined ? {} : { addresses: folded.addresses }),
         evidence: {
           ...(folded?.evidence ?? { days: [], unattributed: {}, runs: {} }),
           ...(closed.length === 0 ? {} : { gaps: closed }),

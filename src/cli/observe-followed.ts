@@ -84,7 +84,7 @@ function wrongUse(message: string, hint: string): Failure {
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** `30s`, `30m`, `12h`, `7d`, in milliseconds; at most what a timer of this runtime holds. */
-function parseDuration(text: string): number {
+export function parseDuration(text: string): number {
   const match = /^(\d{1,7})([smhd])$/.exec(text);
   const value = Number(match?.[1]) * (UNITS[match?.[2] ?? ''] ?? NaN);
   if (value > 0 && value <= 2 ** 31 - 1) return value;

@@ -5,7 +5,12 @@ import { explain } from '../file-error.ts';
 import { cancelled, untilStopped } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
+import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
+import type { Contradictions } from '../../flows/attribute.ts';
+import type { AddressHold } from '../../model/address-hold.ts';
+import type { Snapshot } from '../../model/inventory.ts';
+import type { KubeManifest } from '../../model/object.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
 import { openInput } from '../../sources/input.ts';
@@ -39,6 +44,10 @@ export async function observe(
   inputs: readonly string[],
   options: ObserveOptions,
 ): Promise<number> {
+  if (sourceName === 'addresses') {
+    const { observeAddresses } = await import('./observe-addresses.ts');
+    return observeAddresses(app, inputs, options);
+  }
   const source = findSource(sourceName);
   if (source === undefined)
     throw new Failure({
@@ -160,6 +169,25 @@ export async function checkInputs(names: readonly string[]): Promise<void> {
   });
 }
 
+/** Who holds which address, as the pods and EndpointSlices of a cluster say; a directory does not say when it was written. */
+function addressesIn(snapshot: Snapshot, at: number): readonly AddressHold[] {
+  if (snapshot.source !== 'cluster') return [];
+  const ofKind = (kind: string): readonly KubeManifest[] => snapshot.objects.filter((object) => object.kind === kind);
+  return [...holdsOfPods(ofKind('Pod'), at), ...holdsOfSlices(ofKind('EndpointSlice'), at)];
+}
+
+/** Where records and the pods' own history do not agree: the records' word was taken, and that is said. */
+export function sayContradictions({ output }: App, { pods, example, skew }: Contradictions): void {
+  if (pods > 0)
+    output.line(
+      `${plural(pods, 'record')} ${pods === 1 ? 'names' : 'name'} another pod than held the address then, and ${pods === 1 ? 'was' : 'were'} believed: ${safeText(example ?? '')}`,
+    );
+  for (const [node, ms] of skew)
+    output.line(
+      `clocks differ: records of pods on node ${safeText(node)} lie up to ${plural(Math.round(ms / 1000), 'second')} outside the pods' own lives`,
+    );
+}
+
 /** Folds the inputs into edges and records them in one transaction. */
 export async function importFlows(
   app: App,
@@ -169,7 +197,7 @@ export async function importFlows(
 ): Promise<{ readonly records: number; readonly edges: number }> {
   const loaded = await loadAll(app);
   const { writer } = await app.writableState();
-  const aggregator = createAggregator(loaded.inventory);
+  const aggregator = createAggregator(loaded.inventory, writer.addresses());
   const sink: FlowSink = {
     flow: (flow) => aggregator.add(flow),
     name: (ip, name) => aggregator.addName(ip, name),
@@ -204,6 +232,7 @@ export async function importFlows(
     })),
     edges: folded.edges,
     evidence: folded.evidence,
+    addresses: [...folded.addresses, ...addressesIn(loaded.snapshot, at)],
   });
   const { output } = app;
   const records = reports.reduce((sum, report) => sum + report.records, 0);
@@ -218,6 +247,8 @@ export async function importFlows(
     edges: { added: result.added, updated: result.updated },
     alreadyImported: result.skippedInputs.map((input) => input.name),
     unattributed: folded.evidence.unattributed,
+    contradicted: folded.contradictions.pods,
+    clockSkew: Object.fromEntries([...folded.contradictions.skew].map(([node, ms]) => [node, Math.round(ms / 1000)])),
   });
   output.line(
     `${plural(records, 'record')} of ${source.name} folded into ${plural(folded.edges.length, 'edge')}: ${result.added} new, ${result.updated} seen again`,
@@ -232,5 +263,6 @@ export async function importFlows(
   if (bad > 0) output.line(`${bad} malformed records skipped`);
   for (const [why, count] of Object.entries(folded.evidence.unattributed))
     output.line(`unattributed: ${plural(count, 'record')}, ${safeText(why)}`);
+  sayContradictions(app, folded.contradictions);
   return { records, edges: folded.edges.length };
 }

@@ -25,6 +25,13 @@ export interface ApiCall {
   readonly body?: Json;
   readonly contentType?: string;
   readonly accept?: string;
+  /**
+   * Takes the lines of an answer with success as they come, as a watch gives them; the answer itself is then empty. Such a call is sent
+   * once: whoever reads on knows where.
+   */
+  readonly onLine?: (line: string) => void;
+  /** For the connection to be made and between two pieces of the answer, where that is not the connection's own time-out. */
+  readonly idleMs?: number;
   readonly subject: CallSubject;
   /** As the credentials' own user, whomever the connection impersonates. */
   readonly asSelf?: true;
@@ -94,7 +101,7 @@ export async function openKubeApi(
     for (let attempt = 1; ; attempt += 1) {
       call.signal?.throwIfAborted();
       const answer = await sendOnce(call, access, await credentials.current(call), timeoutMs);
-      if (answer.ok || attempt === ATTEMPTS) return answer;
+      if (answer.ok || attempt === ATTEMPTS || call.onLine !== undefined) return answer;
       const waitMs = waitBeforeRetry(call, answer.problem, attempt);
       if (waitMs === undefined) return answer;
       await options.clock.sleep(waitMs, call.signal);
@@ -279,11 +286,13 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
           port: base.port === '' ? undefined : base.port,
           path: `${base.pathname.replace(/\/+$/u, '')}${call.path}${query === '' ? '' : `?${query}`}`,
           headers,
-          timeout: timeoutMs,
+          timeout: call.idleMs ?? timeoutMs,
           ...(call.signal === undefined ? {} : { signal: call.signal }),
         } as RequestOptions,
         (incoming) => {
-          collect(incoming).then((text) => resolve(readAnswer(incoming, text)), silence);
+          if (call.onLine !== undefined && incoming.statusCode === 200)
+            handLines(incoming, call.onLine).then(() => resolve(readAnswer(incoming, '{}')), silence);
+          else collect(incoming).then((text) => resolve(readAnswer(incoming, text)), silence);
         },
       );
     } catch (error) {
@@ -301,7 +310,7 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
     });
     outgoing.on('timeout', () => {
       timedOut = true;
-      outgoing.destroy(new Error(`no answer within ${timeoutMs} ms`));
+      outgoing.destroy(new Error(`no answer within ${call.idleMs ?? timeoutMs} ms`));
     });
     outgoing.on('error', silence);
     outgoing.end(payload);
@@ -317,6 +326,22 @@ function renderBody(body: Json): string {
     /[<>&\u2028\u2029]/gu,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
+}
+
+/** A line that does not end is a fault that would exhaust memory; the largest objects are well below. */
+const LONGEST_LINE = 64 * 1024 * 1024;
+
+async function handLines(incoming: IncomingMessage, onLine: (line: string) => void): Promise<void> {
+  const decoder = new TextDecoder();
+  let open = '';
+  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+    const lines = (open + decoder.decode(chunk, { stream: true })).split('\n');
+    open = lines.pop() ?? '';
+    if (open.length > LONGEST_LINE) throw new Error('a line of the answer is longer than 64 MiB');
+    for (const line of lines) if (line !== '') onLine(line);
+  }
+  // Half a line is an answer that broke off.
+  if (open.trim() !== '') throw new Error('the answer ends in the middle of a line');
 }
 
 async function collect(incoming: IncomingMessage): Promise<string> {

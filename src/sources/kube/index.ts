@@ -13,3 +13,5 @@ export type { ApiResource, ApiStatus } from './schema.ts';
 export { METADATA_LIST, asManifest, readKubeSnapshot, readManifest } from './snapshot.ts';
 export type { ReadSnapshotOptions } from './snapshot.ts';
 export { trimManifest } from './trim.ts';
+export { listObjects, watchObjects } from './watch.ts';
+export type { WatchOptions, WatchSink } from './watch.ts';

@@ -140,6 +140,7 @@ function wordForbidden(
   const byRights =
     subject.verb === 'get' ||
     subject.verb === 'list' ||
+    subject.verb === 'watch' ||
     body.message === '' ||
     / cannot (?:\w+) (?:resource|path)|cannot impersonate/u.test(body.message);
   if (!byRights)

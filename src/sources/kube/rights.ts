@@ -10,7 +10,7 @@ import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS, UNDO_CONFIG_MAPS, UNDO_NAMESPACE
 export const ROLES = ['observer', 'planner', 'operator', 'identity'] as const;
 export type Role = (typeof ROLES)[number];
 
-export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete' | 'bind';
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'bind';
 
 export interface Right {
   readonly role: Role;
@@ -108,6 +108,13 @@ export function allRights(): readonly Right[] {
     names: [...new Set(SNAPSHOT_CONFIG_MAPS.map(({ name }) => name))].sort(),
     why: 'settings of the network and the mesh; by name, no others',
   };
+  const addresses: Right = {
+    role: 'observer',
+    group: '',
+    resources: ['pods'],
+    verbs: ['watch'],
+    why: 'observe addresses --follow: who holds which address, as it changes',
+  };
   const lease: Right = {
     role: 'operator',
     group: 'coordination.k8s.io',
@@ -149,7 +156,7 @@ export function allRights(): readonly Right[] {
     verbs: ['bind'],
     why: 'without it the API server refuses to copy a binding of a role whose rights one does not hold oneself',
   };
-  return [...reads, configMaps, lease, ...undo, ...writes, bind];
+  return [...reads, configMaps, addresses, lease, ...undo, ...writes, bind];
 }
 
 /** What a role holds: its own rights and those of the roles before it. */

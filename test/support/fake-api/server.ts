@@ -86,7 +86,24 @@ export interface FakeApi {
   remove(object: KubeManifest): void;
   get(object: KubeManifest): KubeManifest | undefined;
   objects(): readonly KubeManifest[];
+  readonly watches: FakeWatches;
   close(): Promise<void>;
+}
+
+/** What happens to watches. A watch is answered with every change since the version asked for, and then with each as it comes. */
+export interface FakeWatches {
+  /** How many are open. */
+  readonly open: number;
+  /** Waits until so many are open. */
+  opened(count: number): Promise<void>;
+  /** Breaks the connections of those that are open. */
+  cut(): void;
+  /** Ends them as the server does when their time is over. */
+  end(): void;
+  /** Sends bookmarks. */
+  bookmark(): void;
+  /** Forgets every change so far: a watch from an older version is answered with 410. */
+  compact(): void;
 }
 
 const START = Date.UTC(2026, 0, 1);
@@ -103,6 +120,36 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
   const unexpected: string[] = [];
   const faults: { readonly fault: Fault; left: number }[] = [];
   const observers: ((call: LoggedCall) => void)[] = [];
+
+  const watching = new Set<{ readonly kind: FakeKind; readonly response: ServerResponse; waiting?: () => void }>();
+  let onOpen: (() => void)[] = [];
+  const send = (response: ServerResponse, type: string, object: JsonObject): void => {
+    response.write(`${JSON.stringify({ type, object })}\n`);
+  };
+  store.onEvent((event) => {
+    for (const { kind, response } of watching) if (isOf(event.object, kind)) send(response, event.type, event.object);
+  });
+  /** False: it is no watch. */
+  const watch = (call: LoggedCall, response: ServerResponse): boolean => {
+    const target = call.query['watch'] === 'true' && call.method === 'GET' ? locate(store, call.path) : undefined;
+    if (target === undefined || target.name !== undefined) return false;
+    const { kind } = target;
+    call.status = 200;
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    const from = Number(call.query['resourceVersion'] ?? 0);
+    if (from < store.compacted()) {
+      send(response, 'ERROR', statusBody(410, 'Expired', `too old resource version: ${from} (${store.compacted()})`));
+      response.end();
+      return true;
+    }
+    for (const event of store.since(from)) if (isOf(event.object, kind)) send(response, event.type, event.object);
+    const entry = { kind, response };
+    watching.add(entry);
+    response.on('close', () => watching.delete(entry));
+    for (const opened of onOpen) opened();
+    return true;
+  };
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const text = await readBody(request);
@@ -121,6 +168,10 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
     const injected = faults.find(({ fault, left }) => left > 0 && matches(fault, call));
     if (injected !== undefined) injected.left -= 1;
     const fault = injected?.fault;
+    if (fault === undefined && call.headers['authorization'] === 'Bearer fake-token') {
+      response.setHeader('date', new Date(now()).toUTCString());
+      if (watch(call, response)) return;
+    }
     const answer =
       fault !== undefined && fault.when !== 'after'
         ? undefined
@@ -180,6 +231,38 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
     remove: (object) => store.remove(object),
     get: (object) => store.get(refKey(refOf(object))),
     objects: () => store.all(),
+    watches: {
+      get open() {
+        return watching.size;
+      },
+      opened: (count) =>
+        new Promise((resolve) => {
+          const check = (): void => {
+            if (watching.size < count) return;
+            onOpen = onOpen.filter((one) => one !== check);
+            resolve();
+          };
+          onOpen.push(check);
+          check();
+        }),
+      cut: () => {
+        for (const { response } of watching) response.destroy();
+        watching.clear();
+      },
+      end: () => {
+        for (const { response } of watching) response.end();
+        watching.clear();
+      },
+      bookmark: () => {
+        for (const { kind, response } of watching)
+          send(response, 'BOOKMARK', {
+            kind: kind.kind,
+            apiVersion: kind.apiVersion,
+            metadata: { resourceVersion: store.current() },
+          });
+      },
+      compact: () => store.compact(),
+    },
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -227,7 +310,7 @@ export function statusBody(code: number, reason: string, message: string, detail
 }
 
 const ALLOWED_QUERY: Readonly<Record<string, readonly string[]>> = {
-  GET: ['limit', 'continue', 'labelSelector'],
+  GET: ['limit', 'continue', 'labelSelector', 'watch', 'allowWatchBookmarks', 'resourceVersion', 'timeoutSeconds'],
   POST: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout'],
   PUT: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout'],
   PATCH: ['fieldManager', 'fieldValidation', 'dryRun', 'timeout', 'force'],
@@ -357,6 +440,16 @@ function list(store: Store, { kind, namespace }: Located, call: LoggedCall): Ans
   };
 }
 
+interface StoreEvent {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
+  readonly version: number;
+  readonly object: KubeManifest;
+}
+
+function isOf(object: KubeManifest, kind: FakeKind): boolean {
+  return object.kind === kind.kind && object.apiVersion === kind.apiVersion;
+}
+
 interface Page {
   readonly items: readonly KubeManifest[];
   readonly version: string;
@@ -368,6 +461,9 @@ class Store {
   readonly #now: () => number;
   readonly #objects = new Map<string, KubeManifest>();
   readonly #tokens = new Map<string, { readonly rest: readonly KubeManifest[]; readonly version: string }>();
+  readonly #listeners: ((event: StoreEvent) => void)[] = [];
+  #log: StoreEvent[] = [];
+  #compacted = 0;
   #version = 100;
   #uids = 0;
   #tokenCount = 0;
@@ -394,6 +490,39 @@ class Store {
 
   remove(object: KubeManifest): void {
     this.#erase(object);
+  }
+
+  onEvent(listener: (event: StoreEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  since(version: number): readonly StoreEvent[] {
+    return this.#log.filter((event) => event.version > version);
+  }
+
+  current(): string {
+    return String(this.#version);
+  }
+
+  compacted(): number {
+    return this.#compacted;
+  }
+
+  compact(): void {
+    this.#compacted = this.#version;
+    this.#log = [];
+  }
+
+  #tell(type: StoreEvent['type'], object: KubeManifest): void {
+    const event: StoreEvent = {
+      type,
+      version: this.#version,
+      object: { ...object, metadata: { ...object.metadata, resourceVersion: String(this.#version) } },
+    };
+    this.#log.push(event);
+    // As the real one, it remembers the latest alone.
+    if (this.#log.length > 4000) this.#compacted = this.#log.splice(0, 2000).at(-1)?.version ?? this.#compacted;
+    for (const listener of this.#listeners) listener(event);
   }
 
   expireTokens(): void {
@@ -643,14 +772,16 @@ class Store {
 
   #save(object: KubeManifest): void {
     this.#version += 1;
-    this.#objects.set(refKey(refOf(object)), {
-      ...object,
-      metadata: { ...object.metadata, resourceVersion: String(this.#version) },
-    });
+    const key = refKey(refOf(object));
+    const type = this.#objects.has(key) ? 'MODIFIED' : 'ADDED';
+    const saved = { ...object, metadata: { ...object.metadata, resourceVersion: String(this.#version) } };
+    this.#objects.set(key, saved);
+    this.#tell(type, saved);
   }
 
   #erase(object: KubeManifest): void {
     this.#version += 1;
+    this.#tell('DELETED', this.#objects.get(refKey(refOf(object))) ?? object);
     this.#objects.delete(refKey(refOf(object)));
     if (object.kind !== 'Namespace') return;
     for (const [key, inner] of [...this.#objects])

@@ -29,6 +29,7 @@ function parseHold(row: Row, file: string): AddressHold {
     from: column(row, 'first', number, place),
     to: column(row, 'last', number, place),
     ended: column(row, 'ended', number, place) === 1,
+    ...(column(row, 'ended', number, place) === 2 ? { lost: true } : {}),
     by: column(row, 'sources', jsonColumn(list(oneOf(SOURCES))), place),
   };
 }
@@ -80,7 +81,7 @@ export function recordAddresses(
       key,
       merged.from,
       merged.to,
-      merged.ended ? 1 : 0,
+      merged.ended ? 1 : merged.lost === true ? 2 : 0,
       JSON.stringify(merged.by),
       JSON.stringify(merged.holder),
     );

@@ -9,6 +9,12 @@ import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString, asStringMap, getPath } from '../shared/pure/json.ts';
 import { sortBy } from '../shared/pure/order.ts';
 
+/** What a watch keeps of a pod: without addresses it is one of the host network, or has none yet. */
+export interface PodSeen {
+  readonly uid: string;
+  readonly addresses?: PodAddresses;
+}
+
 /** A pod with its addresses, as its object says. Times are milliseconds since the epoch. */
 export interface PodAddresses {
   readonly holder: Holder;
@@ -19,6 +25,11 @@ export interface PodAddresses {
   readonly until?: number;
   /** When its containers had all ended, whatever the phase: what a deleted pod leaves behind. */
   readonly stopped?: number;
+}
+
+export function seePod(pod: KubeManifest): PodSeen {
+  const addresses = readPodAddresses(pod);
+  return { uid: asString(pod.metadata['uid']) ?? '', ...(addresses === undefined ? {} : { addresses }) };
 }
 
 /** Undefined for pods of the host network and for those without an address. */
@@ -116,9 +127,9 @@ export interface AddressRecord {
 /** Follows pods as they come and go. Times are those of the API server's clock, milliseconds; they only rise. */
 export interface AddressBook {
   /** Every pod there is at `at`. Not the first list: what came and went since the last word is not known. */
-  listed(pods: readonly KubeManifest[], at: number): void;
-  changed(pod: KubeManifest, at: number): void;
-  gone(pod: KubeManifest, at: number): void;
+  listed(pods: readonly PodSeen[], at: number): void;
+  changed(pod: PodSeen, at: number): void;
+  gone(pod: PodSeen, at: number): void;
   /** Nothing else had happened by `at`. */
   alive(at: number): void;
   /** What has become known since it was last asked. A pod that goes on as it was is told once: `watched` says for how long. */
@@ -144,9 +155,7 @@ export function createAddressBook(): AddressBook {
     open.to = at;
     open.told = false;
   };
-  const put = (manifest: KubeManifest, at: number): void => {
-    const uid = asString(manifest.metadata['uid']) ?? '';
-    const pod = readPodAddresses(manifest);
+  const put = ({ uid, addresses: pod }: PodSeen, at: number): void => {
     const before = present.get(uid);
     const now = new Map(pod === undefined ? [] : holdsOf(pod, at, 'watch').map((hold) => [hold.ip, hold]));
     for (const [ip, hold] of before ?? [])
@@ -168,17 +177,18 @@ export function createAddressBook(): AddressBook {
       const open = windows.at(-1);
       if (open !== undefined) {
         gaps.push({ from: open.to, to: at });
-        const there = new Set(pods.map((pod) => asString(pod.metadata['uid']) ?? ''));
+        const there = new Set(pods.map((pod) => pod.uid));
         for (const [uid, holds] of present)
           if (!there.has(uid)) {
-            for (const hold of holds.values()) tell({ ...hold, to: Math.max(hold.from, open.to), ended: false });
+            for (const hold of holds.values())
+              tell({ ...hold, to: Math.max(hold.from, open.to), ended: false, lost: true });
             present.delete(uid);
           }
       }
       windows.push({ from: at, to: at, told: false });
       for (const pod of pods) {
         // Told anew: the time in between is in no window.
-        for (const hold of present.get(asString(pod.metadata['uid']) ?? '')?.values() ?? []) tell({ ...hold, to: at });
+        for (const hold of present.get(pod.uid)?.values() ?? []) tell({ ...hold, to: at });
         put(pod, at);
       }
     },
@@ -186,13 +196,16 @@ export function createAddressBook(): AddressBook {
       reach(at);
       put(pod, at);
     },
-    gone(pod, at) {
+    gone({ uid, addresses }, at) {
       reach(at);
-      const uid = asString(pod.metadata['uid']) ?? '';
-      const stopped = readPodAddresses(pod)?.stopped;
+      const stopped = addresses?.stopped;
       for (const hold of present.get(uid)?.values() ?? [])
         // A pod deleted by force may run on: the API server knows no more of it.
-        tell({ ...hold, to: Math.max(hold.from, stopped ?? at), ended: stopped !== undefined });
+        tell({
+          ...hold,
+          to: Math.max(hold.from, stopped ?? at),
+          ...(stopped === undefined ? { ended: false, lost: true } : { ended: true }),
+        });
       present.delete(uid);
     },
     alive: reach,
@@ -227,7 +240,7 @@ export function joinWatched(windows: Iterable<Watched>): readonly Watched[] {
  * watch ended.
  */
 export function lastHeld(hold: AddressHold, watched: readonly Watched[]): number {
-  if (hold.ended || !isSure(hold)) return hold.to;
+  if (hold.ended || hold.lost === true || !isSure(hold)) return hold.to;
   let [low, high] = [0, watched.length];
   while (low < high) {
     const middle = (low + high) >> 1;

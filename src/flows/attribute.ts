@@ -516,7 +516,7 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
         if (!sure.some((one) => day(one.from) <= day(last) && day(first) <= day(one.to))) return only.endpoint;
       }
     }
-    if (holders.length > 1 || at.length + during.length > 0 || near.length > 0)
+    if (new Set(holders.map((one) => endpointKey(one.endpoint))).size > 1 || during.length > 0 || near.length > 0)
       return { kind: 'unknown', ip, why: CHANGED_HANDS };
     if (sure.some((one) => !one.ended && one.to < first))
       return { kind: 'unknown', ip, why: 'address may have changed hands while nobody watched the pods' };

@@ -29,6 +29,8 @@ export interface AddressHold {
   readonly to: number;
   /** It was seen to end at `to`. Else it may have held the address for longer. */
   readonly ended: boolean;
+  /** The API lost sight of it at `to`, and nobody saw it end: deleted by force, it may run on. */
+  readonly lost?: true;
   readonly by: readonly HoldSource[];
 }
 
@@ -68,12 +70,15 @@ export function mergeHold(a: AddressHold, b: AddressHold): AddressHold {
   const [surer, other] = isSure(a) || !isSure(b) ? [a, b] : [b, a];
   // Whoever knows of an end knows more than whoever saw it alive before; a pod seen later than its end had not ended.
   const to = Math.max(a.to, b.to);
+  const last = [a, b].filter((one) => one.to === to);
+  const ended = last.some((one) => one.ended);
   return {
-    ...surer,
+    ip: surer.ip,
     holder: surer.holder.labels === other.holder.labels ? surer.holder : fuller(surer.holder, other.holder),
     from: Math.min(a.from, b.from),
     to,
-    ended: (a.ended && a.to === to) || (b.ended && b.to === to),
+    ended,
+    ...(!ended && last.some((one) => one.lost === true) ? { lost: true as const } : {}),
     by: [...new Set([...a.by, ...b.by])].sort(),
   };
 }

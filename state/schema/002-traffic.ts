@@ -18,7 +18,8 @@ export const traffic: Migration = {
       PRIMARY KEY (source, namespace, day)
     ) STRICT, WITHOUT ROWID;
 
-    -- holder: the pod by its UID, or by its name and day where no UID is known. ended: it was seen to let the address go at last.
+    -- holder: the pod by its UID, or by its name and day where no UID is known. ended: 1, it was seen to let
+    -- the address go at last; 2, the API lost sight of it then.
     CREATE TABLE addresses (
       ip TEXT NOT NULL,
       holder TEXT NOT NULL,

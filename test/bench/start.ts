@@ -49,11 +49,11 @@ try {
       const took = timed(command, args);
       if (round > 0) figures.get(name)?.push(took);
     }
-  console.log(`| whole process, ms, ${rounds} rounds in turn | min | median | max |\n|---|--:|--:|--:|`);
+  process.stdout.write(`| whole process, ms, ${rounds} rounds in turn | min | median | max |\n|---|--:|--:|--:|\n`);
   for (const [name, times] of figures) {
     const sorted = times.toSorted((a, b) => a - b);
     const cells = [sorted[0], sorted[Math.floor(sorted.length / 2)], sorted.at(-1)];
-    console.log(`| ${name} | ${cells.map((one) => (one ?? 0).toFixed(0)).join(' | ')} |`);
+    process.stdout.write(`| ${name} | ${cells.map((one) => (one ?? 0).toFixed(0)).join(' | ')} |\n`);
   }
 } finally {
   rmSync(home, { recursive: true, force: true });

@@ -41,9 +41,9 @@ describe.each(ROLES)('the role %s', (role) => {
     const before = ROLES[ROLES.indexOf(role) - 1];
     const keys = (of: Role): readonly string[] => rightsOf(of).map((right) => JSON.stringify(right));
     if (before !== undefined) expect(keys(role)).toEqual(expect.arrayContaining([...keys(before)]));
-    expect(rightsOf('observer').every((right) => right.verbs.every((verb) => ['get', 'list', 'watch'].includes(verb)))).toBe(
-      true,
-    );
+    expect(
+      rightsOf('observer').every((right) => right.verbs.every((verb) => ['get', 'list', 'watch'].includes(verb))),
+    ).toBe(true);
   });
 });
 

@@ -576,7 +576,11 @@ export const USE_CODES = {
     title: 'Addresses cannot be observed like this',
     exit: 2,
     means: 'The flags or inputs of `observe addresses` do not fit together.',
-    causes: ['An input, of which it takes none.', '`--for` without `--follow`.', 'A directory of manifests in place of a cluster.'],
+    causes: [
+      'An input, of which it takes none.',
+      '`--for` without `--follow`.',
+      'A directory of manifests in place of a cluster.',
+    ],
     fix: ['`sallyport observe addresses`, or `sallyport observe addresses --follow --for 8h`, on a cluster.'],
   },
   SP293: {

@@ -39,6 +39,8 @@ export interface GlobalOptions {
   /** Of advance and rollback: stands on the trail. */
   readonly ticket?: string;
   readonly color?: boolean;
+  /** The session without cursor movement. */
+  readonly plain?: boolean;
   /** Of plan and advance: files of approvals. */
   readonly approval?: readonly string[];
 }

@@ -21,10 +21,6 @@ export interface Invocation {
 /** As programs built on cobra name it: kubectl asks its plugins by the same words. */
 const COMPLETE = '__complete';
 
-/** Not a source of traffic: it says whose the addresses in traffic were. */
-const ADDRESSES =
-  'of the cluster itself: who holds which address, for sources that know addresses alone; with --follow as pods come and go';
-
 const GLOBAL_HELP = 'Flags for every command, before or after it:';
 const GLOBAL_HINT = `
 Flags for every command (--manifests, --state, --kubeconfig, --context, --json,
@@ -102,6 +98,7 @@ function buildProgram(
     .option('--decisions <file>', 'decisions beside those in the state')
     .option('--config <file>', 'gates and facts of the cluster (YAML)')
     .option('--no-color', 'no colour')
+    .option('--plain', 'the session without cursor movement, for screen readers (or SALLYPORT_PLAIN=1)')
     .addOption(
       new Option('--progress <how>', 'lines of text, or of JSON for programs, on standard error')
         .choices(['text', 'json'])
@@ -166,7 +163,7 @@ function buildProgram(
     .option('--server-name <name>', "of an address: the name in the server's certificate, where it is not the host")
     .addHelpText(
       'after',
-      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${beside('  addresses', ADDRESSES, 22, 80).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example), 'sallyport observe addresses --follow --for 8h')}`,
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example))}`,
     )
     .action((source: string, inputs: readonly string[], options: ObserveOptions) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),

@@ -9,8 +9,13 @@ import type { App, GlobalOptions } from '../../src/cli/context.ts';
 import { cancelled, openInterrupt } from '../../src/cli/interrupt.ts';
 import type { Interrupt } from '../../src/cli/interrupt.ts';
 import type { Output } from '../../src/cli/output.ts';
-import type { Prompts } from '../../src/cli/prompts.ts';
+import type { Front } from '../../src/cli/prompts.ts';
+import type { Act } from '../../src/cli/session/act.ts';
+import { drawPage, press, settle } from '../../src/cli/session/list.ts';
+import type { Press } from '../../src/cli/session/list.ts';
 import { runSession } from '../../src/cli/session/session.ts';
+import { reviewEdges } from '../../src/flows/decide.ts';
+import { endpointKey } from '../../src/model/edge.ts';
 import { isFailure } from '../../src/shared/pure/errors.ts';
 import { readTree } from '../support/folder.ts';
 import { CLUSTER, CONFIG, EDGES, makeHome } from '../cli/shop.ts';
@@ -86,7 +91,8 @@ function quiet(onNote: (text: string) => void = () => undefined): {
   return { output, lines, notes };
 }
 
-function scripted(script: Script, asked: string[]): Prompts {
+/** Answers pages and questions alike. What is asked is kept as a person would see it: pages as lines of 80 columns. */
+function scripted(script: Script, asked: string[]): Front {
   const left = [...script];
   const next = (question: string): string => {
     const answer = left.shift();
@@ -94,17 +100,62 @@ function scripted(script: Script, asked: string[]): Prompts {
     if (answer === '^C') throw cancelled();
     return answer;
   };
+  const pick = <T>(answer: string, choices: readonly (readonly [string, T])[]): T => {
+    const wanted = answer.replace(/^> /, '');
+    const found = choices.filter(([name]) => name.includes(wanted));
+    const [choice] = found;
+    if (choice === undefined || found.length > 1)
+      throw new Error(`"${wanted}" picks ${found.length} of:\n${choices.map(([name]) => name).join('\n')}`);
+    return choice[1];
+  };
   return {
     // eslint-disable-next-line @typescript-eslint/require-await -- answers come at once
+    show: async (make, given, idle) => {
+      while (idle?.() === true);
+      let state = settle(make(), given, SIZE.rows);
+      for (;;) {
+        const page = make();
+        const rows = Array.from({ length: page.rows.length }, (_, index) => page.rows.at(index));
+        asked.push(
+          [page.title, ...page.above, ...rows.map((row) => row.text)].join('\n'),
+          drawPage(page, state, SIZE).join('\n'),
+        );
+        const answer = next(page.title);
+        if (['back', 'leave', 'search', 'reload'].includes(answer))
+          return { shown: { kind: answer as 'back' | 'leave' | 'search' | 'reload' }, state };
+        if (answer.startsWith('/')) {
+          const typed = Array.from(answer.slice(1)).map((text) => ({ name: text, text }));
+          for (const key of [{ name: '/', text: '/' }, ...typed, { name: 'return', text: '' }]) {
+            const pressed = press(page, state, key, SIZE);
+            state = pressed.state;
+          }
+          continue;
+        }
+        if (answer.startsWith('key ')) {
+          const pressed = press(page, state, { name: answer.slice(4), text: answer.slice(4) }, SIZE);
+          if (pressed.kind === 'done') return { shown: pressed.shown, state: pressed.state };
+          state = pressed.state;
+          continue;
+        }
+        const shown = state.shown === undefined ? rows : [...state.shown].map((index) => page.rows.at(index));
+        const chosen = pick<Press | Act>(answer, [
+          ...shown.flatMap((row) => (row.pick === undefined ? [] : [[row.text, row.pick as Act] as const])),
+          ...page.keys.map((key) => [key.label, { name: key.key, text: key.key }] as const),
+        ]);
+        if ('kind' in chosen)
+          return { shown: { kind: 'act', value: chosen as never, marked: [], filter: state.filter }, state };
+        const pressed = press(page, state, chosen, SIZE);
+        if (pressed.kind === 'done') return { shown: pressed.shown, state: pressed.state };
+        throw new Error(`the key "${chosen.text}" does nothing`);
+      }
+    },
+    // eslint-disable-next-line @typescript-eslint/require-await -- answers come at once
     select: async (message, choices) => {
-      const names = choices.map((choice) => choice.name);
-      asked.push([message, ...names].join('\n'));
-      const answer = next(message).replace(/^> /, '');
-      const found = choices.filter((choice) => choice.name.includes(answer));
-      const [choice] = found;
-      if (choice === undefined || found.length > 1)
-        throw new Error(`"${answer}" picks ${found.length} of: ${names.join(' | ')}`);
-      return choice.value;
+      asked.push([message, ...choices.map((choice) => choice.name)].join('\n'));
+      return pick(
+        next(message),
+        choices.map((choice) => [choice.name, choice.value] as const),
+      );
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- answers come at once
     confirm: async (message) => {
@@ -116,8 +167,14 @@ function scripted(script: Script, asked: string[]): Prompts {
       asked.push(message);
       return next(message).replace(/^= /, '');
     },
+    busy: (work) => work(),
+    pause: () => Promise.resolve(),
+    width: () => SIZE.columns,
+    close: () => undefined,
   };
 }
+
+const SIZE = { columns: 80, rows: 24 };
 
 async function play(
   options: GlobalOptions,
@@ -144,17 +201,20 @@ const ENTER_ALLOW_LIST: Script = [
   '> Advance to monitor',
   'yes',
   '> Review 1 doubtful edge',
-  '> It may be cut',
+  'key *',
+  '> may be cut',
   '= a forgotten toolbox',
+  'back',
 ];
 
 describe('the session', () => {
-  it('lists namespaces with their phase, and leaves', async () => {
-    const played = await play(await place('list'), ['> Leave']);
+  it('lists namespaces by phase with their open gates, and leaves', async () => {
+    const played = await play(await place('list'), ['leave']);
     expect(played.exit).toBe(0);
-    expect(played.asked).toHaveLength(1);
-    expect(played.asked[0]).toMatch(/shop +none +2 workloads/);
-    expect(played.asked[0]).toMatch(/desk +none +1 workload/);
+    expect(played.asked[0]).toMatch(/not begun \(2\)/);
+    expect(played.asked[0]).toMatch(/shop +2 workloads +next monitor +ready/);
+    expect(played.asked[0]).toMatch(/desk +1 workload +next monitor/);
+    expect(played.shown).toMatch(/Nothing is lost: sallyport opens the session again/);
   });
 
   it('writes the assessment report into the folder it was started in, and says by which command', async () => {
@@ -162,7 +222,7 @@ describe('the session', () => {
     const started = process.cwd();
     process.chdir(join(home, 'report'));
     try {
-      const played = await play(options, ['> Write the assessment report', '> Leave']);
+      const played = await play(options, ['> write report', 'leave']);
       expect(played.exit).toBe(0);
       expect(played.shown).toContain('$ sallyport assess -o report.html');
     } finally {
@@ -172,19 +232,21 @@ describe('the session', () => {
     expect((await stat(join(home, 'report', 'report.html'))).mode & 0o777).toBe(0o600);
   });
 
-  it('shows readiness with reasons and what would help', async () => {
+  it('shows what stops a namespace, each with what would help', async () => {
     const played = await play(await place('ready'), [
       SHOP,
       '> Advance to monitor',
       'yes',
-      '> Readiness for allow-list',
-      '> Another namespace',
-      '> Leave',
+      '> no      review',
+      'back',
+      'back',
+      'leave',
     ]);
-    expect(played.shown).toMatch(/review .*\n.*desk\/Deployment\/toolbox -> shop\/Deployment\/db 5432\/TCP/);
-    expect(played.shown).toMatch(/seen on one day only/);
-    expect(played.shown).toMatch(/fix: sallyport adopt\|accept/);
-    expect(played.shown).toMatch(/Not ready: \d+ gates? to answer first/);
+    const page = played.asked.find((text) => text.includes('Blockers')) ?? '';
+    expect(page).toMatch(/Blockers on the way to allow-list \(1\)/);
+    expect(page).toMatch(/no +review .*desk\/Deployment\/toolbox -> shop\/Deployment\/db 5432\/TCP/);
+    expect(page).toMatch(/fix: sallyport adopt\|accept/);
+    expect(played.asked.join('\n')).toMatch(/Facts\n.*toolbox[^]*seen on one day only/);
   });
 
   it('shows a refusal and goes on', async () => {
@@ -192,50 +254,127 @@ describe('the session', () => {
       SHOP,
       '> Advance further',
       '> allow-list',
-      '> History',
-      '> Another namespace',
-      '> Leave',
+      '> history',
+      'back',
+      'back',
+      'leave',
     ]);
     expect(played.exit).toBe(0);
     expect(played.noted).toMatch(/cannot go from none to allow-list.*\(SP600\)/s);
   });
 
-  it('plans with diff, simulated effect and the hash that flags alone give', async () => {
+  it('plans step by step with diff, simulated effect and the hash that flags alone give', async () => {
     const options = await place('plan');
-    const played = await play(options, [SHOP, '> Plan to monitor', '> Another namespace', '> Leave']);
-    expect(played.shown).toMatch(/\+ sallyport\.dev\/monitored: "true"/);
-    expect(played.shown).toMatch(/Simulated: \d+ edges? in 1 state; 0 denied/);
+    const played = await play(options, [SHOP, '> Plan to monitor', '>   1. ', 'back', 'back', 'back', 'leave']);
+    const pages = played.asked.join('\n');
+    expect(pages).toMatch(/\+ sallyport\.dev\/monitored: "true"/);
+    expect(pages).toMatch(/Simulated: \d+ edges? in 1 state; 0 denied/);
+    expect(pages).toMatch(/Connectivity: no pair of workloads changes/);
     const { output, lines } = quiet();
     await withApp(options, openInterrupt(), output, (app) => plan(app, 'shop', {}));
     const hash = /Plan hash ([0-9a-f]{64})/.exec(lines.join('\n'))?.[1];
     expect(hash).toBeDefined();
-    expect(played.shown).toContain(`Plan hash ${hash ?? '?'}`);
+    expect(pages).toContain(`Plan hash ${hash ?? '?'}`);
+  });
+
+  it('says which pairs of workloads a step closes', async () => {
+    const played = await play(await place('closes'), [
+      ...ENTER_ALLOW_LIST,
+      '> Plan to allow-list',
+      '> isolate ingress of shop/Deployment/db',
+      'back',
+      'back',
+      'back',
+      'leave',
+    ]);
+    const step = played.asked.find((text) => text.includes('Connectivity:')) ?? '';
+    expect(step).toMatch(/closes +desk\/Deployment\/toolbox -> shop\/Deployment\/db: .* => none/);
+    expect(step).toMatch(/changes +shop\/Deployment\/web -> shop\/Deployment\/db: .* => 5432\/TCP/);
   });
 
   it('writes nothing unless it is confirmed', async () => {
     const options = await place('unconfirmed');
     const before = await readTree(options.manifests ?? '');
-    const played = await play(options, [SHOP, '> Advance to monitor', 'no', '> Another namespace', '> Leave']);
+    const played = await play(options, [SHOP, '> Advance to monitor', 'no', 'back', 'leave']);
     expect(played.noted).toMatch(/not confirmed; nothing was written/);
     expect(played.exit).toBe(0);
     expect(await readTree(options.manifests ?? '')).toEqual(before);
   });
 
-  it('takes a waiver with its reason, and the gate is met', async () => {
+  it('takes a waiver with its reason, and takes it back', async () => {
     const played = await play(await place('waived'), [
       SHOP,
       '> Advance to monitor',
       'yes',
-      '> Waive a gate',
-      '> review ',
+      '> no      review',
+      '> Waive it',
       '= seen to be harmless',
-      '> Readiness for allow-list',
-      '> Another namespace',
-      '> Leave',
+      '> history',
+      '> undo waive',
+      '= it was not',
+      'back',
+      'back',
+      'leave',
     ]);
-    expect(played.shown).toMatch(/\$ sallyport waive gate=review,subject=\w+ --reason 'seen to\s+be\s+harmless'/);
-    expect(played.shown).toMatch(/Waived \(1\):.*waived: seen to be harmless/s);
-    expect(played.shown).toMatch(/Ready\.$/m);
+    expect(played.shown).toMatch(/\$ sallyport waive gate=review,subject=\S+ --reason 'seen to\s+be\s+harmless'/);
+    const pages = played.asked.filter((text) => text.startsWith('shop: phase monitor'));
+    expect(pages.some((text) => text.includes('No gate stops the way to allow-list: ready.'))).toBe(true);
+    expect(pages.at(-1)).toMatch(/Blockers on the way to allow-list \(1\)/);
+    expect(played.asked.join('\n')).toMatch(/withdraw gate=review,subject=2a268d873a38: it was not/);
+  });
+
+  it('decides on marked edges, each decision with its command line, and takes the last one back', async () => {
+    const options = await place('bulk');
+    const played = await play(options, [
+      '> edges',
+      '/src=desk/*',
+      'key *',
+      '> legitimate',
+      '= they are ours',
+      '/src=desk/*',
+      'key *',
+      '> may be cut',
+      '= they are not',
+      '> undo accept of',
+      '= a slip',
+      'back',
+      'leave',
+    ]);
+    expect(played.shown).toMatch(/\$ sallyport adopt 'src=desk\/\*' --reason 'TEXT'/);
+    const { output, lines } = quiet();
+    await withApp(options, openInterrupt(), output, async (app) => {
+      const decisions = await app.decisions();
+      lines.push(...decisions.map((one) => `${one.action} ${one.text}: ${one.reason}`));
+      const edges = reviewEdges((await app.state()).reader.edges(), decisions);
+      lines.push(...edges.filter((edge) => endpointKey(edge.src).startsWith('desk/')).map((edge) => edge.review));
+    });
+    // The adoption that stood before the slip stands again, as a decision of its own.
+    expect(lines).toEqual([
+      'adopt src=desk/*: they are ours',
+      'accept src=desk/*: they are not',
+      expect.stringMatching(/^adopt .*: a slip$/),
+      'legitimate',
+    ]);
+  });
+
+  it('searches namespaces, workloads, gates and edges', async () => {
+    const played = await play(await place('search'), [
+      'search',
+      '/toolbox 5432',
+      '> edge',
+      'back',
+      'back',
+      'search',
+      '/workload db',
+      '> workload',
+      'back',
+      'back',
+      'leave',
+    ]);
+    expect(played.asked.join('\n')).toMatch(
+      /desk\/Deployment\/toolbox -> shop\/Deployment\/db 5432\/TCP\nreview: unreviewed/,
+    );
+    expect(played.asked.join('\n')).toMatch(/shop\/Deployment\/db\ncomponent [^]*Callers \(2\)/);
   });
 
   it('reviews, advances, verifies, tells the history, and goes all the way back', async () => {
@@ -245,23 +384,24 @@ describe('the session', () => {
       ...ENTER_ALLOW_LIST,
       '> Advance to allow-list',
       'yes',
-      '> Verify',
-      '> Workloads',
+      '> verify',
+      'back',
+      '> history',
       '> Go back to the start',
       'yes',
-      '> History',
-      '> Another namespace',
-      '> Leave',
+      'back',
+      'back',
+      'leave',
     ]);
+    const pages = played.asked.join('\n');
     expect(played.noted).not.toMatch(/SP\d/);
     expect(played.shown).toMatch(/Phase:\s+allow-list/);
-    expect(played.shown).toMatch(/No drift/);
-    expect(played.shown).toMatch(/Deployment\/web +unknown; mesh: no sidecar/);
+    expect(pages).toMatch(/No drift/);
+    expect(pages).toMatch(/Deployment\/web +unknown; no mesh/);
     expect(played.shown).toMatch(/Phase:\s+none/);
-    expect(played.shown).toMatch(/accept .*a forgotten toolbox/s);
     expect(await readTree(options.manifests ?? '')).toEqual(before);
     // The reason given once stands beside the frozen list of what it was about.
-    expect(played.shown).toMatch(/accept: src=desk\/Deployment\/toolbox,ns=shop, 1 edge/);
+    expect(pages).toMatch(/accept src=desk\/Deployment\/toolbox,.*\(1 edge.*a forgotten toolbox/);
   });
 
   it('takes up a run that was interrupted', async () => {
@@ -271,10 +411,10 @@ describe('the session', () => {
     });
     expect(stopped.exit).toBe(130);
     expect(stopped.noted).toMatch(/sallyport\s+resume, or sallyport\s+rollback\s+shop/);
-    const resumed = await play(options, ['> Resume the advance of shop', '> Leave']);
+    const resumed = await play(options, ['> Resume the advance of shop', 'leave']);
     expect(resumed.exit).toBe(0);
     expect(resumed.shown).toMatch(/Phase:\s+allow-list/);
-    expect(resumed.asked[1]).toMatch(/shop +allow-list/);
+    expect(resumed.asked.at(-2)).toMatch(/allow-list \(1\)\n +shop/);
   });
 
   it.each([
@@ -283,7 +423,7 @@ describe('the session', () => {
     ['the phase', [SHOP, '> Advance further', '^C']],
     ['the confirmation', [SHOP, '> Advance to monitor', '^C']],
     ['the review', [SHOP, '> Review', '^C']],
-    ['the reason', [SHOP, '> Review', '> It may be cut', '^C']],
+    ['the reason', [SHOP, '> Review', 'key *', '> may be cut', '^C']],
   ])('is left by Ctrl-C with exit 130, nothing written: at %s', async (name, script) => {
     const options = await place(`left-${name.replaceAll(' ', '-')}`);
     const before = await readTree(options.manifests ?? '');
@@ -291,19 +431,33 @@ describe('the session', () => {
     expect(await readTree(options.manifests ?? '')).toEqual(before);
   });
 
+  it('decides nothing without a reason', async () => {
+    const options = await place('reasonless');
+    const played = await play(options, ['> edges', 'key *', '> legitimate', '= ', 'back', 'leave']);
+    expect(played.shown).toMatch(/Nothing was decided: a reason is needed/);
+    const { output } = quiet();
+    await withApp(options, openInterrupt(), output, async (app) => expect(await app.decisions()).toEqual([]));
+  });
+
   it('keeps to 80 columns', async () => {
     const played = await play(await place('narrow'), [
       SHOP,
-      '> Readiness',
       '> Plan to monitor',
+      'back',
       '> Advance further',
       '> identity',
-      '> Workloads',
-      '> Another namespace',
-      '> Leave',
+      '> edges',
+      'back',
+      '> history',
+      'back',
+      'back',
+      'leave',
     ]);
+    const drawn = played.asked.filter((text) => text.includes('\n$ sallyport'));
+    expect(drawn.length).toBeGreaterThan(5);
+    expect(drawn.flatMap((text) => text.split('\n')).filter((line) => line.length > 79)).toEqual([]);
     // A word to be copied, such as a query, stays whole.
-    const wide = `${played.shown}\n${played.noted}\n${played.asked.join('\n')}`
+    const wide = `${played.shown}\n${played.noted}`
       .split('\n')
       .filter((line) => line.length > 80 && line.trim().includes(' '));
     expect(wide).toEqual([]);

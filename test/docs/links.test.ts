@@ -1,0 +1,51 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { PAGES, readPage } from '../support/docs.ts';
+import { ROOT } from '../support/imports.ts';
+
+const MORE = ['CHANGELOG.md', 'src/README.md', 'test/lab/README.md'];
+
+/** Text without code, where brackets mean something else. */
+const prose = (text: string): string => text.replaceAll(/```[\s\S]*?```/g, '').replaceAll(/`[^`\n]*`/g, '');
+
+/** As GitHub names the place of a heading. */
+function anchorsOf(page: string): ReadonlySet<string> {
+  const headings = [...readPage(page).matchAll(/^#{1,6} (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+      .trim()
+      .replaceAll(/\s/g, '-'),
+  );
+  return new Set(headings);
+}
+
+describe('links of the documents', () => {
+  it.each([...PAGES, ...MORE])('lead somewhere: %s', (page) => {
+    const broken = [...prose(readPage(page)).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = '']) => {
+      if (/^[a-z]+:/.test(target)) return [];
+      const [path = '', anchor] = target.split('#');
+      const file = path === '' ? page : join(dirname(page), path);
+      if (!existsSync(join(ROOT, file))) return [`${target}: there is no ${file}`];
+      if (anchor === undefined || statSync(join(ROOT, file)).isDirectory()) return [];
+      return anchorsOf(file).has(anchor) ? [] : [`${target}: no heading of ${file} is #${anchor}`];
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it('reach every page of docs and phases from docs/README.md', () => {
+    const seen = new Set<string>();
+    const visit = (page: string): void => {
+      if (seen.has(page)) return;
+      seen.add(page);
+      for (const [, target = ''] of prose(readPage(page)).matchAll(/\]\(([^)\s#]+\.md)/g)) {
+        const file = join(dirname(page), target);
+        if (PAGES.includes(file)) visit(file);
+      }
+    };
+    visit('docs/README.md');
+    expect(PAGES.filter((page) => /^(?:docs|phases)\//.test(page) && !seen.has(page))).toEqual([]);
+    expect(prose(readPage('README.md')).includes('(docs/README.md)')).toBe(true);
+  });
+});

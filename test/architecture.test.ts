@@ -93,6 +93,7 @@ const READ: Readonly<Record<string, string>> = { cytoscape: 'src/cli/report-asse
 /** Packages, and the only files (or folders) that may import them. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   inquirer: ['src/cli/prompts.ts'],
+  '@inquirer/core': ['src/cli/prompts.ts'],
   listr2: ['src/cli/tasks.ts'],
   'better-sqlite3': ['state/'],
   yaml: ['src/shared/io/yaml.ts'],

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
@@ -47,7 +47,7 @@ function mentionsOf(file: string): readonly Mention[] {
 function exitBeside(literal: ts.Node): number | undefined {
   const property = literal.parent;
   if (!ts.isPropertyAssignment(property) || property.name.getText() !== 'code') return undefined;
-  for (const other of (property.parent as ts.ObjectLiteralExpression).properties) {
+  for (const other of property.parent.properties) {
     if (!ts.isPropertyAssignment(other) || other.name.getText() !== 'exit') continue;
     const text = other.initializer.getText();
     if (/^\d+$/.test(text)) return Number(text);
@@ -157,7 +157,7 @@ function renderPage(): string {
     '# Troubleshooting by code',
     '',
     'Every message ends with a code, every finding begins with one. `sallyport explain SP403` prints what stands here. Made from',
-    '`src/cli/codes` and `src/model/finding-catalogue.ts` by `test/cli/codes.test.ts`; `npx vitest run --project unit -u test/cli/codes.test.ts`',
+    '`src/cli/codes` and `src/model/finding-catalogue.ts` by `test/cli/codes.test.ts`; `npx vitest run --project unit test/cli/codes.test.ts -u`',
     'writes it again. Where a message has a line `next:`, that is more exact than what stands here: it knows your objects and files.',
     '',
   ];

@@ -34,7 +34,7 @@ describe('links of the documents', () => {
     expect(broken).toEqual([]);
   });
 
-  it('reach every page of docs and phases from docs/README.md', () => {
+  it('reach every page of docs and phases from the README and the index', () => {
     const seen = new Set<string>();
     const visit = (page: string): void => {
       if (seen.has(page)) return;
@@ -44,7 +44,7 @@ describe('links of the documents', () => {
         if (PAGES.includes(file)) visit(file);
       }
     };
-    visit('docs/README.md');
+    for (const start of ['README.md', 'docs/README.md']) visit(start);
     expect(PAGES.filter((page) => /^(?:docs|phases)\//.test(page) && !seen.has(page))).toEqual([]);
     expect(prose(readPage('README.md')).includes('(docs/README.md)')).toBe(true);
   });

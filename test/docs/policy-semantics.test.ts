@@ -63,7 +63,7 @@ describe('what the documents say of answers that are unknown', () => {
         '# Everything that answers "unknown" today, and why',
         '',
         'Made from the sources of the evaluator (`src/model`) by `test/docs/policy-semantics.test.ts`, which fails where a reason is',
-        'missing here; `npx vitest run -u test/docs` writes it again. `…` stands for what is filled in: an object, a workload, a field. How',
+        'missing here; `npx vitest run --project unit test/docs -u` writes it again. `…` stands for what is filled in: an object, a workload, a field. How',
         'policies are evaluated, and where implementations differ, is in [policy-semantics.md](policy-semantics.md).',
         '',
         ...lines,

@@ -418,6 +418,20 @@ export const USE_CODES = {
     causes: ['An alias or script that adds `--json`.'],
     fix: ['Leave out one of the two; asking `sallyport status --json` again and again is cheap.'],
   },
+  SP254: {
+    title: 'The proposal holds no policy',
+    exit: 2,
+    means: 'The directory given to `check` has nothing to judge.',
+    causes: ['The directory above or below is meant.', 'Templates that were never rendered.'],
+    fix: ['Name the directory of the proposal that holds its policies, rendered.'],
+  },
+  SP255: {
+    title: 'Nothing that a check fails on',
+    exit: 2,
+    means: '`--fail-on` takes a few words, joined by commas.',
+    causes: ['A slip of the keyboard.'],
+    fix: ['`--fail-on denied,unknown,opened`, or `none`.'],
+  },
   SP256: {
     title: 'A JSON document is too long',
     exit: 2,

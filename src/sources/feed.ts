@@ -59,16 +59,19 @@ interface Offer<T> {
 export async function* channel<T>(work: (emit: (event: T) => Promise<void>) => Promise<void>): AsyncGenerator<T> {
   let offered: Offer<T> | undefined;
   let wake: (() => void) | undefined;
-  let over = false;
-  let fault: unknown;
   let left = false;
-  const waits = (): boolean => offered !== undefined;
+  const state: { over: boolean; fault: unknown } = { over: false, fault: undefined };
   const woken = (): void => {
     const call = wake;
     wake = undefined;
     call?.();
   };
-  const done = work(
+  const end = (fault: unknown): void => {
+    state.over = true;
+    state.fault = fault;
+    woken();
+  };
+  work(
     (event) =>
       new Promise<void>((resolve, reject) => {
         if (left) {
@@ -78,31 +81,20 @@ export async function* channel<T>(work: (emit: (event: T) => Promise<void>) => P
         offered = { event, taken: resolve, left: reject };
         woken();
       }),
-  ).then(
-    () => {
-      over = true;
-      woken();
-    },
-    (error: unknown) => {
-      over = true;
-      fault = error;
-      woken();
-    },
-  );
+  ).then(() => end(undefined), end);
   try {
     for (;;) {
-      if (!waits()) {
-        if (over) break;
+      const next: Offer<T> | undefined = offered;
+      if (next === undefined) {
+        if (state.over) break;
         await new Promise<void>((resolve) => (wake = resolve));
         continue;
       }
-      const next = offered as unknown as Offer<T>;
       yield next.event;
       offered = undefined;
       next.taken();
     }
-    await done;
-    if (fault !== undefined) throw fault as Error;
+    if (state.fault !== undefined) throw state.fault as Error;
   } finally {
     left = true;
     offered?.left(new Error('nobody listens'));

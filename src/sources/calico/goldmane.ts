@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Grpc } from '../grpc/call.ts';
 import type { GrpcAsk, GrpcFlows, GrpcRecord } from '../grpc/feed.ts';
+import { decoded } from '../grpc/feed.ts';
 import type { Message } from '../grpc/wire.ts';
 import { decodeMessage, encodeField, readFields } from '../grpc/wire.ts';
 
@@ -58,7 +59,7 @@ const FLOW: Message = {
 };
 
 /** FlowResult: an id that is worth nothing after a restart, and the flow. */
-function readResult(bytes: Uint8Array): GrpcRecord | undefined {
+function* readResult(bytes: Uint8Array): Generator<GrpcRecord> {
   for (const [number, value] of readFields(bytes)) {
     if (number !== 2 || typeof value === 'bigint') continue;
     let key: Uint8Array = Buffer.alloc(0);
@@ -68,18 +69,20 @@ function readResult(bytes: Uint8Array): GrpcRecord | undefined {
     const start = typeof given === 'number' ? BigInt(given) : 0n;
     // Statistics of a sum may grow by what arrives late; what it is a sum of does not change.
     const id = createHash('sha1').update(key).update(String(start)).digest('base64').slice(0, 14);
-    return { kind: 'record', node: '', time: start * SECOND, id, line: JSON.stringify(flow) };
+    yield { kind: 'record', node: '', time: start * SECOND, id, line: JSON.stringify(flow) };
   }
-  return undefined;
 }
 
 async function* stream(grpc: Grpc, since: bigint): AsyncGenerator<GrpcRecord> {
   // FlowStreamRequest: start_time_gte, aggregation_interval.
   const request = Buffer.concat([encodeField(1, since), encodeField(3, INTERVAL_S)]);
-  for await (const message of grpc.call('/goldmane.Flows/Stream', request)) {
-    const record = readResult(message);
-    if (record !== undefined) yield record;
-  }
+  for await (const message of grpc.call('/goldmane.Flows/Stream', request)) yield* decoded(message, readResult);
+}
+
+/** FlowListResult. */
+function* readResults(bytes: Uint8Array): Generator<GrpcRecord> {
+  for (const [number, value] of readFields(bytes))
+    if (number === 2 && typeof value !== 'bigint') yield* decoded(value, readResult);
 }
 
 /** Interval by interval, so that what is listed and what is streamed are the same sums. None of them is large enough for pages. */
@@ -91,11 +94,7 @@ async function* list(grpc: Grpc, since: bigint, until: bigint): AsyncGenerator<G
       encodeField(2, from + INTERVAL_S),
       encodeField(7, INTERVAL_S),
     ]);
-    for await (const message of grpc.call('/goldmane.Flows/List', request))
-      for (const [number, value] of readFields(message)) {
-        const record = number === 2 && typeof value !== 'bigint' ? readResult(value) : undefined;
-        if (record !== undefined) yield record;
-      }
+    for await (const message of grpc.call('/goldmane.Flows/List', request)) yield* decoded(message, readResults);
   }
 }
 

@@ -8,8 +8,8 @@ const CONNECT_MS = 10_000;
 /** Of one message; the largest of those that are asked for is a page of flows. */
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const WINDOW_BYTES = 1 << 20;
-/** Idle connections are probed by TCP: servers refuse pings of HTTP/2 that come more often than each five minutes. */
-const KEEP_ALIVE_MS = 30_000;
+/** How often a connection is asked for a sign of life. Servers of Go's gRPC close one that asks more than each five minutes. */
+const PING_MS = 330_000;
 /** Codes after which asking again may help: what is missing is the server, not a right or a method. */
 const TRANSIENT: ReadonlySet<number> = new Set([1, 2, 4, 8, 10, 13, 14]);
 const CODES = [
@@ -84,7 +84,17 @@ export async function openGrpc(address: GrpcAddress, options: GrpcOptions): Prom
   });
   const onAbort = (): void => session.destroy();
   signal.addEventListener('abort', onAbort, { once: true });
+  let unanswered = false;
+  const pinging = setInterval(() => {
+    if (unanswered) session.destroy(fault('no sign of life', true));
+    else {
+      unanswered = true;
+      session.ping(() => (unanswered = false));
+    }
+  }, PING_MS);
+  pinging.unref();
   const close = (): void => {
+    clearInterval(pinging);
     signal.removeEventListener('abort', onAbort);
     session.destroy();
   };
@@ -96,7 +106,6 @@ export async function openGrpc(address: GrpcAddress, options: GrpcOptions): Prom
   }
   // Without a listener a broken connection between two calls would end the process.
   session.on('error', () => undefined);
-  session.socket.setKeepAlive(true, KEEP_ALIVE_MS);
   const headers = {
     [constants.HTTP2_HEADER_METHOD]: 'POST',
     'content-type': 'application/grpc',
@@ -159,20 +168,31 @@ async function* readAnswer(
   stream.on('trailers', (trailers: IncomingHttpHeaders) => {
     status = trailers;
   });
-  let held: Buffer = Buffer.alloc(0);
+  let parts: Buffer[] = [];
+  let held = 0;
+  /** Bytes to have before it is worth looking. */
+  let wanted = 5;
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       if (refused !== undefined) throw refused;
-      held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      while (held.length >= 5) {
-        const length = held.readUInt32BE(1);
-        if (held[0] !== 0) throw fault('a compressed message, which was not asked for', false);
-        if (length > MAX_MESSAGE_BYTES) throw fault(`a message of ${length >> 20} MiB`, false);
-        if (held.length < 5 + length) break;
-        const message = held.subarray(5, 5 + length);
-        held = held.subarray(5 + length);
+      parts.push(chunk);
+      held += chunk.length;
+      if (held < wanted) continue;
+      let bytes = parts.length === 1 ? chunk : Buffer.concat(parts);
+      wanted = 5;
+      while (bytes.length >= 5) {
+        const length = bytes.readUInt32BE(1);
+        if (bytes[0] !== 0) throw fault('a compressed message, which was not asked for', false);
+        if (length > MAX_MESSAGE_BYTES) throw fault(`a message of ${Math.floor(length / 2 ** 20)} MiB`, false);
+        wanted = 5 + length;
+        if (bytes.length < wanted) break;
+        const message = bytes.subarray(5, wanted);
+        bytes = bytes.subarray(wanted);
+        wanted = 5;
         yield message;
       }
+      parts = bytes.length === 0 ? [] : [bytes];
+      held = bytes.length;
     }
   } catch (error) {
     if (isGrpcFault(error)) throw error;
@@ -188,7 +208,7 @@ async function* readAnswer(
       `it answered ${CODES[code] ?? code}: ${safeText(unescapeMessage(String(status['grpc-message'] ?? '')))}`,
       TRANSIENT.has(code),
     );
-  if (held.length > 0) throw fault('the answer breaks off', true);
+  if (held > 0) throw fault('the answer breaks off', true);
 }
 
 /** Percent-encoded UTF-8. */

@@ -27,6 +27,8 @@ export type GrpcRecord =
       readonly id: string;
       readonly line: string;
     }
+  /** A message that does not decode: counted as a malformed record. */
+  | { readonly kind: 'bad'; readonly line: string }
   /** A node of the cluster that the server can or cannot hear. */
   | { readonly kind: 'node'; readonly node: string; readonly up: boolean; readonly time: bigint; readonly why: string };
 
@@ -115,6 +117,10 @@ async function run(options: GrpcFeedOptions, emit: (event: FeedEvent) => Promise
           from: milliseconds(since),
           to: milliseconds(record.time),
         });
+      return;
+    }
+    if (record.kind === 'bad') {
+      piece.push(record.line, '\n');
       return;
     }
     const missed = memory.take(record);
@@ -213,6 +219,19 @@ function lost(options: GrpcFeedOptions, error: Error): Failure {
 
 function milliseconds(nanoseconds: bigint): number {
   return Number(nanoseconds / 1_000_000n);
+}
+
+/** What `read` makes of a message; one that does not decode is a malformed record among others. */
+export function* decoded(bytes: Uint8Array, read: (bytes: Uint8Array) => Iterable<GrpcRecord>): Generator<GrpcRecord> {
+  let records: readonly GrpcRecord[];
+  try {
+    records = [...read(bytes)];
+  } catch (error) {
+    records = [
+      { kind: 'bad', line: `a message of ${bytes.byteLength} bytes that does not decode: ${messageOf(error)}` },
+    ];
+  }
+  yield* records;
 }
 
 interface Memory {

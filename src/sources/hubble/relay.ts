@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Grpc } from '../grpc/call.ts';
 import type { GrpcAsk, GrpcFlows, GrpcRecord } from '../grpc/feed.ts';
+import { decoded } from '../grpc/feed.ts';
 import type { FieldType, Message } from '../grpc/wire.ts';
 import { decodeMessage, encodeField, encodeTime, readFields, timeText, timestampOf } from '../grpc/wire.ts';
 
@@ -184,7 +185,7 @@ async function* read(grpc: Grpc, ask: GrpcAsk): AsyncGenerator<GrpcRecord> {
     encodeField(7, encodeTime(ask.since)),
     ...(ask.until === undefined ? [] : [encodeField(8, encodeTime(ask.until))]),
   ]);
-  for await (const message of grpc.call('/observer.Observer/GetFlows', request)) yield* readResponse(message);
+  for await (const message of grpc.call('/observer.Observer/GetFlows', request)) yield* decoded(message, readResponse);
 }
 
 /** Hubble Relay, or a single agent's own server. */

@@ -163,7 +163,10 @@ const origin = variant<EdgeOrigin>({
 });
 
 /** What of an edge has no column. */
-type EdgeData = Pick<Edge, 'src' | 'dst' | 'verdicts' | 'days' | 'runs' | 'sources' | 'principals' | 'origin'>;
+type EdgeData = Pick<
+  Edge,
+  'src' | 'dst' | 'verdicts' | 'days' | 'runs' | 'sources' | 'principals' | 'origin' | 'views'
+>;
 const edgeData = jsonColumn(
   object<EdgeData>(
     {
@@ -179,7 +182,7 @@ const edgeData = jsonColumn(
       principals: list(text),
       origin,
     },
-    {},
+    { views: list(oneOf(['egress', 'ingress'])) },
   ),
 );
 
@@ -292,6 +295,7 @@ export function parseEdgeRow(row: Row, file: string): Edge {
     mtls: column(row, 'mtls', mtls, place),
     ...(lastPlaintext === undefined ? {} : { lastPlaintext }),
     ...(column(row, 'guessed_direction', number, place) === 1 ? { guessedDirection: true } : {}),
+    ...(data.views === undefined ? {} : { views: data.views }),
     origin: data.origin,
     review: 'unreviewed',
   };
@@ -312,6 +316,7 @@ export function edgeColumns(edge: Edge): readonly (string | number | null)[] {
     sources: edge.sources,
     principals: edge.principals,
     origin: edge.origin,
+    ...(edge.views === undefined ? {} : { views: edge.views }),
   };
   return [
     edge.id,

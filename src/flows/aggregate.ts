@@ -1,5 +1,5 @@
 import type { AddressHistory, AddressHold } from '../model/address-hold.ts';
-import type { Edge, EdgeKey, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
+import type { Edge, EdgeKey, EdgeView, Mtls, Protocol, Verdict3 } from '../model/edge.ts';
 import { edgeId, endpointKey, endpointNamespace } from '../model/edge.ts';
 import { mergeDaysSeen } from '../model/edge-merge.ts';
 import type { DaySeen, Evidence } from '../model/evidence.ts';
@@ -47,6 +47,8 @@ interface Fold {
   firm: boolean;
   plain: boolean;
   encrypted: boolean;
+  /** Recorded at its opener: 1; at the other end: 2. */
+  views: number;
   lastPlaintext: number;
   readonly days: Map<number, Tally>;
   readonly runs: Map<string, Tally>;
@@ -200,6 +202,7 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
       if (flow.first < fold.first) fold.first = flow.first;
       if (flow.last > fold.last) fold.last = flow.last;
       if (flow.initiatorKnown) fold.firm = true;
+      if (flow.view !== 'unknown') fold.views |= flow.view === 'egress' ? 1 : 2;
       if (flow.mtls === 'no' || flow.mtls === 'mixed') {
         fold.plain = true;
         if (flow.last > fold.lastPlaintext) fold.lastPlaintext = flow.last;
@@ -358,6 +361,7 @@ function createFold(): Fold {
     firm: false,
     plain: false,
     encrypted: false,
+    views: 0,
     lastPlaintext: -Infinity,
     days: new Map(),
     runs: new Map(),
@@ -375,6 +379,7 @@ function mergeFold(into: Fold, from: Fold): void {
   into.firm ||= from.firm;
   into.plain ||= from.plain;
   into.encrypted ||= from.encrypted;
+  into.views |= from.views;
   into.lastPlaintext = Math.max(into.lastPlaintext, from.lastPlaintext);
   for (const [day, tally] of from.days) mergeTally(tallyAt(into.days, day), tally);
   for (const [run, tally] of from.runs) mergeTally(tallyAt(into.runs, run), tally);
@@ -431,6 +436,7 @@ function buildEdge(id: string, key: EdgeKey, fold: Fold): Edge {
     mtls,
     ...(fold.lastPlaintext === -Infinity ? {} : { lastPlaintext: fold.lastPlaintext }),
     ...(fold.firm ? {} : { guessedDirection: true }),
+    ...(fold.views === 0 ? {} : { views: VIEWS.filter((_, bit) => (fold.views & (1 << bit)) !== 0) }),
     origin: { kind: 'observed' },
     review: 'unreviewed',
   };
@@ -441,3 +447,4 @@ function isEphemeral(port: number): boolean {
 }
 
 const VERDICTS: readonly Verdict3[] = ['allowed', 'denied', 'audit', 'unknown'];
+const VIEWS: readonly EdgeView[] = ['egress', 'ingress'];

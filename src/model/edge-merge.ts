@@ -35,6 +35,7 @@ export function mergeEdge(a: Edge, b: Edge): Edge {
     ...(lastPlaintext === undefined ? {} : { lastPlaintext }),
     // One record that shows the direction settles it for the edge.
     ...(a.guessedDirection === true && b.guessedDirection === true ? { guessedDirection: true } : {}),
+    ...(a.views === undefined && b.views === undefined ? {} : { views: union(a.views ?? [], b.views ?? []) }),
     origin: mergeOrigin(a.origin, b.origin, verdicts),
     review: mergeReview(a.review, b.review),
   };

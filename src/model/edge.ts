@@ -79,10 +79,14 @@ export interface Edge extends EdgeKey {
   readonly lastPlaintext?: number;
   /** True when the direction was guessed (no SYN, no reply flag). */
   readonly guessedDirection?: boolean;
+  /** From which ends it was recorded: the opener's (egress), the other's (ingress). Absent where no source says. */
+  readonly views?: readonly EdgeView[];
   /** `observed`, or declared by configuration: strong ones are adopted by themselves, weak ones ask. */
   readonly origin: EdgeOrigin;
   readonly review: Review;
 }
+
+export type EdgeView = 'egress' | 'ingress';
 
 export type EdgeOrigin =
   | { readonly kind: 'observed' }

@@ -34,6 +34,7 @@ const edge: fc.Arbitrary<Edge> = fc
       review: fc.constantFrom('unreviewed', 'legitimate', 'to-be-cut'),
       lastPlaintext: fc.integer({ min: 0, max: 200 }),
       guessedDirection: fc.constant(true),
+      views: fc.subarray(['egress', 'ingress'] as const, { minLength: 1 }),
     },
     {
       requiredKeys: [

@@ -30,6 +30,7 @@ describe('edges', () => {
         mtls: 'mixed',
         lastPlaintext: 1_500,
         guessedDirection: true,
+        views: ['egress', 'ingress'],
         verdicts: { allowed: 1, denied: 2, audit: 3, unknown: 4 },
       },
     ),

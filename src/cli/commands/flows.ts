@@ -78,6 +78,8 @@ export function edgeDocument(edge: Edge): object {
     mtls: edge.mtls,
     principal: edge.principals,
     sources: edge.sources,
+    views: edge.views ?? [],
+    directionGuessed: edge.guessedDirection === true,
     days: edge.days,
     review: edge.review,
   };

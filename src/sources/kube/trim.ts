@@ -70,7 +70,7 @@ function trimDeployer(object: KubeManifest): KubeManifest {
     apiVersion: object.apiVersion,
     kind: object.kind,
     // Annotations hold the object as it was applied last, values and all.
-    metadata: without(object.metadata as JsonObject, ['annotations']) as KubeManifest['metadata'],
+    metadata: without(object.metadata, ['annotations']) as KubeManifest['metadata'],
     spec: only(object['spec'], kept.spec),
     status: only(object['status'], kept.status),
   };

@@ -44,10 +44,15 @@ function refuse(message: string, text: string, keys: readonly QueryKey[]): Failu
   return new Failure({
     code: 'SP120',
     exit: EXIT.usage,
-    message: `${message}: ${JSON.stringify(safeText(text))}`,
+    message: `${cut(message)}: ${JSON.stringify(cut(safeText(text)))}`,
     where: 'QUERY',
     hint: `join key=value by commas; keys: ${keys.join(' ')}; * matches within a value`,
   });
+}
+
+/** A query of any length has a message of a few lines. */
+function cut(text: string): string {
+  return text.length > 400 ? `${text.slice(0, 400)}...` : text;
 }
 
 function valueFault(key: QueryKey, value: string): string | undefined {

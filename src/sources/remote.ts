@@ -165,6 +165,15 @@ async function askLoki(ask: Ask, query: string, hour: number, asLines: boolean):
         if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'string') return bytes;
         count += 1;
         const [time, line] = [entry[0], entry[1]];
+        // An engine that gives other times than were asked for would lead from page to page without end.
+        if (!/^\d{1,19}$/.test(time) || BigInt(time) < BigInt(start) || BigInt(time) > BigInt(end))
+          throw new Failure({
+            code: 'SP258',
+            exit: EXIT.usage,
+            message: `Loki answered with a line of another time than was asked for: ${safeText(time.slice(0, 40))}`,
+            where: isoHour(hour),
+            hint: 'look whether the address is Loki itself, and ask again',
+          });
         if (BigInt(time) > BigInt(last)) last = time;
         // The page before ended within this nanosecond.
         if (time === start && known.values.slice(0, before).some((had) => had[0] === time && had[1] === line)) continue;

@@ -1,4 +1,5 @@
 import type { App } from '../context.ts';
+import { newestPart } from '../../flows/corroborate.ts';
 import { reviewEdges } from '../../flows/decide.ts';
 import { endpointKey, endpointNamespace, formatPort } from '../../model/edge.ts';
 import type { Edge } from '../../model/edge.ts';
@@ -10,16 +11,19 @@ import type { NamespaceOption } from './inventory.ts';
 /** The edges on record. */
 export async function flows(app: App, options: NamespaceOption): Promise<void> {
   const { reader } = await app.state();
-  const edges = reviewEdges(reader.edges(), await app.decisions()).filter(
+  const all = reviewEdges(reader.edges(), await app.decisions());
+  const edges = all.filter(
     (edge) =>
       options.namespace === undefined ||
       endpointNamespace(edge.src) === options.namespace ||
       endpointNamespace(edge.dst) === options.namespace,
   );
   const evidence = reader.evidence();
+  const newSince = newestPart(all);
+  const isNew = (edge: Edge): boolean => newSince !== undefined && edge.count > 0 && edge.first >= newSince;
   const { output } = app;
   output.document('Flows', {
-    edges: edges.map(edgeDocument),
+    edges: edges.map((edge) => ({ ...edgeDocument(edge), new: isNew(edge) })),
     window: { first: time(evidence.first), last: time(evidence.last) },
     losses: evidence.sources.map(({ source, records, lost, bad, ignored, sampledOneIn }) => ({
       source,
@@ -42,7 +46,13 @@ export async function flows(app: App, options: NamespaceOption): Promise<void> {
   )) {
     output.line(wrap(`${safeText(source)} ->`, output.width, 2));
     for (const edge of sortBy(own, (one) => `${endpointKey(one.dst)} ${one.port}`))
-      for (const line of beside(`  ${edge.id}`, safeText(describe(edge)), 16, output.width)) output.line(line);
+      for (const line of beside(
+        `  ${edge.id}`,
+        safeText(`${describe(edge)}${isNew(edge) ? ', new' : ''}`),
+        16,
+        output.width,
+      ))
+        output.line(line);
   }
   for (const { source, from, to, why } of evidence.gaps ?? [])
     output.line(

@@ -246,7 +246,7 @@ class ValueProblem extends Error {
 
 interface Sized {
   readonly value: Json;
-  /** Values in it, aliases expanded. */
+  /** Values in it, aliases expanded; each 64 characters of a text are one. */
   readonly size: number;
 }
 interface Reading {
@@ -272,7 +272,9 @@ function toJson(node: Node | null, reading: Reading, depth: number): Sized {
     const items = node.items.map((item) => toJson(item as Node | null, reading, depth + 1));
     result = { value: items.map(({ value }) => value), size: 1 + sum(items) };
   } else {
-    result = { value: scalarToJson(node), size: 1 };
+    const value = scalarToJson(node);
+    // A long text counts for what it is: standing behind many aliases it fills a memory as well as many values do.
+    result = { value, size: 1 + (typeof value === 'string' ? value.length >> 6 : 0) };
   }
   if (node.anchor !== undefined) reading.anchors.set(node.anchor, result);
   return result;

@@ -1,3 +1,4 @@
+import { isKindName, isObjectName } from '../../model/names.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { groupOf, isKubeManifest } from '../../model/object.ts';
 import type { YamlChunk, YamlProblem } from '../../shared/io/yaml.ts';
@@ -105,7 +106,7 @@ export function parseManifestChunk(text: string): ParsedChunk {
         });
         return;
       }
-      if (isKubeManifest(object) && hasTextNamespace(object)) {
+      if (isKubeManifest(object) && hasTextNamespace(object) && hasPlainNames(object)) {
         objects.push({ object: withoutSecretValues(object), index, itemPath, line });
         return;
       }
@@ -119,6 +120,20 @@ export function parseManifestChunk(text: string): ParsedChunk {
 function hasTextNamespace({ metadata }: KubeManifest): boolean {
   const namespace = metadata['namespace'];
   return namespace === undefined || namespace === null || typeof namespace === 'string';
+}
+
+const API_VERSION = /^[A-Za-z0-9.-]{1,253}(?:\/[A-Za-z0-9]{1,63})?$/;
+
+/** Names stand in commands, paths and queries: one that no API server would take is none. */
+function hasPlainNames({ apiVersion, kind, metadata }: KubeManifest): boolean {
+  const { name, namespace } = metadata;
+  return (
+    API_VERSION.test(apiVersion) &&
+    isKindName(kind) &&
+    typeof name === 'string' &&
+    isObjectName(name) &&
+    (typeof namespace !== 'string' || namespace === '' || isObjectName(namespace))
+  );
 }
 
 function isListOfObjects(value: Json | undefined): value is JsonObject {
@@ -164,7 +179,13 @@ function describeOther(value: Json | undefined): { readonly severity: 'info' | '
     return { severity: 'info', message: 'a Kustomization: build it, then read what it makes' };
   if (typeof apiVersion !== 'string') return { severity: 'warning', message: 'it has no apiVersion' };
   const metadata = asObject(value['metadata']);
-  if (typeof metadata['name'] === 'string') return { severity: 'warning', message: 'metadata.namespace is not text' };
+  if (typeof metadata['name'] === 'string')
+    return {
+      severity: 'warning',
+      message: hasTextNamespace(value as KubeManifest)
+        ? 'its name, namespace, kind or apiVersion is none that an API server takes'
+        : 'metadata.namespace is not text',
+    };
   if (typeof metadata['generateName'] === 'string')
     return { severity: 'info', message: 'it has generateName: it becomes an object only when it is created' };
   return { severity: 'warning', message: 'it has no metadata.name, or one that is not text' };

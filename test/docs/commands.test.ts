@@ -13,6 +13,7 @@ import { openInterrupt } from '../../src/cli/interrupt.ts';
 import { parseCommandLine } from '../../src/cli/program.ts';
 import { main } from '../../src/main.ts';
 import { isKubeManifest } from '../../src/model/object.ts';
+import { isFault, parseNeutralEdge } from '../../src/sources/edges/schema.ts';
 import { hubbleSource } from '../../src/sources/hubble/index.ts';
 import { findSource } from '../../src/sources/registry.ts';
 import { isRemote } from '../../src/sources/remote.ts';
@@ -215,6 +216,17 @@ describe('commands in the text', () => {
       if (!help.startsWith(`Usage: sallyport ${verb}`)) unknown.push(whole);
     }
     expect(unknown).toEqual([]);
+  });
+});
+
+describe('neutral edges as the documents show them', () => {
+  it('are read', () => {
+    const shown = PAGES.flatMap(blocksOf).filter(
+      ({ language, text }) => language === 'json' && text.includes('"verdict"'),
+    );
+    expect(shown.length).toBeGreaterThan(0);
+    for (const { text } of shown)
+      for (const line of text.split('\n')) expect(isFault(parseNeutralEdge(JSON.parse(line)))).toBe(false);
   });
 });
 

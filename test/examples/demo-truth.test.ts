@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkStates } from '../checker/check.ts';
 import type { CheckOptions, Edge } from '../checker/check.ts';
-import { EXAMPLE, readTruth, requestsOf, withRequests } from '../support/example-traffic.ts';
+import { readTruth, requestsOf, withRequests } from '../support/example-traffic.ts';
 import { ROOT } from '../support/imports.ts';
 
 /**
@@ -102,7 +102,7 @@ function sallyport(...args: string[]): unknown {
   const cluster = ['--manifests', join(dir, 'kept/cluster'), '--state', join(dir, 'kept/state.sqlite')];
   const out = execFileSync(
     process.execPath,
-    [program, ...args, ...cluster, '--config', join(EXAMPLE, 'config.yaml'), '--json'],
+    [program, ...args, ...cluster, '--config', join(dir, 'kept/config.yaml'), '--json'],
     { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', maxBuffer: 1 << 28 },
   );
   return JSON.parse(out);
@@ -125,7 +125,7 @@ beforeAll(() => {
   for (const edge of truth.legitimate) legitimate.set(keyOf(edge), edge);
   for (const edge of truth.forbidden) forbidden.set(keyOf(edge), edge);
 
-  const decisions = ['--decisions', join(EXAMPLE, 'decisions.yaml')];
+  const decisions = ['--decisions', join(dir, 'kept/decisions.yaml')];
   const { edges } = sallyport('flows', ...decisions) as { readonly edges: readonly FlowEdge[] };
   for (const edge of edges) {
     const key = keyOf(edgeOf(edge));

@@ -4,6 +4,7 @@ import { PHASES } from '../model/phase.ts';
 import { beside, FORMATS } from './output.ts';
 import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AssessOptions } from './commands/assess.ts';
+import type { CheckOptions } from './commands/check.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { Shell } from './completion-script.ts';
@@ -20,6 +21,10 @@ export interface Invocation {
 
 /** As programs built on cobra name it: kubectl asks its plugins by the same words. */
 const COMPLETE = '__complete';
+
+/** Not a source of traffic: it says whose the addresses in traffic were. */
+const ADDRESSES =
+  'of the cluster itself: who holds which address, for sources that know addresses alone; with --follow as pods come and go';
 
 const GLOBAL_HELP = 'Flags for every command, before or after it:';
 const GLOBAL_HINT = `
@@ -163,7 +168,7 @@ function buildProgram(
     .option('--server-name <name>', "of an address: the name in the server's certificate, where it is not the host")
     .addHelpText(
       'after',
-      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example))}`,
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${beside('  addresses', ADDRESSES, 22, 80).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example), 'sallyport observe addresses --follow --for 8h')}`,
     )
     .action((source: string, inputs: readonly string[], options: ObserveOptions) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),
@@ -399,6 +404,31 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
       ),
     )
     .action((options: ReachOptions) => set(async (app) => (await import('./commands/reach.ts')).reach(app, options)));
+  program
+    .command('check')
+    .description(
+      'judge a directory of policies that somebody proposes: what it would deny of the traffic on record, and what it would open',
+    )
+    .argument('<dir>', 'the proposal: policies in it take the place of those with their name')
+    .option('--base <dir>', 'what the proposal started from: policies that it no longer holds are gone')
+    .option('--fail-on <what>', 'denied, unknown, opened, joined by commas, or none (default: denied,unknown)')
+    .addOption(
+      new Option('-o, --output <format>', 'md: a comment for a pull request').choices(['text', 'md', 'json', 'yaml']),
+    )
+    .addHelpText(
+      'after',
+      `
+Exit 6 where the proposal does what --fail-on names, or holds an object that no
+API server takes: as a job of CI it stops the pull request.
+${examples(
+  'sallyport check ./policies',
+  'sallyport check ./pull-request --base ./main -o md > comment.md',
+  'sallyport check ./policies --fail-on denied,unknown,opened --json',
+)}`,
+    )
+    .action((dir: string, options: CheckOptions) =>
+      set(async (app) => (await import('./commands/check.ts')).check(app, dir, options)),
+    );
   program
     .command('assess')
     .description('the assessment report: inventory, data flows, trust boundaries, risks and the way to zero trust')

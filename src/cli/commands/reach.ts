@@ -218,7 +218,7 @@ function actsIn(manifest: KubeManifest, namespaces: ReadonlySet<string | undefin
 }
 
 /** Policies of a directory; what else is there is left out and said. */
-async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'objects' | 'origins'>> {
+export async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'objects' | 'origins'>> {
   const { objects, origins, findings } = await readManifestDirectory(dir, {
     defaultNamespace: app.options.defaultNamespace,
   });
@@ -245,7 +245,7 @@ function noteFindings(app: App, findings: readonly Finding[]): void {
   }
 }
 
-function originsIn(dir: string | undefined, origins: Snapshot['origins']): readonly (readonly [string, Origin])[] {
+export function originsIn(dir: string | undefined, origins: Snapshot['origins']): readonly (readonly [string, Origin])[] {
   const before = dir === undefined ? '' : `${dir.replace(/\/+$/u, '')}/`;
   return [...origins].map(([key, origin]) => [key, { ...origin, file: `${before}${origin.file}` }]);
 }
@@ -260,7 +260,7 @@ function notReadOf({ unread, findings }: Snapshot, mesh: boolean): readonly stri
 }
 
 /** As applying them would leave the cluster: one of the same name takes the place of the old. */
-function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifest[]): readonly KubeManifest[] {
+export function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifest[]): readonly KubeManifest[] {
   const all = new Map(own.map((manifest) => [refKey(refOf(manifest)), manifest]));
   for (const manifest of given) all.set(refKey(refOf(manifest)), manifest);
   return sortBy(all.values(), (manifest) => refKey(refOf(manifest)));

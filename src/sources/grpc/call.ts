@@ -1,5 +1,8 @@
 // gRPC over HTTP/2, the client's side of unary calls and of streams from the server (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md).
 import { constants, connect } from 'node:http2';
+import { connect as connectTcp, isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { messageOf } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
@@ -8,7 +11,9 @@ const CONNECT_MS = 10_000;
 /** Of one message; the largest of those that are asked for is a page of flows. */
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const WINDOW_BYTES = 1 << 20;
-/** How often a connection is asked for a sign of life. Servers of Go's gRPC close one that asks more than each five minutes. */
+/** Idle connections are probed by TCP, */
+const KEEP_ALIVE_MS = 30_000;
+/** and asked for a sign of life. Servers of Go's gRPC close one that asks more than each five minutes. */
 const PING_MS = 330_000;
 /** Codes after which asking again may help: what is missing is the server, not a right or a method. */
 const TRANSIENT: ReadonlySet<number> = new Set([1, 2, 4, 8, 10, 13, 14]);
@@ -72,16 +77,29 @@ function fault(message: string, again: boolean): GrpcFault {
 export async function openGrpc(address: GrpcAddress, options: GrpcOptions): Promise<Grpc> {
   const { signal } = options;
   signal.throwIfAborted();
+  const to = { host: address.host, port: address.port, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
+  // The socket is made here because its errors are heard here alone: a server that refuses our certificate tells it late.
+  const socket: Socket = address.tls
+    ? connectTls({
+        ...to,
+        ALPNProtocols: ['h2'],
+        minVersion: 'TLSv1.2',
+        // Stated, so that no environment variable can switch verification off.
+        rejectUnauthorized: true,
+        ...(options.ca === undefined ? {} : { ca: options.ca }),
+        ...(options.cert === undefined ? {} : { cert: options.cert }),
+        ...(options.key === undefined ? {} : { key: options.key }),
+        ...serverNameOf(address.host, options.serverName),
+      })
+    : connectTcp(to);
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
   const session = connect(`${address.tls ? 'https' : 'http'}://${host}:${address.port}`, {
+    createConnection: () => socket,
     settings: { initialWindowSize: WINDOW_BYTES },
-    // Stated, so that no environment variable can switch verification off.
-    ...(address.tls ? { rejectUnauthorized: true, minVersion: 'TLSv1.2' as const } : {}),
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
-    ...(options.cert === undefined ? {} : { cert: options.cert }),
-    ...(options.key === undefined ? {} : { key: options.key }),
-    ...(options.serverName === undefined ? {} : { servername: options.serverName }),
   });
+  // Without listeners a connection that breaks between two calls would end the process.
+  session.on('error', () => undefined);
+  socket.on('error', () => session.destroy());
   const onAbort = (): void => session.destroy();
   signal.addEventListener('abort', onAbort, { once: true });
   let unanswered = false;
@@ -99,13 +117,11 @@ export async function openGrpc(address: GrpcAddress, options: GrpcOptions): Prom
     session.destroy();
   };
   try {
-    await connected(session, signal);
+    await connected(session, socket, signal);
   } catch (error) {
     close();
     throw error;
   }
-  // Without a listener a broken connection between two calls would end the process.
-  session.on('error', () => undefined);
   const headers = {
     [constants.HTTP2_HEADER_METHOD]: 'POST',
     'content-type': 'application/grpc',
@@ -121,25 +137,37 @@ export async function openGrpc(address: GrpcAddress, options: GrpcOptions): Prom
   };
 }
 
-function connected(session: ClientHttp2Session, signal: AbortSignal): Promise<void> {
+/** The name that is asked for and that the certificate must carry. */
+function serverNameOf(host: string, given: string | undefined): { readonly servername?: string } {
+  if (given !== undefined) return { servername: given };
+  return isIP(host) === 0 ? { servername: host } : {};
+}
+
+function connected(session: ClientHttp2Session, socket: Socket, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(fault(`no connection within ${CONNECT_MS / 1000} s`, true)), CONNECT_MS);
     const end = (then: () => void): void => {
       clearTimeout(timer);
       session.removeListener('error', onError);
       session.removeListener('close', onClose);
+      socket.removeListener('error', onError);
+      socket.removeListener('close', onClose);
       then();
     };
     const onError = (error: Error): void => {
       const code = (error as NodeJS.ErrnoException).code ?? '';
       // A certificate that does not hold will not hold the next time.
       const again = !/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|ERR_SSL|ERR_TLS/.test(code);
-      end(() => reject(fault(safeText(messageOf(error)), again)));
+      // OpenSSL's own words stand between its library and its source file.
+      const said = /SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1] ?? messageOf(error);
+      end(() => reject(fault(safeText(said), again)));
     };
     const onClose = (): void =>
       end(() => reject(fault(signal.aborted ? 'stopped' : 'the other side closed the connection', true)));
     session.once('error', onError);
     session.once('close', onClose);
+    socket.once('error', onError);
+    socket.once('close', onClose);
     // The first settings of the server show that it speaks HTTP/2, and that it took our certificate.
     session.once('remoteSettings', () => end(resolve));
   });

@@ -8,7 +8,7 @@ import type { BadRecord, RecordCounter } from '../records.ts';
 import { createReading, isBlank } from '../records.ts';
 import type { Folded, Meaning } from './scan.ts';
 import { MAX_ROWS, ROW, createScanner } from './scan.ts';
-import type { FromWorker, ToWorker } from './worker.ts';
+import type { FromWorker, ToWorker, WorkerData } from './worker.ts';
 
 const BATCH_BYTES = 4 * 1024 * 1024;
 /** What is read before threads are worth their start. */
@@ -49,6 +49,7 @@ export async function readFolded(
       }
       const text = part.toString('utf8');
       if (text === '' || isBlank(text)) continue;
+      reading.at(text, number);
       const fault = onRecord(text, reading.counter);
       if (fault !== undefined) reading.bad(fault, text, number);
     }
@@ -82,7 +83,7 @@ export async function readFolded(
     };
   };
 
-  const scanner = createScanner();
+  const scanner = createScanner(options.latest);
   const takeOwn = createTaker();
   const scanHere = (bytes: Buffer): void => {
     const { lines, rest } = scanner.scan(bytes);
@@ -91,7 +92,8 @@ export async function readFolded(
     if (scanner.rows >= MAX_ROWS) takeOwn(scanner.take());
   };
 
-  const pool = workers > 0 ? createPool(workers, onRest, (lines) => (line += lines), createTaker) : undefined;
+  const pool =
+    workers > 0 ? createPool(workers, onRest, (lines) => (line += lines), createTaker, options.latest) : undefined;
   let batches = 0;
   let spare: Uint8Array<SharedArrayBuffer> | undefined;
   let batch = memoryOf(BATCH_BYTES);
@@ -218,6 +220,7 @@ function createPool(
   onRest: (bytes: Buffer, rest: Int32Array) => void,
   onLines: (lines: number) => void,
   createTaker: () => (folded: Folded) => void,
+  latest: number | undefined,
 ): Pool {
   const threads: Thread[] = [];
   const free: Uint8Array<SharedArrayBuffer>[] = [];
@@ -266,7 +269,7 @@ function createPool(
     woken();
   };
   const start = (): Thread => {
-    const worker = new Worker(WORKER);
+    const worker = new Worker(WORKER, { workerData: { latest } satisfies WorkerData });
     const thread: Thread = { worker, take: createTaker(), busy: 0, ended: false };
     worker.on('message', (message: FromWorker) => onMessage(thread, message));
     worker.on('error', (error) => {

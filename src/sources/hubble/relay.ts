@@ -169,11 +169,8 @@ function* readResponse(bytes: Uint8Array): Generator<GrpcRecord> {
   if (time === undefined && kind === 1)
     for (const [number, one] of readFields(value)) if (number === 1 && typeof one !== 'bigint') time = timestampOf(one);
   const at = time ?? 0n;
-  const uuid = 'flow' in body && typeof body.flow['uuid'] === 'string' ? body.flow['uuid'] : undefined;
-  const hash = createHash('sha1').update(node);
-  const id = (uuid === undefined ? hash.update(value).update(String(at)) : hash.update(uuid))
-    .digest('base64')
-    .slice(0, 14);
+  // Of the whole record: its uuid alone is no proof, since not everything that speaks this protocol makes one.
+  const id = createHash('sha1').update(`${node}\n${at}\n`).update(value).digest('base64').slice(0, 14);
   const line = JSON.stringify({ ...body, node_name: node, ...(time === undefined ? {} : { time: timeText(time) }) });
   yield { kind: 'record', node, time: at, id, line };
 }

@@ -139,7 +139,8 @@ interface Tail {
   readonly key: number;
 }
 
-export function createScanner(): Scanner {
+/** Records later than `latest` (milliseconds) are left, as any other that is not plain. */
+export function createScanner(latest = Infinity): Scanner {
   let bytes: Buffer = Buffer.alloc(0);
   const parse = createHubbleParser();
 
@@ -623,6 +624,7 @@ export function createScanner(): Scanner {
     at += 1;
     if (bytes[at] === 13) at += 1;
     if (bytes[at] !== 10 || Number.isNaN(time) || !hasL4) return -1;
+    if (time > latest || !isPlausibleTime(time)) return -1;
     if (sourcePort < 1 || destinationPort < 1) return -1;
     key += flags * FLAGS_PLACE + protocol * PROTOCOL_PLACE;
     const meaning = meaningOf(key, present);
@@ -642,10 +644,8 @@ export function createScanner(): Scanner {
 
   const count = (meaning: number, source: number, destination: number, time: number): void => {
     records += 1;
-    if (isPlausibleTime(time)) {
-      if (time < first) first = time;
-      if (time > last) last = time;
-    }
+    if (time < first) first = time;
+    if (time > last) last = time;
     const reason = reasons[meaning];
     if (reason !== undefined) {
       ignored.set(reason, (ignored.get(reason) ?? 0) + 1);

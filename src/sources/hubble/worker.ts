@@ -1,4 +1,4 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { Folded } from './scan.ts';
 import { MAX_ROWS, createScanner } from './scan.ts';
 
@@ -12,6 +12,11 @@ export type ToWorker =
     }
   | { readonly kind: 'end' };
 
+/** What a thread is started with: see createScanner. */
+export interface WorkerData {
+  readonly latest: number | undefined;
+}
+
 /** A batch done; or the last of what was folded. */
 export type FromWorker =
   | {
@@ -23,7 +28,7 @@ export type FromWorker =
     }
   | { readonly kind: 'end'; readonly folded: Folded };
 
-const scanner = createScanner();
+const scanner = createScanner((workerData as WorkerData).latest);
 parentPort?.on('message', (message: ToWorker) => {
   if (message.kind === 'end') {
     parentPort?.postMessage({ kind: 'end', folded: scanner.take() } satisfies FromWorker);

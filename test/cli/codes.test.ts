@@ -162,7 +162,7 @@ function renderPage(): string {
     '',
   ];
   for (const [title, about, starts] of [
-    ['Bugs and wrong use', 'The command line, files and what stands in them. Nothing was written.', ['0', '1', '2']],
+    ['Bugs and wrong use', 'The command line, files and what stands in them.', ['0', '1', '2']],
     [
       'Findings',
       'Something true of your cluster. `sallyport inventory` and `sallyport assess` list them; they end no command.',

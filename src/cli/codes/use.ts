@@ -390,6 +390,13 @@ export const USE_CODES = {
     causes: ['A log in another encoding, or damaged bytes.'],
     fix: ['Convert it (`iconv`), or leave such lines out with `--bad-records skip`.'],
   },
+  SP248: {
+    title: 'The time of a record cannot be',
+    exit: 2,
+    means: 'It lies in the future, or before 2000: taken at its word it would stretch the window of the evidence.',
+    causes: ['The clock of the machine that recorded it, or of this one, is wrong.', 'A time in another unit or zone.'],
+    fix: ['Set the clock; leave such records out with `--bad-records skip`, which counts them.'],
+  },
   SP250: {
     title: 'Two forms of output at once',
     exit: 2,

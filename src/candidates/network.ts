@@ -1,3 +1,4 @@
+import { plural } from '../shared/pure/text.ts';
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { REMOTE_NODE, edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
@@ -548,12 +549,17 @@ function ciliumRules(
   return { rules, problems };
 }
 
+/** `2026-10-05 to 2026-10-13`, or the one day. */
+function spanText({ first, last }: Edge): string {
+  const [from, to] = [first, last].map((time) => new Date(time).toISOString().slice(0, 10));
+  return from === to ? (from ?? '') : `${from} to ${to}`;
+}
+
 /** One line of evidence for a rule: how often, between when, by what source. */
 export function evidenceLine(edge: Edge): string {
-  const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
   const what =
     edge.origin.kind === 'declared'
       ? `declared by ${edge.origin.by}`
-      : `seen ${edge.count}x on ${edge.days.length} day(s), ${day(edge.first)} to ${day(edge.last)}, by ${edge.sources.join(', ')}`;
+      : `seen ${edge.count}x on ${plural(edge.days.length, 'day')}, ${spanText(edge)}, by ${edge.sources.join(', ')}`;
   return `${edgeId(edge)} ${formatEdge(edge)}: ${what}; ${edge.review}`;
 }

@@ -5,6 +5,7 @@ import { endpointKey, endpointNamespace, formatEdge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import { formatRef, groupOf, isObject, namespaceOf, refOf } from '../model/object.ts';
 import { isOwn } from '../objects/build.ts';
+import { plural } from '../shared/pure/text.ts';
 import { applyToObjects, changeRef } from './change.ts';
 import type { EdgeVerdict, Step } from './plan.ts';
 
@@ -163,6 +164,6 @@ export function describeVerdict(step: string, edge: Edge, verdict: ConnectionVer
     evidence:
       edge.origin.kind === 'declared'
         ? `declared by ${edge.origin.by}`
-        : `seen ${edge.count}x on ${edge.days.length} day(s), last ${new Date(edge.last).toISOString()}, by ${edge.sources.join(', ')}`,
+        : `seen ${edge.count}x on ${plural(edge.days.length, 'day')}, last ${new Date(edge.last).toISOString()}, by ${edge.sources.join(', ')}`,
   };
 }

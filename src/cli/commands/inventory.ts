@@ -49,7 +49,7 @@ export async function inventory(app: App, options: NamespaceOption): Promise<voi
   );
   output.line(
     wrap(
-      `CNI ${safeText(found.facts.cni.name)} (enforces policies: ${found.facts.cni.enforces}; ${safeText(found.facts.cni.because)}). Mesh ${found.facts.mesh.kind} ${found.facts.mesh.version ?? ''} (${safeText(found.facts.mesh.because)}).`,
+      `CNI ${safeText(found.facts.cni.name)} (enforces policies: ${found.facts.cni.enforces}; ${safeText(found.facts.cni.because)}). Mesh ${found.facts.mesh.kind}${found.facts.mesh.version === undefined ? '' : ` ${safeText(found.facts.mesh.version)}`} (${safeText(found.facts.mesh.because)}).`,
       output.width,
     ),
   );

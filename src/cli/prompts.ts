@@ -64,6 +64,7 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 const PASTE_ON = '\u001b[?2004h';
 const PASTE_OFF = '\u001b[?2004l';
+const CLEAR_LINE = '\r\u001b[2K';
 /** Everything redrawn from the top: after a resize nobody knows where the old lines are. */
 const CLEAR = '\u001b[H\u001b[2J';
 
@@ -315,6 +316,8 @@ export function terminalFront(color: boolean): Front {
     confirm: (message, initial) => asking(() => terminalPrompts.confirm(message, initial)),
     text: (message) => asking(() => terminalPrompts.text(message)),
     show: async <A>(make: () => Page<A>, state: ListState, idle?: () => boolean) => {
+      // What was said of progress stands on this line.
+      process.stdout.write(CLEAR_LINE);
       const answer = await asking(() => askPage({ make, state, idle, paint }, { clearPromptOnDone: true }));
       return answer as { shown: Shown<A>; state: ListState };
     },

@@ -212,8 +212,8 @@ describe('the session', () => {
     const played = await play(await place('list'), ['leave']);
     expect(played.exit).toBe(0);
     expect(played.asked[0]).toMatch(/not begun \(2\)/);
-    expect(played.asked[0]).toMatch(/shop +2 workloads +next monitor +ready/);
-    expect(played.asked[0]).toMatch(/desk +1 workload +next monitor/);
+    expect(played.asked[0]).toMatch(/shop +next monitor +ready; 2 workloads/);
+    expect(played.asked[0]).toMatch(/desk +next monitor +ready; 1 workload/);
     expect(played.shown).toMatch(/Nothing is lost: sallyport opens the session again/);
   });
 

@@ -25,6 +25,7 @@ export type Act =
       readonly to: PhaseName | undefined;
       readonly detach?: boolean;
     }
+  | { readonly kind: 'plan-to'; readonly namespace: string }
   | { readonly kind: 'advance-far'; readonly namespace: string; readonly now: PhaseName }
   | { readonly kind: 'rollback'; readonly namespace: string; readonly to: PhaseName }
   | { readonly kind: 'rollback-to'; readonly namespace: string; readonly now: PhaseName }
@@ -34,6 +35,6 @@ export type Act =
   | { readonly kind: 'waive'; readonly gate: string; readonly subject: string }
   | { readonly kind: 'decide'; readonly action: 'accept' | 'adopt' | 'withdraw' }
   | { readonly kind: 'decide-edge'; readonly action: 'accept' | 'adopt' | 'withdraw'; readonly id: string }
-  | { readonly kind: 'undo' }
+  | { readonly kind: 'undo'; readonly about: 'edges' | 'any' }
   | { readonly kind: 'doubtful-only' }
   | { readonly kind: 'back' };

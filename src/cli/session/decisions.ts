@@ -44,20 +44,24 @@ function mine(text: string, edges: readonly Edge[]): readonly string[] {
   );
 }
 
-/** The newest decision that still stands, with those that were taken in the same moment; empty where none does. */
-export function lastStanding(decisions: readonly Decision[], edges: readonly Edge[]): readonly Decision[] {
+/** The newest decision that still stands, of edges alone or of any kind, with those that were taken in the same moment; empty where none does. */
+export function lastStanding(
+  about: 'edges' | 'any',
+  decisions: readonly Decision[],
+  edges: readonly Edge[],
+): readonly Decision[] {
   const standing = new Set(standingDecisions(decisions, edges).values());
-  const stands = decisions.filter((one) => one.action === 'waive' || standing.has(one));
+  const stands = decisions.filter((one) => (about === 'any' && one.action === 'waive') || standing.has(one));
   const last = stands.at(-1);
   if (last === undefined) return [];
   return stands.filter((one) => one.action === last.action && one.by === last.by && one.at === last.at);
 }
 
-/** `accept of 3 edges (src=a)`: what an undo would take back. */
+/** `accept of 3 edges`, `waive`: what an undo would take back. */
 export function describeLast(last: readonly Decision[]): string | undefined {
   const [first] = last;
   if (first === undefined) return undefined;
-  if (first.action === 'waive') return `waive ${first.text}`;
+  if (first.action === 'waive') return 'waive';
   const count = last.reduce((sum, one) => sum + one.matched.length, 0);
   return `${first.action} of ${plural(count, 'edge')}`;
 }

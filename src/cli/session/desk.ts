@@ -6,7 +6,7 @@ import { advance, resume, rollback } from '../commands/run.ts';
 import { verify } from '../commands/verify.ts';
 import { cancelled } from '../interrupt.ts';
 import type { Output } from '../output.ts';
-import { paint, renderFailure, wrap } from '../output.ts';
+import { few, paint, renderFailure, wrap } from '../output.ts';
 import type { Front } from '../prompts.ts';
 import type { Edge } from '../../model/edge.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
@@ -48,7 +48,12 @@ interface Place {
 
 const place = (screen: Screen): Place => ({
   screen,
-  state: screen.kind === 'edges' && screen.filter !== undefined ? { ...START, filter: screen.filter } : START,
+  state:
+    screen.kind === 'edges' && screen.filter !== undefined
+      ? { ...START, filter: screen.filter }
+      : screen.kind === 'search'
+        ? { ...START, mode: 'filter' }
+        : START,
 });
 
 export function openDesk(app: App, front: Front): Desk {
@@ -57,6 +62,7 @@ export function openDesk(app: App, front: Front): Desk {
   const { output } = app;
 
   const reload = async (): Promise<void> => {
+    output.progress('reading ...');
     world = await front.busy(() => readWorld(app, world, Date.now));
   };
 
@@ -151,9 +157,15 @@ export function openDesk(app: App, front: Front): Desk {
       output.line(`${what}: there is nothing to decide.`);
       return;
     }
-    output.line(wrap(safeText(`${what}. As commands:`), output.width, 2));
-    for (const line of commandsOf(verdicts, 'TEXT'))
-      output.line(wrap(safeText(`  $ ${line}`), output.width, 6, 0, true));
+    output.line(wrap(safeText(`${what}. As ${verdicts.length === 1 ? 'a command' : 'commands'}:`), output.width, 2));
+    for (const line of commandsOf(verdicts, 'TEXT')) output.line(safeText(`  $ ${line}`));
+    const named = new Set(verdicts.flatMap(({ matched }) => matched));
+    const { shown, more } = few(
+      (world.known?.edges() ?? []).filter(({ edge }) => named.has(edge.id)),
+      6,
+    );
+    for (const { text } of shown) output.line(wrap(safeText(text), output.width, 4, 2));
+    if (more !== '') output.line(`  and ${named.size - shown.length} more`);
     const reason = await front.text(question);
     if (reason === '') {
       output.line('Nothing was decided: a reason is needed.');
@@ -189,12 +201,12 @@ export function openDesk(app: App, front: Front): Desk {
     await decideOn(
       verdictsOn(action, edges, known.view.edges, given),
       `${WORDS[action]} ${plural(edges.length, 'edge')}`,
-      'Why? (stands on the audit trail; Esc decides nothing)',
+      'Why? (stands on the audit trail; nothing typed decides nothing)',
     );
   };
 
-  const undo = async (known: Known): Promise<void> => {
-    const last = lastStanding(known.view.decisions, known.view.edges);
+  const undo = async (known: Known, about: 'edges' | 'any'): Promise<void> => {
+    const last = lastStanding(about, known.view.decisions, known.view.edges);
     const [first] = last;
     if (first === undefined) {
       output.line('No decision stands: there is nothing to undo.');
@@ -203,7 +215,12 @@ export function openDesk(app: App, front: Front): Desk {
     }
     output.line(
       wrap(
-        safeText(`${describeLast(last) ?? ''} by ${first.by} on ${new Date(first.at).toISOString()}: ${first.reason}`),
+        safeText(
+          `${describeLast(last) ?? ''} (${last
+            .map((one) => one.text)
+            .join('; ')
+            .slice(0, 300)}) by ${first.by} on ${new Date(first.at).toISOString()}: ${first.reason}`,
+        ),
         output.width,
         2,
       ),
@@ -211,7 +228,7 @@ export function openDesk(app: App, front: Front): Desk {
     await decideOn(
       undoOf(last, known.view.decisions, known.view.edges),
       `take back ${describeLast(last) ?? ''}`,
-      'Why is it taken back? (stands on the audit trail; Esc leaves it)',
+      'Why is it taken back? (stands on the audit trail; nothing typed leaves it)',
     );
   };
 
@@ -231,6 +248,12 @@ export function openDesk(app: App, front: Front): Desk {
         await perform(`sallyport advance ${namespace}${to === undefined ? '' : ` --to ${to}`}`, () =>
           advance(app, namespace, to === undefined ? {} : { to }, front),
         );
+        return;
+      }
+      case 'plan-to': {
+        const now = known?.view.phases.get(value.namespace) ?? 'none';
+        const to = await choosePhase('A plan to which phase?', PHASES.slice(phaseIndex(now) + 1));
+        if (to !== undefined) replace(place({ kind: 'plan', namespace: value.namespace, to }));
         return;
       }
       case 'advance-far': {
@@ -267,7 +290,9 @@ export function openDesk(app: App, front: Front): Desk {
       }
       case 'waive': {
         const { gate, subject } = value;
-        const reason = await front.text('Why may it be passed over? (stands on the audit trail; Esc decides nothing)');
+        const reason = await front.text(
+          'Why may it be passed over? (stands on the audit trail; nothing typed decides nothing)',
+        );
         if (reason === '') {
           output.line('Nothing was waived: a reason is needed.');
           return;
@@ -287,12 +312,12 @@ export function openDesk(app: App, front: Front): Desk {
         await decideOn(
           [{ action: value.action, text: `id=${value.id}`, matched: [value.id] }],
           `${WORDS[value.action]} ${line.text}`,
-          'Why? (stands on the audit trail; Esc decides nothing)',
+          'Why? (stands on the audit trail; nothing typed decides nothing)',
         );
         return;
       }
       case 'undo':
-        if (known !== undefined) await undo(known);
+        if (known !== undefined) await undo(known, value.about);
         return;
       case 'doubtful-only': {
         const { screen, state } = here();
@@ -407,14 +432,14 @@ function makePages(world: () => World, front: Front): (screen: Screen) => () => 
         // The filter's index of texts is kept for as long as the edges are the same.
         return fromKnown((known) => {
           if (made?.known !== known) {
-            const last = describeLast(lastStanding(known.view.decisions, known.view.edges));
-            made = { known, page: edgesPage(known, screen.namespace, last) };
+            const last = describeLast(lastStanding('edges', known.view.decisions, known.view.edges));
+            made = { known, page: edgesPage(known, screen.namespace, last, () => front.width()) };
           }
           return made.page;
         });
       }
       case 'edge':
-        return fromKnown((known) => edgePage(known, screen.id));
+        return fromKnown((known) => edgePage(known, screen.id, front.width()));
       case 'plan':
         return fromKnown((known) =>
           planPage(known.plan(screen.namespace, screen.to), screen.namespace, screen.to, front.width()),
@@ -446,14 +471,14 @@ function makePages(world: () => World, front: Front): (screen: Screen) => () => 
           const { namespace } = screen;
           const phase = namespace === undefined ? 'none' : (reader?.phases().get(namespace) ?? 'none');
           const last =
-            known === undefined ? undefined : describeLast(lastStanding(known.view.decisions, known.view.edges));
+            known === undefined ? undefined : describeLast(lastStanding('any', known.view.decisions, known.view.edges));
           const trail = reader?.audit(namespace === undefined ? {} : { namespace }) ?? [];
-          return historyPage(namespace, phase, reader?.runs() ?? [], trail, last);
+          return historyPage(namespace, phase, reader?.runs() ?? [], trail, last, front.width());
         };
       case 'search': {
         let made: { readonly known: Known; readonly page: Page<Act> } | undefined;
         return fromKnown((known) => {
-          if (made?.known !== known) made = { known, page: searchPage(known) };
+          if (made?.known !== known) made = { known, page: searchPage(known, () => front.width()) };
           return made.page;
         });
       }

@@ -7,6 +7,8 @@ export interface Row<A> {
   /** One line, safe for a terminal; cut where it is too long. */
   readonly text: string;
   readonly tone?: Tone;
+  /** All of it, where the text is an abridgement. */
+  readonly full?: string;
   /** What Enter on the row does; a row without it is only read. */
   readonly pick?: A;
   /** The command line that does the same, or shows the same. */
@@ -47,6 +49,8 @@ export interface Page<A> {
   readonly filter?: (text: string, before?: { readonly text: string; readonly shown: Int32Array }) => Filtered;
   /** Rows can be marked, and keys act on those that are; on the row under the cursor where none is. */
   readonly marks?: boolean;
+  /** Rows are often longer than a line: the one under the cursor stands in full below the list. */
+  readonly detail?: boolean;
   /** Milliseconds after which the page is to be made anew by itself. */
   readonly everyMs?: number;
 }

@@ -8,6 +8,7 @@ import { countShown, oneLine, settle } from './list.ts';
 import type { ListState, Pressed } from './list.ts';
 import type { Page, Row, Shown } from './page.ts';
 
+const SOON_MS = 1500;
 /** Rows that are read out at once. */
 const PART = 20;
 
@@ -43,8 +44,10 @@ export function plainPage<A>(page: Page<A>, state: ListState, width: number): re
     const { index, row } = rowAt(page, state, at);
     const number = numbers.get(at);
     const mark = page.marks === true && state.marked.has(index) ? 'marked: ' : '';
-    const text = row.text.trim();
-    if (number === undefined) lines.push(wrap(text, width, 4, row.tone === 'head' ? 0 : 2));
+    // Columns are for the eye; a diff keeps its indents.
+    const given = row.full ?? row.text;
+    const text = row.pick === undefined ? given.trimEnd() : given.trim().replaceAll(/ {2,}/g, ' ');
+    if (number === undefined) lines.push(wrap(text, width, 4));
     else lines.push(wrap(`${number}. ${mark}${text}`, width, 4, 0));
   }
   if (count === 0) lines.push('Nothing here.');
@@ -161,7 +164,10 @@ function openLines(input: NodeJS.ReadableStream, write: (text: string) => void, 
   const reader = createInterface({ input, terminal: false });
   let waiting: PromiseWithResolvers<string> | undefined;
   let ended = false;
-  const stop = (): void => waiting?.reject(cancelled('cancelled; nothing more was written'));
+  const stop = (): void => {
+    if (waiting !== undefined) write('\n');
+    waiting?.reject(cancelled('cancelled; nothing more was written'));
+  };
   reader.on('line', (line) => {
     const asked = waiting;
     waiting = undefined;
@@ -199,8 +205,11 @@ export function plainFront({ input, write, width, signal }: PlainIo): Front {
   const lines = openLines(input, write, signal);
   const print = (text: readonly string[]): void => write(`${text.join('\n')}\n`);
   return {
-    show: async <A>(make: () => Page<A>, given: ListState) => {
-      let state = given;
+    show: async <A>(make: () => Page<A>, given: ListState, idle?: () => boolean) => {
+      let state = given.mode === 'list' ? given : { ...given, mode: 'list' as const };
+      // Nothing is drawn anew here: what can be known soon is worked out before.
+      const until = performance.now() + SOON_MS;
+      while (performance.now() < until && idle?.() === true);
       for (;;) {
         const page = make();
         state = settle(page, state, PART);

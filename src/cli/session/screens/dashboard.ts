@@ -113,7 +113,7 @@ function namespaceRow(world: World, one: NamespaceFacts): Row<Act> {
   const name = safeText(one.info.name);
   const next = one.next === undefined ? 'the last phase' : `next ${one.next}`;
   return {
-    text: `  ${name.padEnd(20)} ${plural(one.workloads, 'workload').padEnd(13)} ${next.padEnd(21)} ${gatesOf(world, one)}`,
+    text: `  ${name.padEnd(20)} ${next.padEnd(21)} ${gatesOf(world, one)}; ${plural(one.workloads, 'workload')}`,
     pick: { kind: 'open', screen: { kind: 'namespace', namespace: one.info.name } },
     command: `sallyport plan ${name}`,
   };

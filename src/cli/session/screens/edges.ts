@@ -3,10 +3,11 @@ import type { Filtered, Page, Row, Rows } from '../page.ts';
 import { containing, rowsOf } from '../page.ts';
 import { argument } from '../queries.ts';
 import type { EdgeLine, Known } from '../world.ts';
+import { wrap } from '../../output.ts';
 import { matchEdges, parseQuery } from '../../../flows/query.ts';
 import type { Decision, Query } from '../../../model/decision.ts';
-import type { Edge } from '../../../model/edge.ts';
-import { endpointKey } from '../../../model/edge.ts';
+import type { Edge, Endpoint } from '../../../model/edge.ts';
+import { endpointKey, formatEdge, formatPort } from '../../../model/edge.ts';
 import { isFailure } from '../../../shared/pure/errors.ts';
 import { plural, safeText } from '../../../shared/pure/text.ts';
 
@@ -17,18 +18,24 @@ const REVIEW: Readonly<Record<Edge['review'], string>> = {
 };
 
 /** Lines of edges, of which there may be 50,000: a row is made when it is looked at, and the text to search in when a filter is typed. */
-export function edgesPage(known: Known, namespace: string | undefined, last: string | undefined): Page<Act> {
+export function edgesPage(
+  known: Known,
+  namespace: string | undefined,
+  last: string | undefined,
+  width: () => number,
+): Page<Act> {
   const lines = namespace === undefined ? known.edges() : known.edgesOf(namespace);
   const about = namespace === undefined ? 'all namespaces' : safeText(namespace);
   const doubtful = lines.filter((line) => line.why !== '').length;
   const command = `sallyport flows${namespace === undefined ? '' : ` --namespace ${safeText(namespace)}`}`;
-  const rows: Rows<Act> = { length: lines.length, at: (index) => edgeRow(lines[index], command) };
+  const rows: Rows<Act> = { length: lines.length, at: (index) => edgeRow(lines[index], command, namespace, width()) };
   return {
     title: `Edges of ${about}: ${lines.length}, ${doubtful} doubtful`,
     above: [],
     rows,
     filter: edgeFilter(lines),
     marks: true,
+    detail: true,
     keys: [
       {
         key: 'l',
@@ -49,7 +56,7 @@ export function edgesPage(known: Known, namespace: string | undefined, last: str
         command: 'sallyport withdraw QUERY --reason TEXT',
       },
       { key: 'd', label: 'doubtful', value: { kind: 'doubtful-only' } },
-      { key: 'u', label: last === undefined ? 'undo' : `undo ${last}`, value: { kind: 'undo' } },
+      { key: 'u', label: last === undefined ? 'undo' : `undo ${last}`, value: { kind: 'undo', about: 'edges' } },
     ],
     help: [
       'open: nobody decided; legit: adopted, must work; cut: accepted to be cut. ! marks an edge that somebody should look at.',
@@ -59,13 +66,46 @@ export function edgesPage(known: Known, namespace: string | undefined, last: str
   };
 }
 
-function edgeRow(line: EdgeLine | undefined, command: string): Row<Act> {
+function edgeRow(line: EdgeLine | undefined, command: string, namespace: string | undefined, width: number): Row<Act> {
   if (line === undefined) return { text: '' };
+  const lead = `${line.why === '' ? ' ' : '!'} ${REVIEW[line.edge.review]} `;
   return {
-    text: safeText(`${line.why === '' ? ' ' : '!'} ${REVIEW[line.edge.review]} ${line.text}`),
+    text: safeText(lead + shortEdge(line.edge, width - AROUND - lead.length, namespace)),
+    full: safeText(`${lead.trim()} ${line.text}${line.why === '' ? '' : `; ${line.why}`}`),
     pick: { kind: 'open', screen: { kind: 'edge', id: line.edge.id } },
     command,
   };
+}
+
+/** Cursor and mark before a row, and the column that stays free. */
+const AROUND = 7;
+
+/**
+ * An edge in so many columns that both ends and the port stay legible: first the kinds go, then the namespace that the page is about, then
+ * the longer names lose their middle.
+ */
+export function shortEdge(edge: Edge, width: number, namespace?: string): string {
+  const whole = formatEdge(edge);
+  if (whole.length <= width) return whole;
+  const tail = ` ${formatPort(edge)}${edge.l7 === undefined ? '' : ` ${edge.l7}`}`;
+  const [src, dst] = [shortEnd(edge.src, namespace), shortEnd(edge.dst, namespace)];
+  const room = width - tail.length - 4;
+  const [left, right] = [Math.max(8, Math.floor(room / 2)), Math.max(8, Math.ceil(room / 2))];
+  const spare = { src: Math.max(0, right - dst.length), dst: Math.max(0, left - src.length) };
+  return `${middle(src, left + spare.src)} -> ${middle(dst, right + spare.dst)}${tail}`;
+}
+
+function shortEnd(end: Endpoint, namespace: string | undefined): string {
+  const key = endpointKey(end);
+  if (end.kind !== 'workload') return key;
+  const [ns = '', , name = ''] = key.split('/');
+  return ns === namespace ? name : `${ns}/${name}`;
+}
+
+function middle(text: string, width: number): string {
+  if (text.length <= width) return text;
+  const head = Math.ceil((width - 1) / 2);
+  return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
 }
 
 /** Words to find edges by beside free text and queries. */
@@ -113,7 +153,7 @@ export function edgeFilter(lines: readonly EdgeLine[]): NonNullable<Page<Act>['f
 }
 
 /** One edge: everything on record about it, and what was decided. */
-export function edgePage(known: Known, id: string): Page<Act> {
+export function edgePage(known: Known, id: string, width: number): Page<Act> {
   const line = known.edges().find(({ edge }) => edge.id === id);
   if (line === undefined)
     return {
@@ -128,19 +168,18 @@ export function edgePage(known: Known, id: string): Page<Act> {
   const decided = known.standing().get(id);
   const rows: Row<Act>[] = [
     { text: `review: ${edge.review}`, ...(edge.review === 'to-be-cut' ? { tone: 'doubt' as const } : {}) },
-    ...(why === '' ? [] : [{ text: `! ${safeText(why)}`, tone: 'doubt' as const }]),
-    ...(decided === undefined ? [] : [{ text: safeText(said(decided)) }]),
+    ...(why === '' ? [] : lines(`! ${why}`, width).map((row) => ({ ...row, tone: 'doubt' as const }))),
+    ...(decided === undefined ? [] : lines(said(decided), width)),
     ...choices(edge, decided).map((row) => row),
     { text: 'On record', tone: 'head' },
     { text: `  ${plural(edge.count, 'connection')}, ${verdicts(edge)}` },
     ...(edge.count === 0 ? [] : [{ text: `  first ${iso(edge.first)}, last ${iso(edge.last)}` }]),
-    {
-      text: safeText(
-        `  days: ${edge.days.join(', ') || 'none'}${edge.runs.length === 0 ? '' : `; runs: ${edge.runs.join(', ')}`}`,
-      ),
-    },
-    { text: safeText(`  mTLS: ${edge.mtls}; principals: ${edge.principals.join(', ') || 'none seen'}`) },
-    { text: safeText(`  sources: ${edge.sources.join(', ') || 'none'}; ${originOf(edge)}; id ${edge.id}`) },
+    ...lines(
+      `days: ${edge.days.join(', ') || 'none'}${edge.runs.length === 0 ? '' : `; runs: ${edge.runs.join(', ')}`}`,
+      width,
+    ),
+    ...lines(`mTLS: ${edge.mtls}; principals: ${edge.principals.join(', ') || 'none seen'}`, width),
+    ...lines(`sources: ${edge.sources.join(', ') || 'none'}; ${originOf(edge)}; id ${edge.id}`, width),
   ];
   return {
     title: safeText(text),
@@ -150,6 +189,12 @@ export function edgePage(known: Known, id: string): Page<Act> {
     help: ['What is on record about one edge, and who decided what about it.'],
     command: `sallyport reach --from ${argument(endpointKey(edge.src))} --to ${argument(endpointKey(edge.dst))} --explain`,
   };
+}
+
+function lines(text: string, width: number): readonly Row<Act>[] {
+  return wrap(safeText(text), width - 3, 4, 2)
+    .split('\n')
+    .map((line) => ({ text: line }));
 }
 
 function choices(edge: Edge, decided: Decision | undefined): readonly Row<Act>[] {

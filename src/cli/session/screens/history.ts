@@ -1,6 +1,7 @@
 import type { Act } from '../act.ts';
 import type { Page, Row } from '../page.ts';
 import { rowsOf, textFilter } from '../page.ts';
+import { wrap } from '../../output.ts';
 import type { AuditEntry } from '../../../engine/contract.ts';
 import { PHASES, phaseIndex } from '../../../model/phase.ts';
 import type { PhaseName } from '../../../model/phase.ts';
@@ -15,8 +16,10 @@ export function historyPage(
   runs: readonly RunSummary[],
   trail: readonly AuditEntry[],
   last: string | undefined,
+  width: number,
 ): Page<Act> {
   const name = safeText(namespace ?? '');
+  const command = `sallyport audit${namespace === undefined ? '' : ` --namespace ${name}`}`;
   const mine = runs.filter((run) => namespace === undefined || run.namespace === namespace);
   const back = namespace === undefined ? [] : PHASES.slice(0, phaseIndex(now));
   const rows: Row<Act>[] = [
@@ -31,19 +34,41 @@ export function historyPage(
       ...(run.outcome === undefined ? { tone: 'doubt' } : run.outcome === 'done' ? {} : { tone: 'bad' }),
     })),
     { text: `Trail (${trail.length})`, tone: 'head' },
-    ...[...trail].reverse().map((entry): Row<Act> => ({
-      text: `  ${at(entry.at)} ${safeText(`${entry.who} ${entry.what} ${entry.object}: ${maskText(entry.reason)}`)}`,
-    })),
+    ...[...trail].reverse().map((entry): Row<Act> => {
+      const text = `${at(entry.at)} ${safeText(`${entry.who} ${entry.what} ${entry.object}: ${maskText(entry.reason)}`)}`;
+      return {
+        text: `  ${text}`,
+        pick: {
+          kind: 'open',
+          screen: {
+            kind: 'report',
+            title: safeText(`${entry.what} on ${new Date(entry.at).toISOString()}`),
+            lines: [
+              `who: ${safeText(entry.who)}`,
+              ...wrap(`why: ${safeText(maskText(entry.reason))}`, width - 4, 5).split('\n'),
+              ...(entry.run === undefined ? [] : [`run: ${safeText(entry.run)}`]),
+              ...wrap(safeText(entry.object), width - 4, 2).split('\n'),
+            ],
+            command,
+          },
+        },
+        command,
+      };
+    }),
   ];
   const list = rowsOf(rows);
-  const command = `sallyport audit${namespace === undefined ? '' : ` --namespace ${name}`}`;
   return {
     title: `History${namespace === undefined ? '' : ` of ${name}`}`,
     above: [],
     rows: list,
     filter: textFilter(list),
+    detail: true,
     keys: [
-      { key: 'u', label: last === undefined ? 'undo the last decision' : `undo ${last}`, value: { kind: 'undo' } },
+      {
+        key: 'u',
+        label: last === undefined ? 'undo the last decision' : `undo ${last}`,
+        value: { kind: 'undo', about: 'any' },
+      },
     ],
     help: [
       'Runs and the audit trail, newest first. Going back is a run of its own: planned from the record, simulated and confirmed. Nothing on record is ever deleted.',

@@ -2,6 +2,7 @@ import type { Act, Screen } from '../act.ts';
 import type { Page, Row } from '../page.ts';
 import { containing, rowsOf, textFilter } from '../page.ts';
 import type { Known } from '../world.ts';
+import { shortEdge } from './edges.ts';
 import { showValue } from '../../../shared/pure/mask.ts';
 import { plural, safeText } from '../../../shared/pure/text.ts';
 
@@ -43,7 +44,7 @@ export function reportPage(screen: Extract<Screen, { kind: 'report' }>): Page<Ac
 }
 
 /** Everything that has a page: namespaces, workloads, open gates that were worked out, edges. */
-export function searchPage(known: Known): Page<Act> {
+export function searchPage(known: Known, width: () => number): Page<Act> {
   interface Found {
     readonly text: string;
     readonly screen: Screen;
@@ -84,7 +85,8 @@ export function searchPage(known: Known): Page<Act> {
     const line = edges[index - few.length];
     if (line === undefined) return { text: '' };
     return {
-      text: `edge       ${safeText(line.text)}`,
+      text: `edge       ${safeText(shortEdge(line.edge, width() - 14))}`,
+      full: safeText(line.text),
       pick: { kind: 'open', screen: { kind: 'edge', id: line.edge.id } },
       command: 'sallyport flows',
     };
@@ -94,6 +96,7 @@ export function searchPage(known: Known): Page<Act> {
     title: 'Search: namespaces, workloads, open gates, edges',
     above: [],
     rows: { length: few.length + edges.length, at },
+    detail: true,
     filter: (text, before) => {
       const needle = text.trim().toLowerCase();
       if (needle === '') return { kind: 'rows', shown: undefined };

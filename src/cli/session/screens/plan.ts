@@ -14,6 +14,7 @@ import { changeRef } from '../../../plan/change.ts';
 import type { Plan, Step } from '../../../plan/plan.ts';
 import { stateAfter } from '../../../plan/simulate.ts';
 import type { State } from '../../../plan/simulate.ts';
+import { groupBy } from '../../../shared/pure/order.ts';
 import { plural, safeText } from '../../../shared/pure/text.ts';
 
 const target = (namespace: string, to: PhaseName | undefined): string =>
@@ -34,7 +35,7 @@ export function planPage(planned: Planned, namespace: string, to: PhaseName | un
   const { plan, open } = planned;
   const rows: Row<Act>[] = [
     ...plan.steps.map((step, index): Row<Act> => ({
-      text: `${String(index + 1).padStart(3)}. ${safeText(step.title)}${step.confirm === undefined ? '' : ' (an object of others)'}`,
+      text: `${String(index + 1).padStart(3)}. ${step.confirm === undefined ? '' : "(others') "}${safeText(step.title)}`,
       pick: { kind: 'open', screen: { kind: 'step', namespace, to, index } },
       command,
     })),
@@ -65,18 +66,23 @@ export function planPage(planned: Planned, namespace: string, to: PhaseName | un
     ],
     rows: list,
     filter: textFilter(list),
-    keys:
-      open.length > 0
+    detail: true,
+    keys: [
+      { key: 't', label: 'to another phase', value: { kind: 'plan-to', namespace } },
+      ...(open.length > 0
         ? []
-        : [
+        : ([
             {
               key: 'a',
               label: 'advance',
               value: { kind: 'advance', namespace, to: plan.to },
               command: `sallyport advance ${target(namespace, plan.to)} --plan-hash ${plan.hash.slice(0, 12)}`,
             },
-          ],
-    help: ['Each step is one write. Enter shows its diff, what it opens and closes, and what simulation cannot see.'],
+          ] as const)),
+    ],
+    help: [
+      "Each step is one write; (others') marks an edit to somebody else's object. Enter shows its diff, what it opens and closes, and what simulation cannot see.",
+    ],
     command,
   };
 }
@@ -137,17 +143,19 @@ export function stepPage(
                 : `takes effect on the next run of ${safeText(effect.workload)}`,
           })),
           ...step.risks.flatMap((risk) => lines(`not simulated: ${risk}`, width, 0)),
-          ...connectivityRows(changes),
           { text: 'Diff', tone: 'head' },
           ...renderChange(step.change).map((line): Row<Act> => ({
             text: `  ${safeText(line)}`,
             ...(line.startsWith('+') ? { tone: 'good' } : line.startsWith('-') ? { tone: 'bad' } : {}),
           })),
+          ...connectivityRows(changes),
         ];
+  const list = rowsOf(rows);
   return {
     title: `Step ${index + 1} of ${plan.steps.length}: ${safeText(step?.title ?? 'not in the plan')}`,
-    above: [],
-    rows: rowsOf(rows),
+    above: wrap(summary(changes), width - 1).split('\n'),
+    rows: list,
+    filter: textFilter(list),
     keys: [...other(index + 1, '>', 'next step'), ...other(index - 1, '<', 'step before')],
     help: [
       'What the step writes (+ after, - before), and which pairs of workloads it opens, narrows or closes under the policies alone, or with the mesh from permissive-mtls on.',
@@ -158,21 +166,36 @@ export function stepPage(
 
 const doubt = (row: Row<Act>): Row<Act> => ({ ...row, tone: 'doubt' });
 
-function connectivityRows(changes: readonly ConnectionChange[]): readonly Row<Act>[] {
-  if (changes.length === 0) return [{ text: 'Connectivity: no pair of workloads changes' }];
-  const sorted = changes.map((one) => ({ one, what: whatOf(one) }));
-  const count = (what: string): number => sorted.filter((each) => each.what === what).length;
-  const counts = ['opens', 'closes', 'changes']
-    .filter((what) => count(what) > 0)
-    .map((what) => `${what} ${plural(count(what), 'pair')}`);
-  return [
-    { text: `Connectivity: ${counts.join(', ')}`, tone: 'head' },
-    ...sorted.map(({ one, what }): Row<Act> => ({
-      text: `  ${what.padEnd(7)} ${safeText(`${one.src} -> ${one.dst}`)}: ${ports(one.before)} => ${ports(one.after)}`,
-      ...(what === 'opens' ? { tone: 'doubt' } : {}),
-    })),
-  ];
+/** How many pairs a step opens, closes and changes. */
+function summary(changes: readonly ConnectionChange[]): string {
+  if (changes.length === 0) return 'Connectivity: no pair of workloads changes';
+  const counts = (['opens', 'closes', 'changes'] as const).flatMap((what) => {
+    const count = changes.filter((one) => whatOf(one) === what).length;
+    return count === 0 ? [] : [`${what} ${plural(count, 'pair')}`];
+  });
+  return `Connectivity: ${counts.join(', ')} (listed below the diff)`;
 }
+
+/** The pairs by the workload that most of them share, those that still can connect first. */
+function connectivityRows(changes: readonly ConnectionChange[]): readonly Row<Act>[] {
+  const [to, from] = [groupBy(changes, (one) => one.dst), groupBy(changes, (one) => one.src)];
+  const [groups, shared, other] =
+    to.size <= from.size ? ([to, 'to', 'src'] as const) : ([from, 'from', 'dst'] as const);
+  return [...groups].flatMap(([id, mine]): readonly Row<Act>[] => [
+    { text: `Connectivity ${shared} ${safeText(id)}`, tone: 'head' },
+    ...mine
+      .toSorted((a, b) => ORDER.indexOf(whatOf(a)) - ORDER.indexOf(whatOf(b)))
+      .map((one): Row<Act> => {
+        const what = whatOf(one);
+        return {
+          text: `  ${what.padEnd(7)} ${safeText(one[other])}: ${ports(one.before)} => ${ports(one.after)}`,
+          ...(what === 'opens' ? { tone: 'doubt' } : {}),
+        };
+      }),
+  ]);
+}
+
+const ORDER = ['opens', 'changes', 'closes'] as const;
 
 function whatOf({ before, after }: ConnectionChange): 'opens' | 'closes' | 'changes' {
   const open = (side: Pick<Connection, 'allowed' | 'unknown'>): boolean =>

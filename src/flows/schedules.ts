@@ -177,7 +177,7 @@ export function dueTimes(schedule: Pick<Schedule, 'cron' | 'timeZone'>, at: numb
   const every = /^@every\s+((?:\d+(?:\.\d+)?(?:h|m|s))+)$/.exec(schedule.cron.trim())?.[1];
   if (every !== undefined) {
     const units: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000 };
-    const cadenceMs = [...every.matchAll(/(\d+(?:\.\d+)?)([hms])/g)].reduce(
+    const cadenceMs = [...every.matchAll(/(\d+(?:\.\d+)?)([hms])/gy)].reduce(
       (sum, [, number, unit]) => sum + Number(number) * (units[unit ?? ''] ?? 0),
       0,
     );

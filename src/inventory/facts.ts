@@ -483,7 +483,7 @@ function meshConfig(index: ObjectIndex, namespace: string, revision: string | un
 function listOf(text: string, key: string): readonly string[] {
   const flow = new RegExp(`^${key}:[ \\t]*\\[([^\\]]*)\\]`, 'm').exec(text)?.[1]?.split(',');
   const block = new RegExp(`^${key}:[ \\t]*\\n((?:[ \\t]*-[^\\n]*(?:\\n|$))+)`, 'm').exec(text)?.[1]?.split('\n');
-  return (flow ?? block ?? []).map((one) => one.replace(/^[\s-]*["']?|["'\s]*$/g, '')).filter((one) => one !== '');
+  return (flow ?? block ?? []).map((one) => /^[\s-]*["']?([^"'\s]*)/.exec(one)?.[1] ?? '').filter((one) => one !== '');
 }
 
 function nativeSwitch(istiod: KubeManifest): string | undefined {

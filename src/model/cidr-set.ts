@@ -83,7 +83,7 @@ export function parseCidr(text: string): ParsedCidr | undefined {
  */
 export function parseSloppyCidr(text: string): ParsedCidr | undefined {
   const plain = parseCidr(text);
-  if (plain !== undefined || !/^(?:\d{1,10}\.){3}\d{1,10}\/\d{1,10}$|:.*\/0\d{1,9}$/u.test(text)) return plain;
+  if (plain !== undefined || !/^(?:\d{1,10}\.){3}\d{1,10}\/\d{1,10}$|^[^:]*:.*\/0\d{1,9}$/u.test(text)) return plain;
   const parsed = parseCidr(text.replaceAll(/(?<=^|[./])0+(?=\d)/gu, ''));
   return parsed === undefined ? undefined : { ...parsed, form: 'ambiguous' };
 }

@@ -165,7 +165,7 @@ const NAMES: readonly (readonly [EgressGroupName, readonly string[]])[] = [
 /** Hosts that are cloud names of storage and registries: told from the APIs around them. */
 const WITHIN_CLOUD: readonly (readonly [RegExp, EgressGroupName, string])[] = [
   [/\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com$/, 'container-images', 'a registry of container images (ECR)'],
-  [/(?:^|\.)s3[.-].*amazonaws\.com$/, 'cloud-apis', 'object storage (S3)'],
+  [/(?:^|\.)s3[.-].{0,200}amazonaws\.com$/, 'cloud-apis', 'object storage (S3)'],
   [/^(?:[^/]+\.)?storage\.googleapis\.com$/, 'cloud-apis', 'object storage (GCS)'],
   [/\.(?:blob|dfs)\.core\.windows\.net$/, 'cloud-apis', 'object storage (Azure)'],
 ];

@@ -201,7 +201,7 @@ const CREDENTIAL =
   /password|passwd|token|secret|credential|api_?key|access_?key|private_?key|connection_?string|_dsn$/i;
 /** Names under which a reference, a path or a number stands, and no credential. */
 const NO_CREDENTIAL =
-  /(?:_file|_path|_dir|_name|_header|_ttl|_expiry|_expiration|_timeout|_length|_size|_count|_enabled|_url|_uri|_endpoint|_issuer|_audience|_backend|_class|_type|_id|_mount|_ref|tokenizer.*|max_.*tokens?.*|tokens?_per.*|.*_tokens)$/i;
+  /(?:_file|_path|_dir|_name|_header|_ttl|_expiry|_expiration|_timeout|_length|_size|_count|_enabled|_url|_uri|_endpoint|_issuer|_audience|_backend|_class|_type|_id|_mount|_ref|_tokens)$|tokenizer|max_.{0,200}token|tokens?_per/i;
 
 function sortOf(name: string, secretKey: string, secret: string): KeyReference['sort'] {
   const both = `${name} ${secretKey}`;
@@ -363,6 +363,12 @@ function keyRows(specs: readonly SpecOf[], objects: readonly KubeManifest[]): re
   return sortBy(out.values(), (one) => `${one.workload}\n${one.how}\n${one.at}\n${one.reference ?? ''}`);
 }
 
+/** `OAUTH2_PROXY_CLIENT_ID`: a client of an identity provider. */
+function namesClient(name: string): boolean {
+  const at = name.search(/oauth|oidc|openid/i);
+  return (at >= 0 && /client/i.test(name.slice(at))) || /client_?(?:id|secret)/i.test(name);
+}
+
 /** There is a value, and it does not only point at another variable. */
 function isLiteral(value: Json | undefined): boolean {
   return typeof value === 'string' && value !== '' && !/^\$\([A-Za-z_][\w.]*\)$/.test(value);
@@ -370,7 +376,7 @@ function isLiteral(value: Json | undefined): boolean {
 
 /** `postgres://user:password@host`. Only whether there is one is kept. */
 function hasPassword(value: Json | undefined): boolean {
-  return typeof value === 'string' && /[a-z][a-z0-9+.-]*:\/\/[^/?#\s@:$]*:[^/?#\s@$][^/?#\s@]*@/i.test(value);
+  return typeof value === 'string' && /[a-z0-9+.-]:\/\/[^/?#\s@:$]*:[^/?#\s@$][^/?#\s@]*@/i.test(value);
 }
 
 // ---- ways in, and who asks for proof there
@@ -679,9 +685,7 @@ function oauthClients(specs: readonly SpecOf[]): readonly OauthClient[] {
       const image = asString(container['image']) ?? '';
       const proxy = PROXIES.exec(image.split('@')[0] ?? '');
       const env = asArray(container['env']).map(asObject);
-      const isClient = env.some((item) =>
-        /(?:oauth|oidc|openid).*client|client_?(?:id|secret)/i.test(asString(item['name']) ?? ''),
-      );
+      const isClient = env.some((item) => namesClient(asString(item['name']) ?? ''));
       if (proxy === null && !isClient) continue;
       const references = env.flatMap((item) => {
         const name = asString(item['name']) ?? '';

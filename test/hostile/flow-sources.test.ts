@@ -157,8 +157,8 @@ describe('sources of traffic on hostile records', () => {
   const fold = async (...lines: readonly string[]) => {
     const aggregator = createAggregator(cluster);
     const sink = { flow: aggregator.add.bind(aggregator), name: aggregator.addName.bind(aggregator) };
-    const report = await sourceOf('edges').read(input(lines.join('\n')), sink, { badRecords: 'abort' });
-    return aggregator.finish([report]);
+    const report = await sourceOf('edges').read(input(lines.join('\n')), sink, { badRecords: 'skip' });
+    return { ...aggregator.finish([report]), report };
   };
 
   it('counts that nothing can count stay at the greatest that can be', async () => {
@@ -169,14 +169,18 @@ describe('sources of traffic on hostile records', () => {
   });
 
   it('records of no time that a cluster can have stretch no window', async () => {
-    const { edges, evidence } = await fold(
+    const { edges, evidence, report } = await fold(
       neutral({}),
       neutral({ first: '0000-01-01T00:00:00Z', last: '0000-01-01T00:00:00Z' }),
       neutral({ first: '9999-12-31T00:00:00Z', last: '9999-12-31T00:00:00Z' }),
       neutral({ first: '1999-12-31T00:00:00Z', last: '2026-10-06T00:00:00Z' }),
     );
     expect(edges.map(({ count, days }) => ({ count, days }))).toEqual([{ count: 1, days: ['2026-10-05'] }]);
-    expect(evidence.unattributed).toEqual({ 'its time is before 2000 or after 2100': 3 });
+    expect([report.records, report.bad, report.firstBad]).toEqual([
+      1,
+      3,
+      expect.stringContaining('flows.jsonl:2: its time is before 2000 or after 2100'),
+    ]);
     expect(windowsOf('shop', evidence).map((one) => [one.hours < 1, one.gapDays])).toEqual([[true, 0]]);
   });
 

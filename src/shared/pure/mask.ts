@@ -3,11 +3,12 @@ export const MASKED = '(masked)';
 
 const CREDENTIAL = /password|passwd|token|secret|key|credential|apikey|authorization|cookie/i;
 // In free text a narrower list: "key" alone is in every second word.
-const NAMES =
-  '[\\w.-]*(?:password|passwd|token|secret|credential|api[-_.]?key|access[-_.]?key|private[-_.]?key)[\\w.-]*';
-const ASSIGNED = new RegExp(`(${NAMES}["']?\\s*[=:]\\s*)("[^"]*"|'[^']*'|[^\\s;&|,]+)`, 'gi');
-const FLAG = new RegExp(`^--?${NAMES}$`, 'i');
-const USERINFO = /([a-z][a-z0-9+.-]*:\/\/)[^/?#\s"'<>]*@/gi;
+// Whoever may annotate an object chooses these texts, so what is tried at each place is bounded.
+const ASSIGNED =
+  /((?:password|passwd|token|secret|credential|api[-_.]?key|access[-_.]?key|private[-_.]?key)[\w.-]{0,64}["']?\s{0,8}[=:]\s{0,8})("[^"]*"|'[^']*'|[^\s;&|,]+)/gi;
+const FLAG =
+  /^--?[\w.-]{0,200}(?:password|passwd|token|secret|credential|api[-_.]?key|access[-_.]?key|private[-_.]?key)[\w.-]{0,200}$/i;
+const USERINFO = /(:\/\/)[^/?#\s"'<>]*@/g;
 const BEARER = /\b(bearer|basic)\s+[^\s"']+/gi;
 // Fields of any kind that hold a credential itself; `key`, `secretName` and `topologyKey` hold names.
 const FIELD = /(?:password|passwd|token|credential|api[-_]?key|private[-_]?key|access[-_]?key|clientsecret)$/i;

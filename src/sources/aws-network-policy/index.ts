@@ -11,7 +11,8 @@ import { parseTime } from '../time.ts';
 const AGENT =
   /Src IP: (\S+) Src Port: (\d+) Dest IP: (\S+) Dest Port: (\d+) Proto:? (\S+?) Verdict:? (\S+?)(?: Direction:? (egress|ingress))?(?:[,\s].*)?$/;
 /** What the agent sends to CloudWatch. */
-const CLOUDWATCH = /SIP: ([^;]+);SPORT: (\d+);DIP: ([^;]+);DPORT: (\d+);PROTOCOL: ([^;]+);PolicyVerdict: ([^;]+)/;
+const CLOUDWATCH =
+  /SIP: ([^;]{1,64});SPORT: (\d{1,5});DIP: ([^;]{1,64});DPORT: (\d{1,5});PROTOCOL: ([^;]{1,20});PolicyVerdict: ([^;]{1,40})/;
 
 async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport> {
   const ends = createEnds();

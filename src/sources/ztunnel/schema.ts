@@ -12,7 +12,7 @@ export type ZtunnelRecord =
 
 const HBONE_PORT = 15_008;
 /** `key=value`, the value quoted or not. */
-const PAIR = /([a-z_.]+)=(?:"((?:[^"\\]|\\.)*)"|(\S+))/g;
+const PAIR = /(?<![a-z_.])([a-z_.]{1,64})=(?:"((?:[^"\\]|\\.){0,8192})"|(\S+))/g;
 
 /** A line of ztunnel's text log as an object; undefined for any other line, `other` for its own messages. */
 export function parseTextLine(line: string): Raw | 'other' | undefined {

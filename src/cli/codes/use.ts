@@ -612,10 +612,13 @@ export const USE_CODES = {
     fix: ['`sallyport observe --help`; the message says which flag or input it is.'],
   },
   SP294: {
-    title: 'The connection to a feed was lost for good',
+    title: 'A feed cannot be reached, or was lost for good',
     exit: 2,
-    means: 'A server that was followed does not answer any more. What came before is on record.',
-    causes: ['A port forward that ended.', 'The server was restarted elsewhere.'],
+    means: 'The server to be followed does not answer, or not any more. What came before is on record.',
+    causes: [
+      'A port forward that ended.',
+      'TLS where the server speaks none, or the other way round; a certificate that is not trusted.',
+    ],
     fix: ['Connect again and run the command again: it goes on where it ended; what could not be had counts as a gap.'],
   },
   SP295: {

@@ -1,5 +1,5 @@
 // What a user can get wrong: one clear message each, with where, the next command, the exit code of its class and its own code.
-import { copyFile, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import Database from 'better-sqlite3';
@@ -709,5 +709,26 @@ describe('text from files', () => {
       expect(ended.stderr, args.join(' ')).not.toMatch(controls);
       expect(ended.stdout + ended.stderr, args.join(' ')).toContain('evil');
     }
+  });
+});
+
+describe('a recording of namespaces that were not read', () => {
+  const unnamed = (CLUSTER['cluster/shop.yaml'] ?? '').replaceAll(', namespace: shop', '');
+  const observe = (...args: readonly string[]): Promise<Ended> => run(['observe', 'edges', 'edges.jsonl', ...args]);
+
+  it('is imported, and says what it may be: manifests that name no namespace, or another cluster', async () => {
+    await mkdir(join(home, 'unnamed'), { recursive: true });
+    await writeFile(join(home, 'unnamed/all.yaml'), unnamed);
+    const guessed = await observe('--manifests', 'unnamed', '--state', 'unnamed.sqlite');
+    expect([guessed.code, guessed.stderr.replace(/\s+/g, ' ')]).toEqual([
+      0,
+      expect.stringMatching(/without a workload in the manifests: shop .*--default-namespace shop/),
+    ]);
+    const named = await observe('--manifests', 'unnamed', '--state', 'named.sqlite', '--default-namespace', 'shop');
+    expect([named.code, named.stderr]).toEqual([0, 'reading edges.jsonl\n']);
+    await mkdir(join(home, 'other'), { recursive: true });
+    await writeFile(join(home, 'other/all.yaml'), (CLUSTER['cluster/desk.yaml'] ?? '').replaceAll('desk', 'lobby'));
+    const other = await observe('--manifests', 'other', '--state', 'other.sqlite');
+    expect(other.stderr).toMatch(/another cluster/);
   });
 });

@@ -3,12 +3,16 @@ import { access, stat } from 'node:fs/promises';
 import type { App } from '../context.ts';
 import { explain } from '../file-error.ts';
 import { cancelled, untilStopped } from '../interrupt.ts';
+import type { Loaded } from '../load.ts';
 import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
+import { wrap } from '../output.ts';
 import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
 import type { Contradictions } from '../../flows/attribute.ts';
 import type { AddressHold } from '../../model/address-hold.ts';
+import type { Edge } from '../../model/edge.ts';
+import { endpointNamespace } from '../../model/edge.ts';
 import type { Snapshot } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
@@ -20,6 +24,7 @@ import { systemClock } from '../../shared/io/clock.ts';
 import { FLOW_SOURCES, findSource } from '../../sources/registry.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { asArray, asObject, asString } from '../../shared/pure/json.ts';
+import { compareText } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 
 export interface ObserveOptions {
@@ -108,6 +113,8 @@ async function refuseFollowed(app: App, source: FlowSource, names: readonly stri
 }
 
 const DEFAULT_SINCE = '7d';
+/** Clocks of recorders may be ahead of this one by so much. */
+export const CLOCK_OFF_MS = 600_000;
 
 /** What an engine holds of the hours between --since and --until and is not on record yet. */
 async function askFor(
@@ -188,6 +195,15 @@ export function sayContradictions({ output }: App, { pods, example, skew }: Cont
     );
 }
 
+const NOTHING_READ = {
+  records: 0,
+  lost: 0,
+  bad: 0,
+  edges: { added: 0, updated: 0 },
+  alreadyImported: [],
+  unattributed: {},
+};
+
 /** Folds the inputs into edges and records them in one transaction. */
 export async function importFlows(
   app: App,
@@ -195,6 +211,12 @@ export async function importFlows(
   opened: readonly FlowInput[],
   badRecords: 'abort' | 'skip',
 ): Promise<{ readonly records: number; readonly edges: number }> {
+  // An engine that was asked before may have nothing new.
+  if (opened.length === 0) {
+    app.output.document('Observation', { source: source.name, inputs: [], ...NOTHING_READ });
+    app.output.line(`nothing new of ${source.name}`);
+    return { records: 0, edges: 0 };
+  }
   const loaded = await loadAll(app);
   const { writer } = await app.writableState();
   const aggregator = createAggregator(loaded.inventory, writer.addresses());
@@ -203,6 +225,9 @@ export async function importFlows(
     name: (ip, name) => aggregator.addName(ip, name),
   };
   const now = app.options.now === undefined ? {} : { now: parseMoment(app.options.now) };
+  // A directory of manifests has a clock of its own: its records may be of any time.
+  const latest =
+    loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
   const reports: InputReport[] = [];
   for (const input of opened) {
     app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
@@ -211,7 +236,7 @@ export async function importFlows(
       ...input,
       open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
     };
-    reports.push(await source.read(stoppable, sink, { badRecords, fold: true, ...now }));
+    reports.push(await source.read(stoppable, sink, { badRecords, fold: true, ...now, ...latest }));
   }
   if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
   const folded = aggregator.finish(reports);
@@ -260,9 +285,43 @@ export async function importFlows(
     for (const [why, count] of Object.entries(report.ignored)) ignored.set(why, (ignored.get(why) ?? 0) + count);
   for (const [why, count] of ignored) output.line(`not a connection: ${plural(count, 'record')}, ${safeText(why)}`);
   if (lost > 0) output.line(`${lost} records lost by the source itself`);
-  if (bad > 0) output.line(`${bad} malformed records skipped`);
+  if (bad > 0)
+    output.line(
+      `${plural(bad, 'malformed record')} skipped; the first: ${safeText(reports.find((report) => report.firstBad !== undefined)?.firstBad ?? '?')}`,
+    );
   for (const [why, count] of Object.entries(folded.evidence.unattributed))
     output.line(`unattributed: ${plural(count, 'record')}, ${safeText(why)}`);
   sayContradictions(app, folded.contradictions);
+  sayElsewhere(app, loaded, folded.edges);
   return { records, edges: folded.edges.length };
+}
+
+/** Where most of what was recorded is of namespaces that were not read: manifests without a namespace, or another cluster's. */
+function sayElsewhere({ output, options }: App, { inventory, snapshot }: Loaded, edges: readonly Edge[]): void {
+  const read = new Set(inventory.workloads.map(({ namespace }) => namespace));
+  const counts = new Map<string, number>();
+  for (const edge of edges)
+    for (const namespace of new Set([edge.src, edge.dst].map(endpointNamespace)))
+      if (namespace !== undefined) counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
+  const elsewhere = [...counts]
+    .filter(([namespace]) => !read.has(namespace))
+    .sort(([a, most], [b, less]) => less - most || compareText(a, b));
+  const here = [...counts].reduce((sum, [namespace, count]) => sum + (read.has(namespace) ? count : 0), 0);
+  const [first] = elsewhere;
+  if (first === undefined || here >= first[1]) return;
+  const where = snapshot.source === 'directory' ? 'the manifests' : 'the cluster';
+  const named = elsewhere.slice(0, 3).map(([namespace, count]) => `${namespace} (${plural(count, 'edge')})`);
+  const unnamed = snapshot.findings.some(({ code }) => code === 'SP304') && options.defaultNamespace === undefined;
+  output.note(
+    wrap(
+      safeText(
+        `most of it is of namespaces without a workload in ${where}: ${named.join(', ')}${elsewhere.length > 3 ? ', ...' : ''}. ${
+          unnamed
+            ? `Objects that name no namespace were read as of "default"; if they belong there: --default-namespace ${first[0]}`
+            : `Was it recorded in another cluster?`
+        }`,
+      ),
+      output.width,
+    ),
+  );
 }

@@ -1,7 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 /** Histories of crashes and failing calls: minutes, and so a tier of their own. */
-const FAULTS = ['crash', 'kill', 'api-faults'].map((name) => `test/engine/${name}.test.ts`);
+const FAULTS = ['crash', 'kill', 'api-faults', 'matrix-up', 'matrix-down', 'histories', 'fencing'].map(
+  (name) => `test/engine/${name}.test.ts`,
+);
 
 export default defineConfig({
   test: {

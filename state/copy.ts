@@ -117,7 +117,7 @@ function checkWhole(fresh: string, from: string): void {
 
 function refuseLoss(here: Reader, taken: Reader, from: string): void {
   const settled = (reader: Reader, run: string): number =>
-    reader.stepsOf(run).filter((step) => step.state !== 'pending' && step.state !== 'started').length;
+    reader.stepsOf(run).filter((step) => step.state === 'done' || step.state === 'undone').length;
   const runs = here
     .runs()
     .filter(({ id }) => taken.headOf(id) === undefined || settled(taken, id) < settled(here, id)).length;

@@ -33,7 +33,14 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
     for (const run of record.runs) takeRun(handle, run);
     const inForce = writer.applied().filter((step) => step.namespace === record.namespace);
     const known = new Map<number, number>();
-    for (const step of record.steps) known.set(step.seq, takeStep(handle, step, known, found.get(step.seq), record.at));
+    // The order in the record is the order in which they were written, and the way back follows it.
+    const pinned = undoneByOpenRuns(handle);
+    let last = 0;
+    for (const step of record.steps) {
+      const seq = inOrder(handle, takeStep(handle, step, known, found.get(step.seq), record.at), last, pinned);
+      known.set(step.seq, seq);
+      last = Math.max(last, seq);
+    }
     const kept = new Set(known.values());
     for (const gone of inForce)
       if (!kept.has(gone.seq)) db.prepare("UPDATE steps SET state = 'undone' WHERE seq = ?").run(gone.seq);
@@ -51,6 +58,22 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
       namespace: record.namespace,
     });
   });
+}
+
+/** Numbers that open runs name as what they undo: these stay. */
+function undoneByOpenRuns({ db, file }: Handle): ReadonlySet<number> {
+  const rows = db
+    .prepare<[], Row>('SELECT steps.* FROM steps JOIN runs ON runs.id = steps.run WHERE runs.outcome IS NULL')
+    .all();
+  return new Set(rows.flatMap((row) => parseStepRow(row, file).step.undoes ?? []));
+}
+
+/** A step that came here with the record of another namespace, before older ones of this, moves behind them. */
+function inOrder({ db }: Handle, seq: number, last: number, pinned: ReadonlySet<number>): number {
+  if (seq > last || pinned.has(seq)) return seq;
+  const moved = Number(db.prepare('SELECT max(seq) FROM steps').pluck().get()) + 1;
+  db.prepare('UPDATE steps SET seq = ? WHERE seq = ?').run(moved, seq);
+  return moved;
 }
 
 function takeRun({ db }: Handle, run: RunHead): void {

@@ -31,7 +31,7 @@ import type { Emit } from './events.ts';
 import { planRecovery } from './recover.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
-import { assertLatest, keepUndo, namespacesKept, notKept, refreshUndo } from './undo.ts';
+import { assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
@@ -144,6 +144,26 @@ async function keepFirst(record: RunRecord, engine: Engine): Promise<void> {
   }
 }
 
+/** The Lease or lock under which the run writes is somebody else's by now. */
+function isHoldLost(error: unknown): boolean {
+  return isFailure(error) && error.detail.nature === 'hold-lost';
+}
+
+/** Need only be tried again; planning anew half-way is more than that, and may come to something else. */
+function passes({ detail }: Failure): boolean {
+  return detail.nature === 'passes' || detail.exit === EXIT.state;
+}
+
+function withResume(failure: Failure): Failure {
+  const { hint } = failure.detail;
+  if (hint?.includes('sallyport resume') === true) return failure;
+  return new Failure({
+    ...failure.detail,
+    hint: `${hint === undefined ? '' : `${hint}; `}then sallyport resume goes on, and sallyport rollback takes back`,
+    cause: failure.detail.cause ?? failure,
+  });
+}
+
 function takesBackOnly(plan: Plan): boolean {
   return plan.steps.every((step) => step.undoes !== undefined || changesNothing(step.change));
 }
@@ -152,9 +172,10 @@ function stepwise(engine: Engine): Engine {
   return engine.undo === undefined ? engine : { ...engine, undo: engine.undo.filter((store) => store.stepwise) };
 }
 
-/** However a run ends, what is kept outside the state then says so. */
+/** However a run ends, what is kept outside the state then says so; unless somebody else may be at work there, who keeps it now. */
 async function keeping(record: RunRecord, engine: Engine, ending: Promise<RunResult>): Promise<RunResult> {
   const ended = await ending;
+  if (ended.failure !== undefined && isHoldLost(ended.failure)) return ended;
   await refreshUndo(ended.pulledBack?.by ?? record.id, namespacesKept(record.plan), engine);
   return ended;
 }
@@ -322,7 +343,7 @@ async function perform(
       if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
-      await refreshUndo(run, namespacesKept(plan), stepwise(engine));
+      await refreshBetweenSteps(run, namespacesKept(plan), stepwise(engine));
     } catch (error) {
       if (!isFailure(error)) throw error;
       emit({ kind: 'step-failed', step: item.step, index: item.index, error: error.message });
@@ -336,9 +357,13 @@ async function perform(
   if (stopped === undefined) return watch === undefined ? close(record, engine) : soakOut(record, hold, engine, watch);
   watch?.save();
   const state = journal.stepsOf(run).find((item) => item.index === stopped.index)?.state;
-  if (state === 'started') {
-    // Whether the write took effect is not known: the run stays open, and resume finds out from the object.
-    return { ...result(run, plan, 'partial', stopped.failure.detail.exit, engine), failure: stopped.failure };
+  if (state === 'started' || isHoldLost(stopped.failure) || passes(stopped.failure)) {
+    // Whether the write took effect is not known, or somebody else may be at work, or it need only be tried again: the run stays open, and
+    // resume finds out from the objects.
+    return {
+      ...result(run, plan, 'partial', stopped.failure.detail.exit, engine),
+      failure: withResume(stopped.failure),
+    };
   }
   const phase = journal.phases().get(plan.namespace) ?? 'none';
   for (const item of journal.stepsOf(run))
@@ -657,7 +682,7 @@ async function performStep(
     applied = await target.apply(change);
   } catch (error) {
     // A refusal is certain to have written nothing; of any other failure the object alone can tell.
-    if (isFailure(error) && error.detail.exit === EXIT.refused)
+    if (isFailure(error) && error.detail.exit === EXIT.refused && !isHoldLost(error))
       journal.stepFailed(run, item.index, error.message, clock.now());
     throw error;
   }

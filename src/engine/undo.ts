@@ -6,17 +6,25 @@ import type { Plan } from '../plan/plan.ts';
 import type { BundleStep } from '../plan/undo-bundle.ts';
 import { buildUndoBundle, buildUndoScript, isSensitive } from '../plan/undo-bundle.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
-import { equalJson, isJsonObject } from '../shared/pure/json.ts';
+import { asArray, asObject, equalJson, isJsonObject } from '../shared/pure/json.ts';
 import type { Json } from '../shared/pure/json.ts';
 import { maskManifest } from '../shared/pure/mask.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
-import type { Journal, JournalStep, KeptUndo, NamespaceRecord, RecordedStep, UndoStore } from './contract.ts';
+import type {
+  Journal,
+  JournalStep,
+  KeptUndo,
+  NamespaceRecord,
+  RecordedStep,
+  StepState,
+  UndoStore,
+} from './contract.ts';
 import type { Emit } from './events.ts';
 
 /** What keeping needs of an engine. */
 export interface Keeping {
-  readonly target: { readonly id: string; readonly description: string };
+  readonly target: { readonly kind: 'cluster' | 'directory'; readonly id: string; readonly description: string };
   readonly journal: Journal;
   readonly clock: { now(): number };
   readonly by: string;
@@ -40,6 +48,19 @@ export async function keepUndo(run: string, namespaces: readonly string[], keepi
       if (kept === undefined) await store.remove(namespace);
       else await store.write(kept);
     }
+}
+
+/**
+ * A record holds every step, so that keeping it after each of n steps would write n times n of them: a run of a thousand steps a gigabyte.
+ * What is kept before the first write is a whole way back already, and a rebuild finds by the objects how far a run came.
+ */
+const MOST_BETWEEN_STEPS = 32;
+
+/** After a step of a run: the same as `refreshUndo`, but for a long run after every so many steps alone. */
+export async function refreshBetweenSteps(run: string, namespaces: readonly string[], keeping: Keeping): Promise<void> {
+  const steps = keeping.journal.stepsOf(run);
+  const every = Math.ceil(steps.length / MOST_BETWEEN_STEPS);
+  if (steps.filter(isSettled).length % every === 0) await refreshUndo(run, namespaces, keeping);
 }
 
 /** The same where the way back is whole without it: what cannot be kept is said and stops nothing. */
@@ -73,7 +94,9 @@ export async function assertLatest(namespaces: readonly string[], keeping: Keepi
     }
 }
 
-export type RecordHead = Pick<NamespaceRecord, 'target' | 'namespace' | 'run' | 'settled' | 'by' | 'at'>;
+export interface RecordHead extends Pick<NamespaceRecord, 'target' | 'namespace' | 'run' | 'settled' | 'by' | 'at'> {
+  readonly steps: readonly Pick<RecordedStep, 'run' | 'index' | 'state'>[];
+}
 
 /** What of a record says how new it is; undefined where there is none or it is not one. */
 export function parseRecordHead(record: Json | undefined): RecordHead | undefined {
@@ -81,20 +104,49 @@ export function parseRecordHead(record: Json | undefined): RecordHead | undefine
   const { target, namespace, run, settled, by, at } = record;
   if (typeof target !== 'string' || typeof namespace !== 'string' || typeof run !== 'string') return undefined;
   if (typeof settled !== 'number' || typeof by !== 'string' || typeof at !== 'number') return undefined;
-  return { target, namespace, run, settled, by, at };
+  const steps = asArray(record['steps']).flatMap((one) => {
+    const { run: of, index, state } = asObject(one);
+    return typeof of === 'string' && typeof index === 'number' && (state === 'done' || state === 'undone')
+      ? [{ run: of, index, state: state as StepState }]
+      : [];
+  });
+  return { target, namespace, run, settled, by, at, steps };
 }
 
-/** What the journal lacks of a record, in words; undefined when it has it all. */
-export function missingFrom(head: RecordHead, journal: Pick<Journal, 'headOf' | 'stepsOf'>): string | undefined {
+/**
+ * What the journal lacks of a record, in words; undefined when it has it all. The newest run alone does not tell: a run of another namespace
+ * that touches this one comes along with the record of that other one, and what was done here before it does not.
+ */
+export function missingFrom(
+  head: RecordHead,
+  journal: Pick<Journal, 'headOf' | 'stepsOf' | 'applied'>,
+): string | undefined {
   if (journal.headOf(head.run) === undefined) return `run ${safeText(head.run)}`;
-  const settled = journal.stepsOf(head.run).filter(isSettled).length;
-  return settled < head.settled
-    ? `run ${safeText(head.run)} is on record here with ${settled} steps ended, and ${head.settled} have`
-    : undefined;
+  const newest = journal.stepsOf(head.run);
+  const settled = newest.filter(isSettled).length;
+  if (settled < head.settled)
+    return `run ${safeText(head.run)} is on record here with ${settled} steps ended, and ${head.settled} have`;
+  const runs = new Map(uniqueSorted(head.steps.map(({ run }) => run)).map((run) => [run, journal.stepsOf(run)]));
+  for (const { run, index } of head.steps) {
+    const here = runs.get(run)?.find((step) => step.index === index);
+    if (here === undefined || !isSettled(here)) return `what run ${safeText(run)} did before it`;
+  }
+  // What is in force here from before that run and is not in the record was taken back elsewhere.
+  const first = Math.min(...newest.map(({ seq }) => seq));
+  const kept = new Set(head.steps.map(({ run, index }) => `${run} ${index}`));
+  const gone = journal
+    .applied()
+    .filter((step) => step.namespace === head.namespace && step.seq < first)
+    .find((step) => {
+      const of = journal.stepsOf(step.run).find(({ seq }) => seq === step.seq);
+      return of !== undefined && !kept.has(`${of.run} ${of.index}`);
+    });
+  return gone === undefined ? undefined : `what run ${safeText(gone.run)} did is taken back by now`;
 }
 
+/** Of the others nothing was written: they may yet be tried anew. */
 function isSettled(step: JournalStep): boolean {
-  return step.state !== 'pending' && step.state !== 'started';
+  return step.state === 'done' || step.state === 'undone';
 }
 
 /** Undefined where nothing is in force and nothing is about to be. */
@@ -127,6 +179,7 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
     run,
     by: head.by,
     target: target.description,
+    ...(target.kind === 'directory' ? { offline: true } : {}),
     at: new Date(head.startedAt).toISOString(),
     steps: bundled.map(({ step, change, seq }): BundleStep => ({
       step: { ...step, change: change ?? step.change },
@@ -145,7 +198,8 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
       ...(done === undefined ? {} : { at: done }),
     };
   });
-  const runs = uniqueSorted(steps.map((step) => step.run)).flatMap((id) => journal.headOf(id) ?? []);
+  // A run that had nothing to do has no steps, and is the newest all the same.
+  const runs = uniqueSorted([run, ...steps.map((step) => step.run)]).flatMap((id) => journal.headOf(id) ?? []);
   return {
     namespace,
     files: buildUndoBundle(of),

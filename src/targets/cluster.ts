@@ -31,7 +31,8 @@ import {
   resourceName,
   trimManifest,
 } from '../sources/kube/index.ts';
-import { acquireLeases } from './lease.ts';
+import type { Fence } from './lease.ts';
+import { acquireLeases, openFence } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
 import { buildEditPatch, describeValue, holds, isEdited, tookEdit, withoutServerFields } from './patch.ts';
 import { openUndoCluster } from './undo-cluster.ts';
@@ -66,7 +67,8 @@ export async function clusterTargetOf(
 ): Promise<Target> {
   const { clock } = options;
   const discovery = openDiscovery(api);
-  const writer: Writer = { api, discovery };
+  const fence = openFence();
+  const writer: Writer = { api, discovery, fence };
   return {
     kind: 'cluster',
     id: await readClusterId(api),
@@ -122,6 +124,7 @@ async function readClusterId(api: KubeApi): Promise<string> {
 interface Writer {
   readonly api: KubeApi;
   readonly discovery: Discovery;
+  readonly fence: Fence;
 }
 
 type Mode = 'rehearse' | 'write';
@@ -225,6 +228,7 @@ async function createObject(writer: Writer, resource: ApiResource, object: KubeM
     subject: subjectOf('creating', 'create', resource, ref),
   });
   const sent = await sendWrite(writer, call, mode, ref, (live) => isMade(live, body));
+  if (sent.kind === 'held-back') return 'again';
   if (sent.kind === 'refused') {
     // The object that exists already is looked at: it may be the very one.
     if (sent.problem.status === 409) return 'again';
@@ -256,6 +260,7 @@ async function deleteObject(writer: Writer, resource: ApiResource, live: KubeMan
   const isGone = (now: KubeManifest | undefined): boolean =>
     now === undefined || now.metadata['uid'] !== uid || !isAlive(now);
   const sent = await sendWrite(writer, call, mode, ref, isGone, 'status');
+  if (sent.kind === 'held-back') return 'again';
   if (sent.kind !== 'refused') return { outcome: 'deleted' };
   if (sent.problem.status === 409 || sent.problem.status === 404) return 'again';
   throw failureOf(sent.problem, call.subject, writer.api);
@@ -291,6 +296,7 @@ async function editByPatch(
     subject: subjectOf('editing', 'patch', resource, change.ref),
   });
   const sent = await sendWrite(writer, call, mode, change.ref, (now) => tookChange(change, live, now));
+  if (sent.kind === 'held-back') return 'again';
   if (sent.kind !== 'refused') return edited(change, sent.live, mode);
   // A test that fails is answered with 422, and so is an invalid value: the object tells which, since only the former moved.
   const moved = sent.problem.status === 409 || sent.problem.status === 404;
@@ -343,6 +349,7 @@ async function editByApply(
   for (const how of mode === 'write' ? (['rehearse', 'write'] as const) : (['rehearse'] as const)) {
     const call = callFor(how);
     const sent = await sendWrite(writer, call, how, change.ref, (now) => tookChange(change, live, now));
+    if (sent.kind === 'held-back') return 'again';
     if (sent.kind === 'refused') {
       if (sent.problem.status === 404) return 'again';
       if (sent.problem.status !== 409) throw failureOf(sent.problem, call.subject, writer.api);
@@ -400,7 +407,9 @@ async function migrateOwnership(
 }
 
 type Refused = { readonly kind: 'refused'; readonly problem: Extract<ApiProblem, { kind: 'refused' }> };
-type Sent = { readonly kind: 'done'; readonly live?: KubeManifest } | Refused;
+/** Not sent, since too much time had passed since the Leases were looked at: look at the object and at them again. */
+type HeldBack = { readonly kind: 'held-back' };
+type Sent = { readonly kind: 'done'; readonly live?: KubeManifest } | Refused | HeldBack;
 
 /**
  * Sends a write once. Without a clear answer it is not repeated: the object is read, and `took` says whether the write is to be
@@ -414,10 +423,12 @@ async function sendWrite(
   took: (live: KubeManifest | undefined) => boolean,
   answers: 'object' | 'status' = 'object',
 ): Promise<Sent> {
-  const { api, discovery } = writer;
-  const answer = await api.send(call);
+  const { api, discovery, fence } = writer;
+  if (mode === 'write') await fence.ensure();
+  const answer = await api.send(mode === 'write' ? { ...call, maySend: fence.isOpen } : call);
   if (answer.ok) return answers === 'status' ? { kind: 'done' } : { kind: 'done', live: asManifest(answer.body, ref) };
   const { problem } = answer;
+  if (problem.kind === 'no-answer' && problem.why === 'fenced') return { kind: 'held-back' };
   if (mode === 'rehearse' || !isOutcomeUnknown(problem)) {
     if (problem.kind === 'refused' && problem.status < 500) return { kind: 'refused', problem };
     throw failureOf(problem, call.subject, api);
@@ -438,6 +449,7 @@ function unknownOutcome(failure: Failure, seen: string, cause: unknown): Failure
   return new Failure({
     code: 'SP456',
     exit: EXIT.cluster,
+    nature: 'passes',
     message: `${failure.message}; ${seen}${isFailure(cause) ? ` (${cause.message})` : ''}`,
     ...(where === undefined ? {} : { where }),
     hint: 'when the cluster is well again: sallyport resume',

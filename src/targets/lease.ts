@@ -1,5 +1,5 @@
 import type { Clock, LeaseHold } from '../engine/contract.ts';
-import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asNumber, asObject, asString } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
@@ -11,6 +11,8 @@ import { FIELD_MANAGER } from './own-fields.ts';
 const DURATION_SEC = 60;
 /** `Date` headers are cut to whole seconds and take a moment to arrive. */
 const MARGIN_SEC = 5;
+/** A write that comes later than this after the last look at the Leases looks again. */
+const LOOK_AGAIN_MS = 10_000;
 const CLUSTER_LEASE = { namespace: 'kube-system', name: 'sallyport-cluster' } as const;
 
 interface LeaseName {
@@ -25,6 +27,41 @@ interface Held {
   readonly uid: string;
   /** By the API server's clock. */
   readonly renewedAt: number;
+  /** By the clock of this machine, as of just before the API server was asked. */
+  readonly seenAt: number;
+  /** By the clock of this machine: until then nobody else can have taken it. */
+  readonly heldUntil: number;
+}
+
+/** Stands between a target and its writes while Leases are held. */
+export interface Fence {
+  /** Looks at the Leases again where time has passed since the last look. Throws when one was lost (SP653). */
+  ensure(): Promise<void>;
+  /** False when somebody else might hold one by now: asked in the last moment before a write goes out. */
+  isOpen(): boolean;
+}
+
+export interface FencedHold extends LeaseHold, Fence {}
+
+/** All holds of a target. One that was given back stands in nobody's way. */
+export function openFence(): Fence & { add(hold: FencedHold): FencedHold } {
+  const holds = new Set<FencedHold>();
+  return {
+    ensure: async () => {
+      for (const hold of holds) await hold.ensure();
+    },
+    isOpen: () => [...holds].every((hold) => hold.isOpen()),
+    add: (hold) => {
+      holds.add(hold);
+      return {
+        ...hold,
+        release: async () => {
+          holds.delete(hold);
+          await hold.release();
+        },
+      };
+    },
+  };
 }
 
 /**
@@ -35,14 +72,16 @@ interface Held {
  * When a lease is over is judged by the API server's clock alone, which every holder reads from the `Date` of its answers and
  * writes into `renewTime`: clocks of operators' machines may differ by any amount. Every write carries the resourceVersion that
  * was read, so of two that find a lease over one succeeds. A holder that was asleep finds out at its next `assertHeld`, which reads
- * the lease each time; what it was about to write when it fell asleep is stopped by that write's own preconditions.
+ * the lease each time; what it was about to write when it fell asleep is held back: how long a lease surely runs is known by this machine's
+ * own clock too, from the moment before it was last read, and asked once more when the write goes out. That takes no agreement of clocks,
+ * only that a minute is as long here as there.
  */
 export async function acquireLeases(
   api: KubeApi,
   clock: Clock,
   namespaces: readonly string[],
   holder: string,
-): Promise<LeaseHold> {
+): Promise<FencedHold> {
   const held = new Map<string, Held>();
   const client: LeaseClient = { api, clock, holder };
   const release = async (): Promise<void> => {
@@ -67,15 +106,36 @@ export async function acquireLeases(
     await release().catch(() => undefined);
     throw error;
   }
-  return {
-    assertHeld: async () => {
-      for (const [key, one] of held) {
+  // Once lost a hold stays so: whoever had it meanwhile may have moved everything.
+  let lostBy: Failure | undefined;
+  const assertHeld = async (): Promise<void> => {
+    if (lostBy !== undefined) throw lostBy;
+    for (const [key, one] of held) {
+      try {
         const next = await assertLease(client, one);
         if (next === undefined) held.delete(key);
         else held.set(key, next);
+      } catch (error) {
+        if (isFailure(error) && error.detail.nature === 'hold-lost') lostBy = error;
+        throw error;
       }
-    },
+    }
+  };
+  return {
+    assertHeld,
     release,
+    ensure: async () => {
+      const now = clock.now();
+      // A clock that was set back says nothing of how long ago that was.
+      if (lostBy !== undefined || [...held.values()].some(({ seenAt }) => now < seenAt || now - seenAt > LOOK_AGAIN_MS))
+        await assertHeld();
+    },
+    isOpen: () => {
+      const now = clock.now();
+      return (
+        lostBy === undefined && [...held.values()].every(({ seenAt, heldUntil }) => seenAt <= now && now < heldUntil)
+      );
+    },
   };
 }
 
@@ -93,6 +153,7 @@ function leaseName(namespace: string): LeaseName {
 
 async function takeLease(client: LeaseClient, lease: LeaseName): Promise<Held | undefined> {
   for (let attempt = 1; ; attempt += 1) {
+    const seenAt = client.clock.now();
     const { found, now } = await readLease(client, lease);
     const spec = asObject(found?.['spec']);
     const other = asString(spec['holderIdentity']) ?? '';
@@ -101,7 +162,7 @@ async function takeLease(client: LeaseClient, lease: LeaseName): Promise<Held | 
     const answer = await client.api.send(
       found === undefined ? createCall(client, lease, now) : updateCall(client, lease, found, now, other),
     );
-    if (answer.ok) return heldOf(lease, answer.body, now);
+    if (answer.ok) return heldOf(lease, answer.body, now, now, seenAt);
     const { problem } = answer;
     const isGone = isNamespaceGone(problem, lease);
     if (isGone) return undefined;
@@ -116,6 +177,7 @@ async function takeLease(client: LeaseClient, lease: LeaseName): Promise<Held | 
 async function assertLease(client: LeaseClient, held: Held): Promise<Held | undefined> {
   const { lease } = held;
   for (let attempt = 1; ; attempt += 1) {
+    const seenAt = client.clock.now();
     const { found, now } = await readLease(client, lease);
     if (found === undefined) {
       if (await namespaceIsGone(client, lease)) return undefined;
@@ -125,10 +187,10 @@ async function assertLease(client: LeaseClient, held: Held): Promise<Held | unde
     const holder = asString(spec['holderIdentity']) ?? '';
     if (holder !== client.holder || asString(asObject(found['metadata'])['uid']) !== held.uid)
       throw lost(lease, holder === '' ? 'nobody holds it now' : `${safeText(holder)} holds it now`);
-    const current = heldOf(lease, found, timeOf(spec['renewTime']) ?? held.renewedAt);
+    const current = heldOf(lease, found, timeOf(spec['renewTime']) ?? held.renewedAt, now, seenAt);
     if (now - current.renewedAt < (DURATION_SEC * 1000) / 3) return current;
     const answer = await client.api.send(updateCall(client, lease, found, now, holder));
-    if (answer.ok) return heldOf(lease, answer.body, now);
+    if (answer.ok) return heldOf(lease, answer.body, now, now, seenAt);
     const undecided = isConflict(answer.problem) || isOutcomeUnknown(answer.problem) || isMissing(answer.problem);
     if (!undecided || attempt === 3) throw failureOf(answer.problem, subjectOf(lease, 'update'), client.api);
   }
@@ -222,12 +284,16 @@ function specOf(client: LeaseClient, now: number, acquireTime: string, leaseTran
   };
 }
 
-function heldOf(lease: LeaseName, body: JsonObject, renewedAt: number): Held {
+/** `now` is what the API server said when it was asked at `seenAt` of this machine. */
+function heldOf(lease: LeaseName, body: JsonObject, renewedAt: number, now: number, seenAt: number): Held {
   const metadata = asObject(body['metadata']);
   return {
     lease,
     uid: asString(metadata['uid']) ?? '',
     renewedAt,
+    seenAt,
+    // Others wait for the margin on top of this, which is more than the second that the server's clock is cut by.
+    heldUntil: seenAt + DURATION_SEC * 1000 - Math.max(0, now - renewedAt),
   };
 }
 
@@ -320,6 +386,7 @@ function lost(lease: LeaseName, why: string): Failure {
   return new Failure({
     code: 'SP653',
     exit: EXIT.refused,
+    nature: 'hold-lost',
     message: `${safeText(lease.scope)}: the hold was lost: ${why}; nothing more is written`,
     where: `Lease ${lease.namespace}/${lease.name}`,
     hint: 'when the other run has ended: sallyport resume',

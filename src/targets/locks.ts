@@ -69,6 +69,7 @@ export async function acquireLocks(
         throw new Failure({
           code: 'SP472',
           exit: EXIT.refused,
+          nature: 'hold-lost',
           message: `The hold on ${describeNamespace(namespace)} was lost${lock === undefined ? '' : ` to ${safeText(lock.holder)}`}`,
           where: path,
           hint: 'Nothing more is written. Once the other run has ended: sallyport resume',

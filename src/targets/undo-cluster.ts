@@ -7,6 +7,7 @@ import { asObject, asString } from '../shared/pure/json.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { ApiAnswer, ApiCall, CallSubject, KubeApi } from '../sources/kube/index.ts';
 import { failureOf, isOutcomeUnknown, UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from '../sources/kube/index.ts';
+import type { Fence } from './lease.ts';
 import { FIELD_MANAGER } from './own-fields.ts';
 
 /** An object may hold 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/); names and the rest take some of it. */
@@ -24,9 +25,10 @@ interface Slot {
  * Ways back in the cluster: ConfigMaps of kube-system with fixed names, so that a role can name them and no tenant can write them (whoever
  * takes a namespace back runs what stands there). A namespace has three keys in the one that its name's hash points at: `NS.sh`, the bundle as
  * one script, `NS.md`, and `NS.json.gz`, the record. Every write carries the resourceVersion that was read: several operators share a
- * ConfigMap. Errors: those of the API server (exit 4); SP460 (exit 4), no room.
+ * ConfigMap. While Leases are held every write is made under them (`fence`): a record is never put over a newer one by somebody who has
+ * lost them. Errors: those of the API server (exit 4); SP460 (exit 4), no room.
  */
-export function openUndoCluster(api: KubeApi): UndoStore {
+export function openUndoCluster(api: KubeApi, fence?: Fence): UndoStore {
   const seen = new Map<string, Slot>();
 
   const read = async (name: string): Promise<Slot> => {
@@ -51,7 +53,8 @@ export function openUndoCluster(api: KubeApi): UndoStore {
       const [data, binaryData] = edited;
       const call = callFor(slot, data, binaryData);
       const { subject } = call;
-      const answer = await api.send(call);
+      await fence?.ensure();
+      const answer = await api.send(fence === undefined ? call : { ...call, maySend: fence.isOpen });
       seen.delete(name);
       if (answer.ok) {
         if (call.method !== 'DELETE') seen.set(name, { name, live: answer.body });
@@ -59,7 +62,8 @@ export function openUndoCluster(api: KubeApi): UndoStore {
       }
       const { problem } = answer;
       // Somebody was faster, or it is not known whether it was written: what is there now decides.
-      const again = isStatus(answer, 409) || isStatus(answer, 404) || isOutcomeUnknown(problem);
+      const heldBack = problem.kind === 'no-answer' && problem.why === 'fenced';
+      const again = isStatus(answer, 409) || isStatus(answer, 404) || isOutcomeUnknown(problem) || heldBack;
       if (!again || attempt === ATTEMPTS) throw failureOf(problem, subject, api);
     }
   };

@@ -25,7 +25,7 @@ import type { Plan } from '../../src/plan/plan.ts';
 import { planRollback } from '../../src/readiness/rollback.ts';
 import { managedGates } from '../../src/readiness/ownership-gates.ts';
 import { gate, keptEdges, settleGate } from '../../src/readiness/view.ts';
-import type { State } from '../../state/open.ts';
+import type { WritableState } from '../../state/open.ts';
 import { openState } from '../../state/open.ts';
 import { openJournal } from '../../state/journal.ts';
 import { connection } from './world.ts';
@@ -184,7 +184,7 @@ export function viewOf(
 
 export interface Rig {
   readonly target: Target;
-  readonly state: State;
+  readonly state: WritableState;
   readonly journal: Journal;
   readonly engine: Engine;
   view(namespace: string): Promise<View>;
@@ -202,6 +202,9 @@ export interface RigOptions {
   readonly facts: Facts;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
+  /** Who runs it. Default `tester`. */
+  readonly by?: string;
+  readonly newRunId?: () => string;
   /** Where ways back are kept. */
   readonly undo?: readonly UndoStore[];
   /** Puts something between the engine and the world. */
@@ -223,10 +226,10 @@ export function openRig(options: RigOptions): Rig {
     target,
     journal,
     clock: options.clock ?? { now: () => (time += 1), sleep: () => Promise.resolve() },
-    by: 'tester',
+    by: options.by ?? 'tester',
     signal: options.signal ?? new AbortController().signal,
     emit: () => undefined,
-    newRunId: () => `run-${(runs += 1)}`,
+    newRunId: options.newRunId ?? (() => `run-${(runs += 1)}`),
     ...(options.undo === undefined ? {} : { undo: options.undo }),
   };
   const engine = options.wrap?.(plain) ?? plain;

@@ -12,6 +12,7 @@ import type { Json } from '../../shared/pure/json.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { copyState, importState } from '../../../state/copy.ts';
 import { parseNamespaceRecord } from '../../../state/rows.ts';
+import type { WritableState } from '../../../state/open.ts';
 import { takeOver } from '../../../state/takeover.ts';
 import type { Found } from '../../../state/takeover.ts';
 import type { App } from '../context.ts';
@@ -123,6 +124,7 @@ function isSystemError(error: unknown): error is Error {
 interface Kept {
   readonly record: NamespaceRecord;
   readonly place: string;
+  readonly store: UndoStore;
 }
 
 /** Runs, steps and phases from what is kept outside the state: in the cluster, or in the folder of ways back. */
@@ -131,25 +133,7 @@ async function rebuildState(app: App): Promise<number> {
   const target = await app.target();
   const state = await app.writableState();
   const stores = await undoStores(app, state.file);
-  const rebuilt: { namespace: string; phase: string; run: string; steps: number; leftOut: readonly string[] }[] = [];
-  const known: string[] = [];
-  for (const { record, place } of await newestRecords(stores, target.id)) {
-    const { namespace } = record;
-    if (missingFrom(record, state.reader) === undefined) {
-      known.push(namespace);
-      continue;
-    }
-    // Whoever is at work there now writes its own record.
-    const hold = await target.acquire([namespace], `${app.by} state rebuild`);
-    try {
-      const found = await findWritten(record, target);
-      takeOver(state.writer, { record, found, by: app.by, at: Date.now(), place });
-    } finally {
-      await hold.release();
-    }
-    const inForce = state.reader.applied().filter((step) => step.namespace === namespace).length;
-    rebuilt.push({ namespace, phase: record.phase, run: record.run, steps: inForce, leftOut: record.leftOut });
-  }
+  const { rebuilt, known } = await takeOverRecords(stores, target, state, app.by, Date.now());
   const open = state.reader.openRuns().map((run) => run.id);
   output.document('State', { action: 'rebuild', file: state.file, namespaces: rebuilt, known, openRuns: open });
   if (rebuilt.length === 0)
@@ -174,6 +158,48 @@ async function rebuildState(app: App): Promise<number> {
   return EXIT.done;
 }
 
+export interface Rebuilt {
+  readonly namespace: string;
+  readonly phase: string;
+  readonly run: string;
+  readonly steps: number;
+  readonly leftOut: readonly string[];
+}
+
+/** Takes over every record that is newer than what the state has; `known` are those that are not. */
+export async function takeOverRecords(
+  stores: readonly UndoStore[],
+  target: Target,
+  state: Pick<WritableState, 'reader' | 'writer'>,
+  by: string,
+  at: number,
+): Promise<{ readonly rebuilt: readonly Rebuilt[]; readonly known: readonly string[] }> {
+  const rebuilt: Rebuilt[] = [];
+  const known: string[] = [];
+  for (const { record: listed, place, store } of await newestRecords(stores, target.id)) {
+    const { namespace } = listed;
+    if (missingFrom(listed, state.reader) === undefined) {
+      known.push(namespace);
+      continue;
+    }
+    // Whoever is at work there now writes its own record; what it wrote until the hold was given counts.
+    const hold = await target.acquire([namespace], `${by} state rebuild`);
+    let record = listed;
+    try {
+      const now = await store.read(namespace);
+      if (now === undefined) continue;
+      record = parseKept(now, place);
+      const found = await findWritten(record, target);
+      takeOver(state.writer, { record, found, by, at, place });
+    } finally {
+      await hold.release();
+    }
+    const inForce = state.reader.applied().filter((step) => step.namespace === namespace).length;
+    rebuilt.push({ namespace, phase: record.phase, run: record.run, steps: inForce, leftOut: record.leftOut });
+  }
+  return { rebuilt, known };
+}
+
 /** One record a namespace, the newest of all places. */
 async function newestRecords(stores: readonly UndoStore[], target: string): Promise<readonly Kept[]> {
   const newest = new Map<string, Kept>();
@@ -190,10 +216,20 @@ async function newestRecords(stores: readonly UndoStore[], target: string): Prom
         });
       const parsed = parseKept(record, store.place);
       const before = newest.get(parsed.namespace);
-      if (before === undefined || before.record.at < parsed.at)
-        newest.set(parsed.namespace, { record: parsed, place: store.place });
+      if (before === undefined || isNewer({ record: parsed, place: store.place, store }, before))
+        newest.set(parsed.namespace, { record: parsed, place: store.place, store });
     }
   return [...newest.values()].toSorted((a, b) => (a.record.namespace < b.record.namespace ? -1 : 1));
+}
+
+/** Of two records of a namespace. Clocks of operators differ, so they decide only where nothing else does. */
+function isNewer(a: Kept, b: Kept): boolean {
+  const has = (one: Kept, other: Kept): boolean => one.record.runs.some((run) => run.id === other.record.run);
+  if (has(a, b) !== has(b, a)) return has(a, b);
+  if (a.record.run === b.record.run)
+    return a.record.settled === b.record.settled ? a.record.at > b.record.at : a.record.settled > b.record.settled;
+  // The cluster is written by everybody, a folder by one operator.
+  return a.store.exposed === b.store.exposed ? a.record.at > b.record.at : a.store.exposed;
 }
 
 function parseKept(record: Json, place: string): NamespaceRecord {

@@ -23,6 +23,11 @@ export interface FailureDetail {
   /** The next command to type, or what to change. */
   readonly hint?: string;
   readonly cause?: unknown;
+  /**
+   * What a run makes of it. `passes`: by itself, or once somebody has seen to the cluster or the disk, and the plan is as good afterwards.
+   * `hold-lost`: somebody else may be at work by now. Absent: neither.
+   */
+  readonly nature?: 'passes' | 'hold-lost';
 }
 
 /** An expected failure: the user or the cluster did something the program has words for. Anything else thrown is a bug. */

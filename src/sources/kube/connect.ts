@@ -36,6 +36,11 @@ export interface ApiCall {
   /** As the credentials' own user, whomever the connection impersonates. */
   readonly asSelf?: true;
   readonly signal?: AbortSignal;
+  /**
+   * Asked when the connection stands and the call is about to go out, each time anew. False: it is not sent, and the answer is no answer,
+   * `fenced`. For writes that may only be made while something is held.
+   */
+  readonly maySend?: () => boolean;
 }
 
 export type ApiAnswer =
@@ -97,14 +102,29 @@ export async function openKubeApi(
   };
   const credentials = await openCredentials(access, connected);
 
+  return apiOver(
+    connected,
+    async (call) => sendOnce(call, access, await credentials.current(call), timeoutMs),
+    () => credentials.close(),
+    options.clock,
+  );
+}
+
+/** An API over anything that sends a call once: patience is the same whatever carries it. */
+export function apiOver(
+  connected: Connected & { readonly caSha256: string },
+  sendOnce: (call: ApiCall) => Promise<ApiAnswer>,
+  close: () => void,
+  clock: Waiter,
+): KubeApi {
   const send = async (call: ApiCall): Promise<ApiAnswer> => {
     for (let attempt = 1; ; attempt += 1) {
       call.signal?.throwIfAborted();
-      const answer = await sendOnce(call, access, await credentials.current(call), timeoutMs);
+      const answer = await sendOnce(call);
       if (answer.ok || attempt === ATTEMPTS || call.onLine !== undefined) return answer;
       const waitMs = waitBeforeRetry(call, answer.problem, attempt);
       if (waitMs === undefined) return answer;
-      await options.clock.sleep(waitMs, call.signal);
+      await clock.sleep(waitMs, call.signal);
     }
   };
   return {
@@ -115,7 +135,7 @@ export async function openKubeApi(
       if (answer.ok) return answer.body;
       throw failureOf(answer.problem, call.subject, connected);
     },
-    close: () => credentials.close(),
+    close,
   };
 }
 
@@ -206,6 +226,10 @@ function defined<T extends object>(values: T): Partial<T> {
   ) as Partial<T>;
 }
 
+function withoutImpersonation(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^impersonate-/iu.test(name)));
+}
+
 function impersonationHeaders({ impersonate }: KubeAccess): OutgoingHttpHeaders {
   if (impersonate === undefined) return {};
   // Header values go out as Latin-1: these are the bytes of the name in UTF-8, as the API server reads them.
@@ -226,14 +250,11 @@ function credentialFailure(access: KubeAccess, connected: Connected, call: ApiCa
       : `the credential plugin ${safeText(command)} failed`;
   const lines = messageOf(cause)
     .split('\n')
-function withoutImpersonation(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !/^impersonate-/iu.test(name)));
-}
-
     .filter((line) => line.trim() !== '');
   return new Failure({
     code: 'SP402',
     exit: EXIT.cluster,
+    nature: 'passes',
     message: `${safeText(call.subject.doing)}: ${what}: ${safeText(lines.at(-1) ?? 'it said nothing').slice(0, 300)}`,
     where: `context ${safeText(connected.context)}, ${safeText(connected.server)}`,
     hint:
@@ -262,14 +283,15 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
   return new Promise((resolve, reject) => {
     let reached = false;
     let timedOut = false;
+    let fenced = false;
     let outgoing: ClientRequest;
     const silence = (error: unknown): void => {
       if (call.signal?.aborted === true) {
         reject(call.signal.reason as Error);
         return;
       }
-      const why = timedOut ? 'time-out' : classify(error);
-      const mayHaveReached = why !== 'refused' && why !== 'host' && why !== 'tls' && reached;
+      const why = fenced ? 'fenced' : timedOut ? 'time-out' : classify(error);
+      const mayHaveReached = !['fenced', 'refused', 'host', 'tls'].includes(why) && reached;
       resolve({
         ok: false,
         problem: { kind: 'no-answer', why, mayHaveReached, detail: detailOf(error), cause: error },
@@ -300,20 +322,30 @@ function sendOnce(call: ApiCall, access: KubeAccess, prepared: Prepared, timeout
       silence(error);
       return;
     }
+    // Nothing of a request leaves before its end is given, so this is the last moment at which it can be held back. A server drops a
+    // connection on which no request comes (kube-apiserver after 32 s), so one that falls asleep right here is not heard afterwards.
+    const finish = (): void => {
+      if (call.maySend?.() === false) {
+        fenced = true;
+        outgoing.destroy(new Error('it was held back'));
+      } else outgoing.end(payload);
+    };
     outgoing.on('socket', (socket) => {
       // Behind a proxy it cannot be told how far a request got.
-      if (outgoing.reusedSocket || access.cluster.proxyUrl !== undefined) reached = true;
-      else
-        socket.once(base.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
-          reached = true;
-        });
+      const standing = outgoing.reusedSocket || access.cluster.proxyUrl !== undefined;
+      const connected = (): void => {
+        reached = true;
+        if (call.maySend !== undefined) finish();
+      };
+      if (standing) connected();
+      else socket.once(base.protocol === 'https:' ? 'secureConnect' : 'connect', connected);
     });
     outgoing.on('timeout', () => {
       timedOut = true;
       outgoing.destroy(new Error(`no answer within ${call.idleMs ?? timeoutMs} ms`));
     });
     outgoing.on('error', silence);
-    outgoing.end(payload);
+    if (call.maySend === undefined) finish();
   });
 }
 

@@ -1,6 +1,6 @@
 export { readAccess, readUser } from './access.ts';
 export type { Access, AccessReport } from './access.ts';
-export { connectKube, openKubeApi } from './connect.ts';
+export { apiOver, connectKube, openKubeApi } from './connect.ts';
 export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';
 export { collectionPath, objectPath, openDiscovery, resourceName } from './discovery.ts';
 export type { Discovery } from './discovery.ts';

@@ -19,7 +19,8 @@ export type ApiProblem =
   | { readonly kind: 'refused'; readonly status: number; readonly body: ApiStatus; readonly retryAfterSec?: number }
   | {
       readonly kind: 'no-answer';
-      readonly why: 'time-out' | 'refused' | 'host' | 'tls' | 'cut' | 'garbled';
+      /** `fenced`: held back on our side, since what allows the write may be over. */
+      readonly why: 'time-out' | 'refused' | 'host' | 'tls' | 'cut' | 'garbled' | 'fenced';
       /** False only when the request surely did not reach the API server. */
       readonly mayHaveReached: boolean;
       readonly detail: string;
@@ -51,11 +52,17 @@ export function failureOf(problem: ApiProblem, subject: CallSubject, connected: 
   return new Failure({
     code,
     exit: EXIT.cluster,
+    ...(mayPass(problem) ? { nature: 'passes' } : {}),
     message: `${safeText(subject.doing)}: ${message}`,
     where: `context ${safeText(connected.context)}, ${safeText(connected.server)}`,
     ...(hint === undefined ? {} : { hint }),
     cause: problem.kind === 'no-answer' ? problem.cause : undefined,
   });
+}
+
+/** No answer, credentials, a conflict, a list that expired, too many requests, a server that fails: none of it is about what was asked. */
+function mayPass(problem: ApiProblem): boolean {
+  return problem.kind === 'no-answer' || problem.status >= 500 || [401, 409, 410, 429].includes(problem.status);
 }
 
 interface Words {
@@ -201,6 +208,12 @@ function wordSilence(problem: Extract<ApiProblem, { kind: 'no-answer' }>, connec
         code: 'SP454',
         message: `the API server's certificate is not trusted (${detail})`,
         hint: "put its authority into the context's certificate-authority-data; verification is not switched off",
+      };
+    case 'fenced':
+      return {
+        code: 'SP415',
+        message: 'it was not sent: the hold under which it may be written could not be confirmed in time',
+        hint: 'sallyport resume',
       };
     case 'cut':
       return { code: 'SP455', message: `the connection broke (${detail})`, hint: 'run the command again' };

@@ -106,6 +106,45 @@ export interface FakeWatches {
   compact(): void;
 }
 
+/** The server without its wire: objects in memory, and what is answered to a call. */
+export interface FakeCluster {
+  answer(call: LoggedCall): { readonly status: number; readonly body: JsonObject };
+  readonly unexpected: readonly string[];
+  put(object: KubeManifest, manager?: string): KubeManifest;
+  remove(object: KubeManifest): void;
+  get(object: KubeManifest): KubeManifest | undefined;
+  objects(): readonly KubeManifest[];
+  /** All objects and numbers, to be put in place again; cheap, as objects are never changed in place. */
+  save(): SavedCluster;
+  restore(saved: SavedCluster): void;
+  /** Counts writes of anything. */
+  version(): number;
+}
+
+export interface SavedCluster {
+  readonly objects: ReadonlyMap<string, KubeManifest>;
+  readonly version: number;
+  readonly uids: number;
+}
+
+export function makeFakeCluster(options: FakeApiOptions = {}): FakeCluster {
+  const store = new Store([...BUILT_IN_KINDS, ...(options.kinds ?? [])], options.now ?? (() => START));
+  const unexpected: string[] = [];
+  store.put(KUBE_SYSTEM, 'seed');
+  for (const object of options.objects ?? []) store.put(object, 'seed');
+  return {
+    answer: (call) => answerCall(store, call, (what) => unexpected.push(`${call.method} ${call.path}: ${what}`)),
+    unexpected,
+    put: (object, manager = 'somebody') => store.put(object, manager),
+    remove: (object) => store.remove(object),
+    get: (object) => store.get(refKey(refOf(object))),
+    objects: () => store.all(),
+    save: () => store.save(),
+    restore: (saved) => store.restore(saved),
+    version: () => store.save().version,
+  };
+}
+
 const START = Date.UTC(2026, 0, 1);
 const KUBE_SYSTEM: KubeManifest = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
 
@@ -526,6 +565,18 @@ class Store {
   }
 
   expireTokens(): void {
+    this.#tokens.clear();
+  }
+
+  save(): SavedCluster {
+    return { objects: new Map(this.#objects), version: this.#version, uids: this.#uids };
+  }
+
+  restore(saved: SavedCluster): void {
+    this.#objects.clear();
+    for (const [key, object] of saved.objects) this.#objects.set(key, object);
+    this.#version = saved.version;
+    this.#uids = saved.uids;
     this.#tokens.clear();
   }
 

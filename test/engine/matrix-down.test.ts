@@ -1,0 +1,3 @@
+import { DOWNWARDS, describeMatrix } from './matrix.ts';
+
+describeMatrix('backward', DOWNWARDS);

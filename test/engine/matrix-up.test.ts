@@ -1,0 +1,3 @@
+import { UPWARDS, describeMatrix } from './matrix.ts';
+
+describeMatrix('forward', UPWARDS);

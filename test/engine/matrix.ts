@@ -1,0 +1,360 @@
+// Every point of a run, and everything that can go wrong there, each followed by `resume` and separately by `rollback`.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isFailure } from '../../src/shared/pure/errors.ts';
+import type { Plan } from '../../src/plan/plan.ts';
+import type { PhaseName } from '../../src/model/phase.ts';
+import { PHASES, phaseIndex } from '../../src/model/phase.ts';
+import type { AppliedStep } from '../../src/engine/contract.ts';
+import type { FaultKind, MovedNamespace, Point, SavedWorld, Session, World } from './fault-driver.ts';
+import {
+  DISK_FAULTS,
+  FAULT_KINDS,
+  Killed,
+  auditProblems,
+  makeWorld,
+  messageFor,
+  objectsOf,
+  openSession,
+  sameObjects,
+  stateProblems,
+  statesJudged,
+  undoneByBundles,
+} from './fault-driver.ts';
+
+export type Move = readonly ['up' | 'down', MovedNamespace, PhaseName];
+export const RECOVERIES = ['resume', 'rollback'] as const;
+export type Recovery = (typeof RECOVERIES)[number];
+
+export interface Scenario {
+  readonly name: string;
+  readonly before: readonly Move[];
+  readonly run: Move;
+  /** Where a rollback leads instead of finishing. */
+  readonly back: PhaseName;
+}
+
+export interface Prepared {
+  readonly scenario: Scenario;
+  readonly start: SavedWorld;
+  readonly plan: Plan;
+  readonly points: readonly Point[];
+  readonly begun: Outcome;
+  readonly ended: Outcome;
+}
+
+/** What a run leaves, but for moments and numbers of its own. */
+export interface Outcome {
+  readonly objects: unknown;
+  readonly phases: unknown;
+  readonly inForce: unknown;
+  readonly open: number;
+  readonly kept: { readonly folder: readonly string[]; readonly cluster: readonly string[] };
+}
+
+export interface Tally {
+  readonly scenario: string;
+  readonly points: number;
+  histories: number;
+  /** Faults that struck; the rest of the histories went past their point. */
+  faults: number;
+  /** Processes that it took after the fault until all was as wanted; the most of any history. */
+  mostTries: number;
+}
+
+const OPERATOR = 'ann';
+
+async function go(session: Session, [direction, namespace, to]: Move): Promise<void> {
+  const result = await (direction === 'up' ? session.advance(namespace, to) : session.rollback(namespace, to));
+  if (result.exit !== 0) throw new Error(`${direction} ${namespace} ${to}: ${result.failure?.message ?? ''}`);
+}
+
+/** What moves lead to, made once for all scenarios that begin with them. */
+const reached = new Map<string, SavedWorld>();
+
+async function reach(world: World, pristine: SavedWorld, moves: readonly Move[]): Promise<void> {
+  let done = moves.length;
+  while (done > 0 && !reached.has(JSON.stringify(moves.slice(0, done)))) done -= 1;
+  world.restore(reached.get(JSON.stringify(moves.slice(0, done))) ?? pristine);
+  for (const [index, move] of moves.entries()) {
+    if (index < done) continue;
+    const session = await openSession(world, OPERATOR);
+    await go(session, move);
+    await session.close();
+    reached.set(JSON.stringify(moves.slice(0, index + 1)), world.save());
+  }
+}
+
+/** Brings the world to where the scenario begins, and runs it once without a fault. */
+export async function prepare(world: World, pristine: SavedWorld, scenario: Scenario): Promise<Prepared> {
+  await reach(world, pristine, scenario.before);
+  let session = await openSession(world, OPERATOR);
+  const begun = outcomeOf(world, session);
+  await session.close();
+  const start = world.save();
+  session = await openSession(world, OPERATOR);
+  const plan = await planOf(session, scenario.run);
+  session.arm();
+  const result = await session.execute(plan);
+  expect(result, scenario.name).toMatchObject({ outcome: 'done', exit: 0 });
+  const ended = outcomeOf(world, session);
+  await session.close();
+  expect(world.broken, scenario.name).toEqual([]);
+  return { scenario, start, plan, points: session.points, begun, ended };
+}
+
+function planOf(session: Session, [direction, namespace, to]: Move): ReturnType<Session['planUp']> {
+  return direction === 'up' ? session.planUp(namespace, to) : session.planDown(namespace, to).then(({ plan }) => plan);
+}
+
+export function outcomeOf(world: World, { rig: { journal } }: Session): Outcome {
+  const config = world.cluster.objects().filter((object) => object.metadata.name.startsWith('sallyport-undo-'));
+  return {
+    objects: objectsOf(world.cluster),
+    phases: Object.fromEntries(journal.phases()),
+    inForce: journal.applied().map(essence),
+    open: journal.openRuns().length,
+    kept: {
+      folder: [...world.disk(OPERATOR).kept.keys()].toSorted(),
+      cluster: config.flatMap((object) => Object.keys((object['data'] ?? {}) as object)).toSorted(),
+    },
+  };
+}
+
+/** A step in force without what differs from one history to the next: versions, and the order among equals. */
+function essence({ namespace, phase, step, change }: AppliedStep): unknown {
+  const text = JSON.stringify({ namespace, phase, step: step.id, change }, (key, value: unknown) =>
+    ['resourceVersion', 'uid', 'generation', 'creationTimestamp'].includes(key) ? undefined : value,
+  );
+  return JSON.parse(text);
+}
+
+/** What may happen at a point: a disk fails in fewer ways than a network. */
+export function faultsAt(point: Point): readonly FaultKind[] {
+  if (point.what !== 'call') return DISK_FAULTS;
+  // Of what changes nothing it makes no difference whether it was done.
+  return point.writes
+    ? FAULT_KINDS
+    : FAULT_KINDS.filter((kind) => !['killed after', 'time-out, done', '500, done'].includes(kind));
+}
+
+/** One history. Throws what is against a promise. */
+export async function runHistory(
+  world: World,
+  prepared: Prepared,
+  point: number,
+  kind: FaultKind,
+  recovery: Recovery,
+  tally: Tally,
+): Promise<void> {
+  const { scenario, start, ended, begun } = prepared;
+  const [direction, namespace, to] = scenario.run;
+  world.restore(start);
+  let session = await openSession(world, OPERATOR, {
+    mischief: (at) => {
+      if (at.number !== point) return undefined;
+      tally.faults += 1;
+      return kind;
+    },
+  });
+  session.arm();
+  await attempt(() => session.execute(prepared.plan));
+  await session.close();
+  tally.histories += 1;
+
+  // As it is now, whatever happened: the file is whole, and what is kept beside it takes everything back.
+  expect(stateProblems(world.stateFile(OPERATOR))).toEqual([]);
+  expect(sameObjects(undoneByBundles(world, OPERATOR), world.pristineObjects)).toEqual([]);
+
+  const goal = recovery === 'resume' || direction === 'down' ? to : scenario.back;
+  const said: string[] = [];
+  let tries = 0;
+  for (;;) {
+    tries += 1;
+    if (tries > 6) throw new Error(`it does not converge: ${said.join('; ')}`);
+    session = await openSession(world, OPERATOR);
+    const { journal } = session.rig;
+    session.arm();
+    const failure = await attempt(async () => {
+      if (recovery === 'resume') {
+        if ((await session.resume()) === undefined && (journal.phases().get(namespace) ?? 'none') !== goal)
+          await go(session, scenario.run);
+      } else await session.rollback(namespace, goal);
+    });
+    if (failure !== undefined) said.push(messageFor(failure));
+    const there =
+      journal.openRuns().length === 0 &&
+      (journal.phases().get(namespace) ?? 'none') === goal &&
+      !journal.applied().some((step) => step.namespace === namespace && phaseIndex(step.phase) > phaseIndex(goal));
+    if (there) break;
+    await session.close();
+    // A Lease that could not be given back is over in a minute.
+    world.clock.advance(66_000);
+  }
+  tally.mostTries = Math.max(tally.mostTries, tries);
+  const outcome = outcomeOf(world, session);
+  await session.close();
+  const { kept, ...wanted } = goal === to ? ended : begun;
+  expect(outcome).toEqual({ ...wanted, kept: expect.anything() as unknown });
+  // What is kept may be more than is in force, where the last keeping was lost: each part of it passes over what is not there. Never less.
+  expect(outcome.kept).toMatchObject({
+    folder: expect.arrayContaining([...kept.folder]) as unknown,
+    cluster: expect.arrayContaining([...kept.cluster]) as unknown,
+  });
+  expect(world.broken).toEqual([]);
+  expect(stateProblems(world.stateFile(OPERATOR))).toEqual([]);
+  expect(auditProblems(world.stateFile(OPERATOR))).toEqual([]);
+  // Nothing is done twice with effect.
+  const moves = world.written.map(({ object, before, after }) => `${object}\n${before}\n${after}`);
+  expect(new Set(moves).size).toBe(moves.length);
+  expect(sameObjects(undoneByBundles(world, OPERATOR), world.pristineObjects)).toEqual([]);
+}
+
+/** A failure that a person would read is an answer; a kill is the end of a process; all else is a bug. */
+async function attempt(work: () => Promise<unknown>): Promise<Error | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof Killed || isFailure(error)) return error;
+    throw error;
+  }
+}
+
+/** All that the seed picks of the points, faults and recoveries of a scenario; a share of 1 picks all. Failures are collected and named. */
+export async function runMatrix(world: World, prepared: Prepared, picks: () => boolean): Promise<Tally> {
+  const tally: Tally = {
+    scenario: prepared.scenario.name,
+    points: prepared.points.length,
+    histories: 0,
+    faults: 0,
+    mostTries: 0,
+  };
+  const failures: string[] = [];
+  for (const point of prepared.points)
+    for (const kind of faultsAt(point))
+      for (const recovery of RECOVERIES) {
+        if (!picks()) continue;
+        try {
+          await runHistory(world, prepared, point.number, kind, recovery, tally);
+        } catch (error) {
+          failures.push(`${point.number} ${point.what} ${point.name}: ${kind}, then ${recovery}: ${messageFor(error)}`);
+          if (failures.length >= 12) throw new Error(failures.join('\n\n'), { cause: error });
+        }
+      }
+  if (failures.length > 0) throw new Error(failures.join('\n\n'));
+  return tally;
+}
+
+const UP: readonly Move[] = [
+  ['up', 'back', 'permissive-mtls'],
+  ['up', 'front', 'identity'],
+  ['up', 'back', 'identity'],
+];
+/** Each step of the way down begins where the one before ended. */
+const downTo = (phase: PhaseName): readonly Move[] =>
+  PHASES.slice(1)
+    .reverse()
+    .filter((to) => to !== 'identity' && phaseIndex(to) >= phaseIndex(phase))
+    .map((to): Move => ['down', 'front', to]);
+const between = (low: PhaseName, high: PhaseName): string => `${low} - ${high}`;
+
+/** One phase at a time; the server `back` is in the mesh before its caller, and behind identity after it. */
+export const UPWARDS: readonly Scenario[] = [
+  ...PHASES.slice(1).map((to, index): Scenario => {
+    const from = PHASES[index] ?? 'none';
+    const before: readonly Move[] = from === 'none' ? UP.slice(0, 1) : [...UP.slice(0, 1), ['up', 'front', from]];
+    return { name: `up: ${between(from, to)}`, before, run: ['up', 'front', to], back: from };
+  }),
+  {
+    name: 'up: a server after its caller',
+    before: [...UP.slice(0, 2), ['up', 'back', 'strict-mtls']],
+    run: ['up', 'back', 'identity'],
+    back: 'strict-mtls',
+  },
+];
+
+export const DOWNWARDS: readonly Scenario[] = [
+  ...PHASES.slice(1).map((from, index): Scenario => {
+    const to = PHASES[index] ?? 'none';
+    const before: readonly Move[] = [...UP, ...downTo(from)];
+    return { name: `down: ${between(to, from)}`, before, run: ['down', 'front', to], back: to };
+  }),
+  {
+    name: 'down: all at once, the peer loosened first',
+    before: UP,
+    run: ['down', 'front', 'none'],
+    back: 'none',
+  },
+];
+
+/** The same picks for the same seed: one of `every`. */
+export function picker(seed: number, every: number): () => boolean {
+  const next = randomOf(seed);
+  return () => every <= 1 || next(every) === 0;
+}
+
+/** A small generator (mulberry32): numbers from 0 to below. The same seed gives the same numbers. */
+export function randomOf(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+/** `FAULTS_SEED` names another share of the histories, `FAULTS_EVERY=1` takes all of them. */
+export function settings(): { readonly seed: number; readonly every: number } {
+  const of = (name: string, usual: number): number => {
+    const value = Number(process.env[name] ?? usual);
+    return Number.isFinite(value) ? value : usual;
+  };
+  return { seed: of('FAULTS_SEED', 1), every: of('FAULTS_EVERY', 4) };
+}
+
+export function renderTallies(title: string, tallies: readonly Tally[]): string {
+  const sum = (pick: (tally: Tally) => number): number => tallies.reduce((all, tally) => all + pick(tally), 0);
+  const row = (name: string, points: number, histories: number, faults: number, tries: number): string =>
+    `${name.padEnd(46)} ${String(points).padStart(7)} ${String(histories).padStart(10)} ${String(faults).padStart(7)} ${String(tries).padStart(6)}`;
+  return [
+    `${title.padEnd(46)}  points  histories  faults  tries`,
+    ...tallies.map((one) => row(one.scenario, one.points, one.histories, one.faults, one.mostTries)),
+    row(
+      'together',
+      sum((one) => one.points),
+      sum((one) => one.histories),
+      sum((one) => one.faults),
+      Math.max(...tallies.map((one) => one.mostTries)),
+    ),
+  ].join('\n');
+}
+
+/** The test file of some scenarios: prepares each, runs its share, prints the table at the end. */
+export function describeMatrix(title: string, scenarios: readonly Scenario[]): void {
+  const { seed, every } = settings();
+  describe(`${title} (seed ${seed}, one of ${every})`, () => {
+    let world: World;
+    let pristine: SavedWorld;
+    const tallies: Tally[] = [];
+    beforeAll(() => {
+      world = makeWorld();
+      pristine = world.save();
+    });
+    afterAll(() => {
+      world.dispose();
+      process.stdout.write(
+        `\n${renderTallies(title, tallies)}\n${statesJudged()} states of the cluster judged edge by edge\n`,
+      );
+    });
+    it.each(scenarios.map((scenario, index) => ({ ...scenario, index })))(
+      'whatever goes wrong at any point, resume and rollback converge: $name',
+      async (scenario) => {
+        const prepared = await prepare(world, pristine, scenario);
+        const tally = await runMatrix(world, prepared, picker(seed * 1000 + scenario.index, every));
+        tallies.push(tally);
+        expect(tally.faults).toBe(tally.histories);
+      },
+    );
+  });
+}

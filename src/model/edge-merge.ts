@@ -162,7 +162,7 @@ function mergeOrigin(a: EdgeOrigin, b: EdgeOrigin, verdicts: Edge['verdicts']): 
   return compareText(rank(a), rank(b)) <= 0 ? a : b;
 }
 
-function union(a: readonly string[], b: readonly string[]): readonly string[] {
+function union<T extends string>(a: readonly T[], b: readonly T[]): readonly T[] {
   return uniqueSorted([...a, ...b]);
 }
 

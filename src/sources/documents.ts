@@ -15,12 +15,13 @@ export interface JsonAssembler {
   readonly halfway: boolean;
   /** The next line; what became whole with it. */
   push(text: string, line: number): readonly Piece[];
-  /** What was begun and not ended; afterwards nothing is open. */
-  abandon(): Piece | undefined;
+  /** What was begun and not ended; afterwards nothing is open. `lines`: those behind its first one, which it had taken for its own. */
+  abandon(): (Piece & { readonly lines: readonly Piece[] }) | undefined;
 }
 
 export function createJsonAssembler(): JsonAssembler {
   let parts: string[] = [];
+  let numbers: number[] = [];
   let size = 0;
   let begun = 0;
   let depth = 0;
@@ -31,6 +32,7 @@ export function createJsonAssembler(): JsonAssembler {
 
   const reset = (): void => {
     parts = [];
+    numbers = [];
     size = 0;
     depth = 0;
     inString = false;
@@ -89,6 +91,7 @@ export function createJsonAssembler(): JsonAssembler {
       }
       if (depth > 0) {
         parts.push(text.slice(start));
+        numbers.push(line);
         size += text.length;
         // A line break within a string is no JSON; the value ends up as malformed, and the next one is found again.
         inString = false;
@@ -105,7 +108,14 @@ export function createJsonAssembler(): JsonAssembler {
     },
     abandon() {
       if (depth === 0 && !inArray) return undefined;
-      const piece = depth === 0 ? { text: '[', line: arrayBegun } : { text: parts.join('\n'), line: begun };
+      const piece =
+        depth === 0
+          ? { text: '[', line: arrayBegun, lines: [] }
+          : {
+              text: parts.join('\n'),
+              line: begun,
+              lines: parts.slice(1).map((text, index) => ({ text, line: numbers[index + 1] ?? begun })),
+            };
       inArray = false;
       reset();
       return piece;

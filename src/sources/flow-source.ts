@@ -20,6 +20,8 @@ export interface ReadOptions {
   readonly badRecords: 'abort' | 'skip';
   /** The moment that `--now` names, in milliseconds: when records were taken that carry no time of their own. */
   readonly now?: number;
+  /** Records later than this, in milliseconds, lie in the future: malformed, as those of before 2000 and after 2100 are. */
+  readonly latest?: number;
   /** Records of the same ends, port and meaning may be handed over as one, a day at most between its first and its last. */
   readonly fold?: boolean;
 }

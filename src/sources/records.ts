@@ -3,7 +3,7 @@ import { isPlausibleTime } from '../model/flow.ts';
 import { addCounts } from '../shared/pure/count.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
-import type { FlowInput, ReadOptions } from './flow-source.ts';
+import type { FlowInput, FlowSink, ReadOptions } from './flow-source.ts';
 import { createJsonAssembler } from './documents.ts';
 import type { Format } from './formats.ts';
 import { identify } from './formats.ts';
@@ -37,11 +37,29 @@ export interface RecordCounter {
 /** The reading of one input: what every source counts, refuses and reports alike. */
 export interface Reading {
   readonly counter: RecordCounter;
+  /** Where the record stands that is read next. */
+  at(text: string, line: number): void;
   /** Counts records that were read elsewhere. */
   seenMany(count: number, from: number, to: number): void;
   /** Throws, or counts a malformed record, as the user chose. */
   bad(fault: BadRecord, text: string, line: number): void;
   finish(read: LinesRead): InputReport;
+}
+
+/** What is wrong with a time; undefined for one that a record can have. */
+function untimely(time: number, { latest = Infinity }: ReadOptions): string | undefined {
+  if (!isPlausibleTime(time)) return 'its time is before 2000 or after 2100';
+  return time > latest ? `it lies in the future (${new Date(time).toISOString()})` : undefined;
+}
+
+/** The sink without records whose time cannot be: they are malformed, and counted as such by whoever reads them. */
+export function timelySink(sink: FlowSink, options: ReadOptions): FlowSink {
+  return {
+    flow(flow) {
+      if (untimely(flow.first, options) === undefined && untimely(flow.last, options) === undefined) sink.flow(flow);
+    },
+    name: (ip, name) => sink.name(ip, name),
+  };
 }
 
 export function createReading(source: string, input: FlowInput, options: ReadOptions): Reading {
@@ -54,6 +72,7 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
   let first = Infinity;
   let last = -Infinity;
   let firstBad: Failure | undefined;
+  let place: { readonly text: string; readonly line: number } = { text: '', line: 0 };
   const ignored = new Map<string, number>();
   const refuse = (failure: Failure): void => {
     if (options.badRecords === 'abort') throw failure;
@@ -63,8 +82,22 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
   return {
     counter: {
       seen(from, to = from) {
+        const wrong =
+          from === undefined || to === undefined ? undefined : (untimely(from, options) ?? untimely(to, options));
+        if (wrong !== undefined) {
+          refuse(
+            new Failure({
+              code: 'SP248',
+              exit: EXIT.usage,
+              message: `${safeText(input.name)}:${place.line}: ${wrong}: ${excerpt(place.text)}`,
+              where: `${input.name}:${place.line}`,
+              hint: 'set the clock of whoever recorded it; --bad-records skip leaves such records out',
+            }),
+          );
+          return;
+        }
         records += 1;
-        if (from === undefined || to === undefined || !isPlausibleTime(from) || !isPlausibleTime(to)) return;
+        if (from === undefined || to === undefined) return;
         if (from < first) first = from;
         if (to > last) last = to;
       },
@@ -72,9 +105,11 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
         ignored.set(reason, addCounts(ignored.get(reason) ?? 0, count));
       },
       aside(reason, text, time) {
+        const before = records;
+        this.seen(time);
+        if (records === before) return;
         aside += 1;
         firstAside ??= text;
-        this.seen(time);
         this.ignored(reason);
       },
       lost(count) {
@@ -83,6 +118,9 @@ export function createReading(source: string, input: FlowInput, options: ReadOpt
       sampled(oneIn) {
         if (oneIn > sampledOneIn) sampledOneIn = oneIn;
       },
+    },
+    at(text, line) {
+      place = { text, line };
     },
     seenMany(count, from, to) {
       records += count;
@@ -172,6 +210,7 @@ export async function readRecords(
     input,
     (text, line) => {
       if (isBlank(text)) return;
+      reading.at(text, line);
       const fault = onRecord(text, reading.counter);
       if (fault !== undefined) reading.bad(fault, text, line);
     },
@@ -211,50 +250,63 @@ export async function readPayloads(
         whole = { text: joined, ...(parsed === undefined ? {} : { value: parsed }) };
       }
       if (whole.value === undefined && isBlank(`${whole.text} `)) continue;
+      reading.at(whole.text === '' ? text : whole.text, line);
       const fault = onPayload(whole, reading.counter);
       if (fault !== undefined) reading.bad(fault, whole.text === '' ? text : whole.text, line);
     }
   };
+  /** Ends what is open. The lines behind its beginning may be records of their own, and are read again: a torn one costs itself alone. */
   const broken = (): void => {
-    const open = documents.abandon();
-    if (open !== undefined)
+    for (let again = 0; documents.open; again += 1) {
+      const open = documents.abandon();
+      if (open === undefined) return;
       reading.bad({ message: 'the JSON record breaks off', hint: BROKEN_HINT }, open.text, open.line);
+      for (const piece of open.lines)
+        if (again < MAX_AGAIN) onLine(piece.text, piece.line);
+        else {
+          // Torn again and again: line by line, so that the work is bounded.
+          const value = parseJson(piece.text);
+          if (value !== undefined || !/^\s*[[{]/.test(piece.text)) take(piece.text, value, piece.line);
+          else reading.bad({ message: 'the JSON record breaks off', hint: BROKEN_HINT }, piece.text, piece.line);
+        }
+    }
   };
-  const read = await readLines(
-    input,
-    (text, line) => {
-      if (!documents.open) {
-        const value = parseJson(text);
-        if (value !== undefined && !Array.isArray(value)) {
-          take(text, value, line);
-          return;
-        }
-        const first = text.trimStart().charCodeAt(0);
-        if ((first !== 123 && first !== 91) || isStamp(text)) {
-          if (!isBlank(text)) take(text, undefined, line);
-          return;
-        }
-      } else if (text.charCodeAt(0) === 123 && documents.halfway) {
-        // A whole record at the beginning of a line, in the middle of another one: that other one broke off.
-        const value = parseJson(text);
-        if (value !== undefined) {
-          broken();
-          take(text, value, line);
-          return;
-        }
+  const onLine = (text: string, line: number): void => {
+    if (!documents.open) {
+      const value = parseJson(text);
+      if (value !== undefined && !Array.isArray(value)) {
+        take(text, value, line);
+        return;
       }
-      for (const piece of documents.push(text, line)) {
-        const value = parseJson(piece.text);
-        if (value === undefined) reading.bad({ message: 'not a JSON record' }, piece.text, piece.line);
-        else take(piece.text, value, piece.line);
+      const first = text.trimStart().charCodeAt(0);
+      if ((first !== 123 && first !== 91) || isStamp(text)) {
+        if (!isBlank(text)) take(text, undefined, line);
+        return;
       }
-    },
-    MAX_DOCUMENT_BYTES,
-    (fault, text, line) => reading.bad(fault, text, line),
+    } else if (text.charCodeAt(0) === 123 && documents.halfway) {
+      // A whole record at the beginning of a line, in the middle of another one: that other one broke off.
+      const value = parseJson(text);
+      if (value !== undefined) {
+        broken();
+        take(text, value, line);
+        return;
+      }
+    }
+    for (const piece of documents.push(text, line)) {
+      const value = parseJson(piece.text);
+      if (value === undefined) reading.bad({ message: 'not a JSON record' }, piece.text, piece.line);
+      else take(piece.text, value, piece.line);
+    }
+  };
+  const read = await readLines(input, onLine, MAX_DOCUMENT_BYTES, (fault, text, line) =>
+    reading.bad(fault, text, line),
   );
   broken();
   return reading.finish(read);
 }
+
+/** How often lines are read again as parts of documents of several lines. */
+const MAX_AGAIN = 8;
 
 const BROKEN_HINT = 'copy the file again, or take what is there with --bad-records skip';
 

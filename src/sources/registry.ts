@@ -9,6 +9,7 @@ import { corootSource } from './coroot/index.ts';
 import { edgesSource } from './edges/index.ts';
 import { envoySource } from './envoy/index.ts';
 import type { FlowSource } from './flow-source.ts';
+import { timelySink } from './records.ts';
 import { gcpSource } from './gcp/index.ts';
 import { hubbleSource } from './hubble/index.ts';
 import { inspektorGadgetSource } from './inspektor-gadget/index.ts';
@@ -22,7 +23,7 @@ import { ovnSource } from './ovn/index.ts';
 import { zeekSource } from './zeek/index.ts';
 import { ztunnelSource } from './ztunnel/index.ts';
 
-/** Every source of traffic, in the order of `observe --help`. */
+/** Every source of traffic, in the order of `observe --help`. None hands over a record whose time cannot be. */
 export const FLOW_SOURCES: readonly FlowSource[] = [
   hubbleSource,
   calicoSource,
@@ -46,7 +47,10 @@ export const FLOW_SOURCES: readonly FlowSource[] = [
   otterizeSource,
   kubescapeSource,
   edgesSource,
-];
+].map((source) => ({
+  ...source,
+  read: (input, sink, options) => source.read(input, timelySink(sink, options), options),
+}));
 
 export function findSource(name: string): FlowSource | undefined {
   return FLOW_SOURCES.find((source) => source.name === name);

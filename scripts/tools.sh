@@ -2,6 +2,7 @@
 # The system programs that the longer tests need, on Debian and its kin: what is there already is left alone.
 #
 #   scripts/tools.sh browser   a browser for the report's tests
+#   scripts/tools.sh engines   Prometheus, beside which its sources are tested
 #   scripts/tools.sh lab       packet filter, connection tracking, network namespaces, what fetches and unpacks Envoy
 set -euo pipefail
 
@@ -13,6 +14,10 @@ PATH="$PATH:/usr/sbin:/sbin"
 
 case "${1:-}" in
   browser) want chromium chromium ;;
+  engines)
+    want prometheus prometheus
+    want promtool prometheus
+    ;;
   lab)
     want ip iproute2
     want iptables-nft iptables
@@ -28,7 +33,7 @@ case "${1:-}" in
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     ;;
-  *) echo 'usage: scripts/tools.sh browser|lab' >&2; exit 2 ;;
+  *) echo 'usage: scripts/tools.sh browser|engines|lab' >&2; exit 2 ;;
 esac
 [ ${#missing[@]} -gt 0 ] || exit 0
 

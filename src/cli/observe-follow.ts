@@ -15,6 +15,7 @@ import { plural, safeText } from '../shared/pure/text.ts';
 import type { Feed, FeedEvent } from '../sources/feed.ts';
 import { CONNECTION_LOST } from '../sources/feed.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
+import { CLOCK_OFF_MS } from './commands/observe.ts';
 import type { App } from './context.ts';
 import { loadAll } from './load.ts';
 
@@ -93,6 +94,7 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
     );
 
   const inventories = await openInventories(app, clock);
+  const isCluster = (await app.target()).kind === 'cluster';
   const { path, target } = await app.stateFile();
   const names = new Map<string, string>();
   const edgeIds = new Set<string>();
@@ -143,6 +145,8 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
           isFirst: total === undefined && stored === undefined,
           // A line that carries no time of its own came now, unless it stood in a file.
           ...(event.name === '-' ? { now: clock.now() } : {}),
+          // A directory of manifests has a clock of its own: its records may be of any time.
+          ...(isCluster ? { latest: clock.now() + CLOCK_OFF_MS } : {}),
         });
         batch.report = mergeReports(batch.report, report);
         total = mergeReports(total ?? emptyReport(source.name, key), report);
@@ -349,7 +353,7 @@ async function readLines(
   request: FollowRequest,
   aggregator: Aggregator,
   names: Map<string, string>,
-  more: { readonly isFirst: boolean; readonly now?: number },
+  more: { readonly isFirst: boolean; readonly now?: number; readonly latest?: number },
 ): Promise<InputReport> {
   const { columns, bytes, name } = event;
   try {
@@ -372,6 +376,7 @@ async function readLines(
         badRecords: request.badRecords,
         fold: bytes.byteLength >= LARGE_BYTES,
         ...(more.now === undefined ? {} : { now: more.now }),
+        ...(more.latest === undefined ? {} : { latest: more.latest }),
       },
     );
   } catch (error) {

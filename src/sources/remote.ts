@@ -310,10 +310,11 @@ function askOnce(
 }
 
 /**
- * What a counter grew by within an hour, summed by labels by the engine itself. A series that was not there an hour before began within
- * it: what it has is what it grew by, which `increase` alone would miss.
+ * What a counter grew by within an hour, summed by labels by the engine itself. A series that was not there in the hour before began within
+ * it: what it has is what it grew by, which `increase` alone would miss. Anywhere in the hour before: a scrape that failed just where the
+ * hours meet makes no series a new one.
  */
 export function grownByHour(metric: string, labels: readonly string[]): string {
-  const before = `(${metric} offset 1h)`;
+  const before = `last_over_time(${metric}[1h] offset 1h)`;
   return `sum by (${labels.join(', ')}) ((increase(${metric}[1h]) and ${before}) or (last_over_time(${metric}[1h]) unless ${before})) > 0`;
 }

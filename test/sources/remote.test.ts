@@ -95,7 +95,7 @@ describe('a Prometheus', () => {
 
   it('counts a series that began within the hour from nothing', () => {
     expect(grownByHour('m', ['a', 'b'])).toBe(
-      'sum by (a, b) ((increase(m[1h]) and (m offset 1h)) or (last_over_time(m[1h]) unless (m offset 1h))) > 0',
+      'sum by (a, b) ((increase(m[1h]) and last_over_time(m[1h] offset 1h)) or (last_over_time(m[1h]) unless last_over_time(m[1h] offset 1h))) > 0',
     );
   });
 

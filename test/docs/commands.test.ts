@@ -227,6 +227,41 @@ describe('commands in the text', () => {
   });
 });
 
+describe('examples of --help', () => {
+  const helpOf = async (...words: readonly string[]): Promise<string> => {
+    let help = '';
+    await parseCommandLine([...words, '--help'], '0', (text) => (help += text));
+    return help;
+  };
+
+  it('are command lines that are taken', async () => {
+    const [, list = ''] = (await helpOf()).split('\nCommands:\n');
+    const verbs = [...(list.split('\n\n')[0] ?? '').matchAll(/^  ([a-z]+)/gm)].map(([, verb = '']) => verb);
+    expect(verbs.length).toBeGreaterThan(20);
+    const wrong: string[] = [];
+    let tried = 0;
+    for (const verb of verbs.filter((one) => one !== 'help')) {
+      const [, shown = ''] = (await helpOf(verb)).split('\nExamples:\n');
+      const text = shown.split('\n\n')[0] ?? '';
+      const block = { page: `sallyport ${verb} --help`, line: 1, language: 'sh', text, notRun: undefined };
+      for (const command of commandsOf(block, new Map())) {
+        const args = argumentsOf(command);
+        if (args === undefined) continue;
+        tried += 1;
+        await parseCommandLine(args, '0', () => undefined).catch((error: unknown) => {
+          wrong.push(`${at(block, command)}: ${String(error)}`);
+        });
+        // `addresses` is no traffic: who holds which address, asked of the cluster.
+        if (args[0] === 'observe' && args[1] !== 'addresses')
+          expect(findSource(args[1] ?? '')?.name, at(block, command)).toBe(args[1]);
+      }
+      if (!text.includes('sallyport')) wrong.push(`${verb} has no example`);
+    }
+    expect(wrong).toEqual([]);
+    expect(tried).toBeGreaterThan(50);
+  });
+});
+
 describe('neutral edges as the documents show them', () => {
   it('are read', () => {
     const shown = PAGES.flatMap(blocksOf).filter(

@@ -87,7 +87,6 @@ interface Ended {
 
 let folder: string;
 let api: FakeApi;
-const came = process.cwd();
 /** Environment of this process, put back after the tests. */
 const before = { ...process.env };
 
@@ -164,7 +163,8 @@ beforeAll(async () => {
   api = await startFakeApi({ objects, kinds: ISTIO_KINDS, now: () => Date.now() });
 });
 afterAll(async () => {
-  process.chdir(came);
+  // Not back to the checkout: what a timeout left behind may still write.
+  process.chdir(tmpdir());
   process.env = before;
   rmSync(folder, { recursive: true, force: true });
   await api.close();

@@ -5,6 +5,7 @@ import { rhythmOf } from '../flows/sight.ts';
 import { openGates } from '../plan/assemble.ts';
 import type { Plan } from '../plan/plan.ts';
 import { judgeEdges } from '../plan/simulate.ts';
+import { resolutionsOf } from '../plan/rollback.ts';
 import { lastTouch } from '../plan/soak.ts';
 import type { KnownEdge, NewCaller } from '../plan/soak.ts';
 import { joinTimes } from '../readiness/joined.ts';
@@ -65,15 +66,18 @@ export async function soakWorld(
       const { reader } = await app.state();
       const { from } = reader.run(run) ?? { from: 'none' as const };
       const undo = back.applied.filter((applied) => applied.run === run).toSorted((a, b) => b.seq - a.seq);
-      const { plan, divergences } = planRollback(back, from, now.planner, new Map(), undo);
-      const [first] = divergences;
-      if (first !== undefined)
+      const first = planRollback(back, from, now.planner, new Map(), undo);
+      // What a person decided of somebody else's change holds here as in any rollback.
+      const decided = resolutionsOf(first.divergences, back.resolved ?? []);
+      const { plan, divergences } = decided.size === 0 ? first : planRollback(back, from, now.planner, decided, undo);
+      const [foreign] = divergences;
+      if (foreign !== undefined)
         throw new Failure({
           code: 'SP613',
           exit: EXIT.refused,
-          message: `${safeText(first.object)} ${first.path.join('.')} was changed by somebody else since`,
+          message: `${safeText(foreign.object)} ${foreign.path.join('.')} was changed by somebody else since`,
           where: `run ${run}`,
-          hint: `put it back to what Sallyport wrote or to what was there before, then: sallyport rollback ${namespace}`,
+          hint: `sallyport resolve "${foreign.object}" --keep theirs or before decides it, then: sallyport rollback ${namespace}`,
         });
       const open = openGates(plan);
       if (open.length > 0)

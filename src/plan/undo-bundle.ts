@@ -34,6 +34,8 @@ export interface BundleOf {
   readonly at: string;
   /** Of all runs: what is in force and what may be written next, oldest first. */
   readonly steps: readonly BundleStep[];
+  /** Of a directory of manifests: kubectl knows nothing of it, and acts on a cluster. */
+  readonly offline?: boolean;
   /** Kept where others read it: a value that looks like a credential is left out, and named. */
   readonly exposed: boolean;
 }
@@ -245,7 +247,13 @@ function renderScript(of: BundleOf, start: readonly string[], commands: readonly
   return `#!/bin/sh
 # Takes ${safeText(of.namespace)} back to before Sallyport (newest run ${safeText(of.run)}). Needs kubectl and nothing else.
 # KUBECTL_ARGS may hold flags for every call: KUBECTL_ARGS='--context prod' sh undo.sh
-${start.join('\n')}
+${
+  of.offline === true
+    ? `# Made for a directory of manifests, which this does not touch: it acts on the cluster of kubectl's current context. See README.md.
+echo "on the cluster of context $(kubectl config current-context 2>/dev/null || echo '(none)'), not on the directory of manifests"
+`
+    : ''
+}${start.join('\n')}
 left=0
 kubectl() { command kubectl $KUBECTL_ARGS "$@"; }
 step() { echo "== $1"; }
@@ -259,6 +267,14 @@ echo "done; $left passed over"
 `;
 }
 
+/** What the reader of a bundle of files must know before running it. */
+const OFFLINE = `
+**This was made for a directory of manifests, and undo.sh does not touch that directory: it runs kubectl against the current context**, whichever
+cluster that is (\`kubectl config current-context\`; \`KUBECTL_ARGS='--context NAME' sh undo.sh\` names another). Run it only where the files of the
+directory were applied to that cluster, after the files themselves were taken back by \`sallyport rollback\` or in Git: else the next apply
+puts everything there again.
+`;
+
 function renderReadme(of: BundleOf, lines: readonly string[]): string {
   const namespace = safeText(of.namespace);
   return `# The way back of ${namespace}
@@ -267,7 +283,7 @@ What Sallyport wrote for namespace ${namespace} on ${safeText(of.target)} and ho
 without its state. Phase ${of.phase}; newest run ${safeText(of.run)}, by ${safeText(of.by)}, at ${of.at}.
 
     sh undo.sh
-
+${of.offline === true ? OFFLINE : ''}
 or the commands of undo.sh one by one, in their order (newest change first: what was tightened last is loosened first). A patch begins
 with tests of the values that Sallyport wrote: one that fails has changed nothing. That step was never done, is taken back already, or
 somebody changed the field since, and a person has to look. Running it twice does no harm. It ends with 1 when something was passed over.

@@ -13,7 +13,7 @@ const TRAIL = 500;
 export function buildProgress(input: ReportInput, violationsPrevented: number): ProgressSection {
   const { view, runs, audit } = input;
   const changes = groupBy(view.applied, (step) => step.run);
-  const drift = checkDrift(view.applied, view.snapshot.objects);
+  const drift = checkDrift(view.applied, view.snapshot.objects, view.resolved);
   const count = (action: Decision['action']): number => view.decisions.filter((one) => one.action === action).length;
   const done = (kind: RunView['kind']): readonly RunView[] => runs.filter((run) => run.kind === kind);
   return {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeptUndo, UndoStore } from '../../src/engine/contract.ts';
 import { executePlan, resumeRun } from '../../src/engine/run.ts';
+import { refreshBetweenSteps } from '../../src/engine/undo.ts';
 import { EXIT, Failure } from '../../src/shared/pure/errors.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
 import { readTree } from '../support/folder.ts';
@@ -116,6 +117,57 @@ describe('what is kept', () => {
     expect(last).toMatchObject({ phase: 'allow-list', settled: plan.steps.length, runs: [{ outcome: 'done' }] });
     await rig.rollback('front', 'none');
     expect(store.kept.size).toBe(0);
+  });
+});
+
+describe('what keeping between steps costs', () => {
+  /** Steps written over a run of so many, as a journal tells them. */
+  const costOf = async (length: number): Promise<number> => {
+    let steps = 0;
+    const counting = memory();
+    const store: UndoStore = {
+      ...counting,
+      write: (kept) => {
+        steps += kept.record.steps.length;
+        return Promise.resolve();
+      },
+    };
+    const plan = await rig.planUp('front', 'allow-list');
+    const [step] = plan.steps;
+    if (step === undefined) throw new Error('no step');
+    let settled = 0;
+    const journal = {
+      ...rig.journal,
+      applied: () => [],
+      headOf: (id: string) => ({
+        id,
+        kind: 'advance' as const,
+        namespace: 'front',
+        from: plan.from,
+        to: plan.to,
+        planHash: plan.hash,
+        startedAt: 0,
+        by: 'x',
+      }),
+      stepsOf: (run: string) =>
+        Array.from({ length }, (_, index) => ({
+          seq: index + 1,
+          run,
+          index,
+          step,
+          state: index < settled ? ('skipped' as const) : ('pending' as const),
+        })),
+    };
+    for (settled = 1; settled <= length; settled += 1)
+      await refreshBetweenSteps('r', ['front'], { ...rig.engine, journal, undo: [store] });
+    return steps;
+  };
+
+  it('grows with the steps of a run, not with their square', async () => {
+    expect(await costOf(20)).toBe(20 * 20);
+    // Where each step cost all of them it would be 40,000 and 640,000.
+    expect(await costOf(200)).toBeLessThanOrEqual(32 * 200);
+    expect(await costOf(800)).toBeLessThanOrEqual(32 * 800);
   });
 });
 

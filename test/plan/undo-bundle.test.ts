@@ -233,3 +233,40 @@ describe('where others may read it', () => {
     expect(renderChange(step(['metadata', 'labels', 'token'], 'books').change).join('\n')).toContain('books');
   });
 });
+
+describe('the bundle of a directory of manifests', () => {
+  const of = {
+    run: 'r1',
+    namespace: 'front',
+    phase: 'monitor',
+    by: 'test',
+    target: '/srv/manifests',
+    at: '2026-01-01T00:00:00.000Z',
+    steps: [],
+    exposed: false,
+  } as const;
+  const fileOf = (files: readonly BundleFile[], name: string): string =>
+    files.find((file) => file.name === name)?.text ?? '';
+
+  it('says in the README and as the script begins that it acts on the cluster of the current context', () => {
+    const files = buildUndoBundle({ ...of, offline: true });
+    expect(fileOf(files, 'README.md')).toContain('runs kubectl against the current context');
+    const dir = mkdtempSync(join(tmpdir(), 'sallyport-undo-'));
+    try {
+      writeFileSync(join(dir, 'undo.sh'), fileOf(files, 'undo.sh'));
+      writeFileSync(join(dir, 'kubectl'), '#!/bin/sh\necho some-context\n', { mode: 0o755 });
+      const said = execFileSync('sh', ['undo.sh'], {
+        cwd: dir,
+        encoding: 'utf8',
+        env: { PATH: `${dir}:/usr/bin:/bin` },
+      });
+      expect(said).toMatch(/^on the cluster of context some-context, not on the directory of manifests\n/);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+
+  it('that of a cluster says nothing of the kind', () => {
+    expect(JSON.stringify(buildUndoBundle(of))).not.toContain('directory of manifests');
+  });
+});

@@ -804,7 +804,27 @@ export function matchPeers(
   return answer;
 }
 
-function matchEntity(entity: CiliumEntity, { kind, ownNode, nodes, pod }: Party): Tri {
+/**
+ * Cilium gives the identity `kube-apiserver` to the addresses behind the Service default/kubernetes, on top of host or remote-node where they
+ * are a node's: a node that runs an API server is one for any port (docs.cilium.io, Entities; pkg/identity, reserved labels are merged).
+ */
+function runsApiServer({ cluster }: World, { nodes, ownNode }: Party): Tri {
+  if (cluster.apiServer.length === 0) return 'unknown';
+  const named = ownNode || nodes.length === 0 || nodes.includes(REMOTE_NODE) ? [...cluster.nodes.keys()] : nodes;
+  const answers = named.map((name): Tri => {
+    const own = cluster.nodes.get(name) ?? [];
+    if (own.length === 0) return 'unknown';
+    return triOf(own.some((one) => cluster.apiServer.some((range) => contains(range, one))));
+  });
+  return answers.length === 0 ? 'no' : agreed(answers);
+}
+
+function contains(range: AddressRange, one: AddressRange): boolean {
+  return range.family === one.family && range.first <= one.first && one.last <= range.last;
+}
+
+function matchEntity(world: World, entity: CiliumEntity, party: Party): Tri {
+  const { kind, ownNode, nodes, pod } = party;
   // An API server on nodes of the cluster is those nodes too.
   const onNode = kind === 'node' || (kind === 'api-server' && nodes.length > 0);
   switch (entity) {
@@ -816,7 +836,7 @@ function matchEntity(entity: CiliumEntity, { kind, ownNode, nodes, pod }: Party)
       // An API server outside the cluster has an address of the world.
       return kind === 'api-server' && !onNode ? 'unknown' : triOf(kind === 'external');
     case 'kube-apiserver':
-      return triOf(kind === 'api-server');
+      return kind === 'node' ? runsApiServer(world, party) : triOf(kind === 'api-server');
     case 'any-node':
       return triOf(onNode);
     case 'host':
@@ -850,7 +870,7 @@ function matchPeer(
     // Where the CNI is not known, neither is what its ipBlock matches.
     return 'unknown';
   }
-  if (peer.kind === 'entity') return matchEntity(peer.entity, other);
+  if (peer.kind === 'entity') return matchEntity(world, peer.entity, other);
   if (peer.kind === 'name') {
     if (other.endpoint.kind !== 'external') return 'no';
     const { name } = other.endpoint;

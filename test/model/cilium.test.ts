@@ -341,6 +341,26 @@ describe('entities of Cilium', () => {
     const said = ends.map(([end, of]) => LETTERS[answer(policy, `${WEB} -> ${end} 1`, of)] ?? '');
     expect(said.join('')).toBe(expected);
   });
+
+  // The identity is of the address: whatever runs on a node of the control plane has it, on any port.
+  it.each<[string, object, string]>([
+    ['node:n3', onNode, 'allowed'],
+    ['node:n1', onNode, 'denied'],
+    ['node', onNode, 'unknown'],
+    ['node:remote', onNode, 'unknown'],
+    ['node:remote', { ...sketch, apiServer: ['192.168.0.0/24'] }, 'allowed'],
+    ['node:n3', { ...sketch, apiServer: [] }, 'unknown'],
+    ['node:n9', onNode, 'unknown'],
+  ])('kube-apiserver and %s where %j', (end, of, expected) => {
+    const policy = onWeb({ egress: [{ toEntities: ['kube-apiserver'] }] });
+    expect(answer(policy, `${WEB} -> ${end} 1`, of)).toBe(expected);
+  });
+
+  it('kube-apiserver admits calls from the node that it runs on, and from no other', () => {
+    const policy = onWeb({ ingress: [{ fromEntities: ['kube-apiserver'] }] });
+    expect(answer(policy, `node:n3 -> ${WEB} 1`, onNode)).toBe('allowed');
+    expect(answer(policy, `node:n3 -> ${WEB} 1`, sketch)).toBe('denied');
+  });
 });
 
 describe('deny rules of Cilium', () => {

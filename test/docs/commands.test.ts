@@ -214,16 +214,25 @@ describe('blocks of the documents', () => {
 });
 
 describe('commands in the text', () => {
-  it.each(PAGES)('begin as commands do: %s', async (page) => {
+  /** Words that stand for a value of a certain form. */
+  const STAND_IN: Readonly<Record<string, string>> = { PHASE: 'monitor', TIME: '2026-10-14' };
+
+  it.each(PAGES)('are taken, as far as they are written out: %s', async (page) => {
     const prose = readPage(page).replaceAll(/```[\s\S]*?```/g, '');
-    const verbs = [...prose.matchAll(/`sallyport ([a-z]+)(?: ([^`|]*))?`/g)];
-    const unknown: string[] = [];
-    for (const [whole, verb = ''] of verbs) {
-      let help = '';
-      await parseCommandLine([verb, '--help'], '0', (text) => (help += text)).catch(() => undefined);
-      if (!help.startsWith(`Usage: sallyport ${verb}`)) unknown.push(whole);
+    const wrong: string[] = [];
+    for (const [, text = ''] of prose.matchAll(/`(sallyport [^`\n]+)`/g)) {
+      // `accept|adopt`, `ours|theirs`: the first stands for all.
+      const whole = text.replaceAll(/([\w-]+)(?:\|[\w-]+)+/g, '$1').replaceAll(/ \.\.\.(?= |$)/g, '');
+      for (const command of commandsOf({ page, line: 1, language: 'sh', text: whole, notRun: undefined }, new Map())) {
+        const args = argumentsOf(command)?.map((word) => STAND_IN[word] ?? word);
+        if (args === undefined || args[0] === 'COMMAND') continue;
+        await parseCommandLine(args, '0', () => undefined).catch((error: unknown) => {
+          // What is left out is left to the reader.
+          if (!String(error).includes('missing: ')) wrong.push(`${text}: ${String(error)}`);
+        });
+      }
     }
-    expect(unknown).toEqual([]);
+    expect(wrong).toEqual([]);
   });
 });
 

@@ -160,8 +160,11 @@ function buildProgram(
     .option('--for <time>', 'with --follow: end after 30m, 12h, 7d')
     .option('--since <time>', 'of an address: from when, or how long ago (default: 7d)')
     .option('--until <time>', 'of an address: until when (default: the last whole hour)')
-    .option('--query <query>', "of an address: in place of the source's own query")
-    .option('--token-file <file>', 'of an address: a bearer token')
+    .option(
+      '--query <query>',
+      "of an address: in place of the source's own query; of files, with edges: SQL over the table archive",
+    )
+    .option('--token-file <file>', 'of an address: a bearer token, or user:password')
     .option('--ca <file>', 'of an address: certificates of authorities to trust')
     .option('--cert <file>', 'of an address: your own certificate')
     .option('--key <file>', 'of an address: the key of your own certificate')
@@ -372,9 +375,22 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .command('verify')
     .description('drift and gates, as the cluster is now; exit 6 when something is off')
     .argument('[ns]', 'namespace')
-    .addOption(format(false))
-    .addHelpText('after', examples('sallyport verify', 'sallyport verify shop --json'))
-    .action((ns: string | undefined) => set(async (app) => (await import('./commands/verify.ts')).verify(app, ns)));
+    .addOption(
+      new Option('-o, --output <format>', 'junit and sarif are for servers of CI; json is --json').choices([
+        'wide',
+        'json',
+        'yaml',
+        'junit',
+        'sarif',
+      ]),
+    )
+    .addHelpText(
+      'after',
+      examples('sallyport verify', 'sallyport verify shop --json', 'sallyport verify -o junit > verify.xml'),
+    )
+    .action((ns: string | undefined, options: { output?: string }) =>
+      set(async (app) => (await import('./commands/verify.ts')).verify(app, ns, options)),
+    );
   program
     .command('explain')
     .description('what a code such as SP403 means, its likely causes, and what to do')
@@ -512,7 +528,7 @@ export async function parseCommandLine(
   const used = program.commands.find((command) => command.name() === program.args[0]);
   const options = { ...program.opts<GlobalOptions>(), ...given(used) };
   const output: unknown = used?.opts()['output'];
-  if (options.json === true && FORMATS.some((one) => one !== 'json' && one === output))
+  if (options.json === true && [...FORMATS, 'junit', 'sarif', 'md'].some((one) => one !== 'json' && one === output))
     throw new Failure({
       code: 'SP250',
       exit: EXIT.usage,

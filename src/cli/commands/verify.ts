@@ -1,14 +1,18 @@
+import { readFileSync } from 'node:fs';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
 import { endpointNamespace, formatEdge } from '../../model/edge.ts';
 import type { Gate } from '../../model/finding.ts';
+import { formatRef } from '../../model/object.ts';
+import { changeRef } from '../../plan/change.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
 import type { Sighting } from '../../plan/soak.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
 import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
+import { assetPath } from '../../shared/io/assets.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
@@ -79,7 +83,11 @@ async function readRecord(
 }
 
 /** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
-export async function verify(app: App, namespace: string | undefined): Promise<number> {
+export async function verify(
+  app: App,
+  namespace: string | undefined,
+  options: { readonly output?: string } = {},
+): Promise<number> {
   const loaded = await loadAll(app);
   if (namespace !== undefined) requireNamespace(loaded, namespace);
   const applied = loaded.view('').applied;
@@ -96,17 +104,38 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
     loaded.view('').resolved,
   );
   const records = await readRecord(app, loaded, names);
-  const gates: Gate[] = names.flatMap((name) => {
+  const judged = names.map((name): { readonly namespace: string; readonly gates: readonly Gate[] } => {
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';
     const reached = phases.slice(0, phases.findIndex((phase) => phase.name === now) + 1);
-    return [
+    const found = [
       ...reached.flatMap((phase) => phase.verify(view)),
       ...cutGates(view),
       ...recordGates(view, records.get(name) ?? []),
-    ].map((gate) => settleGate(view, gate));
+    ];
+    return { namespace: name, gates: found.map((gate) => settleGate(view, gate)) };
   });
+  const gates = judged.flatMap((one) => one.gates);
   const { output } = app;
+  const code = drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;
+  const driftText = (one: (typeof drift)[number]): string =>
+    `${one.object} ${one.path}: ours ${showValue(one.field, one.ours)}, now ${showValue(one.field, one.now)}`;
+  if (options.output === 'junit' || options.output === 'sarif') {
+    const { renderJunit, renderSarif } = await import('../render-verify.ts');
+    const version = (JSON.parse(readFileSync(assetPath('package.json'), 'utf8')) as { readonly version: string })
+      .version;
+    const ownerOf = (one: (typeof drift)[number]): string | undefined =>
+      applied.find(({ step }) => step.id === one.step && formatRef(changeRef(step.change)) === one.object)?.namespace;
+    const suites = judged.map(({ namespace: name, gates: own }) => ({
+      namespace: name,
+      gates: own,
+      drift: drift
+        .filter((one) => (ownerOf(one) ?? names[0]) === name)
+        .map((one) => ({ object: one.object, path: one.path, step: one.step, text: driftText(one) })),
+    }));
+    output.raw((options.output === 'junit' ? renderJunit : renderSarif)(suites, version));
+    return code;
+  }
   output.document('Verify', {
     drift: drift.map(({ field, ours, now, ...one }) => ({
       ...one,
@@ -118,15 +147,7 @@ export async function verify(app: App, namespace: string | undefined): Promise<n
   if (names.length === 0) output.line('No namespace is under way: nothing to verify.');
   else if (drift.length === 0) output.line(`No drift: ${plural(names.length, 'namespace')} as Sallyport left it.`);
   for (const one of drift)
-    output.line(
-      wrap(
-        safeText(
-          `drift: ${one.object} ${one.path}: ours ${showValue(one.field, one.ours)}, now ${showValue(one.field, one.now)} (since step ${one.step})`,
-        ),
-        output.width,
-        4,
-      ),
-    );
+    output.line(wrap(safeText(`drift: ${driftText(one)} (since step ${one.step})`), output.width, 4));
   if (gates.length > 0) output.line(renderGates(gates, output));
-  return drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;
+  return code;
 }

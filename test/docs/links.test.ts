@@ -34,6 +34,16 @@ describe('links of the documents', () => {
     expect(broken).toEqual([]);
   });
 
+  it.each([...PAGES, ...MORE])('name paths that are there: %s', (page) => {
+    const text = readPage(page).replaceAll(/```[\s\S]*?```/g, '');
+    const paths = [...text.matchAll(/`((?:src|test|docs|phases|templates|state|scripts|bin)\/[\w./-]+)`/g)].map(
+      ([, path = '']) => path,
+    );
+    // A place to be filled in, such as phases/NN-NAME, and files that only a running program makes.
+    const real = paths.filter((path) => !/[A-Z]{2,}/.test(path.replace('README', '')));
+    expect(real.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+
   it('reach every page of docs and phases from the README and the index', () => {
     const seen = new Set<string>();
     const visit = (page: string): void => {

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { generateFlows } from '../../examples/fraud-detection/generate.ts';
 import { importFlows } from '../../src/cli/commands/observe.ts';
+import { readConfig } from '../../src/cli/config.ts';
 import { openApp } from '../../src/cli/context.ts';
 import { openInterrupt } from '../../src/cli/interrupt.ts';
 import { parseCommandLine } from '../../src/cli/program.ts';
@@ -269,6 +270,19 @@ describe('examples of --help', () => {
     expect(wrong).toEqual([]);
     expect(tried).toBeGreaterThan(50);
   });
+});
+
+describe('configuration as the documents show it', () => {
+  const shown = PAGES.flatMap(blocksOf).filter(({ language }) => language === 'yaml');
+
+  it.each(shown.map((block) => [`${block.page}:${block.line}`, block.text] as const))(
+    'is read: %s',
+    async (_, text) => {
+      const file = join(enter('configuration'), 'config.yaml');
+      writeFileSync(file, text);
+      await expect(readConfig(file)).resolves.toBeDefined();
+    },
+  );
 });
 
 describe('neutral edges as the documents show them', () => {

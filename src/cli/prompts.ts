@@ -172,11 +172,15 @@ const askPage = createPrompt<{ shown: Shown<unknown>; state: ListState }, PageCo
             draw();
           }, every);
     let idle: NodeJS.Timeout | undefined;
+    let rest = IDLE_MS;
     const work = (): void => {
       if (over.current) return;
       // Not in the way of somebody who types.
-      if (performance.now() - lastKey.current < IDLE_MS) idle = setTimeout(work, IDLE_MS);
+      const since = performance.now();
+      if (since - lastKey.current < rest) idle = setTimeout(work, rest);
       else if (config.idle?.() === true) {
+        // The longer a piece takes, the longer the keyboard has to itself before the next one.
+        rest = Math.max(IDLE_MS, 3 * (performance.now() - since));
         remake();
         draw();
         idle = setTimeout(work, 10);

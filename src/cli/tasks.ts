@@ -135,6 +135,8 @@ function listTasks(steps: readonly Step[], signal: AbortSignal, watched: boolean
       },
     },
   );
+  // What was said of the reading stands on this line.
+  process.stderr.write('\r\u001b[2K');
   const ended = list.run().then(
     () => undefined,
     () => undefined,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { mergeDecisions, waiverFault, waives } from '../../src/flows/decide.ts';
+import { decisionId, mergeDecisions, reviewEdges, waiverFault, waives } from '../../src/flows/decide.ts';
 import { parseQuery } from '../../src/flows/query.ts';
 import type { Decision } from '../../src/model/decision.ts';
+import type { Edge } from '../../src/model/edge.ts';
 
 const decision = (action: Decision['action'], text: string, more: Partial<Decision> = {}): Decision => ({
   action,
@@ -81,5 +82,73 @@ describe('decisions of the state and of a file', () => {
     const merged = mergeDecisions([stored], others);
     expect(merged).toHaveLength(5);
     expect(merged[0]?.at).toBe(500);
+  });
+});
+
+describe('a withdrawal', () => {
+  const edgeOf = (id: string): Edge => ({
+    id,
+    src: { kind: 'workload', id: 'shop/Deployment/web' },
+    dst: { kind: 'workload', id: 'shop/Deployment/db' },
+    protocol: 'TCP',
+    port: 5432,
+    count: 1,
+    first: 1,
+    last: 1,
+    verdicts: { allowed: 1 },
+    days: [],
+    runs: [],
+    sources: [],
+    principals: [],
+    mtls: 'unknown',
+    origin: { kind: 'observed' },
+    review: 'unreviewed',
+  });
+  const edges = [edgeOf('aaaaaaaaaaaa'), edgeOf('bbbbbbbbbbbb')];
+  const reviews = (...decisions: readonly Decision[]): readonly string[] =>
+    reviewEdges(edges, mergeDecisions(decisions, [])).map((edge) => edge.review);
+  const about = (action: Decision['action'], at: number, ...matched: readonly string[]): Decision =>
+    decision(action, 'ns=shop', { at, matched });
+
+  it('leaves an edge as if nobody had decided, and no earlier acceptance comes back', () => {
+    const accepted = about('accept', 1, 'aaaaaaaaaaaa', 'bbbbbbbbbbbb');
+    const adopted = about('adopt', 2, 'aaaaaaaaaaaa');
+    expect(reviews(accepted, adopted)).toEqual(['legitimate', 'to-be-cut']);
+    expect(reviews(accepted, adopted, about('withdraw', 3, 'aaaaaaaaaaaa'))).toEqual(['unreviewed', 'to-be-cut']);
+  });
+
+  it('is overtaken by a later decision', () => {
+    const back = about('withdraw', 3, 'aaaaaaaaaaaa');
+    expect(reviews(about('adopt', 1, 'aaaaaaaaaaaa'), back, about('accept', 4, 'aaaaaaaaaaaa'))[0]).toBe('to-be-cut');
+  });
+
+  const waiver = (text: string, at: number): Decision => decision('waive', text, { at });
+  const counted = (stored: readonly Decision[], given: readonly Decision[] = []): readonly string[] =>
+    mergeDecisions(stored, given)
+      .filter((one) => one.action === 'waive')
+      .map((one) => `${one.text} ${one.at}`);
+
+  it('takes the frozen waivers back, and none that was given later', () => {
+    const first = waiver('gate=review,subject=shop', 1);
+    const other = waiver('gate=window', 1);
+    const back = decision('withdraw', 'gate=review,subject=shop', { at: 2, matched: [decisionId(first)] });
+    expect(counted([first, other, back])).toEqual(['gate=window 1']);
+    expect(counted([first, other, back, waiver('gate=review,subject=shop', 3)])).toEqual([
+      'gate=window 1',
+      'gate=review,subject=shop 3',
+    ]);
+  });
+
+  it('from a file takes back what it names and was given before, in the file and in the state', () => {
+    const file = [waiver('gate=review,subject=shop', 1), decision('withdraw', 'gate=review', { at: 5 })];
+    expect(counted([waiver('gate=review,subject=desk', 4), waiver('gate=review,subject=late', 6)], file)).toEqual([
+      'gate=review,subject=late 6',
+    ]);
+  });
+
+  it('of a waiver from a file holds as long as the file brings it', () => {
+    const given = waiver('gate=soak', 1);
+    const back = decision('withdraw', 'gate=soak', { at: 2, matched: [decisionId(given)] });
+    expect(counted([back], [given])).toEqual([]);
   });
 });

@@ -1,10 +1,11 @@
 // Decisions taken in the session: what is written down for marked edges, and for taking the last one back.
 import type { App } from '../context.ts';
-import { decisionId, matchedBy, standingDecisions, waiversMatching } from '../../flows/decide.ts';
+import { decisionId, standingDecisions, waiversMatching } from '../../flows/decide.ts';
 import { parseQuery } from '../../flows/query.ts';
 import type { Decision } from '../../model/decision.ts';
 import type { Edge } from '../../model/edge.ts';
 import { plural } from '../../shared/pure/text.ts';
+import type { Named } from './queries.ts';
 import { argument, queriesFor, quote } from './queries.ts';
 
 /** A decision that is about to be written down. */
@@ -21,27 +22,13 @@ export function verdictsOn(
   action: 'accept' | 'adopt' | 'withdraw',
   marked: readonly Edge[],
   record: readonly Edge[],
-  given?: { readonly query: string; readonly matched: readonly Edge[] },
+  given?: Named,
 ): readonly Verdict[] {
-  const queries = queriesFor(marked, record, given);
-  const [only] = queries;
-  if (queries.length === 1 && only !== undefined)
-    return [{ action, text: only, matched: marked.map((edge) => edge.id) }];
-  const left = new Map(marked.map((edge) => [edge.id, edge]));
-  return queries.map((text) => {
-    const matched = mine(text, [...left.values()]);
-    for (const id of matched) left.delete(id);
-    return { action, text, matched };
-  });
-}
-
-/** The edges of a query that queriesFor made, which are exactly those it was made for. */
-function mine(text: string, edges: readonly Edge[]): readonly string[] {
-  const query = parseQuery(text, 'edges');
-  return matchedBy(
-    { action: 'accept', query, text, reason: '', by: '', at: Number.POSITIVE_INFINITY, matched: [] },
-    edges,
-  );
+  return queriesFor(marked, record, given).map(({ query, edges }) => ({
+    action,
+    text: query,
+    matched: edges.map((edge) => edge.id),
+  }));
 }
 
 /** The newest decision that still stands, of edges alone or of any kind, with those that were taken in the same moment; empty where none does. */

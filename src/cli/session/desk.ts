@@ -8,7 +8,6 @@ import { cancelled } from '../interrupt.ts';
 import type { Output } from '../output.ts';
 import { few, paint, renderFailure, wrap } from '../output.ts';
 import type { Front } from '../prompts.ts';
-import type { Edge } from '../../model/edge.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
@@ -22,6 +21,7 @@ import { START } from './list.ts';
 import type { ListState } from './list.ts';
 import type { Page, Shown } from './page.ts';
 import { rowsOf } from './page.ts';
+import type { Named } from './queries.ts';
 import { argument, quote } from './queries.ts';
 import { dashboard, REPORT, wantedPlans } from './screens/dashboard.ts';
 import { edgePage, edgesPage, isQuery } from './screens/edges.ts';
@@ -244,9 +244,10 @@ export function openDesk(app: App, front: Front): Desk {
         back();
         return;
       case 'advance': {
-        const { namespace, to } = value;
-        await perform(`sallyport advance ${namespace}${to === undefined ? '' : ` --to ${to}`}`, () =>
-          advance(app, namespace, to === undefined ? {} : { to }, front),
+        const { namespace, to, detach } = value;
+        await perform(
+          `sallyport advance ${namespace}${to === undefined ? '' : ` --to ${to}`}${detach === true ? ' --detach' : ''}`,
+          () => advance(app, namespace, { ...(to === undefined ? {} : { to }), detach: detach === true }, front),
         );
         return;
       }
@@ -336,6 +337,17 @@ export function openDesk(app: App, front: Front): Desk {
 
   const pageOf = makePages(() => world, front);
 
+  /** Every page says that what it shows is older than it should be. */
+  const warned = (make: () => Page<Act>): (() => Page<Act>) => {
+    return () => {
+      const page = make();
+      const { lost } = world;
+      if (lost === undefined || here().screen.kind === 'dashboard') return page;
+      const text = `The cluster could not be read (${lost.code}): this is as it was before. r tries again.`;
+      return { ...page, above: [...wrap(text, front.width() - 1, 2).split('\n'), ...page.above] };
+    };
+  };
+
   return {
     goOn,
     run: async () => {
@@ -346,7 +358,7 @@ export function openDesk(app: App, front: Front): Desk {
       for (;;) {
         await takeReader();
         const at = here();
-        const make = pageOf(at.screen);
+        const make = warned(pageOf(at.screen));
         const { shown, state } = await front.show(make, at.state, idleOf(at.screen));
         replace({ screen: at.screen, state });
         switch (shown.kind) {
@@ -375,15 +387,11 @@ export function openDesk(app: App, front: Front): Desk {
 }
 
 /** The filter as a query of all edges: on one namespace's page it holds with that namespace. */
-function queryOf(
-  known: Known,
-  filter: string,
-  namespace: string | undefined,
-): { readonly query: string; readonly matched: readonly Edge[] } | undefined {
+function queryOf(known: Known, filter: string, namespace: string | undefined): Named | undefined {
   if (namespace !== undefined && /(?:^|,)\s*ns\s*=/.test(filter)) return undefined;
   const query = namespace === undefined ? filter : `${filter},ns=${namespace}`;
   try {
-    return { query, matched: matchEdges(parseQuery(query, 'edges'), known.view.edges) };
+    return { query, edges: matchEdges(parseQuery(query, 'edges'), known.view.edges) };
   } catch (error) {
     if (!isFailure(error)) throw error;
     return undefined;

@@ -198,7 +198,8 @@ function typed<A>(page: Page<A>, state: ListState, key: Press, size: Size): List
     if (key.name === 'backspace') return filtered(page, state, state.filter.slice(0, -1), size);
     if (key.ctrl === true) return key.name === 'u' ? filtered(page, state, '', size) : state;
   }
-  const text = oneLine(key.text);
+  // Who searches anew, though the line is open already, means the key.
+  const text = state.filter === '' && key.text === '/' ? '' : oneLine(key.text);
   return text === '' ? state : filtered(page, state, state.filter + text, size);
 }
 

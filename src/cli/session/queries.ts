@@ -8,39 +8,51 @@ const MOST_IDS = 200;
 /** What a shell or the query's own grammar would read as something else. */
 const AMBIGUOUS = /[,*=\s]/;
 
+/** A query, and the edges that it is about. */
+export interface Named {
+  readonly query: string;
+  readonly edges: readonly Edge[];
+}
+
 /**
  * Queries that together select the marked edges of a record and no other, broad ones first: a source or a destination all of whose edges are
  * marked, then a pair, then a pair with its port; what is left by id. `given` is tried first: the filter that the edges were found by.
  */
-export function queriesFor(
-  marked: readonly Edge[],
-  record: readonly Edge[],
-  given?: { readonly query: string; readonly matched: readonly Edge[] },
-): readonly string[] {
+export function queriesFor(marked: readonly Edge[], record: readonly Edge[], given?: Named): readonly Named[] {
   if (marked.length === 0) return [];
-  if (given?.matched.length === marked.length) {
+  if (given?.edges.length === marked.length) {
     const ids = new Set(marked.map((edge) => edge.id));
-    if (given.matched.every((edge) => ids.has(edge.id))) return [given.query];
+    if (given.edges.every((edge) => ids.has(edge.id))) return [given];
   }
   let left = marked;
-  const queries: string[] = [];
+  const named: Named[] = [];
   for (const { name, of } of LEVELS) {
     const all = countBy(record, of);
     const mine = countBy(left, of);
-    const whole = new Set(
-      [...mine].filter(([key, count]) => all.get(key) === count && (count > 1 || name === 'port')).map(([key]) => key),
-    );
+    const groups = new Map<string, Edge[]>();
     const rest: Edge[] = [];
     for (const edge of left) {
-      const key = of(edge);
-      if (key === undefined || !whole.has(key)) rest.push(edge);
+      const query = of(edge);
+      const count = query === undefined ? 0 : (mine.get(query) ?? 0);
+      // A broad query for one edge says more than was meant.
+      if (query === undefined || count !== all.get(query) || (count === 1 && name !== 'port')) rest.push(edge);
+      else {
+        const group = groups.get(query);
+        if (group === undefined) groups.set(query, [edge]);
+        else group.push(edge);
+      }
     }
-    queries.push(...[...whole].sort());
+    named.push(
+      ...[...groups].toSorted(([one], [two]) => (one < two ? -1 : 1)).map(([query, edges]) => ({ query, edges })),
+    );
     left = rest;
   }
-  const ids = left.map((edge) => edge.id).sort();
-  for (let at = 0; at < ids.length; at += MOST_IDS) queries.push(`id=${ids.slice(at, at + MOST_IDS).join('+')}`);
-  return queries;
+  const byId = left.toSorted((one, two) => (one.id < two.id ? -1 : 1));
+  for (let at = 0; at < byId.length; at += MOST_IDS) {
+    const edges = byId.slice(at, at + MOST_IDS);
+    named.push({ query: `id=${edges.map((edge) => edge.id).join('+')}`, edges });
+  }
+  return named;
 }
 
 const end = (name: 'src' | 'dst', edge: Edge): string | undefined => {

@@ -112,6 +112,15 @@ function ways(known: Known, namespace: string): readonly Row<Act>[] {
             pick: { kind: 'advance', namespace, to: undefined },
             command: `sallyport advance ${name}`,
           },
+          ...(known.loaded.snapshot.source === 'directory' || known.loaded.config.soak.signals.length === 0
+            ? []
+            : ([
+                {
+                  text: `Advance to ${next}, and leave the watch after it to resume`,
+                  pick: { kind: 'advance', namespace, to: undefined, detach: true },
+                  command: `sallyport advance ${name} --detach`,
+                },
+              ] as const)),
           ...(PHASES[phaseIndex(next) + 1] === undefined
             ? []
             : ([

@@ -32,9 +32,8 @@ export function soakPage(open: readonly OpenRun[], now: number): Page<Act> {
             text: `${safeText(run.namespace)} in ${run.to}, run ${safeText(run.id)}: ${remaining(soak, now)}`,
             tone: 'head',
           },
-          {
-            text: `  since ${iso(soak.since)}${soak.until === 0 ? '' : `, until ${iso(soak.until)}`}; looked at ${iso(soak.lookedAt)}${soak.left ? '; nobody waits for it' : ''}`,
-          },
+          { text: `  since ${iso(soak.since)}${soak.until === 0 ? '' : `, until ${iso(soak.until)}`}` },
+          { text: `  looked at ${iso(soak.lookedAt)}${soak.left ? '; nobody waits for its end' : ''}` },
           ...soak.memory.denials.map((one): Row<Act> => ({
             text: `  DENIED ${safeText(one.text)} at ${iso(one.at)} (${safeText(one.where)})`,
             tone: 'bad',
@@ -64,6 +63,7 @@ export function soakPage(open: readonly OpenRun[], now: number): Page<Act> {
     title: `Soak: ${plural(watched.length, 'watch', 'watches')}`,
     above: [],
     rows: rowsOf(rows),
+    detail: true,
     keys:
       watched.length === 0
         ? []

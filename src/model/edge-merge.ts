@@ -1,6 +1,6 @@
 import { canonicalJson } from '../shared/pure/json.ts';
 import { addCounts } from '../shared/pure/count.ts';
-import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import { compareText, sortBy } from '../shared/pure/order.ts';
 import type { Edge, EdgeOrigin, Endpoint, Mtls, Review, Verdict3 } from './edge.ts';
 import { endpointKey, formatEdge } from './edge.ts';
 import type { DaySeen, Evidence, Gap, SourceRecord } from './evidence.ts';
@@ -163,7 +163,7 @@ function mergeOrigin(a: EdgeOrigin, b: EdgeOrigin, verdicts: Edge['verdicts']): 
 }
 
 function union<T extends string>(a: readonly T[], b: readonly T[]): readonly T[] {
-  return uniqueSorted([...a, ...b]);
+  return [...new Set([...a, ...b])].sort(compareText);
 }
 
 function mergeEntries<T>(

@@ -72,6 +72,8 @@ export interface Reader {
   follow(key: string): FollowRecord | undefined;
   /** Everything of this source that was ever followed, sorted by key. */
   follows(source: string): readonly FollowRecord[];
+  /** Imports of a source by their length in bytes: what a longer file may begin with. */
+  importSizes(source: string): ReadonlyMap<number, ReadonlySet<string>>;
   /** Whether these bytes of this source were imported: to be asked before reading an input again. */
   hasImport(sha256: string, source: string): boolean;
   /** Time of the newest record of traffic; undefined where there is none. */
@@ -140,6 +142,18 @@ export function openReader(handle: Handle): Reader {
     follow: (key) => all('reading how far was followed', 'SELECT * FROM follows WHERE key = ?', parseFollowRow, key)[0],
     follows: (source) =>
       all('reading what was followed', 'SELECT * FROM follows WHERE source = ? ORDER BY key', parseFollowRow, source),
+    importSizes: (source) =>
+      read(handle, 'looking up imports', () => {
+        const sizes = new Map<number, Set<string>>();
+        const rows = db.prepare<[string], Row>('SELECT bytes, sha256 FROM import_sizes WHERE source = ?').all(source);
+        for (const row of rows) {
+          const place: Place = { file, table: 'import_sizes', row: String(row['sha256']) };
+          const bytes = column(row, 'bytes', number, place);
+          const known = sizes.get(bytes) ?? new Set();
+          sizes.set(bytes, known.add(column(row, 'sha256', text, place)));
+        }
+        return sizes;
+      }),
     hasImport: (sha256, source) =>
       read(
         handle,

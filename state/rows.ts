@@ -38,6 +38,8 @@ export interface ImportRecord extends Omit<SourceRecord, 'first' | 'last'> {
   readonly name: string;
   /** When it was imported. */
   readonly at: number;
+  /** Of a file that can be read again; absent where it came in pieces. */
+  readonly bytes?: number;
   /** Times of the first and last record; absent when there was none. */
   readonly first?: number;
   readonly last?: number;

@@ -45,6 +45,8 @@ export interface FollowStep {
   readonly position: Json;
   /** The position that this one goes on from, as it was read; undefined for the first. */
   readonly before: Json | undefined;
+  /** Who was seen at which address meanwhile. */
+  readonly addresses?: readonly AddressHold[];
 }
 
 export interface ImportResult {
@@ -150,6 +152,9 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     `INSERT INTO imports (sha256, source, name, at, first, last, records, lost, bad, ignored, sampled_one_in)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
+  const addSize = db.prepare(
+    'INSERT INTO import_sizes (source, bytes, sha256) VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+  );
   const skipped = new Set(repeated);
   for (const input of batch.inputs) {
     if (skipped.has(input)) continue;
@@ -166,6 +171,7 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
       input.ignored,
       input.sampledOneIn,
     );
+    if (input.bytes !== undefined && input.bytes > 0) addSize.run(input.source, input.bytes, input.sha256);
   }
 
   const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');

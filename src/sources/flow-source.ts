@@ -6,6 +6,22 @@ export interface FlowInput {
   /** As the user gave it; stands in messages. */
   readonly name: string;
   open(): AsyncIterable<Uint8Array>;
+  /** Bytes, out of their compression, that are passed over: they are on record. */
+  readonly skip?: number;
+  /** What may stand at the beginning, behind `skip`, and is on record: SHA-256 by length. Where it does, reading it throws KnownBeginning. */
+  readonly known?: ReadonlyMap<number, ReadonlySet<string>>;
+}
+
+/** Thrown by a reading of an input that begins with what is on record, and goes on behind it. Whoever opened it reads on from there. */
+export class KnownBeginning extends Error {
+  readonly input: FlowInput;
+  readonly bytes: number;
+  constructor(input: FlowInput, bytes: number) {
+    super(`the first ${bytes} bytes of ${input.name} are on record`);
+    this.name = 'KnownBeginning';
+    this.input = input;
+    this.bytes = bytes;
+  }
 }
 
 /** Takes what a source reads, record by record. What it throws ends the reading. */

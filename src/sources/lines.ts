@@ -5,6 +5,7 @@ import { createGunzip } from 'node:zlib';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { FlowInput } from './flow-source.ts';
+import { KnownBeginning } from './flow-source.ts';
 
 /** Longer lines are refused: no record is that long, and a file without line breaks must not fill the memory. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
@@ -157,8 +158,28 @@ export async function readChunks(
 ): Promise<Omit<LinesRead, 'lines'>> {
   const hash = createHash('sha256');
   let bytes = 0;
-  const take = (chunk: Uint8Array): Promise<void> | void => {
+  let skipping = input.skip ?? 0;
+  // Where a file may end that was imported before, when it was shorter.
+  const ends = [...(input.known?.keys() ?? [])].sort((a, b) => b - a);
+  let endsLine = false;
+  const take = (given: Uint8Array): Promise<void> | void => {
+    let chunk = given;
+    if (skipping > 0) {
+      const passed = Math.min(skipping, chunk.byteLength);
+      skipping -= passed;
+      chunk = chunk.subarray(passed);
+    }
+    if (chunk.byteLength === 0) return;
+    for (let end = ends.at(-1); end !== undefined && end < bytes + chunk.byteLength; end = ends.at(-1)) {
+      ends.pop();
+      // Its last line may have been half a line then.
+      const last = end > bytes ? chunk[end - bytes - 1] === 10 : endsLine;
+      const head = last ? hash.copy().update(chunk.subarray(0, end - bytes)) : undefined;
+      if (head !== undefined && input.known?.get(end)?.has(head.digest('hex')) === true)
+        throw new KnownBeginning(input, end);
+    }
     bytes += chunk.byteLength;
+    endsLine = chunk[chunk.byteLength - 1] === 10;
     hash.update(chunk);
     return onChunk(chunk);
   };

@@ -18,6 +18,14 @@ export const traffic: Migration = {
       PRIMARY KEY (source, namespace, day)
     ) STRICT, WITHOUT ROWID;
 
+    -- How many bytes an import had: a file that begins with them is one that grew.
+    CREATE TABLE import_sizes (
+      source TEXT NOT NULL,
+      bytes INTEGER NOT NULL,
+      sha256 TEXT NOT NULL,
+      PRIMARY KEY (source, bytes, sha256)
+    ) STRICT, WITHOUT ROWID;
+
     -- holder: the pod by its UID, or by its name and day where no UID is known. ended: 1, it was seen to let
     -- the address go at last; 2, the API lost sight of it then.
     CREATE TABLE addresses (

@@ -593,7 +593,7 @@ export const USE_CODES = {
     causes: ['A wrong path, or a document of another kind.'],
     fix: ['`sallyport approve NS --plan HASH --reason TEXT --json` writes one.'],
   },
-  SP297: {
+  SP288: {
     title: 'Addresses cannot be observed like this',
     exit: 2,
     means: 'The flags or inputs of `observe addresses` do not fit together.',
@@ -602,6 +602,13 @@ export const USE_CODES = {
       '`--for` without `--follow`.',
       'A directory of manifests in place of a cluster.',
     ],
+    fix: ['`sallyport observe addresses`, or `sallyport observe addresses --follow --for 8h`, on a cluster.'],
+  },
+  SP297: {
+    title: 'Addresses cannot be observed like this',
+    exit: 2,
+    means: 'The flags or inputs of `observe addresses` do not fit together.',
+    causes: ['An input, of which it takes none.', '`--for` without `--follow`.', 'A directory of manifests in place of a cluster.'],
     fix: ['`sallyport observe addresses`, or `sallyport observe addresses --follow --for 8h`, on a cluster.'],
   },
   SP293: {

@@ -17,7 +17,7 @@ const PATIENCE_SEC = 60;
  */
 export async function observeAddresses(app: App, inputs: readonly string[], options: ObserveOptions): Promise<number> {
   const wrong = (message: string, hint: string): Failure =>
-    new Failure({ code: 'SP297', exit: EXIT.usage, message, where: 'observe addresses', hint });
+    new Failure({ code: 'SP288', exit: EXIT.usage, message, where: 'observe addresses', hint });
   if (inputs.length > 0)
     throw wrong('addresses are asked of the cluster, and there is no input', 'sallyport observe addresses --follow');
   if (app.options.manifests !== undefined)

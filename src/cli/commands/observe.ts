@@ -8,13 +8,19 @@ import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
 import { wrap } from '../output.ts';
 import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
+import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
+import type { Contradictions } from '../../flows/attribute.ts';
+import type { AddressHold } from '../../model/address-hold.ts';
+import type { Snapshot } from '../../model/inventory.ts';
+import type { KubeManifest } from '../../model/object.ts';
 import type { Contradictions } from '../../flows/attribute.ts';
 import type { AddressHold } from '../../model/address-hold.ts';
 import type { Edge } from '../../model/edge.ts';
 import { endpointNamespace } from '../../model/edge.ts';
 import type { Snapshot } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
+import { KnownBeginning } from '../../sources/flow-source.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
 import { openInput } from '../../sources/input.ts';
@@ -114,6 +120,8 @@ async function refuseFollowed(app: App, source: FlowSource, names: readonly stri
 
 const DEFAULT_SINCE = '7d';
 /** Clocks of recorders may be ahead of this one by so much. */
+const CLOCK_OFF_MS = 600_000;
+/** Clocks of recorders may be ahead of this one by so much. */
 export const CLOCK_OFF_MS = 600_000;
 
 /** What an engine holds of the hours between --since and --until and is not on record yet. */
@@ -204,6 +212,25 @@ const NOTHING_READ = {
   unattributed: {},
 };
 
+/** Who holds which address, as the pods and EndpointSlices of a cluster say; a directory does not say when it was written. */
+function addressesIn(snapshot: Snapshot, at: number): readonly AddressHold[] {
+  if (snapshot.source !== 'cluster') return [];
+  const ofKind = (kind: string): readonly KubeManifest[] => snapshot.objects.filter((object) => object.kind === kind);
+  return [...holdsOfPods(ofKind('Pod'), at), ...holdsOfSlices(ofKind('EndpointSlice'), at)];
+}
+
+/** Where records and the pods' own history do not agree: the records' word was taken, and that is said. */
+export function sayContradictions({ output }: App, { pods, example, skew }: Contradictions): void {
+  if (pods > 0)
+    output.line(
+      `${plural(pods, 'record')} ${pods === 1 ? 'names' : 'name'} another pod than held the address then, and ${pods === 1 ? 'was' : 'were'} believed: ${safeText(example ?? '')}`,
+    );
+  for (const [node, ms] of skew)
+    output.line(
+      `clocks differ: records of pods on node ${safeText(node)} lie up to ${plural(Math.round(ms / 1000), 'second')} outside the pods' own lives`,
+    );
+}
+
 /** Folds the inputs into edges and records them in one transaction. */
 export async function importFlows(
   app: App,
@@ -228,15 +255,49 @@ export async function importFlows(
   // A directory of manifests has a clock of its own: its records may be of any time.
   const latest =
     loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
-  const reports: InputReport[] = [];
-  for (const input of opened) {
-    app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
-    const { signal } = app.interrupt;
-    const stoppable = {
-      ...input,
-      open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
+  // A directory of manifests has a clock of its own: its records may be of any time.
+  const latest = loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
+  const known = source.grows === true && source.isColumns === undefined ? writer.importSizes(source.name) : undefined;
+  const skips = new Map<FlowInput, number>();
+  let aggregator = createAggregator(loaded.inventory, writer.addresses());
+  let reports: InputReport[] = [];
+  for (let again = true; again;) {
+    again = false;
+    aggregator = createAggregator(loaded.inventory, writer.addresses());
+    const sink: FlowSink = {
+      flow: (flow) => aggregator.add(flow),
+      name: (ip, name) => aggregator.addName(ip, name),
     };
-    reports.push(await source.read(stoppable, sink, { badRecords, fold: true, ...now, ...latest }));
+    reports = [];
+    // Of inputs before in the same call, too.
+    const sizes = new Map([...(known ?? [])].map(([bytes, all]) => [bytes, new Set(all)]));
+    for (const input of opened) {
+      if (!skips.has(input)) app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
+      const { signal } = app.interrupt;
+      const skip = skips.get(input) ?? 0;
+      const stoppable: FlowInput = {
+        ...input,
+        open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
+        ...(skip === 0 ? {} : { skip }),
+        // What is read once cannot be read anew.
+        ...(known === undefined || opened.some((one) => one.name === '-') ? {} : { known: sizes }),
+      };
+      try {
+        reports.push(await source.read(stoppable, sink, { badRecords, fold: true, ...now, ...latest }));
+      } catch (error) {
+        if (!(error instanceof KnownBeginning)) throw error;
+        // What was folded of it cannot be told apart any more: all is read anew, without it.
+        skips.set(input, skip + error.bytes);
+        app.output.note(
+          `${safeText(input.name)}: its first ${skip + error.bytes} bytes are on record already; what follows is read, and its lines count from there`,
+        );
+        again = true;
+        break;
+      }
+      const report = reports.at(-1);
+      if (report !== undefined && report.bytes > 0)
+        sizes.set(report.bytes, (sizes.get(report.bytes) ?? new Set<string>()).add(report.sha256));
+    }
   }
   if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
   const folded = aggregator.finish(reports);
@@ -247,6 +308,7 @@ export async function importFlows(
       sha256: report.sha256,
       name: report.input,
       at,
+      bytes: report.bytes,
       ...(report.first === undefined ? {} : { first: report.first }),
       ...(report.last === undefined ? {} : { last: report.last }),
       records: report.records,

@@ -421,6 +421,18 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     )
     .action((options: ReachOptions) => set(async (app) => (await import('./commands/reach.ts')).reach(app, options)));
   program
+    .command('waves')
+    .description('the order in which the namespaces move, what decides it, and what comes next')
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+Nobody takes mTLS alone before those that call it are in the mesh: the
+namespaces of a wave join it together, and then take it one by one.
+${examples('sallyport waves', 'sallyport waves -o name')}`,
+    )
+    .action(() => set(async (app) => (await import('./commands/waves.ts')).waves(app)));
+  program
     .command('check')
     .description(
       'judge a directory of policies that somebody proposes: what it would deny of the traffic on record, and what it would open',

@@ -12,8 +12,8 @@ import { formatRef, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import { judgeEdges } from '../plan/simulate.ts';
-import { computeWaves } from '../plan/waves.ts';
-import { keptEdges, plaintextSubject, waiverFor } from '../readiness/view.ts';
+import { keptEdges } from '../readiness/view.ts';
+import { proposeWaves } from '../readiness/waves.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy, uniqueSorted } from '../shared/pure/order.ts';
@@ -114,15 +114,7 @@ export function buildReport(
 
   onProgress('waves, gates and blockers');
   const kept = keptEdges(edges);
-  const waves = computeWaves({
-    namespaces: uniqueSorted(inventory.workloads.map((workload) => workload.namespace)),
-    edges: kept,
-    inventory,
-    phases: view.phases,
-    exempt: (edge) =>
-      edge.dst.kind === 'workload' &&
-      waiverFor(view, 'plaintext', plaintextSubject(edge.dst.id, edge.port)) !== undefined,
-  });
+  const waves = proposeWaves(view);
   const rows = buildReadiness({
     planner: input.planner,
     assumed,

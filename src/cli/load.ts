@@ -1,3 +1,4 @@
+import { shellWord } from '../shared/pure/shell.ts';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { phases } from '../../phases/index.ts';
@@ -171,6 +172,6 @@ export function requireReadable(loaded: Loaded, decisions: readonly Decision[]):
     exit: EXIT.usage,
     message: `${broken.length} of the files cannot be read, so nothing is planned: ${first.message}`,
     where: broken.map((finding) => finding.where ?? finding.subject).join(', '),
-    hint: `mend it, or: sallyport waive subject=${first.subject} --reason "..." (it is then never edited)`,
+    hint: `mend it, or: sallyport waive ${shellWord(`subject=${first.subject}`)} --reason "..." (it is then never edited)`,
   });
 }

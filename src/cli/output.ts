@@ -1,5 +1,5 @@
 import type { Failure, FailureDetail } from '../shared/pure/errors.ts';
-import { safeText } from '../shared/pure/text.ts';
+import { escapeJson, safeText } from '../shared/pure/text.ts';
 
 export const API_VERSION = 'sallyport.dev/v1';
 
@@ -110,13 +110,6 @@ export function openOutput({ format, color, events, renderYaml }: OutputOptions,
     },
     event,
   };
-}
-
-// C1 controls and direction marks are legal in JSON text, and a terminal obeys them: written as escapes they are only data.
-const UNSAFE_IN_JSON = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
-
-function escapeJson(text: string): string {
-  return text.replace(UNSAFE_IN_JSON, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** The `error` of a document. */

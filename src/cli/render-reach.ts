@@ -1,7 +1,7 @@
 import type { AllowedPorts, Connection, ConnectionChange, UnknownPorts } from '../model/connectivity.ts';
 import { portsWithout } from '../model/connectivity.ts';
 import { groupBy } from '../shared/pure/order.ts';
-import { plural, safeText } from '../shared/pure/text.ts';
+import { escapeJson, plural, safeText } from '../shared/pure/text.ts';
 import { API_VERSION, few, wrap } from './output.ts';
 
 /** One thing that decides, with its place. */
@@ -75,13 +75,8 @@ export function* inChunks(pieces: Iterable<string>): Generator<string, void> {
 }
 
 // As output.ts has it for whole documents: data that a terminal would obey is written as an escape.
-const UNSAFE_IN_JSON = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
-
 function json(value: unknown): string {
-  return JSON.stringify(value).replace(
-    UNSAFE_IN_JSON,
-    (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return escapeJson(JSON.stringify(value));
 }
 
 function* jsonDocument(head: object, field: string, items: Iterable<string>): Generator<string, void> {

@@ -1,3 +1,4 @@
+import { escapeJson } from '../shared/pure/text.ts';
 import type { Json } from '../shared/pure/json.ts';
 import { isJsonObject } from '../shared/pure/json.ts';
 
@@ -10,10 +11,7 @@ function scalar(value: string | number | boolean | null): string {
   // JSON text is YAML text, and keeps every control character escaped.
   return PLAIN.test(value) && !WORDS.test(value) && !value.includes(': ') && !value.includes(' #')
     ? value
-    : JSON.stringify(value).replace(
-        /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu,
-        (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`,
-      );
+    : escapeJson(JSON.stringify(value));
 }
 
 function lines(value: Json, indent: string): readonly string[] {

@@ -192,7 +192,7 @@ describe('reach', () => {
     expect(documentOf(await reach(empty, '--json'))['connections']).toEqual([]);
   });
 
-  it('writes names that hold markup, formulas or control characters as data', async () => {
+  it('takes no object whose name holds markup, formulas or control characters', async () => {
     const evil = `
 apiVersion: apps/v1
 kind: Deployment
@@ -206,7 +206,7 @@ spec:
       expect(code).toBe(0);
       expect(stdout).not.toContain('\u001b');
       if (format === 'mermaid') expect(stdout).not.toMatch(/\["[^"]*["\]|<>][^"]*"\]\n/u);
-      if (format === 'dot') expect(stdout).toContain('=a\\"]|<b>\\\\x"');
+      expect(stdout).not.toContain(']|<b>');
       if (format === 'json') expect(() => JSON.parse(stdout) as Json).not.toThrow();
     }
   });

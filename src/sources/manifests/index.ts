@@ -1,3 +1,4 @@
+import { shellWord } from '../../shared/pure/shell.ts';
 import { readFile } from 'node:fs/promises';
 import type { Finding } from '../../model/finding.ts';
 import type { Origin, Snapshot } from '../../model/inventory.ts';
@@ -156,7 +157,7 @@ function brokenFinding(file: string, message: string, where?: string): Finding {
     subject: safeText(file),
     message: safeText(message),
     where: safeText(where ?? file),
-    hint: `Correct it, or waive it: sallyport waive subject=${safeText(file)} --reason TEXT`,
+    hint: `Correct it, or waive it: sallyport waive ${shellWord(`subject=${safeText(file)}`)} --reason TEXT`,
   };
 }
 

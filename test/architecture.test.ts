@@ -90,6 +90,9 @@ const PURE = [
 /** Packages whose files are read, not imported, and the one place that reads them. */
 const READ: Readonly<Record<string, string>> = { cytoscape: 'src/cli/report-assets.ts' };
 
+/** Packages that a user installs who needs them, and the one place that loads them. */
+const OPTIONAL: Readonly<Record<string, string>> = { '@duckdb/node-api': 'src/sources/duckdb.ts' };
+
 /** Packages, and the only files (or folders) that may import them. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   inquirer: ['src/cli/prompts.ts'],
@@ -149,7 +152,14 @@ describe('imports', () => {
     ).toEqual([]);
     const facts = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
       readonly dependencies: Readonly<Record<string, string>>;
+      readonly peerDependencies: Readonly<Record<string, string>>;
+      readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional: boolean }>>;
     };
+    expect(Object.keys(facts.peerDependencies)).toEqual(Object.keys(OPTIONAL));
+    for (const [name, place] of Object.entries(OPTIONAL)) {
+      expect(facts.peerDependenciesMeta[name]).toEqual({ optional: true });
+      expect(FILES.filter((file) => file.text.includes(`'${name}'`)).map((file) => file.fileName)).toEqual([place]);
+    }
     expect(Object.keys(facts.dependencies).sort()).toEqual(
       [...new Set([...packages.map((one) => one.to), ...Object.keys(READ)])].sort(),
     );
@@ -247,6 +257,7 @@ describe('codes', () => {
   const SHARED: Readonly<Record<string, string>> = {
     SP130: 'cancelled by a person',
     SP223: 'a phase that does not exist',
+    SP293: 'following that cannot be done like this',
     SP413: 'a kind that the cluster does not have',
     SP600: 'a gate does not answer yes',
     SP457: 'an answer that no Kubernetes API server gives',

@@ -5,6 +5,8 @@ import type { GrpcFlows } from './grpc/feed.ts';
 export interface FlowInput {
   /** As the user gave it; stands in messages. */
   readonly name: string;
+  /** Of a file: for formats that are read from several places at once. */
+  readonly path?: string;
   open(): AsyncIterable<Uint8Array>;
   /** Bytes, out of their compression, that are passed over: they are on record. */
   readonly skip?: number;
@@ -56,6 +58,8 @@ export interface FlowSource {
   readonly remote?:
     | { readonly kind: 'prometheus'; readonly queries: readonly string[] }
     /** `lines`: the source wants the lines alone, without the labels of their streams. */
+    /** The rows of a query of the user's are neutral edges. */
+    | { readonly kind: 'clickhouse' }
     | { readonly kind: 'loki'; readonly queries: readonly string[]; readonly lines: boolean };
   /** How a server is asked for its records, where INPUT is `grpc://` or `grpcs://`. */
   readonly grpc?: GrpcFlows;

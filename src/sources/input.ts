@@ -6,7 +6,7 @@ import type { FlowInput } from './flow-source.ts';
 
 /** `-` is standard input; anything else is a file. */
 export function openInput(name: string, stdin: () => AsyncIterable<Uint8Array>): FlowInput {
-  return name === '-' ? { name, open: stdin } : { name, open: () => readFileBytes(name) };
+  return name === '-' ? { name, open: stdin } : { name, path: name, open: () => readFileBytes(name) };
 }
 
 const PIECE_BYTES = 1 << 20;

@@ -7,6 +7,7 @@ import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { compareText } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { isRaw } from './ends.ts';
+import { neutralEdge } from './edges/rows.ts';
 import type { FlowInput, FlowSource } from './flow-source.ts';
 import { MAX_DOCUMENT_BYTES } from './lines.ts';
 import { parseJson } from './unwrap.ts';
@@ -25,7 +26,7 @@ export interface RemoteOptions {
   readonly to: number;
   /** In place of the source's own query. */
   readonly query?: string;
-  /** Files with a bearer token, and with the certificates of authorities to trust. */
+  /** Files with a bearer token or `user:password`, and with the certificates of authorities to trust. */
   readonly tokenFile?: string;
   readonly caFile?: string;
   readonly signal: AbortSignal;
@@ -51,7 +52,7 @@ export function isRemote(name: string): boolean {
 
 /**
  * Asks an engine that holds a source's records for them, hour by hour: Prometheus (Thanos, Mimir and VictoriaMetrics alike) for sums,
- * Loki for lines, page by page. An hour is asked for whole or not at all, so that asking again gives the same, which is then passed
+ * ClickHouse for the rows of a query of the user's, Loki for lines, page by page. An hour is asked for whole or not at all, so that asking again gives the same, which is then passed
  * over. Failed attempts are repeated a few times; what then fails is a Failure SP258 (exit 2), and nothing was handed over.
  */
 export async function askRemote(source: FlowSource, address: string, options: RemoteOptions): Promise<RemoteInputs> {
@@ -61,7 +62,9 @@ export async function askRemote(source: FlowSource, address: string, options: Re
       `${source.name} is read from files and standard input, not from ${safeText(address)}`,
       `download the records and name the file: ${source.example}`,
     );
-  const queries = options.query === undefined ? remote.queries : [options.query];
+  const own = remote.kind === 'clickhouse' ? [] : remote.queries;
+  const queries = options.query === undefined ? own : [options.query];
+  if (remote.kind === 'clickhouse') checkSql(source, address, options.query);
   if (queries.length === 0)
     throw wrongUse(
       `which lines of Loki are records of ${source.name} is not known`,
@@ -85,7 +88,9 @@ export async function askRemote(source: FlowSource, address: string, options: Re
       const bytes =
         remote.kind === 'prometheus'
           ? await askPrometheus(ask, query, hour)
-          : await askLoki(ask, query, hour, remote.lines);
+          : remote.kind === 'clickhouse'
+            ? await askClickHouse(ask, query, hour)
+            : await askLoki(ask, query, hour, remote.lines);
       if (bytes === undefined) continue;
       answered.add(hour);
       if (options.known(createHash('sha256').update(bytes).digest('hex'))) {
@@ -130,6 +135,46 @@ async function askPrometheus(ask: Ask, query: string, hour: number): Promise<Buf
   const value = parseJson(bytes.toString('utf8'));
   const data = isRaw(value) ? value['data'] : undefined;
   return isRaw(data) && Array.isArray(data['result']) && data['result'].length === 0 ? undefined : bytes;
+}
+
+function checkSql(source: FlowSource, address: string, query: string | undefined): void {
+  if (query === undefined)
+    throw wrongUse(
+      `which rows of ${safeText(address)} are edges is for a query to say`,
+      `--query 'SELECT ... GROUP BY ...': docs/sources.md has queries to begin with (sallyport observe ${source.name})`,
+    );
+  if (!query.includes('{from}') || !query.includes('{to}'))
+    throw wrongUse(
+      'the query is asked for each hour by itself, and does not say where the hour goes',
+      'write: WHERE Timestamp >= toDateTime({from}) AND Timestamp < toDateTime({to}), which are seconds since the epoch',
+    );
+  if (/\bFORMAT\s+\w+\s*;?\s*$/i.test(query)) throw wrongUse('the query names a format', 'leave FORMAT out');
+}
+
+/** Rows of an hour as neutral edges, sorted: a database gives them in any order. A GET may read and nothing else. */
+async function askClickHouse(ask: Ask, query: string, hour: number): Promise<Buffer | undefined> {
+  const sql = query
+    .trim()
+    .replace(/;$/, '')
+    .replaceAll('{from}', String(hour * 3600))
+    .replaceAll('{to}', String((hour + 1) * 3600));
+  const text = (await ask('/', { query: `${sql} FORMAT JSONEachRow` })).toString('utf8');
+  const lines: string[] = [];
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue;
+    const row = parseJson(line);
+    // What goes wrong after the first row stands at the end of an answer that began well.
+    if (!isRaw(row))
+      throw new Failure({
+        code: 'SP258',
+        exit: EXIT.usage,
+        message: `the answer is not rows of JSON: ${safeText(line.slice(0, 200))}`,
+        where: isoHour(hour),
+        hint: 'see what it says of the query',
+      });
+    lines.push(`${JSON.stringify(neutralEdge(row))}\n`);
+  }
+  return lines.length === 0 ? undefined : Buffer.from(lines.sort(compareText).join(''));
 }
 
 interface Stream {
@@ -200,7 +245,12 @@ async function askLoki(ask: Ask, query: string, hour: number, asLines: boolean):
 function createAsker(address: string, options: RemoteOptions): Ask {
   const base = new URL(address);
   const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'sallyport' };
-  if (options.tokenFile !== undefined) headers['authorization'] = `Bearer ${readOwn(options.tokenFile).trim()}`;
+  if (options.tokenFile !== undefined) {
+    const token = readOwn(options.tokenFile).trim();
+    const user = /^([^\s:]+):(\S*)$/.exec(token);
+    headers['authorization'] =
+      user === null ? `Bearer ${token}` : `Basic ${Buffer.from(token, 'utf8').toString('base64')}`;
+  }
   if (base.username !== '' || base.password !== '')
     throw wrongUse(
       'the address of an engine names a user, and would stand in messages and on record',

@@ -200,12 +200,66 @@ describe('a Loki', () => {
   });
 });
 
+describe('a ClickHouse', () => {
+  const SQL = 'SELECT src, dst FROM flows WHERE t >= {from} AND t < {to}';
+
+  it('is asked hour by hour with the query, its rows are neutral edges, and their order does not show', async () => {
+    const row = (port: number): string =>
+      JSON.stringify({
+        first: MONDAY / 1000,
+        last: String(MONDAY / 1000 + 9),
+        src_workload: 'shop/Deployment/web',
+        dst_workload: 'shop/Deployment/api',
+        protocol: 6,
+        port,
+        count: '3',
+        verdict: 'allowed',
+      });
+    let turn = 0;
+    const asked: string[] = [];
+    const { address } = await start((path, query) => {
+      expect(path).toBe('/db/');
+      asked.push(query.get('query') ?? '');
+      return {
+        body: asked.length > 2 && turn++ === 0 ? `${row(9090)}\n${row(8080)}\n` : `${row(8080)}\n${row(9090)}\n`,
+      };
+    });
+    const first = await ask('edges', `${address}/db`, { query: `${SQL};` });
+    expect(asked[1]).toBe(
+      `SELECT src, dst FROM flows WHERE t >= ${MONDAY / 1000 + 3600} AND t < ${MONDAY / 1000 + 7200} FORMAT JSONEachRow`,
+    );
+    const { edges } = await fold(source('edges'), first.inputs.slice(0, 1));
+    expect(describeEdges(edges)).toBe(
+      'shop/Deployment/web -> shop/Deployment/api 8080/TCP | allowed 3\nshop/Deployment/web -> shop/Deployment/api 9090/TCP | allowed 3\n',
+    );
+    const bytes = async ({ inputs }: RemoteInputs): Promise<string> => {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of inputs[0]?.open() ?? []) chunks.push(chunk);
+      return Buffer.concat(chunks).toString('utf8');
+    };
+    expect(await bytes(await ask('edges', `${address}/db`, { query: SQL }))).toBe(await bytes(first));
+  });
+
+  it('that breaks off in the middle of an answer, or a query that names no hour, is refused', async () => {
+    const { address } = await start(() => ({
+      body: '{"first":1}\nCode: 241, e.displayText() = DB::Exception: Memory limit',
+    }));
+    expect(await failureOf(ask('edges', address, { query: SQL }))).toMatchObject({
+      code: 'SP258',
+      message: expect.stringContaining('Memory limit') as unknown,
+    });
+    for (const query of ['SELECT 1', `${SQL} FORMAT CSV`])
+      expect(await failureOf(ask('edges', address, { query }))).toMatchObject({ code: 'SP259' });
+    expect(await failureOf(ask('edges', address))).toMatchObject({ code: 'SP259' });
+  });
+});
+
 describe('sources with engines', () => {
   it('are these', () => {
     expect(
       FLOW_SOURCES.filter((one) => one.remote !== undefined)
         .map((one) => one.name)
         .sort(),
-    ).toEqual(['caretta', 'coroot', 'envoy', 'hubble', 'istio', 'linkerd', 'netobserv', 'ztunnel']);
+    ).toEqual(['caretta', 'coroot', 'edges', 'envoy', 'hubble', 'istio', 'linkerd', 'netobserv', 'ztunnel']);
   });
 });

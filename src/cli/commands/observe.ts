@@ -8,12 +8,7 @@ import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
 import { wrap } from '../output.ts';
 import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
-import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
-import type { Contradictions } from '../../flows/attribute.ts';
-import type { AddressHold } from '../../model/address-hold.ts';
-import type { Snapshot } from '../../model/inventory.ts';
-import type { KubeManifest } from '../../model/object.ts';
 import type { Contradictions } from '../../flows/attribute.ts';
 import type { AddressHold } from '../../model/address-hold.ts';
 import type { Edge } from '../../model/edge.ts';
@@ -86,6 +81,15 @@ export async function observe(
   const badRecords = options.badRecords === 'skip' ? 'skip' : 'abort';
   await checkInputs(names.filter((name) => !isRemote(name)));
   await refuseFollowed(app, source, names);
+  if (source.name === 'edges' && options.query !== undefined && !names.some((name) => name === '-' || isRemote(name))) {
+    const { archiveInput } = await import('../../sources/edges/archive.ts');
+    const now = Date.now();
+    const time = (flag: string, text: string | undefined): number | undefined =>
+      text === undefined ? undefined : parseTimeOrAge(flag, text, now);
+    const times = { from: time('--since', options.since), to: time('--until', options.until) };
+    await importFlows(app, source, [archiveInput(names, options.query, times)], badRecords);
+    return EXIT.done;
+  }
   const opened: FlowInput[] = [];
   for (const name of names)
     if (isRemote(name)) opened.push(...(await askFor(app, source, name, options)));
@@ -119,8 +123,6 @@ async function refuseFollowed(app: App, source: FlowSource, names: readonly stri
 }
 
 const DEFAULT_SINCE = '7d';
-/** Clocks of recorders may be ahead of this one by so much. */
-const CLOCK_OFF_MS = 600_000;
 /** Clocks of recorders may be ahead of this one by so much. */
 export const CLOCK_OFF_MS = 600_000;
 
@@ -212,25 +214,6 @@ const NOTHING_READ = {
   unattributed: {},
 };
 
-/** Who holds which address, as the pods and EndpointSlices of a cluster say; a directory does not say when it was written. */
-function addressesIn(snapshot: Snapshot, at: number): readonly AddressHold[] {
-  if (snapshot.source !== 'cluster') return [];
-  const ofKind = (kind: string): readonly KubeManifest[] => snapshot.objects.filter((object) => object.kind === kind);
-  return [...holdsOfPods(ofKind('Pod'), at), ...holdsOfSlices(ofKind('EndpointSlice'), at)];
-}
-
-/** Where records and the pods' own history do not agree: the records' word was taken, and that is said. */
-export function sayContradictions({ output }: App, { pods, example, skew }: Contradictions): void {
-  if (pods > 0)
-    output.line(
-      `${plural(pods, 'record')} ${pods === 1 ? 'names' : 'name'} another pod than held the address then, and ${pods === 1 ? 'was' : 'were'} believed: ${safeText(example ?? '')}`,
-    );
-  for (const [node, ms] of skew)
-    output.line(
-      `clocks differ: records of pods on node ${safeText(node)} lie up to ${plural(Math.round(ms / 1000), 'second')} outside the pods' own lives`,
-    );
-}
-
 /** Folds the inputs into edges and records them in one transaction. */
 export async function importFlows(
   app: App,
@@ -246,17 +229,10 @@ export async function importFlows(
   }
   const loaded = await loadAll(app);
   const { writer } = await app.writableState();
-  const aggregator = createAggregator(loaded.inventory, writer.addresses());
-  const sink: FlowSink = {
-    flow: (flow) => aggregator.add(flow),
-    name: (ip, name) => aggregator.addName(ip, name),
-  };
   const now = app.options.now === undefined ? {} : { now: parseMoment(app.options.now) };
   // A directory of manifests has a clock of its own: its records may be of any time.
   const latest =
     loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
-  // A directory of manifests has a clock of its own: its records may be of any time.
-  const latest = loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
   const known = source.grows === true && source.isColumns === undefined ? writer.importSizes(source.name) : undefined;
   const skips = new Map<FlowInput, number>();
   let aggregator = createAggregator(loaded.inventory, writer.addresses());

@@ -2,9 +2,12 @@ import type { InputReport } from '../../model/flow.ts';
 import { createEnds, isRaw } from '../ends.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readPayloads } from '../records.ts';
+import { isParquet, readParquet } from './parquet.ts';
 import { DEFAULT_FIELDS, missingFields, parseHeader, parseVpcRecord } from './schema.ts';
 
 async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport> {
+  if (input.path !== undefined && (await isParquet(input.path).catch(() => false)))
+    return readParquet(input.path, input, sink, options);
   const ends = createEnds();
   let fields: readonly string[] = DEFAULT_FIELDS;
   return readPayloads('aws-vpc', input, options, ({ text, value }, counter) => {
@@ -50,7 +53,8 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
 /** VPC flow logs of AWS as text. */
 export const awsVpcSource: FlowSource = {
   name: 'aws-vpc',
-  summary: 'VPC flow logs of AWS as text, with their header or in the default format; CloudWatch events too',
+  summary:
+    'VPC flow logs of AWS as text, with their header or in the default format, or as Parquet; CloudWatch events too',
   example: 'aws s3 cp s3://BUCKET/KEY.log.gz - | sallyport observe aws-vpc -',
   grows: true,
   isColumns: (line) => parseHeader(line) !== undefined,

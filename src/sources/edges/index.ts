@@ -32,6 +32,7 @@ export const edgesSource: FlowSource = {
   name: 'edges',
   summary: 'neutral edges as JSON Lines: {first,last,src,dst,protocol,port,count,verdict,l7?,mtls?,principal?,source?}',
   example: 'sallyport observe edges edges.jsonl',
+  remote: { kind: 'clickhouse' },
   grows: true,
   read,
 };

@@ -45,8 +45,6 @@ export interface FollowStep {
   readonly position: Json;
   /** The position that this one goes on from, as it was read; undefined for the first. */
   readonly before: Json | undefined;
-  /** Who was seen at which address meanwhile. */
-  readonly addresses?: readonly AddressHold[];
 }
 
 export interface ImportResult {

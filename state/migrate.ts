@@ -4,6 +4,7 @@ import { traffic } from './schema/002-traffic.ts';
 import { resolutions } from './schema/003-resolutions.ts';
 import { approvals } from './schema/004-approvals.ts';
 import { follow } from './schema/005-follow.ts';
+import { load } from './schema/006-load.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -14,7 +15,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

@@ -10,6 +10,7 @@ import type { PhaseName } from '../src/model/phase.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAddressHistory } from './addresses.ts';
+import { uniqueSorted } from '../src/shared/pure/order.ts';
 import { readAudit } from './audit.ts';
 import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
@@ -38,6 +39,12 @@ export interface Reader {
   /** Edges by id; with a namespace, those that start or end there. As recorded: decisions are applied by the caller. */
   edges(filter?: { readonly namespace?: string }): readonly Edge[];
   evidence(): Evidence;
+  /** What of the evidence fits on a page: without its days, its schedules' runs and what was seen when. */
+  evidenceSummary(): Pick<Evidence, 'sources' | 'first' | 'last' | 'unattributed' | 'gaps'>;
+  /** When the edges on record were first and last seen; undefined where there is none. */
+  span(): { readonly first: number; readonly last: number } | undefined;
+  /** Workloads that edges begin or end at, sorted. */
+  workloads(): readonly string[];
   /** Who held which address when; asked address by address. */
   addresses(): AddressHistory;
   /** In the order they were taken down. */
@@ -46,6 +53,8 @@ export interface Reader {
   phases(): ReadonlyMap<string, PhaseName>;
   /** Every run, oldest first. */
   runs(): readonly RunSummary[];
+  /** Runs without an outcome, oldest first, without their plans. */
+  openHeads(): readonly RunSummary[];
   /** The gates of a namespace as the newest attempt to advance found them; empty before the first. */
   gates(namespace: string): readonly Gate[];
   /** One run without its plan. */
@@ -116,6 +125,20 @@ export function openReader(handle: Handle): Reader {
             filter.namespace,
           ),
     evidence: () => reader.consistently(() => readEvidence(handle, reader.imports())),
+    evidenceSummary: () => reader.consistently(() => readSummary(handle, reader.imports())),
+    span: () =>
+      read(handle, 'reading how long edges were seen', () => {
+        const end = (order: string): unknown => db.prepare(`SELECT ${order} LIMIT 1`).pluck().get();
+        const first = end('first FROM edges WHERE count > 0 ORDER BY first');
+        const last = end('last FROM edges WHERE count > 0 ORDER BY last DESC');
+        return typeof first === 'number' && typeof last === 'number' ? { first, last } : undefined;
+      }),
+    workloads: () =>
+      read(handle, 'reading the workloads on record', () => {
+        const ends = (side: 'src' | 'dst'): readonly string[] =>
+          db.prepare<[], string>(`SELECT DISTINCT ${side} FROM edges WHERE ${side}_ns IS NOT NULL`).pluck().all();
+        return uniqueSorted([...ends('src'), ...ends('dst')]);
+      }),
     addresses: () => readAddressHistory(handle),
     decisions: () => all('reading decisions', 'SELECT * FROM decisions ORDER BY id', parseDecisionRow),
     phases: () =>
@@ -123,6 +146,8 @@ export function openReader(handle: Handle): Reader {
     gates: (namespace) =>
       all('reading gates', 'SELECT * FROM gates WHERE namespace = ?', parseGatesRow, namespace)[0] ?? [],
     runs: () => all('reading runs', 'SELECT * FROM runs ORDER BY number', parseRunSummaryRow),
+    openHeads: () =>
+      all('reading open runs', 'SELECT * FROM runs WHERE outcome IS NULL ORDER BY number', parseRunSummaryRow),
     headOf: (id) => all('reading a run', 'SELECT * FROM runs WHERE id = ?', parseRunSummaryRow, id)[0],
     run: (id) => reader.consistently(() => all('reading a run', 'SELECT * FROM runs WHERE id = ?', toRun, id)[0]),
     openRuns: () =>
@@ -191,12 +216,6 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
       });
 
   const days = pairs('evidence_days', 'SELECT day FROM evidence_days ORDER BY day', ['day', text], ['day', text]);
-  const unattributed = pairs(
-    'unattributed',
-    'SELECT reason, count FROM unattributed ORDER BY reason',
-    ['reason', text],
-    ['count', number],
-  );
   const runs = new Map<string, string[]>();
   for (const [workload, run] of pairs(
     'schedule_runs',
@@ -220,6 +239,29 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
         first: column(row, 'first', number, place),
         last: column(row, 'last', number, place),
       };
+    });
+  const { sources, first, last, unattributed, gaps } = readSummary(handle, imports);
+  return {
+    sources,
+    days: days.map(([day]) => day),
+    ...(first === undefined || last === undefined ? {} : { first, last }),
+    unattributed,
+    runs: Object.fromEntries(runs),
+    ...(seen.length === 0 ? {} : { seen }),
+    ...(gaps === undefined ? {} : { gaps }),
+  };
+}
+
+function readSummary(
+  { db, file }: Handle,
+  imports: readonly ImportRecord[],
+): Pick<Evidence, 'sources' | 'first' | 'last' | 'unattributed' | 'gaps'> {
+  const unattributed = db
+    .prepare<[], Row>('SELECT reason, count FROM unattributed ORDER BY reason')
+    .all()
+    .map((row): readonly [string, number] => {
+      const place: Place = { file, table: 'unattributed', row: String(row['reason']) };
+      return [column(row, 'reason', text, place), column(row, 'count', number, place)];
     });
   const gaps = db
     .prepare<[], Row>('SELECT id, source, first, last, why FROM gaps')

@@ -1,5 +1,4 @@
 import { GATE_IDS } from '../model/config.ts';
-import { endpointKey } from '../model/edge.ts';
 import { formatRef } from '../model/object.ts';
 import { PHASES } from '../model/phase.ts';
 import { changeRef } from '../plan/change.ts';
@@ -210,7 +209,7 @@ async function liveNamespaces(app: App): Promise<readonly string[]> {
 
 /** Workloads that have traffic on record, and with a directory of manifests all that are in it. */
 async function workloadNames(app: App): Promise<readonly Candidate[]> {
-  const recorded = await orNothing(async () => (await app.state()).reader.edges());
+  const recorded = await orNothing(async () => (await app.state()).reader.workloads());
   const declared =
     app.options.manifests === undefined
       ? []
@@ -218,10 +217,7 @@ async function workloadNames(app: App): Promise<readonly Candidate[]> {
           const { loadAll } = await import('./load.ts');
           return (await loadAll(app)).inventory.workloads.map(({ id }) => id);
         })) ?? []);
-  const ends = (recorded ?? []).flatMap(({ src, dst }) =>
-    [src, dst].filter((end) => end.kind === 'workload').map(endpointKey),
-  );
-  return uniqueSorted([...declared, ...ends]).map((word) => ({ word }));
+  return uniqueSorted([...declared, ...(recorded ?? [])]).map((word) => ({ word }));
 }
 
 async function objectNames(app: App): Promise<readonly Candidate[]> {

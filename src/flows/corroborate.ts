@@ -135,6 +135,11 @@ export function newestPart(edges: readonly Edge[]): number | undefined {
     first = Math.min(first, edge.first);
     last = Math.max(last, edge.last);
   }
+  return newestPartOf({ first, last });
+}
+
+/** The same of a record whose edges were first and last seen then. */
+export function newestPartOf({ first, last }: { readonly first: number; readonly last: number }): number | undefined {
   if (last - first < SETTLED_DAYS * DAY_MS) return undefined;
   return last - Math.max(DAY_MS, (last - first) * NEWEST_PART);
 }

@@ -1,7 +1,7 @@
 import type { App } from '../context.ts';
-import { newestPart } from '../../flows/corroborate.ts';
+import { newestPartOf } from '../../flows/corroborate.ts';
 import { reviewEdges } from '../../flows/decide.ts';
-import { endpointKey, endpointNamespace, formatPort } from '../../model/edge.ts';
+import { endpointKey, formatPort } from '../../model/edge.ts';
 import type { Edge } from '../../model/edge.ts';
 import { groupBy, sortBy } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
@@ -11,15 +11,10 @@ import type { NamespaceOption } from './inventory.ts';
 /** The edges on record. */
 export async function flows(app: App, options: NamespaceOption): Promise<void> {
   const { reader } = await app.state();
-  const all = reviewEdges(reader.edges(), await app.decisions());
-  const edges = all.filter(
-    (edge) =>
-      options.namespace === undefined ||
-      endpointNamespace(edge.src) === options.namespace ||
-      endpointNamespace(edge.dst) === options.namespace,
-  );
-  const evidence = reader.evidence();
-  const newSince = newestPart(all);
+  const edges = reviewEdges(reader.edges(options), await app.decisions());
+  const evidence = reader.evidenceSummary();
+  const span = reader.span();
+  const newSince = span === undefined ? undefined : newestPartOf(span);
   const isNew = (edge: Edge): boolean => newSince !== undefined && edge.count > 0 && edge.first >= newSince;
   const { output } = app;
   output.document('Flows', {

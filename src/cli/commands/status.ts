@@ -54,7 +54,7 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   const { reader, file } = await app.state();
   const phases = reader.phases();
   const writer = findLiveWriter(file);
-  const open = reader.runs().filter((run) => run.outcome === undefined);
+  const open = reader.openHeads();
   // A namespace that was asked for is answered from its last plan, under way or not.
   const names = [...new Set([...phases.keys(), ...open.map((run) => run.namespace), ...asked(options)])]
     .filter((name) => options.namespace === undefined || name === options.namespace)

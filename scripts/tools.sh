@@ -2,7 +2,7 @@
 # The system programs that the longer tests need, on Debian and its kin: what is there already is left alone.
 #
 #   scripts/tools.sh browser   a browser for the report's tests
-#   scripts/tools.sh engines   Prometheus, beside which its sources are tested
+#   scripts/tools.sh engines   Prometheus and ClickHouse, beside which the sources are tested
 #   scripts/tools.sh lab       packet filter, connection tracking, network namespaces, what fetches and unpacks Envoy
 set -euo pipefail
 
@@ -17,6 +17,7 @@ case "${1:-}" in
   engines)
     want prometheus prometheus
     want promtool prometheus
+    want clickhouse-server clickhouse-server
     ;;
   lab)
     want ip iproute2

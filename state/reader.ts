@@ -290,7 +290,6 @@ function readSummary(
   ).filter((source) => Number.isFinite(source.first));
   return {
     sources,
-    days: days.map(([day]) => day),
     ...(sources.length === 0
       ? {}
       : {
@@ -298,8 +297,6 @@ function readSummary(
           last: Math.max(...sources.map(({ last }) => last)),
         }),
     unattributed: Object.fromEntries(unattributed),
-    runs: Object.fromEntries(runs),
-    ...(seen.length === 0 ? {} : { seen }),
     ...(gaps.length === 0 ? {} : { gaps: sortGaps(gaps) }),
   };
 }

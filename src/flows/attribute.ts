@@ -55,8 +55,11 @@ export interface Attribution {
 }
 
 export interface Attributor {
-  /** The party behind a raw end at `time` (ms); `port` is the destination port when the end is a destination. */
-  attribute(end: RawEnd, time: number, protocol: Protocol, port?: number): Attribution;
+  /**
+   * The party behind a raw end at `time` (ms), of a record that lasts until `last` (`time` where it is absent); `port` is the destination port
+   * when the end is a destination.
+   */
+  attribute(end: RawEnd, time: number, protocol: Protocol, port?: number, last?: number): Attribution;
   /** An end that was attributed before was there at `time` (ms) as well. */
   sightAgain(end: RawEnd, time: number): void;
   /** A DNS answer. */
@@ -354,10 +357,11 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
     return all;
   };
 
-  /** Who held the address from `first` to `last`, by the pods' own word. A text: why that cannot be told. */
+  /** Who held the address at `first`, and nobody else until `last`, by the pods' own word. A text: why that cannot be told. */
   const heldBy = (ip: string, first: number, last: number): Tenure | string | undefined => {
     const sure = tenuresOf(ip).filter((one) => one.sure);
-    const at = sure.filter((one) => one.from <= first && last <= one.to);
+    // A pod may end inside of what was recorded over some minutes.
+    const at = sure.filter((one) => one.from <= first && first <= one.to);
     const near = sure.filter((one) => one.from - CLOCK_MARGIN_MS <= last && first <= one.to + CLOCK_MARGIN_MS);
     const [only] = at;
     if (only === undefined) return undefined;
@@ -385,12 +389,18 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
     return undefined;
   };
 
-  const byAddress = (end: RawEnd, time: number, protocol: Protocol, port: number | undefined): Attribution => {
+  const byAddress = (
+    end: RawEnd,
+    time: number,
+    last: number,
+    protocol: Protocol,
+    port: number | undefined,
+  ): Attribution => {
     const ip = spell(end.ip ?? '');
     if (ip === undefined) return { party: unknownParty('its address does not read as one') };
     const service = services.get(ip);
     if (service !== undefined) return throughService(service, protocol, port, ip, time);
-    const held = heldBy(ip, time, time);
+    const held = heldBy(ip, time, last);
     if (typeof held === 'string') return { party: unknownParty(held, ip) };
     if (held !== undefined) return { party: held.party, ...(held.run === undefined ? {} : { run: held.run }) };
     if (nodes.has(ip)) {
@@ -541,7 +551,7 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
   };
 
   return {
-    attribute(end, time, protocol, port) {
+    attribute(end, time, protocol, port, last = time) {
       let known = remembered.get(end);
       if (known === undefined) {
         known = isTimeless(end);
@@ -557,7 +567,7 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
           ? { party: unknownParty(`no Service ${end.service.namespace}/${end.service.name} in the inventory`) }
           : throughService(service, protocol, port, undefined, time);
       }
-      return byAddress(end, time, protocol, port);
+      return byAddress(end, time, last, protocol, port);
     },
     sightAgain(end, time) {
       const sighting = remembered.get(end)?.sighting;

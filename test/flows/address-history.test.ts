@@ -148,6 +148,28 @@ describe('who held an address, by a watch', () => {
     expect(near).toEqual(['shop/Deployment/web', CHANGED, CHANGED, 'shop/Deployment/api']);
   });
 
+  it('is unknown for a record that lasts over a change of hands, and known for one in which its pod ended', () => {
+    const history = watched((book) => {
+      book.listed([seePod(podObject(A))], at(1));
+      book.gone(seePod(podObject(A, { stopped: at(20) })), at(21));
+      book.changed(seePod(podObject(B, { start: at(30) })), at(30));
+      book.alive(at(60));
+    });
+    const lasting = (first: number, last: number): string => {
+      const attributor = createAttributor(inventory, history);
+      const { party } = attributor.attribute(end({ ip: IP }), at(first), 'TCP', 80, at(last));
+      const endpoint = attributor.settle(party, at(first), at(last));
+      return endpoint.kind === 'unknown' ? endpoint.why : endpointKey(endpoint);
+    };
+    expect([lasting(10, 15), lasting(10, 25), lasting(10, 35), lasting(25, 35), lasting(35, 60)]).toEqual([
+      'shop/Deployment/web',
+      'shop/Deployment/web',
+      CHANGED,
+      CHANGED,
+      'shop/Deployment/api',
+    ]);
+  });
+
   it('is one workload though its pods followed one another', () => {
     const next = 'web-6d4cf56db6-zzzzz';
     const history = watched((book) => {

@@ -189,6 +189,7 @@ export function openJournal(writer: Writer): Journal {
     stepsOf: (run) => writer.stepsOf(run),
     applied: () => writer.applied(),
     phases: () => writer.phases(),
+    resolutions: () => writer.resolutions(),
     audit: (entry) => writer.appendAudit(entry),
   };
 }

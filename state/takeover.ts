@@ -41,6 +41,17 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
       known.set(step.seq, seq);
       last = Math.max(last, seq);
     }
+    // What a run that is over left undecided here was decided elsewhere: it is in the record, or nothing of it stands.
+    const ended = db.prepare(
+      "UPDATE steps SET state = 'skipped', error = 'the run was ended elsewhere', ended_at = ? WHERE run = ? AND state IN ('pending', 'started')",
+    );
+    for (const run of record.runs) if (run.outcome !== undefined) ended.run(run.endedAt ?? record.at, run.id);
+    // One run of a namespace is open at a time: any other than the record's newest was given up by whoever took it over.
+    for (const run of writer.openRuns()) {
+      if (run.namespace !== record.namespace || run.id === record.run) continue;
+      ended.run(record.at, run.id);
+      db.prepare("UPDATE runs SET outcome = 'partial', ended_at = ? WHERE id = ?").run(record.at, run.id);
+    }
     const kept = new Set(known.values());
     for (const gone of inForce)
       if (!kept.has(gone.seq)) db.prepare("UPDATE steps SET state = 'undone' WHERE seq = ?").run(gone.seq);
@@ -141,6 +152,8 @@ function takeStep(
     // A before-image on record stays: it was read before the write.
     const image = here.change === undefined && change !== undefined ? JSON.stringify(change) : undefined;
     if (image !== undefined) db.prepare('UPDATE steps SET change = ? WHERE seq = ?').run(image, here.seq);
+    // What is done is known to be: a record that was kept before it must not take that back.
+    if ((here.state === 'done' || here.state === 'undone') && state !== 'done' && state !== 'undone') return here.seq;
     db.prepare(
       'UPDATE steps SET state = ?, uid = coalesce(?, uid), error = ?, ended_at = coalesce(?, ended_at) WHERE seq = ?',
     ).run(state, step.uid ?? null, step.error ?? null, ended, here.seq);

@@ -339,6 +339,8 @@ export interface Journal {
   stepsOf(run: string): readonly JournalStep[];
   applied(): readonly AppliedStep[];
   phases(): ReadonlyMap<string, PhaseName>;
+  /** What people decided of fields that others changed, oldest first. */
+  resolutions(): readonly Resolved[];
   audit(entry: AuditEntry): void;
 }
 

@@ -1,7 +1,7 @@
 import type { KubeManifest } from '../model/object.ts';
 import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
 import type { Json } from '../shared/pure/json.ts';
-import type { Change } from '../plan/change.ts';
+import type { Change, FieldChange } from '../plan/change.ts';
 import { changesNothing } from '../plan/change.ts';
 import type { JournalStep } from './contract.ts';
 
@@ -48,17 +48,33 @@ export function classifyChange(change: Change, live: KubeManifest | undefined): 
       if (change.uid !== undefined && live.metadata['uid'] !== undefined && live.metadata['uid'] !== change.uid)
         return { kind: 'foreign-change', message: 'the object was deleted and made anew' };
       const now = change.fields.map((field) => getPath(live, field.path));
-      if (change.fields.every((field, index) => equalJson(now[index], field.after))) return { kind: 'applied' };
-      if (change.fields.every((field, index) => equalJson(now[index], field.before))) return { kind: 'not-applied' };
-      const field = change.fields.find(
-        (one, index) => !equalJson(now[index], one.after) && !equalJson(now[index], one.before),
-      );
+      if (change.fields.every((field, index) => isWritten(now[index], field))) return { kind: 'applied' };
+      if (change.fields.every((field, index) => isUnwritten(now[index], field))) return { kind: 'not-applied' };
+      const field = change.fields.find((one, index) => !isWritten(now[index], one) && !isUnwritten(now[index], one));
       return {
         kind: 'foreign-change',
         message: `field ${(field ?? change.fields[0])?.path.join('.') ?? ''} has another value`,
       };
     }
   }
+}
+
+/** A parent that the step makes may have been filled further by others since. */
+function isWritten(now: Json | undefined, { before, after }: FieldChange): boolean {
+  if (equalJson(now, after)) return true;
+  return before === undefined && isJsonObject(after) && Object.keys(after).length > 0 && holds(now, after);
+}
+
+/** Or made by others, without anything of ours. */
+function isUnwritten(now: Json | undefined, { before, after }: FieldChange): boolean {
+  if (equalJson(now, before)) return true;
+  return before === undefined && isJsonObject(after) && isJsonObject(now) && sharesNothing(now, after);
+}
+
+function sharesNothing(now: Json | undefined, ours: Json): boolean {
+  if (isJsonObject(ours) && isJsonObject(now))
+    return Object.entries(ours).every(([key, value]) => !Object.hasOwn(now, key) || sharesNothing(now[key], value));
+  return false;
 }
 
 /** Everything of `ours` is in `live`; what the API server adds is not a difference. */

@@ -13,6 +13,7 @@ import type { ExitCode } from '../shared/pure/errors.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { plural } from '../shared/pure/text.ts';
 import type {
+  AppliedStep,
   AuditEntry,
   Clock,
   Journal,
@@ -193,6 +194,7 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
     const { journal, soak } = engine;
     await assertLatest(namespacesKept(record.plan), engine);
     const written = await recoverSteps(run, engine);
+    await assertStanding(record, written, engine);
     // Interrupted between its stop and its close: what failed or was passed over is tried anew.
     for (const step of journal.stepsOf(run))
       if (step.state === 'failed' || step.state === 'skipped') journal.stepReset(run, step.index);
@@ -218,6 +220,58 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
       await signals.close();
     }
   });
+}
+
+/**
+ * What is to come was judged on top of what was written before. Where somebody has taken that away meanwhile (another operator who took the
+ * run back, with a copy of this state), going on could cut what must work: a default deny without the policies that allow.
+ */
+async function assertStanding(
+  { id: run, plan }: RunRecord,
+  written: ReadonlyMap<number, KubeManifest | undefined>,
+  engine: Engine,
+): Promise<void> {
+  const { journal, target } = engine;
+  const steps = journal.stepsOf(run);
+  const more = steps.some((step) => ['pending', 'failed', 'skipped'].includes(step.state));
+  if (plan.direction !== 'up' || !more) return;
+  const kept = new Set(namespacesKept(plan));
+  const found = steps
+    .filter((step) => written.has(step.index))
+    .map(({ seq, step, change }): AppliedStep => {
+      const { namespace, phase } = step;
+      return { seq, run, namespace, phase, step, change: change ?? step.change, at: 0 };
+    });
+  const standing = [...journal.applied().filter((step) => kept.has(step.namespace)), ...found];
+  const [first, ...others] = checkDrift(standing, await readAll(standing, target), journal.resolutions());
+  const undone = steps.find((step) => step.state === 'undone');
+  if (first === undefined && undone === undefined) return;
+  const what =
+    first === undefined
+      ? `step ${undone?.step.id ?? ''} was taken back elsewhere`
+      : `${first.object} ${first.path} is not as Sallyport left it${others.length === 0 ? '' : `, nor are ${plural(others.length, 'more field')}`}`;
+  throw new Failure({
+    code: 'SP617',
+    exit: EXIT.refused,
+    message: `${what}, and the rest of run ${run} stands on it; nothing was written`,
+    where: `run ${run}${first === undefined ? '' : `, step ${first.step}`}`,
+    hint: `sallyport rollback ${plan.namespace} takes the run back; sallyport verify ${plan.namespace} shows what changed`,
+  });
+}
+
+/** The objects that steps wrote, as they are. */
+async function readAll(steps: readonly AppliedStep[], target: Target): Promise<readonly KubeManifest[]> {
+  const objects = new Map<string, KubeManifest>();
+  const seen = new Set<string>();
+  for (const { change } of steps) {
+    const ref = changeRef(change);
+    const key = refKey(ref);
+    if (seen.has(key)) continue;
+    seen.add(key);
+    const live = await target.readObject(ref);
+    if (live !== undefined) objects.set(key, live);
+  }
+  return [...objects.values()];
 }
 
 /** A run that was killed between its record and that of its watch has written nothing yet: its watch begins now. */
@@ -599,14 +653,7 @@ function pulledBack(back: RunRecord, cause: PullBack, ended: RunResult, engine: 
 /** Reads back what the run wrote: an automation that takes our edits back does so within moments. */
 async function verifyRun(run: string, engine: Engine): Promise<Failure | undefined> {
   const mine = engine.journal.applied().filter((step) => step.run === run);
-  const objects = new Map<string, KubeManifest>();
-  for (const { change } of mine) {
-    const ref = changeRef(change);
-    if (objects.has(refKey(ref))) continue;
-    const live = await engine.target.readObject(ref);
-    if (live !== undefined) objects.set(refKey(ref), live);
-  }
-  const [first, ...more] = checkDrift(mine, [...objects.values()]);
+  const [first, ...more] = checkDrift(mine, await readAll(mine, engine.target));
   if (first === undefined) return undefined;
   return new Failure({
     code: 'SP608',

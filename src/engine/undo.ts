@@ -126,14 +126,15 @@ export function missingFrom(
   const settled = newest.filter(isSettled).length;
   if (settled < head.settled)
     return `run ${safeText(head.run)} is on record here with ${settled} steps ended, and ${head.settled} have`;
-  const runs = new Map(uniqueSorted(head.steps.map(({ run }) => run)).map((run) => [run, journal.stepsOf(run)]));
-  for (const { run, index } of head.steps) {
+  const ended = head.steps.filter(isSettled);
+  const runs = new Map(uniqueSorted(ended.map(({ run }) => run)).map((run) => [run, journal.stepsOf(run)]));
+  for (const { run, index } of ended) {
     const here = runs.get(run)?.find((step) => step.index === index);
     if (here === undefined || !isSettled(here)) return `what run ${safeText(run)} did before it`;
   }
   // What is in force here from before that run and is not in the record was taken back elsewhere.
   const first = Math.min(...newest.map(({ seq }) => seq));
-  const kept = new Set(head.steps.map(({ run, index }) => `${run} ${index}`));
+  const kept = new Set(ended.map(({ run, index }) => `${run} ${index}`));
   const gone = journal
     .applied()
     .filter((step) => step.namespace === head.namespace && step.seq < first)
@@ -145,7 +146,7 @@ export function missingFrom(
 }
 
 /** Of the others nothing was written: they may yet be tried anew. */
-function isSettled(step: JournalStep): boolean {
+function isSettled(step: Pick<JournalStep, 'state'>): boolean {
   return step.state === 'done' || step.state === 'undone';
 }
 

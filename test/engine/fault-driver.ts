@@ -264,6 +264,8 @@ export interface Session {
     namespace: string,
     to: PhaseName,
   ): Promise<{ readonly plan: Plan; readonly divergences: readonly Divergence[] }>;
+  /** Fields of ours that others changed, whatever was decided of them. */
+  disputes(namespace: string): Promise<readonly Divergence[]>;
   execute(plan: Plan): Promise<RunResult>;
   /** As the commands of these names do it, without what they print. */
   advance(namespace: string, to: PhaseName): Promise<RunResult>;
@@ -396,6 +398,12 @@ export async function openSession(world: World, name: string, options: SessionOp
       return decided.size === 0 ? first : planRollback(seen, to, planner, decided);
     });
   };
+  const disputes: Session['disputes'] = async (namespace) => {
+    const [snapshot, record] = [await target.readSnapshot(), { ...recordNow(), resolved: [] }];
+    return planned(`disputes ${namespace} ${edges}`, snapshot, record, () =>
+      planRollback({ ...viewOf(snapshot, namespace, facts, record), ...record }, 'none', planner),
+    ).divergences;
+  };
   const refuse = (code: string, message: string): never => {
     throw new Failure({ code, exit: EXIT.refused, message });
   };
@@ -417,6 +425,7 @@ export async function openSession(world: World, name: string, options: SessionOp
     },
     planUp,
     planDown,
+    disputes,
     execute,
     advance: async (namespace, to) => {
       const [open] = journal.openRuns();
@@ -553,7 +562,9 @@ function observe(world: World, by: string, _now: number, call: LoggedCall, befor
     if (was === undefined && asObject(object.metadata['labels'])['app.kubernetes.io/managed-by'] !== 'sallyport')
       broken.push(`${ref} was made without a mark`);
   }
-  const denied = deniedNow(world);
+  // What somebody else has cut is not this write's doing.
+  const cut = new Set(deniedIn(world, before));
+  const denied = deniedIn(world, cluster.objects()).filter((edge) => !cut.has(edge));
   if (denied.length > 0) broken.push(`after ${call.method} ${call.path} denied: ${denied.join(', ')}`);
 }
 
@@ -589,9 +600,9 @@ export function statesJudged(): number {
   return judged.size;
 }
 
-/** Edges on record that the cluster as it stands denies. */
-export function deniedNow(world: World): readonly string[] {
-  const objects = world.cluster.objects().filter((object) => !isApart(object));
+/** Edges on record that a cluster of these objects denies. */
+function deniedIn(world: World, all: readonly KubeManifest[]): readonly string[] {
+  const objects = all.filter((object) => !isApart(object));
   const key = JSON.stringify(objects.map((object) => [refKey(refOf(object)), essenceOf(object)]));
   let found = judged.get(key);
   if (found === undefined) {

@@ -13,7 +13,7 @@ import type { PhaseName } from '../../src/model/phase.ts';
 import { PHASES, phaseIndex } from '../../src/model/phase.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
-import { asObject, setPath } from '../../src/shared/pure/json.ts';
+import { asObject, getPath, setPath } from '../../src/shared/pure/json.ts';
 import type { Mischief, MovedNamespace, SavedWorld, Session, World } from './fault-driver.ts';
 import {
   DISK_FAULTS,
@@ -171,7 +171,8 @@ async function editInside(history: History): Promise<void> {
     const { change, field } = pick(history, edits);
     const ref = changeRef(change);
     const live = world.cluster.objects().find((object) => formatRef(refOf(object)) === formatRef(ref));
-    if (live === undefined) return;
+    // What is no longer ours is just an edit beside, and this history does not keep book of its value.
+    if (live === undefined || getPath(live, field.path) !== field.after) return;
     world.cluster.put(setPath(live, field.path, 'theirs') as KubeManifest, 'people');
     history.inside.push({ object: formatRef(ref), path: field.path });
     history.lines.push(`  somebody sets ${formatRef(ref)} ${field.path.join('.')}`);
@@ -186,7 +187,7 @@ async function decide(
   namespace: MovedNamespace,
   keep: 'theirs' | 'before',
 ): Promise<number> {
-  const { divergences } = await session.planDown(namespace, 'none');
+  const divergences = await session.disputes(namespace);
   if (keep === 'theirs') for (const { object } of divergences) history.left.add(object);
   if (divergences.length === 0) return 0;
   const { writer } = session.rig.state;

@@ -24,6 +24,13 @@ const EDIT: Change = {
     { path: ['spec', 'b'], before: undefined, after: 'x' },
   ],
 };
+const PARENT: Change = {
+  kind: 'edit',
+  ref: REF,
+  uid: 'u1',
+  owner: 'other',
+  fields: [{ path: ['metadata', 'annotations'], before: undefined, after: { ours: 'x' } }],
+};
 const NOTHING: Change = { kind: 'edit', ref: REF, owner: 'sallyport', fields: [] };
 
 const CASES: readonly (readonly [why: string, Change, KubeManifest | undefined, string])[] = [
@@ -50,6 +57,24 @@ const CASES: readonly (readonly [why: string, Change, KubeManifest | undefined, 
   ['an edit of a field with a third value', EDIT, policy({ a: 3 }, { uid: 'u1' }), 'foreign-change'],
   ['an edit of an object that is gone', EDIT, undefined, 'foreign-change'],
   ['an edit of an object made anew', EDIT, policy({ a: 1 }, { uid: 'u2' }), 'foreign-change'],
+  [
+    'a parent made, and filled further by others',
+    PARENT,
+    policy({}, { uid: 'u1', annotations: { ours: 'x', theirs: 'y' } }),
+    'applied',
+  ],
+  [
+    'a parent made by others meanwhile, without ours',
+    PARENT,
+    policy({}, { uid: 'u1', annotations: { theirs: 'y' } }),
+    'not-applied',
+  ],
+  [
+    'a parent with another value in our place',
+    PARENT,
+    policy({}, { uid: 'u1', annotations: { ours: 'z' } }),
+    'foreign-change',
+  ],
   ['a step that writes nothing, its object gone', NOTHING, undefined, 'applied'],
 ];
 

@@ -125,6 +125,20 @@ export const RUN_CODES = {
     causes: ['A cluster older than Kubernetes 1.28, or without SelfSubjectReview.'],
     fix: ['`sallyport doctor` shows what the API server says of you.'],
   },
+  SP617: {
+    title: 'What the run stands on is gone',
+    exit: 3,
+    means:
+      'The steps of a run are judged on top of those before them. Some of these were changed or taken back while the run lay interrupted, so going on could cut what must work.',
+    causes: [
+      'Another operator took the run back with a copy of this state.',
+      'Somebody deleted or edited objects that Sallyport had written.',
+    ],
+    fix: [
+      '`sallyport rollback NS` takes back what is left of the run; then advance anew.',
+      '`sallyport verify NS` shows each field that differs.',
+    ],
+  },
   SP620: {
     title: 'This state lacks the newest run',
     exit: 5,

@@ -136,7 +136,9 @@ async function runOnCluster(command: Command, args: readonly string[]): Promise<
   }
   if (verb !== 'observe') return sallyport(verb === undefined ? args : [...args, ...CONFIRMED]);
   const inputs = rest.filter((word) => isRemote(word) || /^grpcs?:/.test(word));
-  if (inputs.length > 0 || args.includes('--follow')) {
+  // Archives of somebody's, with a query or as Parquet, have tests of their own (test/sources/archive.test.ts).
+  const isArchive = args.includes('--query') || rest.some((word) => word.endsWith('.parquet'));
+  if (inputs.length > 0 || args.includes('--follow') || isArchive) {
     // Nobody is there to be asked: the source must be one that can be, and the flags must be known.
     if (inputs.some(isRemote)) expect(findSource(source)?.remote).toBeDefined();
     await parseCommandLine(args, '0', () => undefined);

@@ -219,7 +219,7 @@ const askSure = createPrompt<boolean, { readonly message: string; readonly initi
   });
   const choice = config.initial ? '(Y/n)' : '(y/N)';
   const given = answer === undefined ? '' : answer ? 'yes' : 'no';
-  return `? ${config.message} ${choice} ${given}${remark === '' ? '' : `  [${remark}]`}`;
+  return [`? ${config.message} ${choice} ${given}`, remark];
 });
 
 /** One line of text; what is pasted into it is text, breaks and all. Esc gives ''. */

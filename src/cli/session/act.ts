@@ -24,6 +24,8 @@ export type Act =
       readonly namespace: string;
       readonly to: PhaseName | undefined;
       readonly detach?: boolean;
+      /** Of the plan that was looked at: another one is refused. */
+      readonly planHash?: string;
     }
   | { readonly kind: 'plan-to'; readonly namespace: string }
   | { readonly kind: 'advance-far'; readonly namespace: string; readonly now: PhaseName }

@@ -201,7 +201,7 @@ export function openDesk(app: App, front: Front): Desk {
     await decideOn(
       verdictsOn(action, edges, known.view.edges, given),
       `${WORDS[action]} ${plural(edges.length, 'edge')}`,
-      'Why? (stands on the audit trail; nothing typed decides nothing)',
+      'Why? (for the audit trail; empty decides nothing)',
     );
   };
 
@@ -228,7 +228,7 @@ export function openDesk(app: App, front: Front): Desk {
     await decideOn(
       undoOf(last, known.view.decisions, known.view.edges),
       `take back ${describeLast(last) ?? ''}`,
-      'Why is it taken back? (stands on the audit trail; nothing typed leaves it)',
+      'Why is it taken back? (for the audit trail; empty leaves it)',
     );
   };
 
@@ -244,10 +244,15 @@ export function openDesk(app: App, front: Front): Desk {
         back();
         return;
       case 'advance': {
-        const { namespace, to, detach } = value;
-        await perform(
-          `sallyport advance ${namespace}${to === undefined ? '' : ` --to ${to}`}${detach === true ? ' --detach' : ''}`,
-          () => advance(app, namespace, { ...(to === undefined ? {} : { to }), detach: detach === true }, front),
+        const { namespace, to, detach, planHash } = value;
+        const flags = [
+          ...(to === undefined ? [] : [` --to ${to}`]),
+          ...(detach === true ? [' --detach'] : []),
+          ...(planHash === undefined ? [] : [` --plan-hash ${planHash.slice(0, 12)}`]),
+        ];
+        const bound = planHash === undefined ? app : { ...app, options: { ...app.options, planHash } };
+        await perform(`sallyport advance ${namespace}${flags.join('')}`, () =>
+          advance(bound, namespace, { ...(to === undefined ? {} : { to }), detach: detach === true }, front),
         );
         return;
       }
@@ -291,9 +296,7 @@ export function openDesk(app: App, front: Front): Desk {
       }
       case 'waive': {
         const { gate, subject } = value;
-        const reason = await front.text(
-          'Why may it be passed over? (stands on the audit trail; nothing typed decides nothing)',
-        );
+        const reason = await front.text('Why may it be passed over? (for the trail; empty waives nothing)');
         if (reason === '') {
           output.line('Nothing was waived: a reason is needed.');
           return;
@@ -313,7 +316,7 @@ export function openDesk(app: App, front: Front): Desk {
         await decideOn(
           [{ action: value.action, text: `id=${value.id}`, matched: [value.id] }],
           `${WORDS[value.action]} ${line.text}`,
-          'Why? (stands on the audit trail; nothing typed decides nothing)',
+          'Why? (for the audit trail; empty decides nothing)',
         );
         return;
       }

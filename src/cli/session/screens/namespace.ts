@@ -197,8 +197,10 @@ export function evidence(known: Known, namespace: string): readonly string[] {
   );
   if (lines.length === 0) lines.push(`no traffic on record: sallyport observe SOURCE INPUT`);
   const limit = loaded.config.gates.coverage;
+  // Edges of others say nothing of it, and there may be very many.
+  const mine = known.edgesOf(namespace).map(({ edge }) => edge);
   for (const direction of ['ingress', 'egress'] as const) {
-    const coverage = coverageOf(namespace, direction, view.edges, view.evidence, loaded.inventory);
+    const coverage = coverageOf(namespace, direction, mine, view.evidence, loaded.inventory);
     const share =
       coverage.shareUpper === undefined
         ? 'too few days or runs to estimate the unseen share'

@@ -75,7 +75,7 @@ export function planPage(planned: Planned, namespace: string, to: PhaseName | un
             {
               key: 'a',
               label: 'advance',
-              value: { kind: 'advance', namespace, to: plan.to },
+              value: { kind: 'advance', namespace, to: plan.to, planHash: plan.hash },
               command: `sallyport advance ${target(namespace, plan.to)} --plan-hash ${plan.hash.slice(0, 12)}`,
             },
           ] as const)),

@@ -1,10 +1,18 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createAggregator } from '../../src/flows/aggregate.ts';
-import { MAX_UNREVIEWED_TARGETS, findUncorroborated } from '../../src/flows/corroborate.ts';
+import { MAX_UNREVIEWED_TARGETS, findUncorroborated, isSensitive } from '../../src/flows/corroborate.ts';
 import { findDoubtful } from '../../src/flows/review.ts';
 import type { Edge } from '../../src/model/edge.ts';
-import { formatEdge } from '../../src/model/edge.ts';
+import { endpointKey, formatEdge } from '../../src/model/edge.ts';
 import type { Inventory, Workload } from '../../src/model/inventory.ts';
+import { parseManifestText } from '../../src/sources/manifests/schema.ts';
+import { openGates } from '../../src/plan/assemble.ts';
+import { inventoryOf, snapshotOf } from '../inventory/snapshots.ts';
+import { planFor } from '../phases/worlds.ts';
+import { EXAMPLE, readTruth } from '../support/example-traffic.ts';
+import { twoTeamsEdges } from '../support/rig.ts';
 import type { EdgeParts } from '../flows/build.ts';
 import { DAY, MONDAY, days, edge, emptyInventory, flow, stamped, workload } from '../flows/build.ts';
 
@@ -116,6 +124,61 @@ describe('whoever holds one pod and calls what he likes', () => {
   });
 });
 
+describe('a poisoned recording of the bundled example', () => {
+  const { legitimate } = readTruth();
+  const objects = readdirSync(join(EXAMPLE, 'cluster')).flatMap((file) =>
+    parseManifestText(readFileSync(join(EXAMPLE, 'cluster', file), 'utf8')).chunks.flatMap(({ parsed }) =>
+      parsed.objects.map(({ object }) => object),
+    ),
+  );
+  const inventory = inventoryOf(snapshotOf(objects, 'directory'));
+  /** Nine days, as the example has them. */
+  const honest = legitimate.map(({ src, dst, protocol, port }) =>
+    edge(src, dst, {
+      ...(typeof port === 'number' ? { port } : { port: port.from, endPort: port.to }),
+      protocol: protocol as Edge['protocol'],
+      days: days(9),
+      last: MONDAY + 8 * DAY,
+    }),
+  );
+  const ids = new Set(honest.map((one) => one.id));
+  const waits = (edges: readonly Edge[]): ReadonlySet<string> => {
+    const { waiting, fanOuts } = findUncorroborated(edges, inventory, 3);
+    return new Set([
+      ...findDoubtful(edges, inventory).map((one) => one.edge.id),
+      ...waiting.map((one) => one.edge.id),
+      ...fanOuts.flatMap((one) => one.edges.map(({ id }) => id)),
+    ]);
+  };
+  const sensitive = inventory.workloads.filter((one) => isSensitive(one)).map((one) => one.id);
+
+  it('asks about nothing that is rightly there on all days', () => {
+    expect(honest.length).toBeGreaterThan(200);
+    expect([...waits(honest)].map((id) => formatEdge(honest.find((one) => one.id === id) ?? edge('?', '?')))).toEqual(
+      [],
+    );
+  });
+
+  it.each<[string, string, (dst: string) => readonly Edge[]]>([
+    ['one call to each store', 'fraud-payments/Deployment/payments-api', (dst) => [edge('x', dst, seen(1))]],
+    ['two days of calls to each store', 'fraud-payments/Deployment/payments-api', (dst) => [edge('x', dst, seen(2))]],
+    ['three days of calls at the end', 'ingress-nginx/Deployment/controller', (dst) => [edge('x', dst, seen(3, 6))]],
+    ['a new workload that calls each store', 'fraud-payments/Pod/newcomer', (dst) => [edge('x', dst, seen(2, 7))]],
+  ])('admits nobody to what is sensitive by %s', (_, src, poison) => {
+    const bad = sensitive
+      .flatMap(poison)
+      .map((one) => ({ ...edge(src, formatEdge(one).split(' -> ')[1]?.split(' ')[0] ?? '', { ...one, port: 4444 }) }))
+      .filter((one) => !ids.has(one.id) && endpointKey(one.src) !== endpointKey(one.dst));
+    expect(bad.length).toBeGreaterThan(30);
+    const waiting = waits([...honest, ...bad]);
+    expect(bad.filter((one) => !waiting.has(one.id)).map(formatEdge)).toEqual([]);
+    // And hides nothing of what was there behind it.
+    expect(honest.filter((one) => waiting.has(one.id) && one.src.kind === 'workload' && one.src.id !== src)).toEqual(
+      [],
+    );
+  });
+});
+
 describe('a flood of invented flows', () => {
   const flood = (count: number, order: 'up' | 'down') => {
     const aggregator = createAggregator(world());
@@ -152,5 +215,16 @@ describe('a flood of invented flows', () => {
 
   it('below the bound keeps each of them', () => {
     expect(flood(4_000, 'up').edges).toHaveLength(4_001);
+  });
+
+  it('stands in the way of a plan until a person has looked', () => {
+    const together = flood(5_000, 'up').edges.find((one) => one.dst.kind === 'unknown');
+    if (together === undefined) throw new Error('the flood is on record');
+    const made = { ...edge('front/Deployment/web', 'back/Deployment/api', { days: days(9) }), dst: together.dst };
+    const flooded: Edge = { ...made, port: 1, endPort: 65_535, id: 'f100ded' };
+    const subjects = openGates(planFor({ edges: [...twoTeamsEdges(), flooded] }, 'allow-list')).map(
+      (gate) => `${gate.id} ${gate.subject}`,
+    );
+    expect(subjects).toContain('unknown f100ded');
   });
 });

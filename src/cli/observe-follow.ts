@@ -4,6 +4,7 @@ import type { WritableState } from '../../state/open.ts';
 import type { ImportResult } from '../../state/writer.ts';
 import type { Aggregator } from '../flows/aggregate.ts';
 import { createAggregator } from '../flows/aggregate.ts';
+import type { Contradictions } from '../flows/attribute.ts';
 import type { Clock } from '../engine/contract.ts';
 import type { Gap } from '../model/evidence.ts';
 import type { InputReport } from '../model/flow.ts';
@@ -15,7 +16,7 @@ import { plural, safeText } from '../shared/pure/text.ts';
 import type { Feed, FeedEvent } from '../sources/feed.ts';
 import { CONNECTION_LOST } from '../sources/feed.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
-import { CLOCK_OFF_MS } from './commands/observe.ts';
+import { CLOCK_OFF_MS, sayContradictions } from './commands/observe.ts';
 import type { App } from './context.ts';
 import { loadAll } from './load.ts';
 
@@ -99,6 +100,7 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
   const names = new Map<string, string>();
   const edgeIds = new Set<string>();
   const unattributed = new Map<string, number>();
+  let contradictions: Contradictions = { pods: 0, skew: new Map() };
   const gaps: Gap[] = [];
   let openGaps: { readonly from: number; readonly why: string }[] = [];
   let closed: Gap[] = [];
@@ -204,6 +206,7 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
       batches += 1;
       added += result.added;
       for (const edge of folded?.edges ?? []) edgeIds.add(edge.id);
+      if (folded !== undefined) contradictions = addContradictions(contradictions, folded.contradictions);
       for (const [why, count] of Object.entries(folded?.evidence.unattributed ?? {}))
         unattributed.set(why, (unattributed.get(why) ?? 0) + count);
       return true;
@@ -272,7 +275,15 @@ async function follow(app: App, request: FollowRequest): Promise<number> {
     gaps,
     unattributed: Object.fromEntries([...unattributed].sort(([a], [b]) => (a < b ? -1 : 1))),
   });
+  sayContradictions(app, contradictions);
   return ended === INTERRUPTED && request.forMs !== undefined ? EXIT.cancelled : EXIT.done;
+}
+
+function addContradictions(a: Contradictions, b: Contradictions): Contradictions {
+  const skew = new Map(a.skew);
+  for (const [node, ms] of b.skew) skew.set(node, Math.max(skew.get(node) ?? 0, ms));
+  const example = a.example ?? b.example;
+  return { pods: a.pods + b.pods, ...(example === undefined ? {} : { example }), skew };
 }
 
 interface Outcome {

@@ -171,7 +171,7 @@ function buildProgram(
     .option('--server-name <name>', "of an address: the name in the server's certificate, where it is not the host")
     .addHelpText(
       'after',
-      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${beside('  addresses', ADDRESSES, 22, 80).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example), 'sallyport observe addresses --follow --for 8h')}`,
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${beside('  addresses', ADDRESSES, 22, 80).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example), "sallyport observe hubble --follow '/var/run/cilium/hubble/events*.log'", 'sallyport observe hubble --follow grpc://127.0.0.1:4245 --for 7d', "sallyport observe edges http://clickhouse:8123 --query 'SELECT ...'", 'sallyport observe addresses --follow --for 8h')}`,
     )
     .action((source: string, inputs: readonly string[], options: ObserveOptions) =>
       set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),

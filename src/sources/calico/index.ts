@@ -29,7 +29,7 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
 /** Calico's flow logs, and Goldmane's flows as JSON. */
 export const calicoSource: FlowSource = {
   name: 'calico',
-  summary: "Calico's flow logs (JSON or columns), Goldmane's flows as JSON, Whisker's answers",
+  summary: "Calico: Goldmane by grpcs:// or its flows as JSON, flow logs (JSON or columns), Whisker's answers",
   example: 'sallyport observe calico /var/log/calico/flowlogs/flows.log',
   grpc: goldmane,
   grows: true,

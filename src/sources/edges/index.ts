@@ -30,7 +30,8 @@ const UNKNOWN_KEY_HINT = 'remove or correct the key; nothing is guessed from key
 /** Neutral edges, one JSON object a line: for sources that Sallyport does not read itself. */
 export const edgesSource: FlowSource = {
   name: 'edges',
-  summary: 'neutral edges as JSON Lines: {first,last,src,dst,protocol,port,count,verdict,l7?,mtls?,principal?,source?}',
+  summary:
+    'neutral edges as JSON Lines, or by a query from a ClickHouse or an archive: {first,last,src,dst,protocol,port,count,verdict,l7?,mtls?,principal?,source?}',
   example: 'sallyport observe edges edges.jsonl',
   remote: { kind: 'clickhouse' },
   grows: true,

@@ -84,7 +84,7 @@ function unwrap(value: unknown): unknown {
 /** Cilium Hubble: `hubble observe -o json`, the exporter's files, and either as a container's log. */
 export const hubbleSource: FlowSource = {
   name: 'hubble',
-  summary: 'Cilium Hubble flows as JSON Lines: hubble observe -o json, or files of the exporter, plain or gzip',
+  summary: 'Cilium Hubble: Relay by grpc:// or grpcs://, hubble observe -o json, files of the exporter, lines in Loki',
   example: 'hubble observe -t policy-verdict -o json | sallyport observe hubble -',
   remote: { kind: 'loki', queries: [], lines: true },
   grpc: hubbleRelay,

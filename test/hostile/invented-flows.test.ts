@@ -5,7 +5,7 @@ import { createAggregator } from '../../src/flows/aggregate.ts';
 import { MAX_UNREVIEWED_TARGETS, findUncorroborated, isSensitive } from '../../src/flows/corroborate.ts';
 import { findDoubtful } from '../../src/flows/review.ts';
 import type { Edge } from '../../src/model/edge.ts';
-import { endpointKey, formatEdge } from '../../src/model/edge.ts';
+import { formatEdge } from '../../src/model/edge.ts';
 import type { Inventory, Workload } from '../../src/model/inventory.ts';
 import { parseManifestText } from '../../src/sources/manifests/schema.ts';
 import { openGates } from '../../src/plan/assemble.ts';
@@ -141,7 +141,6 @@ describe('a poisoned recording of the bundled example', () => {
       last: MONDAY + 8 * DAY,
     }),
   );
-  const ids = new Set(honest.map((one) => one.id));
   const waits = (edges: readonly Edge[]): ReadonlySet<string> => {
     const { waiting, fanOuts } = findUncorroborated(edges, inventory, 3);
     return new Set([
@@ -159,17 +158,15 @@ describe('a poisoned recording of the bundled example', () => {
     );
   });
 
-  it.each<[string, string, (dst: string) => readonly Edge[]]>([
-    ['one call to each store', 'fraud-payments/Deployment/payments-api', (dst) => [edge('x', dst, seen(1))]],
-    ['two days of calls to each store', 'fraud-payments/Deployment/payments-api', (dst) => [edge('x', dst, seen(2))]],
-    ['three days of calls at the end', 'ingress-nginx/Deployment/controller', (dst) => [edge('x', dst, seen(3, 6))]],
-    ['a new workload that calls each store', 'fraud-payments/Pod/newcomer', (dst) => [edge('x', dst, seen(2, 7))]],
+  it.each<[string, string, EdgeParts]>([
+    ['one call to each store', 'fraud-payments/Deployment/payments-api', seen(1)],
+    ['two days of calls to each store', 'fraud-payments/Deployment/payments-api', seen(2)],
+    ['three days of calls at the end', 'ingress-nginx/Deployment/controller', seen(3, 6)],
+    ['a new workload that calls each store', 'fraud-payments/Pod/newcomer', seen(2, 7)],
   ])('admits nobody to what is sensitive by %s', (_, src, poison) => {
-    const bad = sensitive
-      .flatMap(poison)
-      .map((one) => ({ ...edge(src, formatEdge(one).split(' -> ')[1]?.split(' ')[0] ?? '', { ...one, port: 4444 }) }))
-      .filter((one) => !ids.has(one.id) && endpointKey(one.src) !== endpointKey(one.dst));
-    expect(bad.length).toBeGreaterThan(30);
+    // A workload needs no rule to reach itself.
+    const bad = sensitive.filter((dst) => dst !== src).map((dst) => edge(src, dst, { ...poison, port: 4444 }));
+    expect(bad.length).toBeGreaterThan(20);
     const waiting = waits([...honest, ...bad]);
     expect(bad.filter((one) => !waiting.has(one.id)).map(formatEdge)).toEqual([]);
     // And hides nothing of what was there behind it.

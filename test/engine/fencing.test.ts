@@ -33,6 +33,15 @@ const CLOCKS: readonly Clocks[] = [
 
 const MOVE: readonly [string, PhaseName] = ['front', 'allow-list'];
 
+/** All of it back; a run that had written nothing is only closed. */
+async function home(session: Session): Promise<void> {
+  try {
+    await session.rollback('front', 'none');
+  } catch (error) {
+    if (!isFailure(error) || error.detail.code !== 'SP224') throw error;
+  }
+}
+
 /** The other operator, on another machine, without any state: from what is kept in the cluster. */
 async function takeOver(how: TakeOver, clocks: Clocks): Promise<void> {
   const bob = await openSession(world, 'bob', { skewMs: clocks.bob });
@@ -49,7 +58,7 @@ async function takeOver(how: TakeOver, clocks: Clocks): Promise<void> {
     } else {
       // Nothing is kept yet: the other one goes the whole way there and back.
       if (!begun) await bob.advance(...MOVE);
-      await bob.rollback('front', 'none');
+      await home(bob);
     }
   }
   await bob.close();
@@ -128,7 +137,7 @@ describe('an operator that is stopped for longer than its Leases last', () => {
       await again.rebuild();
       for (let tries = 0; tries < 3; tries += 1) {
         if (again.rig.journal.phases().get('front') === undefined && again.rig.journal.openRuns().length === 0) break;
-        await again.rollback('front', 'none');
+        await home(again);
       }
       expect(objectsOf(world.cluster), `${where}: ${result.outcome}`).toEqual(world.pristine);
       expect(again.rig.journal.applied(), where).toEqual([]);

@@ -18,7 +18,7 @@ export function badRow(place: Place, path: string, problem: string): Failure {
   return stateFailure(
     STATE_CODE.badRow,
     place.file,
-    `table ${place.table}, row ${safeText(String(place.row))}, ${safeText(path)}: ${problem}`,
+    `table ${place.table}, row ${safeText(String(place.row))}, ${safeText(path)}: ${safeText(problem)}`,
     'the row was not written by this version of Sallyport: keep the file as it is and use a copy from before, or the version that wrote it',
   );
 }

@@ -1,5 +1,6 @@
 import Database from 'better-sqlite3';
 import { EXIT, Failure, messageOf } from '../src/shared/pure/errors.ts';
+import { safeText } from '../src/shared/pure/text.ts';
 
 /** Codes of failures of the state file; all exit 5. */
 export const STATE_CODE = {
@@ -36,8 +37,10 @@ export function stateFailure(
 export function describeStateError(error: unknown, file: string, attempt: string): unknown {
   const code = errorCode(error);
   if (code === undefined) return error;
-  const said = `${attempt}: ${messageOf(error)} (${code})`;
-  if (code === 'SQLITE_NOTADB')
+  // The message may quote a name from the file.
+  const said = `${attempt}: ${safeText(messageOf(error))} (${code})`;
+  // A header of SQLite's that this library cannot read comes with the code of an error in SQL.
+  if (code === 'SQLITE_NOTADB' || (code === 'SQLITE_ERROR' && messageOf(error) === 'unsupported file format'))
     return stateFailure(
       STATE_CODE.notAState,
       file,

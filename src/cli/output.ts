@@ -84,8 +84,9 @@ export function openOutput({ format, color, events, renderYaml }: OutputOptions,
       if (documented) throw new Error(`a second document, ${kind}, in one run`);
       documented = true;
       clear();
-      const text = JSON.stringify({ apiVersion: API_VERSION, kind, ...body }, undefined, 2);
-      stdout.write(format === 'yaml' && renderYaml !== undefined ? renderYaml(text) : `${escapeJson(text)}\n`);
+      const whole = { apiVersion: API_VERSION, kind, ...body };
+      if (format === 'yaml' && renderYaml !== undefined) stdout.write(renderYaml(JSON.stringify(whole, undefined, 2)));
+      else for (const piece of documentPieces(whole)) stdout.write(escapeJson(piece));
     },
     names: (ids) => {
       if (format === 'name') for (const id of ids) stdout.write(`${safeText(id)}\n`);
@@ -110,6 +111,40 @@ export function openOutput({ format, color, events, renderYaml }: OutputOptions,
     },
     event,
   };
+}
+
+/** Items of a list that are put into one piece of text. */
+const ITEMS_A_PIECE = 2_000;
+
+/**
+ * A document as `JSON.stringify` with an indent of 2 gives it, with a line feed, in pieces: a text of a million edges is longer than a text can be
+ * (512 MiB), so long lists at the top are written bit by bit.
+ */
+export function* documentPieces(document: object): Generator<string> {
+  const entries = Object.entries(document).filter(([, value]) => value !== undefined);
+  let head = '{';
+  for (const [index, [key, value]] of entries.entries()) {
+    const start = `${head}${index === 0 ? '' : ','}\n  ${JSON.stringify(key)}: `;
+    head = '';
+    if (!Array.isArray(value) || value.length <= ITEMS_A_PIECE) {
+      yield start + indented(value, '  ');
+      continue;
+    }
+    const list: readonly unknown[] = value;
+    yield `${start}[`;
+    for (let from = 0; from < list.length; from += ITEMS_A_PIECE)
+      yield `${from === 0 ? '' : ','}\n    ${list
+        .slice(from, from + ITEMS_A_PIECE)
+        .map((item) => indented(item ?? null, '    '))
+        .join(',\n    ')}`;
+    yield '\n  ]';
+  }
+  yield entries.length === 0 ? '{}\n' : '\n}\n';
+}
+
+/** Line feeds inside of texts are escaped, so every one there is begins a line. */
+function indented(value: unknown, by: string): string {
+  return JSON.stringify(value, undefined, 2).replaceAll('\n', `\n${by}`);
 }
 
 /** The `error` of a document. */

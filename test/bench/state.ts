@@ -1,8 +1,8 @@
 /**
  * A state as large as they get: 200 namespaces, a million edges, five years of runs and audit. How long each command takes as a whole
- * process, and what readers meet while a run writes.
+ * process, and what readers meet while a run writes; `beside` measures the latter alone.
  *
- *     npm run bench -- state [EDGES] [DIR]        DIR keeps the state and the cluster, and is used again when it holds them
+ *     npm run bench -- state [EDGES] [DIR] [beside]        DIR keeps the state and the cluster, and is used again when it holds them
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -279,7 +279,7 @@ function cpuMs(line: string): number {
 }
 const write = (line: string): void => void process.stdout.write(`${line}\n`);
 
-async function measure(count: number, dir: string): Promise<void> {
+async function measure(count: number, dir: string, only: string | undefined): Promise<void> {
   const cluster = join(dir, 'cluster');
   const file = join(dir, 'state.sqlite');
   mkdirSync(dir, { recursive: true });
@@ -347,7 +347,7 @@ async function measure(count: number, dir: string): Promise<void> {
     ['plan ns-7 --to identity', 1],
     ['verify ns-7', 1],
   ];
-  for (const [command, rounds] of rows) {
+  for (const [command, rounds] of only === 'beside' ? [] : rows) {
     const { ms, cpu, bytes, code } = timed(command.split(' '), rounds);
     write(
       `| \`${command}\` | ${span(ms)} | ${span(cpu)} | ${bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(0)} MB`}${code === 0 ? '' : `, exit ${code ?? '?'}`} |`,
@@ -398,7 +398,7 @@ if (first === '--write') writeOn(second ?? '', Number(third));
 else {
   const dir = second ?? mkdtempSync(join(tmpdir(), 'sallyport-state-'));
   try {
-    await measure(Number(first), dir);
+    await measure(Number(first), dir, third);
   } finally {
     if (second === undefined) rmSync(dir, { recursive: true, force: true });
   }

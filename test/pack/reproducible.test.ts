@@ -8,7 +8,9 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -29,37 +31,60 @@ const SOURCES = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '
   .split('\0')
   .filter((file) => file !== '' && existsSync(join(ROOT, file)));
 
-/** A copy with other times and modes, packed as `npm pack` does it, build included. */
-function pack(name: string, at: Date, mode: number): string {
-  const copy = join(dir, name);
+/** A copy with times and modes of its own. */
+function copy(from: string, name: string, at: Date, mode: number): string {
+  const to = join(dir, name);
   for (const file of SOURCES) {
-    const to = join(copy, file);
-    mkdirSync(dirname(to), { recursive: true });
-    copyFileSync(join(ROOT, file), to);
-    chmodSync(to, mode);
-    utimesSync(to, at, at);
+    const path = join(to, file);
+    mkdirSync(dirname(path), { recursive: true });
+    copyFileSync(join(from, file), path);
+    chmodSync(path, mode);
+    utimesSync(path, at, at);
   }
-  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
-  const out = join(dir, `${name.replaceAll('/', '-')}-out`);
-  mkdirSync(out);
-  const { status, stdout, stderr } = spawnSync('npm', ['pack', '--json', '--pack-destination', out], {
-    cwd: copy,
+  symlinkSync(join(ROOT, 'node_modules'), join(to, 'node_modules'));
+  return to;
+}
+
+/** As `npm pack` does it, build included. */
+function pack(from: string, out: string): string {
+  mkdirSync(join(dir, out));
+  const { status, stdout, stderr } = spawnSync('npm', ['pack', '--json', '--pack-destination', join(dir, out)], {
+    cwd: from,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
   });
   if (status !== 0) throw new Error(`npm pack ended with ${status ?? '?'}:\n${stderr}${stdout}`);
   const [made] = JSON.parse(stdout.slice(stdout.indexOf('['))) as readonly { readonly filename: string }[];
-  return join(out, made?.filename ?? '');
+  return join(dir, out, made?.filename ?? '');
+}
+
+/** What a tarball holds, each file with its mode and the hash of its content. */
+function contentsOf(tarball: string): readonly string[] {
+  const to = mkdtempSync(join(dir, 'unpacked-'));
+  execFileSync('tar', ['xzf', tarball, '-C', to]);
+  return readdirSync(to, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => {
+      const path = join(entry.parentPath, entry.name);
+      const hash = createHash('sha256').update(readFileSync(path)).digest('hex');
+      return `${path.slice(to.length)} ${(statSync(path).mode & 0o777).toString(8)} ${hash}`;
+    })
+    .sort();
 }
 
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'sallyport-repro-'));
-  tarballs.push(pack('a', new Date('2020-01-01T00:00:00Z'), 0o644));
-  tarballs.push(pack('another/place with a space', new Date('2026-06-01T12:34:56Z'), 0o664));
+  // The second from the first: somebody may be writing in this folder.
+  const one = copy(ROOT, 'a', new Date('2020-01-01T00:00:00Z'), 0o644);
+  const two = copy(one, 'another/place with a space', new Date('2026-06-01T12:34:56Z'), 0o664);
+  tarballs.push(pack(one, 'one'), pack(two, 'two'));
 }, 600_000);
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 it('packs byte for byte the same from two copies at two places with other times and modes', () => {
+  const [first = '', second = ''] = tarballs;
+  // What differs is told by name.
+  expect(contentsOf(second)).toEqual(contentsOf(first));
   const [one = '', two = ''] = tarballs.map((file) => createHash('sha256').update(readFileSync(file)).digest('hex'));
   expect(one).toMatch(/^[0-9a-f]{64}$/);
   expect(two).toBe(one);

@@ -244,7 +244,12 @@ function footer<A>(page: Page<A>, state: ListState, columns: number): readonly s
 /** The row under the cursor in full; as many lines whatever stands there, so that nothing jumps. */
 function detail<A>(page: Page<A>, row: Row<A> | undefined, columns: number): readonly string[] {
   if (page.detail !== true) return [];
-  const lines = row === undefined ? [] : wrap((row.full ?? row.text).trim(), columns - 2).split('\n');
+  const lines =
+    row === undefined
+      ? []
+      : wrap(`${(row.full ?? row.text).trim()}${row.remark === undefined ? '' : `; ${row.remark}`}`, columns - 2).split(
+          '\n',
+        );
   const shown = lines.length > 2 ? [lines[0] ?? '', cut(lines.slice(1).join(' '), columns - 2)] : lines;
   return [0, 1].map((index) => `  ${shown[index] ?? ''}`);
 }

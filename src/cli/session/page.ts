@@ -9,6 +9,8 @@ export interface Row<A> {
   readonly tone?: Tone;
   /** All of it, where the text is an abridgement. */
   readonly full?: string;
+  /** Said beside it where one row is looked at, and not read out for each of a list. */
+  readonly remark?: string;
   /** What Enter on the row does; a row without it is only read. */
   readonly pick?: A;
   /** The command line that does the same, or shows the same. */

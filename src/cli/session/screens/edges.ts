@@ -71,7 +71,8 @@ function edgeRow(line: EdgeLine | undefined, command: string, namespace: string 
   const lead = `${line.why === '' ? ' ' : '!'} ${REVIEW[line.edge.review]} `;
   return {
     text: safeText(lead + shortEdge(line.edge, width - AROUND - lead.length, namespace)),
-    full: safeText(`${lead.trim()} ${line.text}${line.why === '' ? '' : `; ${line.why}`}`),
+    full: safeText(`${lead.trim()} ${line.text}`),
+    ...(line.why === '' ? {} : { remark: safeText(line.why) }),
     pick: { kind: 'open', screen: { kind: 'edge', id: line.edge.id } },
     command,
   };

@@ -173,7 +173,7 @@ function summary(changes: readonly ConnectionChange[]): string {
     const count = changes.filter((one) => whatOf(one) === what).length;
     return count === 0 ? [] : [`${what} ${plural(count, 'pair')}`];
   });
-  return `Connectivity: ${counts.join(', ')} (listed below the diff)`;
+  return `Connectivity: ${counts.join(', ')} (below the diff)`;
 }
 
 /** The pairs by the workload that most of them share, those that still can connect first. */

@@ -107,7 +107,7 @@ describe('sources of traffic on hostile records', () => {
         fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 4 }), async (damages) => {
           await checkAll(sourceOf(one.source), damages.reduce(mutate, Buffer.from(one.text)));
         }),
-        { numRuns: runs(12) },
+        { numRuns: runs(8) },
       );
     },
   );
@@ -119,7 +119,7 @@ describe('sources of traffic on hostile records', () => {
         fc.asyncProperty(fc.array(jsonMutation, { minLength: 1, maxLength: 3 }), async (changes) => {
           await checkAll(sourceOf(one.source), mutateJsonText(one.text, changes));
         }),
-        { numRuns: runs(15) },
+        { numRuns: runs(10) },
       );
     },
   );

@@ -63,6 +63,26 @@ async function failure(attempt: Promise<unknown>): Promise<Failure['detail']> {
   return error.detail;
 }
 
+describe('a call that may not go out any more', () => {
+  it('is asked when its connection stands, and then never reaches the server', async () => {
+    let asked = 0;
+    const answer = await api.send({ ...WRITE, maySend: () => (asked += 1) === 0 });
+    expect(asked).toBe(1);
+    expect(answer).toMatchObject({ ok: false, problem: { kind: 'no-answer', why: 'fenced', mayHaveReached: false } });
+    expect(server.calls).toEqual([]);
+    expect(await api.send({ ...WRITE, maySend: () => true })).toMatchObject({ ok: true, status: 201 });
+  });
+
+  it('is asked again before each attempt', async () => {
+    server.failNext({ fault: { kind: 'status', status: 429, headers: { 'retry-after': '30' } } });
+    let asked = 0;
+    const answer = await api.send({ ...WRITE, maySend: () => (asked += 1) < 2 });
+    expect(clock.slept).toEqual([30_000]);
+    expect(answer).toMatchObject({ ok: false, problem: { why: 'fenced' } });
+    expect(server.calls.map(({ status }) => status)).toEqual([429]);
+  });
+});
+
 type Refusal = readonly [string, Fault['fault'], string, RegExp, RegExp];
 const status = (
   code: number,

@@ -176,33 +176,38 @@ export async function takeOverRecords(
 ): Promise<{ readonly rebuilt: readonly Rebuilt[]; readonly known: readonly string[] }> {
   const rebuilt: Rebuilt[] = [];
   const known: string[] = [];
-  for (const { record: listed, place, store } of await newestRecords(stores, target.id)) {
-    const { namespace } = listed;
-    if (missingFrom(listed, state.reader) === undefined) {
+  for (const [namespace, records] of await recordsOf(stores, target.id)) {
+    let last: NamespaceRecord | undefined;
+    // An older record may know of steps that the newer one tells no more of, as they were taken back: it comes first.
+    for (const { record: listed, place, store } of records) {
+      if (last === undefined && missingFrom(listed, state.reader) === undefined) continue;
+      // Whoever is at work there now writes its own record; what it wrote until the hold was given counts.
+      const hold = await target.acquire([namespace], `${by} state rebuild`);
+      try {
+        const now = await store.read(namespace);
+        if (now === undefined) continue;
+        last = parseKept(now, place);
+        takeOver(state.writer, { record: last, found: await findWritten(last, target), by, at, place });
+      } finally {
+        await hold.release();
+      }
+    }
+    if (last === undefined) {
       known.push(namespace);
       continue;
     }
-    // Whoever is at work there now writes its own record; what it wrote until the hold was given counts.
-    const hold = await target.acquire([namespace], `${by} state rebuild`);
-    let record = listed;
-    try {
-      const now = await store.read(namespace);
-      if (now === undefined) continue;
-      record = parseKept(now, place);
-      const found = await findWritten(record, target);
-      takeOver(state.writer, { record, found, by, at, place });
-    } finally {
-      await hold.release();
-    }
     const inForce = state.reader.applied().filter((step) => step.namespace === namespace).length;
-    rebuilt.push({ namespace, phase: record.phase, run: record.run, steps: inForce, leftOut: record.leftOut });
+    rebuilt.push({ namespace, phase: last.phase, run: last.run, steps: inForce, leftOut: last.leftOut });
   }
   return { rebuilt, known };
 }
 
-/** One record a namespace, the newest of all places. */
-async function newestRecords(stores: readonly UndoStore[], target: string): Promise<readonly Kept[]> {
-  const newest = new Map<string, Kept>();
+/** The records of each namespace, oldest first, in the order of names. */
+async function recordsOf(
+  stores: readonly UndoStore[],
+  target: string,
+): Promise<readonly (readonly [string, readonly Kept[]])[]> {
+  const found = new Map<string, Kept[]>();
   for (const store of stores)
     for (const { namespace, record } of await store.list()) {
       const head = parseRecordHead(record);
@@ -215,11 +220,13 @@ async function newestRecords(stores: readonly UndoStore[], target: string): Prom
           hint: 'choose the cluster with --context or --manifests, or another folder with undo.path',
         });
       const parsed = parseKept(record, store.place);
-      const before = newest.get(parsed.namespace);
-      if (before === undefined || isNewer({ record: parsed, place: store.place, store }, before))
-        newest.set(parsed.namespace, { record: parsed, place: store.place, store });
+      const kept = found.get(parsed.namespace) ?? [];
+      kept.push({ record: parsed, place: store.place, store });
+      found.set(parsed.namespace, kept);
     }
-  return [...newest.values()].toSorted((a, b) => (a.record.namespace < b.record.namespace ? -1 : 1));
+  return [...found]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([namespace, kept]) => [namespace, kept.toSorted((a, b) => (isNewer(a, b) ? 1 : -1))] as const);
 }
 
 /** Of two records of a namespace. Clocks of operators differ, so they decide only where nothing else does. */

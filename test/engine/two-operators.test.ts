@@ -1,0 +1,156 @@
+// Two operators on two machines: what the histories at random have found, and that a plan is refused once the cluster has moved.
+import { copyFileSync, rmSync } from 'node:fs';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { formatRef, refOf } from '../../src/model/object.ts';
+import { changeRef } from '../../src/plan/change.ts';
+import { getPath, isJsonObject, setPath } from '../../src/shared/pure/json.ts';
+import type { Point, SavedWorld, Session, SessionOptions, World } from './fault-driver.ts';
+import { makeWorld, objectsOf, openSession } from './fault-driver.ts';
+
+const world: World = makeWorld();
+for (const name of ['ann', 'bob']) world.disk(name);
+const pristine: SavedWorld = world.save();
+beforeEach(() => world.restore(pristine));
+afterAll(() => world.dispose());
+
+async function as<T>(name: string, work: (session: Session) => Promise<T>, options: SessionOptions = {}): Promise<T> {
+  const session = await openSession(world, name, { ...options, armLate: true });
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
+
+const done = { outcome: 'done', exit: 0 };
+const killedBefore =
+  (isIt: (point: Point) => boolean): NonNullable<SessionOptions['mischief']> =>
+  (point) =>
+    isIt(point) ? 'killed before' : undefined;
+const isDefaultDeny = ({ name, writes }: Point): boolean => writes && name.startsWith('POST /apis/networking');
+
+describe('a state that has the newest run of a namespace but lacks what came before it', () => {
+  it('writes nothing until it has taken that over, and then takes all of it back in order', async () => {
+    expect(await as('ann', (ann) => ann.advance('front', 'monitor'))).toMatchObject(done);
+    await as('bob', (bob) => bob.rebuild());
+    expect(await as('bob', (bob) => bob.advance('front', 'permissive-mtls'))).toMatchObject(done);
+    // Opens policies of front as well, so that it is the newest run of both.
+    expect(await as('bob', (bob) => bob.advance('back', 'allow-list'))).toMatchObject(done);
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP620' },
+    });
+    await as('ann', async (ann) => {
+      await ann.rebuild();
+      expect(ann.rig.journal.phases().get('front')).toBe('permissive-mtls');
+    });
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(await as('ann', (ann) => ann.rollback('back', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('may take over a run that had nothing to do', async () => {
+    expect(await as('ann', (ann) => ann.advance('front', 'monitor'))).toMatchObject(done);
+    const plan = await as('ann', (ann) => ann.planUp('front', 'monitor'));
+    expect(plan.steps).toEqual([]);
+    expect(await as('ann', (ann) => ann.execute(plan))).toMatchObject(done);
+    await as('bob', (bob) => bob.rebuild());
+    expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+  });
+});
+
+describe('a copy of a state with a run that lies interrupted', () => {
+  it('does not go on with it where the other one has taken it back', async () => {
+    let writes = 0;
+    const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 6);
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    world.clock.advance(66_000);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    await expect(as('bob', (bob) => bob.resume())).rejects.toMatchObject({ detail: { code: 'SP617', exit: 3 } });
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('keeps what it knows to be done when it takes over an older record', async () => {
+    const late = killedBefore(({ what, name }) => what === 'call' && name.startsWith('PUT /api/v1'));
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    world.clock.advance(66_000);
+    await as('ann', async (ann) => {
+      const before = ann.rig.journal.stepsOf(ann.rig.journal.openRuns()[0]?.id ?? '').map(({ state }) => state);
+      expect(before).toContain('done');
+      await ann.rebuild();
+      expect(ann.rig.journal.stepsOf(ann.rig.journal.openRuns()[0]?.id ?? '').map(({ state }) => state)).toEqual(
+        before,
+      );
+      expect(await ann.resume()).toMatchObject(done);
+    });
+  });
+});
+
+describe('a run that the cluster failed', () => {
+  it('stays open, says what to do, and resume goes on with its own plan', async () => {
+    const result = await as('ann', (ann) => ann.advance('front', 'allow-list'), {
+      mischief: ({ name }) => (name.includes('(dry run)') && name.includes('networkpolicies') ? '500' : undefined),
+    });
+    expect(result).toMatchObject({ outcome: 'partial', exit: 4, failure: { detail: { code: 'SP450' } } });
+    expect(result.failure?.detail.hint).toContain('sallyport resume');
+    world.clock.advance(66_000);
+    expect(await as('ann', (ann) => ann.resume())).toMatchObject({ ...done, run: result.run, failed: [], notRun: [] });
+  });
+});
+
+describe('a cluster that moved since the plan was made', () => {
+  it('refuses each step whose object is not as it was, writes nothing of it, and all comes back', async () => {
+    const plan = await as('ann', (ann) => ann.planUp('front', 'permissive-mtls'));
+    const all = world.cluster.objects();
+    for (const step of plan.steps) {
+      world.restore(pristine);
+      const ref = formatRef(changeRef(step.change));
+      const { change } = step;
+      const live = all.find((object) => formatRef(refOf(object)) === ref);
+      // Objects that an earlier step of the plan makes cannot be anybody else's yet.
+      if (change.kind === 'edit' && live === undefined) continue;
+      const theirs =
+        change.kind === 'create'
+          ? { ...change.object, metadata: { ...change.object.metadata, labels: { theirs: 'yes' } } }
+          : change.kind === 'edit' && live !== undefined
+            ? (setPath(
+                live,
+                change.fields[0]?.path ?? [],
+                isJsonObject(change.fields[0]?.after) ? { theirs: 'yes' } : 'theirs',
+              ) as KubeManifest)
+            : undefined;
+      if (theirs === undefined) continue;
+      world.cluster.put(theirs, 'somebody');
+      // Another step may write elsewhere in the same object.
+      const path = change.kind === 'edit' ? (change.fields[0]?.path ?? []) : ['metadata', 'labels'];
+      const valueNow = (): unknown => getPath(world.cluster.get(theirs) ?? {}, path);
+      const before = valueNow();
+      const result = await as('ann', (ann) => ann.execute(plan));
+      expect(result, step.id).toMatchObject({ outcome: 'partial', exit: 3, failure: { detail: { code: 'SP601' } } });
+      expect(result.failure?.message, step.id).toContain(ref);
+      expect(valueNow(), step.id).toEqual(before);
+      expect(world.broken, step.id).toEqual([]);
+    }
+  });
+});
+
+describe('a state that is lost', () => {
+  it('is rebuilt from the cluster in the middle of a run, and the run goes on', async () => {
+    let writes = 0;
+    const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 4);
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    rmSync(world.stateFile('ann'));
+    world.disk('ann').kept.clear();
+    world.clock.advance(66_000);
+    await as('bob', (bob) => bob.rebuild());
+    expect(await as('bob', (bob) => bob.resume())).toMatchObject({ outcome: 'done', phase: 'allow-list' });
+    expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+});

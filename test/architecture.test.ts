@@ -256,7 +256,9 @@ describe('codes', () => {
   /** Where one meaning is met in more than one file. */
   const SHARED: Readonly<Record<string, string>> = {
     SP130: 'cancelled by a person',
+    SP216: 'files of a directory that do not parse',
     SP223: 'a phase that does not exist',
+    SP250: 'two forms of output at once',
     SP293: 'following that cannot be done like this',
     SP413: 'a kind that the cluster does not have',
     SP600: 'a gate does not answer yes',

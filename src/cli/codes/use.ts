@@ -158,7 +158,7 @@ export const USE_CODES = {
     ],
   },
   SP216: {
-    title: 'Files of the directory cannot be read, so nothing is planned',
+    title: 'Files of the directory cannot be read, so nothing is planned or judged',
     exit: 2,
     means: 'A manifest that does not parse may hold a policy or a workload: no plan is made on half of the facts.',
     causes: ['A template that was never rendered (Helm, Kustomize).', 'A merge conflict left in the file.'],

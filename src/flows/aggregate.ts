@@ -187,7 +187,8 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
         attributor.sightAgain(flow.dst, flow.last);
       }
       const port = dst.port ?? flow.port;
-      if (port === 0) {
+      // Zero says that the record names none; whatever else is no port is none either.
+      if (!Number.isInteger(port) || port < 1 || port > 65_535) {
         dropped.set(UNPORTED, (dropped.get(UNPORTED) ?? 0) + (flow.records ?? 1));
         return;
       }

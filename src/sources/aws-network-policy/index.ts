@@ -59,7 +59,7 @@ function parseWords(words: readonly (string | undefined)[], time: number, ends: 
   const port = Number(dport);
   const srcPort = Number(sport);
   if (!/^[0-9a-f.:]+$/i.test(srcIp) || !/^[0-9a-f.:]+$/i.test(dstIp)) return undefined;
-  if (!Number.isInteger(port) || port > 65_535 || !Number.isInteger(srcPort) || srcPort > 65_535) return undefined;
+  if (![port, srcPort].every((one) => Number.isInteger(one) && one >= 0 && one <= 65_535)) return undefined;
   const protocol = parseProtocol(proto);
   if (protocol === undefined || port === 0) return 'a protocol without ports';
   const word = (verdict ?? '').toUpperCase();

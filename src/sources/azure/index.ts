@@ -71,7 +71,7 @@ function parseTuple(text: string, ends: Ends): Flow | string | undefined {
   if (known === undefined) return protocol === '1' || protocol === '58' ? 'ICMP' : 'a protocol without ports';
   const port = Number(dport);
   const srcPort = Number(sport);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535 || !Number.isInteger(srcPort)) return undefined;
+  if (![port, srcPort].every((one) => Number.isInteger(one) && one >= 0 && one <= 65_535)) return undefined;
   if (port === 0) return 'no ports';
   const time = stamp.length > 10 ? Number(stamp) : Number(stamp) * 1000;
   // Packets from the destination to the source: it answered.

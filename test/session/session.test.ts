@@ -16,7 +16,7 @@ import type { Press } from '../../src/cli/session/list.ts';
 import { runSession } from '../../src/cli/session/session.ts';
 import { reviewEdges } from '../../src/flows/decide.ts';
 import { endpointKey } from '../../src/model/edge.ts';
-import { isFailure } from '../../src/shared/pure/errors.ts';
+import { EXIT, Failure, isFailure } from '../../src/shared/pure/errors.ts';
 import { readTree } from '../support/folder.ts';
 import { CLUSTER, CONFIG, EDGES, makeHome } from '../cli/shop.ts';
 
@@ -180,13 +180,14 @@ async function play(
   options: GlobalOptions,
   script: Script,
   onNote?: (text: string, interrupt: Interrupt) => void,
+  through: (app: App) => App = (app) => app,
 ): Promise<Played> {
   const interrupt = openInterrupt();
   const { output, lines, notes } = quiet((text) => onNote?.(text, interrupt));
   const asked: string[] = [];
   const exit = await withApp(options, interrupt, output, async (app) => {
     try {
-      return await runSession(app, scripted(script, asked));
+      return await runSession(through(app), scripted(script, asked));
     } catch (error) {
       if (!isFailure(error)) throw error;
       return error.detail.exit;
@@ -431,6 +432,32 @@ describe('the session', () => {
     const before = await readTree(options.manifests ?? '');
     expect((await play(options, script)).exit).toBe(130);
     expect(await readTree(options.manifests ?? '')).toEqual(before);
+  });
+
+  it.each([
+    ['from the first reading on', 0],
+    ['after a while', 1],
+  ])('stays when the cluster does not answer, %s, and goes on when it does', async (_, answered) => {
+    let calls = 0;
+    const failing = (app: App): App => ({
+      ...app,
+      target: () => {
+        calls += 1;
+        // Each reading asks twice: by name, and for what is there.
+        return Math.floor((calls - 1) / 2) === answered ? Promise.reject(gone()) : app.target();
+      },
+    });
+    const gone = (): Failure => {
+      calls += calls % 2;
+      return new Failure({ code: 'SP452', exit: EXIT.cluster, message: 'the connection was refused' });
+    };
+    const script = ['reload', ...(answered === 0 ? [] : [SHOP, 'back', 'reload']), SHOP, 'back', 'leave'];
+    const played = await play(await place(`lost-${answered}`), script, undefined, failing);
+    expect(played.exit).toBe(0);
+    const pages = played.asked.join('\n');
+    expect(pages).toMatch(/the connection was refused \(SP452\)\nr tries again; nothing is lost by it/);
+    expect(pages.includes('The cluster could not be read (SP452): this is as it was before')).toBe(answered === 1);
+    expect(played.asked.at(-2)).not.toContain('SP452');
   });
 
   it('decides nothing without a reason', async () => {

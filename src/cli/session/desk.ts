@@ -93,6 +93,8 @@ export function openDesk(app: App, front: Front): Desk {
 
   /** The state as it is open now: a command that wrote has opened it anew. */
   const takeReader = async (): Promise<void> => {
+    // A cluster that names its state and does not answer is asked by `r`, not by every key.
+    if (world.lost !== undefined && world.reader === undefined) return;
     try {
       world = { ...world, reader: (await app.state()).reader };
     } catch (error) {

@@ -44,7 +44,7 @@ export function dashboard(world: World, facts: DashboardFacts): Page<Act> {
       rows.push({ text: `  ${safeText(name)}  ${phase}, as of the state; its gates need the cluster` });
   const list = rowsOf(rows);
   return {
-    title: `Sallyport on ${safeText(world.description)}`,
+    title: `Sallyport on ${world.description === '' ? 'a cluster that did not answer yet' : safeText(world.description)}`,
     above: [...summary(world, facts), ...lostLines(world, facts.width - 1)],
     rows: list,
     filter: textFilter(list),

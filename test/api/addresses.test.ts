@@ -56,6 +56,7 @@ describe('addresses on a real API server', () => {
     const notes: string[] = [];
     const recorded: AddressRecord[] = [];
     let watches = 0;
+    let open = 0;
     let gate = Promise.resolve();
     const own = await connectKube({ kubeconfig: server.kubeconfigFile(adminName), clock: systemClock });
     // Watches of two seconds, so that one ends; and none while the test holds them back.
@@ -65,7 +66,12 @@ describe('addresses on a real API server', () => {
         if (call.query?.['watch'] !== 'true') return own.send(call);
         await gate;
         watches += 1;
-        return own.send({ ...call, query: { ...call.query, timeoutSeconds: '2' } });
+        open += 1;
+        try {
+          return await own.send({ ...call, query: { ...call.query, timeoutSeconds: '2' } });
+        } finally {
+          open -= 1;
+        }
       },
     };
     try {
@@ -89,10 +95,11 @@ describe('addresses on a real API server', () => {
 
       let release: () => void = () => undefined;
       gate = new Promise((resolve) => (release = resolve));
-      // A server that was started anew knows what happened since then alone.
-      await server.restart();
+      await expect.poll(() => open, { timeout: 20_000 }).toBe(0);
       await dropPod(server, 'first');
       await makePod(server, 'second', IP);
+      // A server that was started anew knows what happened since then alone.
+      await server.restart();
       release();
       await expect.poll(() => notes.some((text) => text.startsWith('a gap from')), { timeout: 40_000 }).toBe(true);
       const after = watches;

@@ -108,3 +108,24 @@ it('runs nothing on installation that a shell would have to be there for', () =>
   const installed = JSON.parse(readFileSync(join(there, 'package-lock.json'), 'utf8')) as { packages: object };
   expect(Object.keys(installed.packages).length).toBeGreaterThan(50);
 }, 300_000);
+
+it('installs from a lock file without scripts, and opens its state then', () => {
+  // npm that reads a lock file takes the sources beside the binaries of better-sqlite3 for something to be built.
+  const there = join(dir, 'there');
+  rmSync(join(there, 'node_modules'), { recursive: true, force: true });
+  const ci = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
+  const { status, stderr } = spawnSync('npm', ci, { cwd: there, encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+  const program = join(there, 'node_modules/sallyport/bin/sallyport.js');
+  const cluster = join(there, 'node_modules/sallyport/examples/fraud-detection/cluster');
+  const asked = spawnSync(
+    process.execPath,
+    [program, 'status', '--json', '--manifests', cluster, '--state', 's.sqlite'],
+    {
+      cwd: there,
+      encoding: 'utf8',
+    },
+  );
+  expect(asked.status, asked.stderr).toBe(0);
+  expect(JSON.parse(asked.stdout)).toMatchObject({ kind: 'Status' });
+}, 300_000);

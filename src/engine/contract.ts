@@ -160,7 +160,7 @@ export interface NamespaceRecord {
   readonly namespace: string;
   readonly phase: PhaseName;
   readonly run: string;
-  /** How many steps of that run are done, or were. */
+  /** How many of its steps that are in this record are done, or were. */
   readonly settled: number;
   readonly by: string;
   readonly at: number;

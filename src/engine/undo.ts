@@ -17,7 +17,6 @@ import type {
   KeptUndo,
   NamespaceRecord,
   RecordedStep,
-  StepState,
   UndoStore,
 } from './contract.ts';
 import type { Emit } from './events.ts';
@@ -107,7 +106,7 @@ export function parseRecordHead(record: Json | undefined): RecordHead | undefine
   const steps = asArray(record['steps']).flatMap((one) => {
     const { run: of, index, state } = asObject(one);
     return typeof of === 'string' && typeof index === 'number' && (state === 'done' || state === 'undone')
-      ? [{ run: of, index, state: state as StepState }]
+      ? [{ run: of, index, state }]
       : [];
   });
   return { target, namespace, run, settled, by, at, steps };
@@ -122,7 +121,7 @@ export function missingFrom(
   journal: Pick<Journal, 'headOf' | 'stepsOf' | 'applied'>,
 ): string | undefined {
   if (journal.headOf(head.run) === undefined) return `run ${safeText(head.run)}`;
-  const newest = journal.stepsOf(head.run);
+  const newest = stepsFiled(head.run, head.namespace, journal);
   const settled = newest.filter(isSettled).length;
   if (settled < head.settled)
     return `run ${safeText(head.run)} is on record here with ${settled} steps ended, and ${head.settled} have`;
@@ -145,6 +144,16 @@ export function missingFrom(
   return gone === undefined ? undefined : `what run ${safeText(gone.run)} did is taken back by now`;
 }
 
+/** Steps of a run that the record of a namespace carries: all of its own run, and of another's those that are filed under it. */
+function stepsFiled(
+  run: string,
+  namespace: string,
+  journal: Pick<Journal, 'headOf' | 'stepsOf'>,
+): readonly JournalStep[] {
+  const own = journal.headOf(run)?.namespace === namespace;
+  return journal.stepsOf(run).filter((step) => own || step.step.namespace === namespace);
+}
+
 /** Of the others nothing was written: they may yet be tried anew. */
 function isSettled(step: Pick<JournalStep, 'state'>): boolean {
   return step.state === 'done' || step.state === 'undone';
@@ -157,9 +166,7 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
   if (head === undefined) throw new Error(`run ${run} is not on record`);
   const inForce = journal.applied().filter((step) => step.namespace === namespace);
   const open = head.outcome === undefined;
-  const current = journal
-    .stepsOf(run)
-    .filter((step) => head.namespace === namespace || step.step.namespace === namespace);
+  const current = stepsFiled(run, namespace, journal);
   if (inForce.length === 0 && (!open || current.length === 0)) return undefined;
   const times = new Map(inForce.map((step) => [step.seq, step.at]));
   const forced = inForce.flatMap((applied) =>
@@ -212,7 +219,7 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
       namespace,
       phase,
       run,
-      settled: journal.stepsOf(run).filter(isSettled).length,
+      settled: current.filter(isSettled).length,
       by: head.by,
       at,
       runs: runs.toSorted((a, b) => a.startedAt - b.startedAt),

@@ -425,7 +425,7 @@ async function sendWrite(
 ): Promise<Sent> {
   const { api, discovery, fence } = writer;
   if (mode === 'write') await fence.ensure();
-  const answer = await api.send(mode === 'write' ? { ...call, maySend: fence.isOpen } : call);
+  const answer = await api.send(mode === 'write' ? { ...call, maySend: () => fence.isOpen() } : call);
   if (answer.ok) return answers === 'status' ? { kind: 'done' } : { kind: 'done', live: asManifest(answer.body, ref) };
   const { problem } = answer;
   if (problem.kind === 'no-answer' && problem.why === 'fenced') return { kind: 'held-back' };

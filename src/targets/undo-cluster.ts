@@ -54,7 +54,7 @@ export function openUndoCluster(api: KubeApi, fence?: Fence): UndoStore {
       const call = callFor(slot, data, binaryData);
       const { subject } = call;
       await fence?.ensure();
-      const answer = await api.send(fence === undefined ? call : { ...call, maySend: fence.isOpen });
+      const answer = await api.send(fence === undefined ? call : { ...call, maySend: () => fence.isOpen() });
       seen.delete(name);
       if (answer.ok) {
         if (call.method !== 'DELETE') seen.set(name, { name, live: answer.body });

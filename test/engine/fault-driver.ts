@@ -289,7 +289,7 @@ function planned<T>(
   work: () => T,
 ): T {
   const objects = snapshot.objects.map((object) => [essenceOf(object), object.metadata['uid'], object['status']]);
-  const applied = record.applied.map(({ at: _at, ...one }) => one);
+  const applied = record.applied.map((one) => ({ ...one, at: 0 }));
   const key = JSON.stringify([what, objects, applied, [...record.phases], record.resolved]);
   const known = plans.get(key) as T | undefined;
   if (known !== undefined) return known;
@@ -301,7 +301,10 @@ function planned<T>(
 /** One process of an operator: from the opening of the state to its end. */
 export async function openSession(world: World, name: string, options: SessionOptions = {}): Promise<Session> {
   const { cluster } = world;
-  const clock = { now: () => world.clock.now() + (options.skewMs?.() ?? 0), sleep: world.clock.sleep };
+  const clock = {
+    now: () => world.clock.now() + (options.skewMs?.() ?? 0),
+    sleep: (ms: number, signal?: AbortSignal) => world.clock.sleep(ms, signal),
+  };
   const points: Point[] = [];
   let armed = false;
   let dead = false;

@@ -2,7 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createAggregator } from '../../src/flows/aggregate.ts';
-import { MAX_UNREVIEWED_TARGETS, findUncorroborated, isSensitive } from '../../src/flows/corroborate.ts';
+import { MAX_UNREVIEWED_TARGETS, findUncorroborated, isSensitive, newestPart } from '../../src/flows/corroborate.ts';
 import { findDoubtful } from '../../src/flows/review.ts';
 import type { Edge } from '../../src/model/edge.ts';
 import { formatEdge } from '../../src/model/edge.ts';
@@ -121,6 +121,15 @@ describe('whoever holds one pod and calls what he likes', () => {
     expect(findUncorroborated([...record, ...scan.slice(0, MAX_UNREVIEWED_TARGETS - 1)], world(), 3).fanOuts).toEqual(
       [],
     );
+  });
+});
+
+describe('what is new', () => {
+  it('is what begins in the newest quarter of a record, a day at least; a short record has nothing new', () => {
+    expect(newestPart(record)).toBe(MONDAY + 27 * DAY - (27 * DAY) / 4);
+    expect(newestPart([edge('a/b/c', DB, seen(5))])).toBe(MONDAY + 3 * DAY);
+    expect(newestPart([edge('a/b/c', DB, seen(4))])).toBeUndefined();
+    expect(newestPart([])).toBeUndefined();
   });
 });
 

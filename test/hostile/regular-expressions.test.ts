@@ -163,6 +163,7 @@ const OWN_TEXT = new Map([
   ['/\\/+$/', 'the address of an engine on the command line'],
   ['/\\B(?=(?:\\d{3})+$)/g', 'the digits of a number'],
   ['/\\S*\\s*$/', 'a line that somebody types'],
+  ['/\\bFORMAT\\s+\\w+\\s*;?\\s*$/i', 'a query on the command line'],
   ['/<(script|style)\\b[^>]*>(?![\\s\\S]*<\\/\\1)/i', "a template of the operator's"],
 ]);
 

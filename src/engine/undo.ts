@@ -11,14 +11,7 @@ import type { Json } from '../shared/pure/json.ts';
 import { maskManifest } from '../shared/pure/mask.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
-import type {
-  Journal,
-  JournalStep,
-  KeptUndo,
-  NamespaceRecord,
-  RecordedStep,
-  UndoStore,
-} from './contract.ts';
+import type { Journal, JournalStep, KeptUndo, NamespaceRecord, RecordedStep, UndoStore } from './contract.ts';
 import type { Emit } from './events.ts';
 
 /** What keeping needs of an engine. */

@@ -313,7 +313,7 @@ export function settings(): { readonly seed: number; readonly every: number } {
     const value = Number(process.env[name] ?? usual);
     return Number.isFinite(value) ? value : usual;
   };
-  return { seed: of('FAULTS_SEED', 1), every: of('FAULTS_EVERY', 8) };
+  return { seed: of('FAULTS_SEED', 1), every: of('FAULTS_EVERY', 12) };
 }
 
 export function renderTallies(title: string, tallies: readonly Tally[]): string {

@@ -133,7 +133,7 @@ async function ofFlag(app: App, option: FlagTable, command: CommandTable | undef
   }
 }
 
-const EDGE_KEYS = ['ns', 'src', 'dst', 'port', 'verdict', 'before'];
+const EDGE_KEYS = ['ns', 'src', 'dst', 'port', 'verdict', 'before', 'id'];
 const GATE_KEYS = ['gate', 'ns', 'subject'];
 
 /** The key or the value after the last comma. */
@@ -141,7 +141,8 @@ async function ofQuery(app: App, command: string, current: string): Promise<Offe
   const comma = current.lastIndexOf(',') + 1;
   const [head, part] = [current.slice(0, comma), current.slice(comma)];
   const equals = part.indexOf('=');
-  const keys = command === 'waive' ? GATE_KEYS : EDGE_KEYS;
+  const keys =
+    command === 'waive' ? GATE_KEYS : command === 'withdraw' ? [...new Set([...EDGE_KEYS, ...GATE_KEYS])] : EDGE_KEYS;
   const [prefix, words] =
     equals < 0
       ? [head, keys.map((key) => ({ word: `${key}=` }))]

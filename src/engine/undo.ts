@@ -96,7 +96,7 @@ export function parseRecordHead(record: Json | undefined): RecordHead | undefine
   const { target, namespace, run, settled, by, at } = record;
   if (typeof target !== 'string' || typeof namespace !== 'string' || typeof run !== 'string') return undefined;
   if (typeof settled !== 'number' || typeof by !== 'string' || typeof at !== 'number') return undefined;
-  const steps = asArray(record['steps']).flatMap((one) => {
+  const steps = asArray(record['steps']).flatMap((one): RecordHead['steps'] => {
     const { run: of, index, state } = asObject(one);
     return typeof of === 'string' && typeof index === 'number' && (state === 'done' || state === 'undone')
       ? [{ run: of, index, state }]

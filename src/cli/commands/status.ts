@@ -39,7 +39,7 @@ export async function status(app: App, options: StatusOptions): Promise<void> {
     await showStatus(app, options, { ...output, line: (text = '') => void lines.push(text) });
     const page = lines.join('\n');
     if (page !== before) {
-      if (redraw) output.raw(`${HOME_AND_CLEAR}`);
+      if (redraw) output.raw(HOME_AND_CLEAR);
       output.line(`${new Date(app.clock().now()).toISOString()}\n${page}${redraw ? '' : '\n'}`);
     }
     before = page;

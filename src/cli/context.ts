@@ -38,11 +38,11 @@ export interface GlobalOptions {
   readonly config?: string;
   /** Of advance and rollback: stands on the trail. */
   readonly ticket?: string;
+  /** Of plan and advance: files of approvals. */
+  readonly approval?: readonly string[];
   readonly color?: boolean;
   /** The session without cursor movement. */
   readonly plain?: boolean;
-  /** Of plan and advance: files of approvals. */
-  readonly approval?: readonly string[];
 }
 
 /** One run of the program: flags, output, environment, and what is opened on first use. */
@@ -52,9 +52,9 @@ export interface App {
   readonly env: NodeJS.ProcessEnv;
   readonly interrupt: Interrupt;
   readonly by: string;
-  /** The cluster or directory. Opened once. */
   /** Who acts, for approvals: the owner of the cluster's credentials, or the account here. Undefined where the cluster does not say. */
   actor(): Promise<Actor | undefined>;
+  /** The cluster or directory. Opened once. */
   target(): Promise<Target>;
   /** The state of the target, without asking the cluster where its identity is remembered. */
   state(): Promise<State>;
@@ -99,8 +99,8 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
   const stateFile = (target: Identity): string => options.state ?? defaultStateFile(env, target.id);
 
   let noted = false;
-  let given: Promise<readonly Decision[]> | undefined;
   let actor: Promise<Actor | undefined> | undefined;
+  let given: Promise<readonly Decision[]> | undefined;
   const app: App = {
     options,
     output,

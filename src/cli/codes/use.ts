@@ -635,4 +635,26 @@ export const USE_CODES = {
     causes: ['A number alone.'],
     fix: ['`30m`, `12h` or `7d`, and at most `24d`.'],
   },
+  SP297: {
+    title: 'DuckDB is not there, or refuses',
+    exit: 2,
+    means:
+      'Parquet and archives with a query are read by an embedded DuckDB, which is installed by those alone who need it.',
+    causes: [
+      '`@duckdb/node-api` is not installed beside Sallyport.',
+      'A file that is no Parquet.',
+      'A query that DuckDB refuses.',
+    ],
+    fix: [
+      '`npm install @duckdb/node-api@1.5.5-r.5`, with `-g` where Sallyport was installed with it.',
+      'The message repeats what DuckDB says.',
+    ],
+  },
+  SP298: {
+    title: 'The archive and the query do not fit together',
+    exit: 2,
+    means: 'A query is over files of one kind, and times reach it where it says `{from}` and `{to}`.',
+    causes: ['Parquet and JSON in one call.', '`--since` without `{from}` in the query.'],
+    fix: ['Name files of one kind; write the times into the query.'],
+  },
 } as const satisfies CodeTable;

@@ -81,6 +81,15 @@ export async function observe(
   const badRecords = options.badRecords === 'skip' ? 'skip' : 'abort';
   await checkInputs(names.filter((name) => !isRemote(name)));
   await refuseFollowed(app, source, names);
+  if (source.name === 'edges' && options.query !== undefined && !names.some((name) => name === '-' || isRemote(name))) {
+    const { archiveInput } = await import('../../sources/edges/archive.ts');
+    const now = Date.now();
+    const time = (flag: string, text: string | undefined): number | undefined =>
+      text === undefined ? undefined : parseTimeOrAge(flag, text, now);
+    const times = { from: time('--since', options.since), to: time('--until', options.until) };
+    await importFlows(app, source, [archiveInput(names, options.query, times)], badRecords);
+    return EXIT.done;
+  }
   const opened: FlowInput[] = [];
   for (const name of names)
     if (isRemote(name)) opened.push(...(await askFor(app, source, name, options)));

@@ -127,7 +127,16 @@ describe('migrations', () => {
     };
     expect(() => openStateWith([...MIGRATIONS, broken], file, { target: TARGET, mode: 'write' })).toThrow(/nonsense/);
     // The migrations before it have their tables.
-    const later = ['resolutions', 'days_seen', 'import_sizes', 'addresses', 'address_watches', 'approvals', 'follows', 'gaps'];
+    const later = [
+      'resolutions',
+      'days_seen',
+      'import_sizes',
+      'addresses',
+      'address_watches',
+      'approvals',
+      'follows',
+      'gaps',
+    ];
     expect(tablesOf(file)).toEqual({ ...before, ...Object.fromEntries(later.map((table) => [table, []])) });
     openState(file, { target: TARGET, mode: 'write' }).close();
   });

@@ -245,7 +245,10 @@ function noteFindings(app: App, findings: readonly Finding[]): void {
   }
 }
 
-export function originsIn(dir: string | undefined, origins: Snapshot['origins']): readonly (readonly [string, Origin])[] {
+export function originsIn(
+  dir: string | undefined,
+  origins: Snapshot['origins'],
+): readonly (readonly [string, Origin])[] {
   const before = dir === undefined ? '' : `${dir.replace(/\/+$/u, '')}/`;
   return [...origins].map(([key, origin]) => [key, { ...origin, file: `${before}${origin.file}` }]);
 }

@@ -74,7 +74,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 describe('the tarball', () => {
   it('holds the program, its data and its documents, and nothing else', () => {
     const expected =
-      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z-]+\.js|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|docs\/[a-z.-]+|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml))$/;
+      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z_-]+\.js|dist\/man\/sallyport\.1|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|docs\/(?:platforms\/)?[A-Za-z.-]+|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml))$/;
     expect(files.filter((file) => !expected.test(file))).toEqual([]);
     for (const wanted of [
       'LICENSE',
@@ -97,7 +97,7 @@ describe('the tarball', () => {
 
   it('holds one compiled file for each source, and imports that lead to one', () => {
     const sources = [...sourceFiles('src', 'phases', 'state'), 'examples/fraud-detection/generate.ts'];
-    const compiled = files.filter((file) => file.startsWith('dist/'));
+    const compiled = files.filter((file) => file.startsWith('dist/') && !file.startsWith('dist/man/'));
     expect(compiled).toEqual(sources.map((file) => `dist/${file.replace(/\.ts$/, '.js')}`).sort());
     const known = new Set(compiled);
     const missing = compiled

@@ -1,4 +1,5 @@
 // The stage by itself: what it claims about packets, pods and mesh holds before anything is built on it.
+import { once } from 'node:events';
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -375,7 +376,9 @@ describe('down', () => {
     }
     const dir = /KUBECONFIG=(.+)\/kubeconfig/.exec(said)?.[1] ?? '';
     expect(await processesOf(dir)).toContain('kube-apiserver');
+    const ended = once(owner, 'exit');
     owner.kill('SIGKILL');
+    await ended;
     for (let tries = 0; tries < 100 && (await processesOf(dir)) !== ''; tries += 1) await delay(50);
     expect(await processesOf(dir)).toBe('');
     expect(readFileSync('/proc/mounts', 'utf8')).not.toContain(dir);

@@ -35,11 +35,15 @@ function readOwner(file: string): { readonly pid: number; readonly started: stri
   }
 }
 
-/** When the process started, in ticks since boot: tells it from another that got its number later. Empty if there is none. */
+/**
+ * When the process started, in ticks since boot: tells it from another that got its number later. Empty if there is none, or one that has
+ * ended and waits for its parent to notice.
+ */
 function startOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return ['Z', 'X'].includes(fields[0] ?? '') ? '' : (fields[19] ?? '');
   } catch {
     return '';
   }

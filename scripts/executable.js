@@ -53,14 +53,15 @@ try {
   const [{ filename }] = JSON.parse(
     run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', work], root),
   );
-  writeFileSync(join(work, 'package.json'), '{"private": true}');
-  copyFileSync(join(root, 'package-lock.json'), join(work, 'lock.json'));
-  run('npm', ['install', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', `./${filename}`], work);
+  run('tar', ['-xzf', join(work, filename), '-C', work]);
+  const package_ = join(work, 'package');
+  // What the lock file names: a version that nobody has tested is not for an executable.
+  for (const file of ['package.json', 'package-lock.json']) copyFileSync(join(root, file), join(work, file));
+  run('npm', ['ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund'], work);
   const modules = join(work, 'node_modules');
-  const package_ = join(modules, 'sallyport');
   const own = filesOf(package_).map((path) => ({ path, from: join(package_, path) }));
   const theirs = filesOf(modules)
-    .filter((path) => !path.startsWith('sallyport/') && !path.startsWith('.'))
+    .filter((path) => !path.startsWith('.'))
     .filter((path) => !LEFT_OUT.test(path))
     .filter((path) => (OTHER_PLATFORM.exec(path)?.[1] ?? platform) === platform)
     .map((path) => ({ path: join('node_modules', path), from: join(modules, path) }));

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { assetPath } from './shared/io/assets.ts';
+import { packageVersion } from './shared/io/assets.ts';
 import { EXIT, isFailure } from './shared/pure/errors.ts';
 import type { Json } from './shared/pure/json.ts';
 import { openInterrupt, cancelled } from './cli/interrupt.ts';
@@ -122,9 +121,4 @@ function reportError(error: unknown, output: Output): number {
     `sallyport ${packageVersion()} has a bug; what was written so far is on record. Please report this:\n${text}`,
   );
   return EXIT.bug;
-}
-
-function packageVersion(): string {
-  const facts = JSON.parse(readFileSync(assetPath('package.json'), 'utf8')) as { readonly version: string };
-  return facts.version;
 }

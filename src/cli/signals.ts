@@ -7,11 +7,11 @@ import type { Inventory } from '../model/inventory.ts';
 import type { Sighting } from '../plan/soak.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
 import type { Follow, FollowPosition, FollowedLines } from '../sources/follow.ts';
-import { expand, openFollow } from '../sources/follow.ts';
+import { expand, openFollow, parseFollowPosition } from '../sources/follow.ts';
 import { findSource, FLOW_SOURCES } from '../sources/registry.ts';
 import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
 import type { Json } from '../shared/pure/json.ts';
-import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
+import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import { safeText } from '../shared/pure/text.ts';
 
 /** How often the cluster may be read again for pods that are newer than what is known of it: at most, and by the time that it takes. */
@@ -274,17 +274,6 @@ async function readLines(
 function parsePositions(value: Json | undefined): readonly (FollowPosition & { readonly source: string })[] {
   return asArray(value).map((one) => ({
     source: asString(asObject(one)['source']) ?? '',
-    files: asArray(asObject(one)['files']).flatMap((file) => {
-      if (!isJsonObject(file)) return [];
-      return [
-        {
-          path: asString(file['path']) ?? '',
-          file: asString(file['file']) ?? '',
-          offset: asNumber(file['offset']) ?? 0,
-          head: asString(file['head']) ?? '',
-          headBytes: asNumber(file['headBytes']) ?? 0,
-        },
-      ];
-    }),
+    ...parseFollowPosition(one),
   }));
 }

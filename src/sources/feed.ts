@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { Json } from '../shared/pure/json.ts';
-import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
+import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import { plural } from '../shared/pure/text.ts';
 import type { FlowInput, FlowSource } from './flow-source.ts';
-import { expand, openFollow } from './follow.ts';
-import type { FilePosition, FollowPosition } from './follow.ts';
+import { expand, openFollow, parseFollowPosition } from './follow.ts';
+import type { FilePosition } from './follow.ts';
 import { MAX_LINE_BYTES } from './lines.ts';
 
 /** Code of the failure of a feed whose other side is lost for good: what came before it is whole. */
@@ -124,7 +124,7 @@ export function followFiles(
   options: FeedOptions,
 ): Feed {
   return channel(async (emit) => {
-    let from = parsePosition(options.position);
+    let from = options.position === undefined ? undefined : parseFollowPosition(options.position);
     if (from === undefined) {
       const known: FilePosition[] = [];
       for (const path of await expand(patterns)) {
@@ -166,24 +166,6 @@ export function followFiles(
       await follow.close();
     }
   });
-}
-
-function parsePosition(value: Json | undefined): FollowPosition | undefined {
-  if (value === undefined) return undefined;
-  return {
-    files: asArray(asObject(value)['files']).flatMap((file) => {
-      if (!isJsonObject(file)) return [];
-      return [
-        {
-          path: asString(file['path']) ?? '',
-          file: asString(file['file']) ?? '',
-          offset: asNumber(file['offset']) ?? 0,
-          head: asString(file['head']) ?? '',
-          headBytes: asNumber(file['headBytes']) ?? 0,
-        },
-      ];
-    }),
-  };
 }
 
 /**

@@ -4,6 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, parse, sep } from 'node:path';
 import { matchText } from '../model/glob.ts';
 import { EXIT, Failure, isFailure, messageOf } from '../shared/pure/errors.ts';
+import type { Json } from '../shared/pure/json.ts';
+import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
 import { compareText } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { MAX_LINE_BYTES } from './lines.ts';
@@ -60,6 +62,24 @@ export interface Follow {
   look(onLines: (lines: FollowedLines) => Promise<void>): Promise<FollowLook>;
   position(): FollowPosition;
   close(): Promise<void>;
+}
+
+/** A position as it was kept in JSON; files of it that do not read as such begin anew, as a gap would. */
+export function parseFollowPosition(value: Json | undefined): FollowPosition {
+  return {
+    files: asArray(asObject(value)['files']).flatMap((file) => {
+      if (!isJsonObject(file)) return [];
+      return [
+        {
+          path: asString(file['path']) ?? '',
+          file: asString(file['file']) ?? '',
+          offset: asNumber(file['offset']) ?? 0,
+          head: asString(file['head']) ?? '',
+          headBytes: asNumber(file['headBytes']) ?? 0,
+        },
+      ];
+    }),
+  };
 }
 
 interface Followed {

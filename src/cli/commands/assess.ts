@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { buildReport } from '../../report/build.ts';
@@ -8,7 +7,7 @@ import { renderJson, reportFault } from '../../report/json.ts';
 import { renderMarkdown } from '../../report/markdown.ts';
 import type { AssessmentReport } from '../../report/model.ts';
 import { fitForPage } from '../../report/policies.ts';
-import { assetPath } from '../../shared/io/assets.ts';
+import { packageVersion } from '../../shared/io/assets.ts';
 import { errorCodeOf, writeFileAtomic } from '../../shared/io/files.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
@@ -150,9 +149,4 @@ async function readReport(file: string): Promise<AssessmentReport> {
     where: file,
     hint: 'give --compare a report that sallyport assess -o FILE.json wrote',
   });
-}
-
-function packageVersion(): string {
-  const facts = JSON.parse(readFileSync(assetPath('package.json'), 'utf8')) as { readonly version: string };
-  return facts.version;
 }

@@ -11,11 +11,12 @@ import { matchText } from '../../model/glob.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { Inventory, Origin, Snapshot, Workload } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
-import { groupOf, namespaceOf, refKey, refOf } from '../../model/object.ts';
+import { groupOf, namespaceOf } from '../../model/object.ts';
 import { isNetworkPolicy } from '../../model/world.ts';
+import { proposedPolicies } from '../../plan/policy-check.ts';
 import { readManifestDirectory } from '../../sources/manifests/index.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
-import { groupBy, sortBy, uniqueSorted } from '../../shared/pure/order.ts';
+import { groupBy, uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { nearest } from '../check-command-line.ts';
 import type { App } from '../context.ts';
@@ -64,7 +65,7 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
   const destinations = select(read.workloads, options.to, '--to');
   const [src, dst] = [sources?.[0], destinations?.[0]];
   const isOne = sources?.length === 1 && destinations?.length === 1 && port !== undefined;
-  const all = given === undefined ? read.policies : mergePolicies(read.policies, given.objects);
+  const all = given === undefined ? read.policies : proposedPolicies(read.policies, given.objects).policies;
   // Reading the rest would take longer than the answer.
   const ends = isOne && options.diff === undefined ? new Set([src?.namespace, dst?.namespace]) : undefined;
   const inventory = { ...read, policies: ends === undefined ? all : all.filter((one) => actsIn(one, ends)) };
@@ -95,7 +96,7 @@ export async function reach(app: App, options: ReachOptions): Promise<void> {
 
   if (options.diff !== undefined) {
     const other = await readPolicies(app, options.diff);
-    const after = { ...inventory, policies: mergePolicies([], other.objects) };
+    const after = { ...inventory, policies: proposedPolicies([], other.objects).policies };
     await diff(app, format, world, compileWorld(after), { ...headOf(after, mesh), notRead }, asked);
     return;
   }
@@ -218,7 +219,7 @@ function actsIn(manifest: KubeManifest, namespaces: ReadonlySet<string | undefin
 }
 
 /** Policies of a directory; what else is there is left out and said. */
-export async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'objects' | 'origins'>> {
+async function readPolicies(app: App, dir: string): Promise<Pick<Snapshot, 'objects' | 'origins'>> {
   const { objects, origins, findings } = await readManifestDirectory(dir, {
     defaultNamespace: app.options.defaultNamespace,
   });
@@ -260,13 +261,6 @@ function notReadOf({ unread, findings }: Snapshot, mesh: boolean): readonly stri
     return !group.endsWith('metrics.k8s.io') && (mesh || !group.endsWith('istio.io'));
   });
   return uniqueSorted([...kinds, ...findings.flatMap(({ code, subject }) => (code === 'SP302' ? [subject] : []))]);
-}
-
-/** As applying them would leave the cluster: one of the same name takes the place of the old. */
-export function mergePolicies(own: readonly KubeManifest[], given: readonly KubeManifest[]): readonly KubeManifest[] {
-  const all = new Map(own.map((manifest) => [refKey(refOf(manifest)), manifest]));
-  for (const manifest of given) all.set(refKey(refOf(manifest)), manifest);
-  return sortBy(all.values(), (manifest) => refKey(refOf(manifest)));
 }
 
 const MESH_KINDS = ['AuthorizationPolicy', 'DestinationRule', 'PeerAuthentication', 'Sidecar'];

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
@@ -12,7 +11,7 @@ import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
 import type { Sighting } from '../../plan/soak.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
 import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
-import { assetPath } from '../../shared/io/assets.ts';
+import { packageVersion } from '../../shared/io/assets.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
@@ -122,8 +121,6 @@ export async function verify(
     `${one.object} ${one.path}: ours ${showValue(one.field, one.ours)}, now ${showValue(one.field, one.now)}`;
   if (options.output === 'junit' || options.output === 'sarif') {
     const { renderJunit, renderSarif } = await import('../render-verify.ts');
-    const version = (JSON.parse(readFileSync(assetPath('package.json'), 'utf8')) as { readonly version: string })
-      .version;
     const ownerOf = (one: (typeof drift)[number]): string | undefined =>
       applied.find(({ step }) => step.id === one.step && formatRef(changeRef(step.change)) === one.object)?.namespace;
     const suites = judged.map(({ namespace: name, gates: own }) => ({
@@ -133,7 +130,7 @@ export async function verify(
         .filter((one) => (ownerOf(one) ?? names[0]) === name)
         .map((one) => ({ object: one.object, path: one.path, step: one.step, text: driftText(one) })),
     }));
-    output.raw((options.output === 'junit' ? renderJunit : renderSarif)(suites, version));
+    output.raw((options.output === 'junit' ? renderJunit : renderSarif)(suites, packageVersion()));
     return code;
   }
   output.document('Verify', {

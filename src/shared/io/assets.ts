@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,4 +16,10 @@ function packageRoot(): string {
 /** The path of a data file shipped with the package. */
 export function assetPath(...parts: readonly string[]): string {
   return join(packageRoot(), ...parts);
+}
+
+/** The package's version. */
+export function packageVersion(): string {
+  const facts = JSON.parse(readFileSync(assetPath('package.json'), 'utf8')) as { readonly version: string };
+  return facts.version;
 }

@@ -54,6 +54,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'type src/engine/contract.ts',
     'type state',
   ],
+  watch: [
+    'readiness',
+    'plan',
+    'flows',
+    'inventory',
+    'objects',
+    'model',
+    'shared/pure',
+    'type src/engine/contract.ts',
+  ],
   engine: ['plan', 'model', 'shared/pure', 'shared/io'],
   phases: ['readiness', 'candidates', 'plan', 'objects', 'model', 'shared/pure', 'type src/engine/contract.ts'],
   sources: ['model', 'shared/pure', 'shared/io'],
@@ -84,6 +94,7 @@ const PURE = [
   'plan',
   'readiness',
   'report',
+  'watch',
   'phases',
 ] as const;
 

@@ -176,7 +176,9 @@ export function createAggregator(inventory: Inventory, history?: AddressHistory)
         dropped.set(UNORIENTED, (dropped.get(UNORIENTED) ?? 0) + (record.records ?? 1));
         return;
       }
-      const src = attributor.attribute(flow.src, flow.first, flow.protocol, undefined, flow.last);
+      const caller = attributor.attribute(flow.src, flow.first, flow.protocol, undefined, flow.last);
+      const own = caller.party.endpoint?.kind === 'api-server' ? attributor.fromOwnNode(flow.src, flow.dst) : undefined;
+      const src = own === undefined ? caller : { party: own };
       const dst = attributor.attribute(flow.dst, flow.first, flow.protocol, flow.port, flow.last);
       if (src.unroutable === true || dst.unroutable === true) {
         dropped.set(UNROUTABLE, (dropped.get(UNROUTABLE) ?? 0) + (flow.records ?? 1));

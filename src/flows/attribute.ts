@@ -60,6 +60,11 @@ export interface Attributor {
    * when the end is a destination.
    */
   attribute(end: RawEnd, time: number, protocol: Protocol, port?: number, last?: number): Attribution;
+  /**
+   * The node itself, where the record comes from an address that a node and the API server share, to a pod on that very node: there the
+   * kubelet probes, and no policy stops it. Undefined where that is not so, or not known.
+   */
+  fromOwnNode(src: RawEnd, dst: RawEnd): Party | undefined;
   /** An end that was attributed before was there at `time` (ms) as well. */
   sightAgain(end: RawEnd, time: number): void;
   /** A DNS answer. */
@@ -155,6 +160,9 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
     inventory.nodes.flatMap((node) =>
       node.addresses.map((text) => [normaliseIp(text) ?? text, node.createdAt] as const),
     ),
+  );
+  const nodeNames = new Map(
+    inventory.nodes.flatMap((node) => node.addresses.map((text) => [normaliseIp(text) ?? text, node.name] as const)),
   );
   const nodePorts = new Map<string, { readonly service: ServiceInfo; readonly port: number }>();
   for (const service of inventory.services)
@@ -551,6 +559,13 @@ export function createAttributor(inventory: Inventory, history: AddressHistory =
   };
 
   return {
+    fromOwnNode(src, dst) {
+      if (src.reserved.length > 0 || src.ip === undefined || dst.ip === undefined) return undefined;
+      const node = nodeNames.get(spell(src.ip) ?? '');
+      if (node === undefined) return undefined;
+      const pods = podsByIp.get(spell(dst.ip) ?? '') ?? [];
+      return pods.length > 0 && pods.every(({ pod }) => pod.node === node) ? NODE : undefined;
+    },
     attribute(end, time, protocol, port, last = time) {
       let known = remembered.get(end);
       if (known === undefined) {

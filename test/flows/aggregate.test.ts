@@ -7,7 +7,7 @@ import type { Edge } from '../../src/model/edge.ts';
 import { formatEdge, hasPassed } from '../../src/model/edge.ts';
 import type { Flow, InputReport } from '../../src/model/flow.ts';
 import type { Inventory } from '../../src/model/inventory.ts';
-import { DAY, HOUR, MONDAY, edge, emptyInventory, end, flow, stamped, workload } from './build.ts';
+import { DAY, HOUR, MONDAY, edge, emptyInventory, end, flow, pod, stamped, workload } from './build.ts';
 
 const web = stamped('shop/Deployment/web', { ip: '10.0.0.1', pod: 'web-6d4cf56db6-aaaaa' });
 const db = stamped('data/StatefulSet/db', { ip: '10.0.0.2', pod: 'db-0' });
@@ -176,6 +176,29 @@ describe('an edge', () => {
       [['203.0.113.1', 'pypi.example']],
     );
     expect(edges.map(formatEdge)).toEqual(['shop/Deployment/web -> external:pypi.example 443/TCP']);
+  });
+
+  it.each([
+    ['the kubelet of the own node, which the API server shares', '192.168.1.1', '10.0.0.9', 'node'],
+    ['the API server, to a pod on another node', '192.168.1.1', '10.0.1.9', 'api-server'],
+    ['the API server, where no node has its address', '172.16.0.10', '10.0.0.9', 'api-server'],
+  ])('from the address of the control plane is %s', (_, from, to, kind) => {
+    const pods = [
+      pod('web-1', '10.0.0.9', { node: 'one', startedAt: MONDAY - DAY }),
+      pod('web-2', '10.0.1.9', { node: 'two', startedAt: MONDAY - DAY }),
+    ];
+    const aggregator = createAggregator(
+      emptyInventory({
+        workloads: [workload('shop/Deployment/web', { pods })],
+        nodes: [
+          { name: 'one', addresses: ['192.168.1.1'], podCIDRs: ['10.0.0.0/24'] },
+          { name: 'two', addresses: ['192.168.1.2'], podCIDRs: ['10.0.1.0/24'] },
+        ],
+        facts: { ...emptyInventory().facts, apiServer: ['192.168.1.1/32', '172.16.0.10/32'] },
+      }),
+    );
+    aggregator.add(flow({ src: end({ ip: from }), dst: end({ ip: to }), port: 8080 }));
+    expect(aggregator.finish([]).edges.map(({ src, dst }) => [src.kind, dst.kind])).toEqual([[kind, 'workload']]);
   });
 
   it('of nobody known is counted with its reason', () => {

@@ -6,6 +6,7 @@ import type {
   PullBack,
   RecordedStep,
   RunHead,
+  RunKind,
   RunRecord,
   SoakRecord,
   StepState,
@@ -16,11 +17,13 @@ import type { Edge, EdgeKey, EdgeOrigin, Endpoint, Verdict3 } from '../src/model
 import { endpointKey, endpointNamespace } from '../src/model/edge.ts';
 import type { SourceRecord } from '../src/model/evidence.ts';
 import type { Finding, Gate } from '../src/model/finding.ts';
+import type { GrantMark } from '../src/model/grant.ts';
+import { GRANT_KINDS } from '../src/model/grant.ts';
 import type { KubeManifest, ObjectRef } from '../src/model/object.ts';
 import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
-import type { EdgeVerdict, Effect, Plan, Step } from '../src/plan/plan.ts';
+import type { EdgeVerdict, Effect, Plan, Step, ThroughGit } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Json } from '../src/shared/pure/json.ts';
@@ -102,6 +105,19 @@ const effect = variant<Effect>({
   'next-run': object<Kind<Effect, 'next-run'>>({ kind: oneOf(['next-run']), workload: text }, {}),
 });
 
+const runKinds: readonly RunKind[] = ['advance', 'rollback', 'grant', 'expire'];
+
+const grantMark = object<GrantMark>(
+  { id: text, kind: oneOf(GRANT_KINDS), text, reason: text, since: number, until: number },
+  {
+    connection: object<NonNullable<GrantMark['connection']>>(
+      { src: text, dst: text, protocol: oneOf(['TCP', 'UDP', 'SCTP']), port: number },
+      {},
+    ),
+    pods: list(text),
+  },
+);
+
 const step = object<Step>(
   {
     id: text,
@@ -113,7 +129,13 @@ const step = object<Step>(
     effects: list(effect),
     risks: list(text),
   },
-  { workload: text, direction: oneOf(['ingress', 'egress']), confirm: text, undoes: list(number) },
+  {
+    workload: text,
+    direction: oneOf(['ingress', 'egress']),
+    confirm: text,
+    undoes: list(number),
+    grant: grantMark,
+  },
 );
 
 const gate = object<Gate>(
@@ -145,7 +167,7 @@ const planRest = object<PlanRest>(
     simulated: object<Plan['simulated']>({ edges: number, states: number }, {}),
     hash: text,
   },
-  {},
+  { git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, {}) },
 );
 
 const endpoint = variant<Endpoint>({
@@ -379,7 +401,7 @@ export function parseRunSummaryRow(row: Row, file: string): RunSummary {
   const pulls = optional(row, 'pulls_back', jsonColumn(pullBack), place);
   return {
     id: column(row, 'id', text, place),
-    kind: column(row, 'kind', oneOf(['advance', 'rollback']), place),
+    kind: column(row, 'kind', oneOf(runKinds), place),
     namespace: column(row, 'namespace', text, place),
     from: column(row, 'from_phase', phase, place),
     to: column(row, 'to_phase', phase, place),
@@ -459,7 +481,7 @@ const recordedStep = object<RecordedStep>(
 const runHead = object<RunHead>(
   {
     id: text,
-    kind: oneOf(['advance', 'rollback']),
+    kind: oneOf(runKinds),
     namespace: text,
     from: phase,
     to: phase,

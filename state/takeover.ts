@@ -103,7 +103,7 @@ function takeRun({ db }: Handle, run: RunHead): void {
     namespace: run.namespace,
     from: run.from,
     to: run.to,
-    direction: run.kind === 'advance' ? 'up' : 'down',
+    direction: run.kind === 'advance' || run.kind === 'grant' ? 'up' : 'down',
     steps: [],
     gates: [],
     denied: [],

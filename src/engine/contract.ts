@@ -178,7 +178,8 @@ export interface RecordedStep extends JournalStep {
   readonly at?: number;
 }
 
-export type RunKind = 'advance' | 'rollback';
+/** `grant` opens access that ends by itself, `expire` ends it; neither moves a namespace. */
+export type RunKind = 'advance' | 'rollback' | 'grant' | 'expire';
 export type RunOutcome = 'done' | 'failed' | 'undone' | 'cancelled' | 'partial';
 
 export interface RunRecord {

@@ -151,3 +151,35 @@ export function buildBinding(
 export function buildNamespace(own: OwnMeta): KubeManifest {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: metadata(own) };
 }
+
+/** A role on pods that are named: `subresources` such as pods/exec, and the pods themselves to look at. */
+export function buildNamedPodsRole(
+  own: OwnMeta,
+  subresources: readonly string[],
+  pods: readonly string[],
+): KubeManifest {
+  const core = { apiGroups: [''], resourceNames: [...pods] };
+  return {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'Role',
+    metadata: metadata(own),
+    rules: [
+      { ...core, resources: ['pods'], verbs: ['get'] },
+      { ...core, resources: [...subresources], verbs: ['create', 'get'] },
+    ],
+  };
+}
+
+/** Binds the Role of the same name to a person or a group of them. */
+export function buildPersonBinding(
+  own: OwnMeta,
+  subject: { readonly kind: 'User' | 'Group'; readonly name: string },
+): KubeManifest {
+  return {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'RoleBinding',
+    metadata: metadata(own),
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: own.name },
+    subjects: [{ kind: subject.kind, name: subject.name, apiGroup: 'rbac.authorization.k8s.io' }],
+  };
+}

@@ -11,7 +11,7 @@ import { checkDrift } from './drift.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
 import { deniedByOwn, describeVerdict, judgeEdges, simulate } from './simulate.ts';
-import type { Simulated } from './simulate.ts';
+import type { Simulated, State } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
 export interface Planner {
@@ -69,6 +69,31 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
   return finish(view, planner, { from, to, direction: 'up', steps, gates: distinct(gates), denied, unknown, edges });
 }
 
+/**
+ * The plan of given steps that leave the namespace in its phase, such as those of a pattern: simulated and gated like any other. `gates` are
+ * asked of the state that the steps leave.
+ */
+export function assembleSteps(
+  view: View,
+  steps: readonly Step[],
+  gates: (end: State) => readonly Gate[],
+  planner: Planner,
+): Plan {
+  const from = view.phases.get(view.namespace) ?? 'none';
+  const world = simulated(view, planner);
+  const result = simulate({ snapshot: view.snapshot, inventory: view.inventory }, steps, world);
+  return finish(view, planner, {
+    from,
+    to: from,
+    direction: 'up',
+    steps,
+    gates: gates(result.end).map((gate) => planner.settle(view, gate)),
+    denied: new Map(result.denied.map((verdict) => [verdict.edge, verdict])),
+    unknown: new Map(result.unknown.map((verdict) => [verdict.edge, verdict])),
+    edges: result.edges,
+  });
+}
+
 /** Phases whose objects follow the evidence: what a plan to the present phase brings up to date. */
 function refreshed(now: PhaseName): readonly PhaseName[] {
   return phasesBetween('none', now).filter((name) => ['allow-list', 'strict-mtls', 'identity'].includes(name));
@@ -95,7 +120,7 @@ function systemGate(view: View): readonly Gate[] {
 }
 
 /** Objects of ours that are not as we left them: going on would overwrite what somebody else put there. */
-function driftGate(view: View, steps: readonly Step[]): readonly Gate[] {
+export function driftGate(view: View, steps: readonly Step[]): readonly Gate[] {
   const touched = new Set(steps.map((step) => refKey(changeRef(step.change))));
   const mine = view.applied.filter(
     (applied) => applied.namespace === view.namespace || touched.has(refKey(changeRef(applied.change))),
@@ -143,6 +168,33 @@ export function assembleDown(
     },
     findings,
   );
+}
+
+/**
+ * The plan of access that ends by itself, or of its end: the namespace stays in its phase. What it opens is judged by its own proof
+ * (readiness/grants.ts); `gates` are those that hold it up. Edges that it cuts are listed, and hold nothing up: access that is over ends.
+ */
+export function assembleGrant(
+  view: View,
+  direction: 'up' | 'down',
+  steps: readonly Step[],
+  gates: readonly Gate[],
+  findings: readonly Finding[] = [],
+): Plan {
+  const phase = view.phases.get(view.namespace) ?? 'none';
+  return {
+    namespace: view.namespace,
+    from: phase,
+    to: phase,
+    direction,
+    steps,
+    gates,
+    denied: [],
+    unknown: [],
+    findings,
+    simulated: { edges: 0, states: steps.length },
+    hash: planHash(view.namespace, phase, phase, steps, [], []),
+  };
 }
 
 function simulated(view: View, planner: Planner): Simulated {

@@ -2,8 +2,10 @@ import type { AppliedStep } from '../engine/contract.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, refKey, refOf } from '../model/object.ts';
 import { equalJson, getPath } from '../shared/pure/json.ts';
+import { groupBy } from '../shared/pure/order.ts';
 import type { FieldPath, Json } from '../shared/pure/json.ts';
 import { changeRef } from './change.ts';
+import type { FieldChange } from './change.ts';
 import { findResolved } from './rollback.ts';
 import type { Resolved } from './rollback.ts';
 
@@ -17,6 +19,15 @@ export interface Drift {
   readonly step: string;
 }
 
+/** A field of ours as its newest step in force left it. */
+export interface ExpectedField {
+  readonly path: FieldPath;
+  readonly ours: Json | undefined;
+  readonly step: AppliedStep;
+  /** Of an object that a grant lent: what it changed there, and what is expected of the object without it. */
+  readonly lent?: { readonly fields: readonly FieldChange[]; readonly others: readonly ExpectedField[] };
+}
+
 /**
  * Compares every field that Sallyport wrote, as its newest step in force left it, with the cluster as it is. A value of theirs that a person
  * decided to keep is no drift.
@@ -27,10 +38,12 @@ export function checkDrift(
   resolved: readonly Resolved[] = [],
 ): readonly Drift[] {
   const live = new Map(objects.map((object) => [refKey(refOf(object)), object]));
-  const expected = new Map<
-    string,
-    { readonly path: readonly string[]; readonly ours: Json | undefined; readonly step: AppliedStep }
-  >();
+  return [...expectedFields(applied)].flatMap(([key, fields]) => driftOf(fields, live.get(key), resolved));
+}
+
+/** Every field that Sallyport wrote, by the `refKey` of its object: for those who ask of one object at a time. */
+export function expectedFields(applied: readonly AppliedStep[]): ReadonlyMap<string, readonly ExpectedField[]> {
+  const expected: Expected = new Map();
   for (const step of applied.toSorted((a, b) => a.seq - b.seq)) {
     const key = refKey(changeRef(step.change));
     switch (step.change.kind) {
@@ -61,29 +74,55 @@ export function checkDrift(
         break;
     }
   }
-  const drift: Drift[] = [];
-  for (const { path, ours, step } of expected.values()) {
-    const object = live.get(refKey(changeRef(step.change)));
-    const now = object === undefined ? undefined : getPath(object, path);
-    if (covers(now, ours)) continue;
-    const name = formatRef(changeRef(step.change));
-    if (findResolved(resolved, name, path, now)?.keep === 'theirs') continue;
-    drift.push({
-      object: name,
-      path: path.join('.'),
-      field: path,
-      ours: ours ?? null,
-      now: now ?? null,
-      step: step.step.id,
-    });
-  }
-  return drift;
+  const byObject = groupBy(expected.values(), ({ step }) => refKey(changeRef(step.change)));
+  return new Map([...byObject].map(([key, fields]) => [key, withLent(key, fields, applied)]));
 }
 
-type Expected = Map<
-  string,
-  { readonly path: readonly string[]; readonly ours: Json | undefined; readonly step: AppliedStep }
->;
+/** Fields that a grant changed know what they were without it. */
+function withLent(
+  key: string,
+  fields: readonly ExpectedField[],
+  applied: readonly AppliedStep[],
+): readonly ExpectedField[] {
+  const isLent = ({ change, step }: AppliedStep): boolean => change.kind === 'edit' && step.grant !== undefined;
+  if (!fields.some(({ step }) => isLent(step))) return fields;
+  const onIt = applied.filter(({ change }) => refKey(changeRef(change)) === key);
+  const others = expectedFields(onIt.filter((step) => !isLent(step))).get(key) ?? [];
+  const lent = onIt.filter(isLent).flatMap(({ change }) => (change.kind === 'edit' ? change.fields : []));
+  return fields.map((field) => (isLent(field.step) ? { ...field, lent: { fields: lent, others } } : field));
+}
+
+/** What of one object is not as it was left. `object` is undefined where it is not there. */
+export function driftOf(
+  fields: readonly ExpectedField[],
+  object: KubeManifest | undefined,
+  resolved: readonly Resolved[] = [],
+): readonly Drift[] {
+  return fields.flatMap(({ path, ours, step, lent }) => {
+    const now = object === undefined ? undefined : getPath(object, path);
+    if (covers(now, ours)) return [];
+    if (step.step.grant !== undefined && endedByItself(lent, object)) return [];
+    const name = formatRef(changeRef(step.change));
+    if (findResolved(resolved, name, path, now)?.keep === 'theirs') return [];
+    return [
+      { object: name, path: path.join('.'), field: path, ours: ours ?? null, now: now ?? null, step: step.step.id },
+    ];
+  });
+}
+
+/**
+ * Access that ends by itself is ended in the cluster by whoever runs the expirer, without this record: an object of it that is gone, or a
+ * lent one that is as it was before the grant, is what was wanted.
+ */
+function endedByItself(lent: ExpectedField['lent'], object: KubeManifest | undefined): boolean {
+  if (lent === undefined || object === undefined) return lent === undefined && object === undefined;
+  return (
+    lent.fields.every((field) => equalJson(getPath(object, field.path), field.before)) &&
+    driftOf(lent.others, object).length === 0
+  );
+}
+
+type Expected = Map<string, ExpectedField>;
 
 function supersede(
   expected: Expected,

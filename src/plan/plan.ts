@@ -1,4 +1,5 @@
 import type { Finding, Gate } from '../model/finding.ts';
+import type { GrantMark } from '../model/grant.ts';
 import type { PhaseName } from '../model/phase.ts';
 import type { Change } from './change.ts';
 
@@ -30,6 +31,8 @@ export interface Step {
   readonly confirm?: string;
   /** Rollback only: the sequence numbers of the recorded steps that this step undoes. */
   readonly undoes?: readonly number[];
+  /** Set on the steps of access that ends by itself, and on those that end it. */
+  readonly grant?: GrantMark;
 }
 
 /** An edge that a step would cut, or that cannot be judged. */
@@ -41,6 +44,16 @@ export interface EdgeVerdict {
   readonly answer: 'denied' | 'unknown';
   readonly reasons: readonly string[];
   readonly evidence: string;
+}
+
+/** A plan that is written into a Git working tree: others apply it, and the run waits for them. */
+export interface ThroughGit {
+  /** The folder of the tree. */
+  readonly dir: string;
+  /** `plain`, `kustomize`, or `helm:FILE:KEY`. */
+  readonly layout: string;
+  /** Objects of Flux or Argo CD that apply it, `Kind namespace/name`; empty where none is known. */
+  readonly deployers: readonly string[];
 }
 
 /** The ordered steps from now to the phase wanted. */
@@ -59,4 +72,6 @@ export interface Plan {
   readonly simulated: { readonly edges: number; readonly states: number };
   /** Of steps and verdicts; leaves out time and row ids. */
   readonly hash: string;
+  /** Set where the steps are written into Git; not part of the hash. */
+  readonly git?: ThroughGit;
 }

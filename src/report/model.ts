@@ -1131,8 +1131,8 @@ export interface StandardsSection {
 export interface ProgressRun {
   /** Id of the run. */
   readonly run: string;
-  /** Up, or back. */
-  readonly kind: 'advance' | 'rollback';
+  /** Up, or back; or access that ends by itself, opened or ended. */
+  readonly kind: 'advance' | 'rollback' | 'grant' | 'expire';
   /** Namespace that it moved. */
   readonly namespace: string;
   /** Phase before it. */

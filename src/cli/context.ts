@@ -40,6 +40,15 @@ export interface GlobalOptions {
   readonly ticket?: string;
   /** Of plan and advance: files of approvals. */
   readonly approval?: readonly string[];
+  /** Of plan, advance, rollback and resume: a folder of a Git working tree that changes are written into. */
+  readonly git?: string;
+  readonly layout?: string;
+  readonly deployer?: readonly string[];
+  readonly push?: boolean;
+  /** True where it was given without a time. */
+  readonly wait?: string | boolean;
+  /** The file that the text of the pull request goes to. */
+  readonly pr?: string;
   readonly color?: boolean;
   /** The session without cursor movement. */
   readonly plain?: boolean;
@@ -175,10 +184,17 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
   return app;
 }
 
+/** Where the kubelet mounts a pod's service account. */
+const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+
 /** What the flags and the environment say of the cluster. */
 export function kubeOptions(options: GlobalOptions, env: NodeJS.ProcessEnv): KubeconfigOptions {
   const kubeconfigEnv = env['KUBECONFIG'];
+  const [host, port] = [env['KUBERNETES_SERVICE_HOST'], env['KUBERNETES_SERVICE_PORT']];
   return {
+    ...(host === undefined || host === '' || port === undefined || port === ''
+      ? {}
+      : { inCluster: { host, port, dir: SERVICE_ACCOUNT_DIR } }),
     ...(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig }),
     ...(kubeconfigEnv === undefined ? {} : { kubeconfigEnv }),
     home: homedir(),

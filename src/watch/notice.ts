@@ -67,8 +67,9 @@ export interface DeniedNotice extends About {
 export interface PolicyChangedNotice extends About {
   readonly kind: 'policy-changed';
   readonly object: string;
-  readonly opened: number;
-  readonly closed: number;
+  /** Pairs that can connect now and could not before; null where the kind of policy is not compared pair by pair. */
+  readonly opened: number | null;
+  readonly closed: number | null;
   /** The first few pairs that can connect now and could not before. */
   readonly examples: readonly string[];
   /** Edges on record that must work and are denied from now on. */

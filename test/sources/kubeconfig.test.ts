@@ -173,3 +173,50 @@ describe('readKubeAccess', () => {
     expect(detail.message).toMatch(/permission denied|it is a directory/);
   });
 });
+
+describe('in a pod', () => {
+  const inCluster = (files: Readonly<Record<string, string>>) => {
+    const at = mkdtempSync(path.join(dir, 'account-'));
+    for (const [name, text] of Object.entries(files)) writeFileSync(path.join(at, name), text);
+    return { host: '10.96.0.1', port: '443', dir: at };
+  };
+  const MOUNTED = { token: 'account-token', 'ca.crt': 'authority' };
+
+  it('the service account is taken where no kubeconfig is there', async () => {
+    const own = inCluster(MOUNTED);
+    const access = await readKubeAccess({ home: path.join(dir, 'nobody'), inCluster: own });
+    expect(access).toMatchObject({
+      context: 'in-cluster',
+      cluster: { server: 'https://10.96.0.1:443', caFile: path.join(own.dir, 'ca.crt'), skipTLSVerify: false },
+      // By its file: the kubelet renews it.
+      user: { authProvider: { name: 'tokenFile', config: { tokenFile: path.join(own.dir, 'token') } } },
+    });
+    expect(JSON.stringify(access)).not.toContain('account-token');
+    expect(access.caSha256).not.toBe('');
+    const six = await readKubeAccess({ inCluster: { ...own, host: 'fd00::1' }, context: 'in-cluster', as: 'jane' });
+    expect(six).toMatchObject({ cluster: { server: 'https://[fd00::1]:443' }, impersonate: { user: 'jane' } });
+  });
+
+  it('a kubeconfig goes before it, and one that is named is never passed over', async () => {
+    const own = inCluster(MOUNTED);
+    const file = write('beside-account', VALID);
+    expect(await readKubeAccess({ kubeconfigEnv: file, context: 'prod', inCluster: own })).toMatchObject({
+      context: 'prod',
+    });
+    await expect(readKubeAccess({ kubeconfig: path.join(dir, 'not-there'), inCluster: own })).rejects.toMatchObject({
+      detail: { code: 'SP271' },
+    });
+    await expect(
+      readKubeAccess({ home: path.join(dir, 'nobody'), context: 'prod', inCluster: own }),
+    ).rejects.toMatchObject({ detail: { code: 'SP270' } });
+  });
+
+  it.each([[{}], [{ token: 'x' }], [{ 'ca.crt': 'x' }], [{ token: ' ', 'ca.crt': 'x' }]])(
+    'an account that is not mounted whole is said: %j',
+    async (files: Readonly<Record<string, string>>) => {
+      await expect(
+        readKubeAccess({ home: path.join(dir, 'nobody'), inCluster: inCluster(files) }),
+      ).rejects.toMatchObject({ detail: { code: 'SP269', exit: EXIT.usage } });
+    },
+  );
+});

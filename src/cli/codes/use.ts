@@ -114,6 +114,31 @@ export const USE_CODES = {
       'Install the version that the message names; in a checkout `npm run -s sallyport -- ARGS` uses the right one.',
     ],
   },
+  SP206: {
+    title: 'The file of probes cannot be used',
+    exit: 2,
+    means:
+      'The file of must-pass and must-fail pairs is not YAML, or a pair in it is not complete. Nothing was probed.',
+    causes: [
+      'An unknown key, a port out of range, a workload id that is none.',
+      'The same pair once as must-pass and once as must-fail.',
+    ],
+    fix: [
+      'Mend the line that the message names; `docs/probe.md` has the form; `sallyport verify --probe-suggest` proposes a file.',
+    ],
+  },
+  SP207: {
+    title: 'Probing was not asked for plainly enough',
+    exit: 2,
+    means:
+      'Probing starts containers in the cluster, so it wants a file, a pinned image and a confirmation. Nothing was started.',
+    causes: [
+      'No `probe.image` in the configuration, or one without a digest.',
+      'No terminal, and no `--yes`.',
+      'A directory of manifests, where nothing runs.',
+    ],
+    fix: ['`docs/probe.md` has the configuration; then `sallyport verify --probe --probe-file FILE --yes`.'],
+  },
   SP210: {
     title: 'The directory of manifests cannot be used',
     exit: 2,
@@ -397,6 +422,17 @@ export const USE_CODES = {
     causes: ['The clock of the machine that recorded it, or of this one, is wrong.', 'A time in another unit or zone.'],
     fix: ['Set the clock; leave such records out with `--bad-records skip`, which counts them.'],
   },
+  SP249: {
+    title: 'A watch cannot be run like this',
+    exit: 2,
+    means: 'A flag of `watch` does not fit, or there is nothing that could be watched.',
+    causes: [
+      'A directory of manifests: nothing in it changes by itself.',
+      'A port that is none, or is taken.',
+      'A source of flows without its input.',
+    ],
+    fix: ['`sallyport watch --help` has examples.'],
+  },
   SP250: {
     title: 'Two forms of output at once',
     exit: 2,
@@ -478,6 +514,17 @@ export const USE_CODES = {
       'Too long a window for one import.',
     ],
     fix: ['`sallyport observe --help` says which sources are asked by address; give secrets by `--token-file`.'],
+  },
+  SP269: {
+    title: 'The service account of the pod cannot be used',
+    exit: 2,
+    means:
+      'There is no kubeconfig, the program runs in a pod, and the token or the certificate authority of its service account is not to be read.',
+    causes: [
+      '`automountServiceAccountToken: false` on the pod or its account.',
+      'A user that may not read the mounted files.',
+    ],
+    fix: ['Mount the account, as `templates/watch` does, or name a kubeconfig with `--kubeconfig`.'],
   },
   SP270: {
     title: 'There is no kubeconfig',

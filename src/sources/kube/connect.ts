@@ -174,7 +174,7 @@ async function openCredentials(access: KubeAccess, connected: Connected): Promis
     contexts: [{ name: access.context, cluster: access.cluster.name, user: access.user.name }],
     currentContext: access.context,
   });
-  let kept: { readonly key: string; readonly agent: HttpAgent } | undefined;
+  let kept: { readonly key: string; readonly agent: HttpAgent; readonly streams: HttpAgent } | undefined;
   return {
     current: async (call) => {
       // Asked anew each time: plugins renew tokens and certificates as they expire.
@@ -206,12 +206,21 @@ async function openCredentials(access: KubeAccess, connected: Connected): Promis
       const identity = JSON.stringify([ca, cert, key, servername, tls.rejectUnauthorized].map(partText));
       if (kept?.key !== identity) {
         kept?.agent.destroy();
+        kept?.streams.destroy();
         const Agent = access.cluster.server.startsWith('https:') ? HttpsAgent : HttpAgent;
-        kept = { key: identity, agent: new Agent({ keepAlive: true, maxSockets: 16, ...tls }) };
+        kept = {
+          key: identity,
+          agent: new Agent({ keepAlive: true, maxSockets: 16, ...tls }),
+          streams: new Agent({ keepAlive: false, ...tls }),
+        };
       }
-      return { ...common, options: { agent: kept.agent } };
+      // A watch keeps its connection: among the others a few of them would leave none for anything else.
+      return { ...common, options: { agent: call.onLine === undefined ? kept.agent : kept.streams } };
     },
-    close: () => kept?.agent.destroy(),
+    close: () => {
+      kept?.agent.destroy();
+      kept?.streams.destroy();
+    },
   };
 }
 

@@ -5,13 +5,21 @@ export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';
 export { collectionPath, objectPath, openDiscovery, resourceName } from './discovery.ts';
 export type { Discovery } from './discovery.ts';
 export { readKubeAccess } from './kubeconfig.ts';
-export type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
+export type { InCluster, KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
 export type { ApiResource, ApiStatus } from './schema.ts';
-export { METADATA_LIST, asManifest, readKubeSnapshot, readManifest } from './snapshot.ts';
-export type { ReadSnapshotOptions } from './snapshot.ts';
+export {
+  METADATA_LIST,
+  asManifest,
+  readBeside,
+  readKubeSnapshot,
+  readManifest,
+  snapshotKinds,
+  snapshotObject,
+} from './snapshot.ts';
+export type { ReadSnapshotOptions, SnapshotKind } from './snapshot.ts';
 export { trimManifest } from './trim.ts';
 export { listObjects, watchObjects } from './watch.ts';
 export type { WatchOptions, WatchSink } from './watch.ts';

@@ -19,7 +19,22 @@ export interface KubeconfigOptions {
   readonly context?: string;
   /** `--as`: the user to impersonate, in place of one that the kubeconfig names. */
   readonly as?: string;
+  /** Where this program itself runs in a pod: the way to its API server, taken where no kubeconfig is there. */
+  readonly inCluster?: InCluster;
 }
+
+/** What the kubelet gives every pod (kubernetes.io/docs, "Accessing the Kubernetes API from a Pod"). */
+export interface InCluster {
+  /** KUBERNETES_SERVICE_HOST: an IPv6 address stands without brackets. */
+  readonly host: string;
+  /** KUBERNETES_SERVICE_PORT. */
+  readonly port: string;
+  /** Where the token and the certificate authority of the service account are mounted. */
+  readonly dir: string;
+}
+
+/** The name of the context that leads by the service account. */
+const IN_CLUSTER = 'in-cluster';
 
 /** Where a context leads and as whom: read from files alone, nothing is contacted and no credential plugin runs. */
 export interface KubeAccess {
@@ -45,7 +60,65 @@ export interface Impersonation {
  * context (the known ones are listed), SP274 a context that lacks a usable cluster, SP275 an impossible `--as`.
  */
 export async function readKubeAccess(options: KubeconfigOptions): Promise<KubeAccess> {
+  const { inCluster } = options;
+  if (inCluster !== undefined && options.kubeconfig === undefined && (options.context ?? IN_CLUSTER) === IN_CLUSTER) {
+    const read = await readFiles(options).catch((error: unknown) => {
+      // As client-go has it: the service account where no kubeconfig is there, and only there.
+      if (error instanceof Failure && error.detail.code === 'SP270') return undefined;
+      throw error;
+    });
+    if (read === undefined) return inClusterAccess(inCluster, options.as);
+    return chooseContext(read, options);
+  }
   return chooseContext(await readFiles(options), options);
+}
+
+/**
+ * The API server of the cluster that this program runs in, as its service account. The token is read anew for each connection, as the kubelet
+ * renews it. Errors (exit 2): SP269 where token or authority are not mounted.
+ */
+async function inClusterAccess({ host, port, dir }: InCluster, as: string | undefined): Promise<KubeAccess> {
+  const [tokenFile, caFile] = [path.join(dir, 'token'), path.join(dir, 'ca.crt')];
+  for (const file of [tokenFile, caFile]) {
+    try {
+      if ((await readFile(file, 'utf8')).trim() !== '') continue;
+      throw new Error('it is empty');
+    } catch (cause) {
+      throw new Failure({
+        code: 'SP269',
+        exit: EXIT.usage,
+        message: `no kubeconfig, and the pod's service account cannot be used: ${errorCode(cause) === 'ENOENT' ? 'it is not mounted' : errorCode(cause)}`,
+        where: safeText(file),
+        hint: 'give the pod a service account (automountServiceAccountToken: true), or name a kubeconfig with --kubeconfig FILE',
+        cause,
+      });
+    }
+  }
+  const unusable = (what: string): Failure =>
+    new Failure({
+      code: 'SP274',
+      exit: EXIT.usage,
+      message: `context ${quote(IN_CLUSTER)} cannot be used: ${what}`,
+      where: safeText(dir),
+      hint: 'name a kubeconfig with --kubeconfig FILE',
+    });
+  const cluster: Cluster = {
+    name: IN_CLUSTER,
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    skipTLSVerify: false,
+    caFile,
+  };
+  checkServer(cluster, unusable);
+  const impersonate = as === undefined ? undefined : { user: as, groups: [] };
+  if (impersonate !== undefined) checkImpersonation(impersonate);
+  return {
+    context: IN_CLUSTER,
+    cluster,
+    user: { name: IN_CLUSTER, authProvider: { name: 'tokenFile', config: { tokenFile } } },
+    ...(impersonate === undefined ? {} : { impersonate }),
+    caSha256: fingerprintCa(cluster, unusable),
+    files: [],
+  };
 }
 
 /** The names that `--context` may have, sorted. Errors: SP270 to SP272 of `readKubeAccess`. */

@@ -57,6 +57,59 @@ export async function readKubeSnapshot(options: ReadSnapshotOptions): Promise<Sn
   };
 }
 
+/** A kind that a snapshot reads, for those who follow it. */
+export interface SnapshotKind {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly required: boolean;
+  readonly metadataOnly: boolean;
+}
+
+/** The kinds of `SNAPSHOT_GROUPS` that this API server serves and that can be watched. Errors as readKubeSnapshot. */
+export async function snapshotKinds(discovery: Discovery): Promise<readonly SnapshotKind[]> {
+  const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
+  return (await planLists(discovery, reading))
+    .filter(({ resource }) => resource.verbs.includes('watch'))
+    .map(({ resource, spec }) => ({
+      apiVersion: resource.apiVersion,
+      kind: resource.kind,
+      required: spec.need === 'required',
+      metadataOnly: spec.metadataOnly === true,
+    }));
+}
+
+/** As a snapshot keeps an object that came from a watch. */
+export function snapshotObject(
+  object: KubeManifest,
+  { metadataOnly }: Pick<SnapshotKind, 'metadataOnly'>,
+): KubeManifest {
+  return trimManifest(metadataOnly ? withDefinedNames(object) : object);
+}
+
+/** The ConfigMaps that a snapshot holds beside the objects given, read one by one; and ReplicaSets that nothing owns, in full. */
+export async function readBeside(
+  options: ReadSnapshotOptions,
+  objects: readonly KubeManifest[],
+): Promise<{
+  readonly objects: readonly KubeManifest[];
+  readonly findings: readonly Finding[];
+  readonly unread: readonly string[];
+}> {
+  const reading: Reading = {
+    findings: [],
+    unread: new Set(),
+    objects: new Map(objects.map((object) => [refKey(refOf(object)), object])),
+  };
+  const before = new Set(reading.objects.values());
+  await completeReplicaSets(options, reading);
+  await readConfigMaps(options, reading);
+  return {
+    objects: [...reading.objects.values()].filter((object) => !before.has(object)),
+    findings: reading.findings,
+    unread: [...reading.unread],
+  };
+}
+
 interface Reading {
   readonly findings: Finding[];
   readonly unread: Set<string>;
@@ -184,7 +237,11 @@ async function readPages(
 
 /** A definition's metadata says what it defines: its name is `plural.group`. */
 function withPartialSpec(manifest: KubeManifest, spec: GroupSpec): KubeManifest {
-  if (spec.metadataOnly !== true || manifest.kind !== 'CustomResourceDefinition') return manifest;
+  return spec.metadataOnly === true ? withDefinedNames(manifest) : manifest;
+}
+
+function withDefinedNames(manifest: KubeManifest): KubeManifest {
+  if (manifest.kind !== 'CustomResourceDefinition') return manifest;
   const dot = manifest.metadata.name.indexOf('.');
   if (dot < 0) return manifest;
   return {

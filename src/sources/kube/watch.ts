@@ -10,8 +10,11 @@ import type { ApiProblem } from './problem.ts';
 import { failureOf } from './problem.ts';
 import type { ApiResource } from './schema.ts';
 import { parseListItem, parseListPage } from './schema.ts';
+import { METADATA_LIST } from './snapshot.ts';
 
 const PAGE_SIZE = 500;
+/** The same of each event of a watch. */
+const METADATA_WATCH = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 /** The API server ends a watch by itself after this long; it is then taken up where it was. */
 const WATCH_SEC = 290;
 /** Bookmarks come about once a minute: a connection silent for longer is dead. */
@@ -40,6 +43,8 @@ export interface WatchOptions<T> {
   readonly discovery: Discovery;
   readonly apiVersion: string;
   readonly kind: string;
+  /** Only metadata is asked for: the rest is large and not used. */
+  readonly metadataOnly?: boolean;
   /** What is kept of an object: the whole would fill the memory. */
   readonly read: (object: KubeManifest) => T;
   readonly sink: WatchSink<T>;
@@ -131,6 +136,7 @@ export async function watchObjects<T>(options: WatchOptions<T>): Promise<void> {
           resourceVersion: version,
           timeoutSeconds: String(WATCH_SEC),
         },
+        ...(options.metadataOnly === true ? { accept: `${METADATA_WATCH},application/json` } : {}),
         subject: { doing: `watching ${resource.kind} objects`, verb: 'watch', resource: resourceName(resource) },
         signal: AbortSignal.any([signal, faulty.signal]),
         idleMs: SILENT_MS,
@@ -189,7 +195,7 @@ export async function listObjects<T>(options: Omit<WatchOptions<T>, 'sink' | 'cl
 
 /** Everything of a kind as `read` leaves it, and where a watch goes on from there; or why it cannot be had. */
 async function listWith<T>(
-  { api, read, signal }: Pick<WatchOptions<T>, 'api' | 'read' | 'signal'>,
+  { api, read, signal, metadataOnly }: Pick<WatchOptions<T>, 'api' | 'read' | 'signal' | 'metadataOnly'>,
   resource: ApiResource,
   heard: (answer: ApiAnswer) => void,
 ): Promise<{ readonly objects: readonly T[]; readonly version: string } | ApiProblem> {
@@ -198,7 +204,8 @@ async function listWith<T>(
   let objects: T[] = [];
   let query: Readonly<Record<string, string>> = { limit: String(PAGE_SIZE) };
   for (let whole = false; ;) {
-    const answer = await api.send({ method: 'GET', path, query, subject, signal });
+    const accept = metadataOnly === true ? { accept: `${METADATA_LIST},application/json` } : {};
+    const answer = await api.send({ method: 'GET', path, query, subject, signal, ...accept });
     heard(answer);
     if (!answer.ok) {
       // The continue token is too old: pages cannot catch up, one whole list can.

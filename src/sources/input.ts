@@ -11,16 +11,31 @@ export function openInput(name: string, stdin: () => AsyncIterable<Uint8Array>):
 
 const PIECE_BYTES = 1 << 20;
 
+async function read(handle: FileHandle, memory: Buffer): Promise<Buffer> {
+  const { bytesRead } = await handle.read(memory, 0, PIECE_BYTES, null);
+  return memory.subarray(0, bytesRead);
+}
+
 async function* readFileBytes(path: string): AsyncIterable<Uint8Array> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, 'r');
     // Two pieces of memory in turn: a new one for each would keep the collector busy.
     const memory = [Buffer.allocUnsafeSlow(PIECE_BYTES), Buffer.allocUnsafeSlow(PIECE_BYTES)] as const;
-    for (let turn = 0; ; turn = 1 - turn) {
-      const { bytesRead, buffer } = await handle.read(memory[turn === 0 ? 0 : 1], 0, PIECE_BYTES, null);
-      if (bytesRead === 0) return;
-      yield buffer.subarray(0, bytesRead);
+    const file = handle;
+    const readInto = (turn: 0 | 1): ReturnType<typeof read> => {
+      const reading = read(file, memory[turn]);
+      // Whoever asks for it hears of its failure; nobody may ask.
+      reading.catch(() => undefined);
+      return reading;
+    };
+    // While one piece is worked on, the next is read.
+    let ahead = readInto(0);
+    for (let turn: 0 | 1 = 0; ; turn = turn === 0 ? 1 : 0) {
+      const piece = await ahead;
+      if (piece.byteLength === 0) return;
+      ahead = readInto(turn === 0 ? 1 : 0);
+      yield piece;
     }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;

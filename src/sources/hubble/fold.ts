@@ -27,7 +27,8 @@ export async function readFolded(
   sink: FlowSink,
   options: ReadOptions,
   onRecord: (text: string, counter: RecordCounter) => BadRecord | undefined,
-  workers = Math.min(MAX_WORKERS, availableParallelism()),
+  // This thread reads, hashes and attributes, which is more work than scanning is; and what two threads fold apart counts twice here.
+  workers = Math.max(1, Math.min(MAX_WORKERS, availableParallelism() - 1)),
 ): Promise<InputReport> {
   const reading = createReading('hubble', input, options);
   let line = 0;
@@ -69,15 +70,25 @@ export async function readFolded(
         const [src, dst, meaning] = [ends[rows[at] ?? 0], ends[rows[at + 1] ?? 0], meanings[rows[at + 3] ?? 0]];
         if (src === undefined || dst === undefined || meaning === undefined) throw new Error('a row without its ends');
         const records = rows[at + 6] ?? 1;
+        // Spelled out: there are hundreds of thousands of them.
         sink.flow({
-          ...meaning,
-          src,
-          dst,
-          port: rows[at + 2] ?? 0,
           first: rows[at + 4] ?? 0,
           last: rows[at + 5] ?? 0,
+          src,
+          dst,
+          protocol: meaning.protocol,
+          port: rows[at + 2] ?? 0,
+          verdict: meaning.verdict,
+          view: meaning.view,
+          tap: meaning.tap,
+          initiatorKnown: meaning.initiatorKnown,
+          reply: meaning.reply,
+          stage: meaning.stage,
           count: meaning.count * records,
           records,
+          proxied: meaning.proxied,
+          mtls: meaning.mtls,
+          source: meaning.source,
         });
       }
     };

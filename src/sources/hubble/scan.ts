@@ -2,6 +2,8 @@ import type { Flow, RawEnd } from '../../model/flow.ts';
 import { isPlausibleTime } from '../../model/flow.ts';
 import { parseTime } from '../time.ts';
 import { createHubbleParser, parseEnd } from './schema.ts';
+import type { Step } from './shapes.ts';
+import { FIELDS, SLOT, createShapes, standsAt, wordsOf } from './shapes.ts';
 
 /**
  * Reads whole lines of Hubble's JSON from bytes and folds them while it does. It takes only what it understands completely: ASCII without
@@ -59,11 +61,14 @@ const MAX_OBJECTS = 50_000;
 const MAX_IPS = 200_000;
 const MAX_ENDS = 400_000;
 const MAX_VALUES = 31;
-const MAX_TAILS = 2048;
 /** Above every IPv4 address. */
 const OTHER_IPS = 2 ** 32;
 const MAX_CHAIN = 8;
 const OBJECT_TABLE = 1 << 16;
+/** Ends remembered by their address, a power of two. */
+const MEMO_BITS = 15;
+/** Neither an address nor what stands for a missing one. */
+const NO_IP = -2;
 const TABLE = 1 << 17;
 
 /** 1: may stand in a text as it is. */
@@ -77,18 +82,6 @@ const TRUE = bytesOf('true');
 const FALSE = bytesOf('false');
 const NULL = bytesOf('null');
 
-/** Fields whose values decide what a record means, in the order of their places in its number. */
-const FIELDS = [
-  'verdict',
-  'Type',
-  'event_type',
-  'traffic_direction',
-  'trace_observation_point',
-  'is_reply',
-  'reply',
-  'drop_reason_desc',
-  'drop_reason',
-] as const;
 /** Fields that only the other reader takes. */
 const LEFT_OVER: ReadonlySet<string> = new Set(['l7', 'aggregate', 'source_names', 'destination_names']);
 const [K_SKIP, K_TIME, K_IP, K_L4, K_SOURCE, K_DESTINATION, K_FIELD] = [0, 1, 2, 3, 4, 5, 6];
@@ -132,24 +125,20 @@ interface Value {
   readonly bytes: Uint8Array;
 }
 
-/** Bytes from behind the ends up to a time at the end of the line, and what they add to the meaning. */
-interface Tail {
-  readonly bytes: Buffer;
-  readonly present: number;
-  readonly key: number;
-}
-
 /** Records later than `latest` (milliseconds) are left, as any other that is not plain. */
 export function createScanner(latest = Infinity): Scanner {
   let bytes: Buffer = Buffer.alloc(0);
+  let view: DataView = new DataView(new ArrayBuffer(0));
   const parse = createHubbleParser();
 
   // ---- memory of texts
   const values: Value[][] = [];
   const objectSlots = new Int32Array(OBJECT_TABLE);
-  /** Their bytes, one behind the other, and where each begins; one more than there are. */
-  let objectBytes = Buffer.alloc(1 << 16);
-  let objectStart = [0];
+  /** Their bytes as `wordsOf` makes them, one behind the other, where each begins, and how long each is. */
+  let objectWords = new Float64Array(1 << 13);
+  let objectWordCount = 0;
+  let objectStart: number[] = [];
+  let objectLength: number[] = [];
   let objectsByText = new Map<string, number>();
   let objectValues: unknown[] = [];
   /** The end that an object was with the address it had last, which most keep. */
@@ -165,6 +154,11 @@ export function createScanner(latest = Infinity): Scanner {
   const reasons: (string | undefined)[] = [];
   let lastMeaningKey = -1;
   let lastMeaning = -1;
+  const shapes = createShapes();
+  /** By a hash of an address: the address, and the object and the end that were seen with it last. */
+  const memoIp = new Float64Array(1 << MEMO_BITS).fill(NO_IP);
+  const memoObject = new Int32Array(1 << MEMO_BITS);
+  const memoEnd = new Int32Array(1 << MEMO_BITS);
 
   // ---- what was folded
   let newEnds: RawEnd[] = [];
@@ -296,6 +290,30 @@ export function createScanner(latest = Infinity): Scanner {
       ? `${Math.floor(ip / 0x1000000)}.${Math.floor(ip / 0x10000) & 255}.${Math.floor(ip / 256) & 255}.${ip & 255}`
       : (ipTexts[ip - OTHER_IPS] ?? '');
 
+  /** Does object `id` stand at `from`? Of fewer than eight bytes, which none with a name is, only the full text tells. */
+  const isObject = (id: number, from: number): boolean => {
+    const length = objectLength[id] ?? 0;
+    if (length < 8 || from + length > bytes.length) return false;
+    const start = objectStart[id] ?? 0;
+    const count = length >> 3;
+    if (view.getFloat64(from + length - 8, true) !== objectWords[start + count]) return false;
+    for (let index = 0; index < count; index += 1)
+      if (view.getFloat64(from + index * 8, true) !== objectWords[start + index]) return false;
+    return true;
+  };
+  const keepObject = (from: number, end: number): void => {
+    const { length, words } = wordsOf(bytes.subarray(from, end));
+    while (objectWords.length < objectWordCount + words.length) {
+      const larger = new Float64Array(objectWords.length * 2);
+      larger.set(objectWords);
+      objectWords = larger;
+    }
+    objectWords.set(words, objectWordCount);
+    objectStart.push(objectWordCount);
+    objectLength.push(length);
+    objectWordCount += words.length;
+  };
+
   let objectEnd = 0;
   /** The number of the object that begins at `from`, whose end is left in objectEnd; -1 for what is no plain JSON. */
   const objectNumber = (from: number): number => {
@@ -311,11 +329,8 @@ export function createScanner(latest = Infinity): Scanner {
     for (; tries < MAX_CHAIN; tries += 1) {
       const id = (objectSlots[slot] ?? 0) - 1;
       if (id < 0) break;
-      const start = objectStart[id] ?? 0;
-      const stop = objectStart[id + 1] ?? 0;
-      const end = from + stop - start;
-      if (end <= bytes.length && bytes.compare(objectBytes, start, stop, from, end) === 0) {
-        objectEnd = end;
+      if (isObject(id, from)) {
+        objectEnd = from + (objectLength[id] ?? 0);
         return id;
       }
       slot = (slot + 1) & (OBJECT_TABLE - 1);
@@ -329,13 +344,9 @@ export function createScanner(latest = Infinity): Scanner {
       id = objectValues.length;
       objectsByText.set(text, id);
       objectValues.push(JSON.parse(text) as unknown);
-      lastIp.push(-2);
+      lastIp.push(NO_IP);
       lastEnd.push(-1);
-      const start = objectStart[id] ?? 0;
-      while (objectBytes.length < start + end - from)
-        objectBytes = Buffer.concat([objectBytes], objectBytes.length * 2);
-      objectBytes.set(bytes.subarray(from, end), start);
-      objectStart.push(start + end - from);
+      keepObject(from, end);
       if (objectValues.length > MAX_OBJECTS) forget = true;
       // Many that begin alike are found by their whole text.
       if (tries < MAX_CHAIN) objectSlots[slot] = id + 1;
@@ -538,9 +549,6 @@ export function createScanner(latest = Infinity): Scanner {
     let hasIp = false;
     let present = 0;
     let key = 0;
-    let tailFrom = -1;
-    let tailPresent = 0;
-    let tailKey = 0;
     sourceIp = -1;
     destinationIp = -1;
     for (;;) {
@@ -556,27 +564,7 @@ export function createScanner(latest = Infinity): Scanner {
         if (kind === K_SOURCE) source = object;
         else destination = object;
         at = objectEnd;
-        if (source >= 0 && destination >= 0 && hasL4 && !Number.isNaN(time)) {
-          tailFrom = at;
-          tailPresent = present;
-          tailKey = key;
-          const tail = tailAt(at);
-          if (tail !== undefined && (present & tail.present) === 0) {
-            // The same bytes as before, up to the time at the very end.
-            const end = endOfText(at + tail.bytes.length);
-            if (end >= 0 && bytes[end + 1] === CLOSE && bytes[end + 2] === 10) {
-              key += tail.key + flags * FLAGS_PLACE + protocol * PROTOCOL_PLACE;
-              const meaning = key === lastMeaningKey ? lastMeaning : meaningByKey.get(key);
-              if (meaning !== undefined && meaning >= 0 && sourcePort > 0 && destinationPort > 0) {
-                count(meaning, source, destination, time);
-                return end + 2;
-              }
-              key = tailKey;
-            }
-          }
-        }
       } else if (kind === K_TIME) {
-        tailFrom = -1;
         at = skip(value, 1);
         if (at < 0 || bytes[value] !== QUOTE || !Number.isNaN(time)) return -1;
         time = timeAt(value + 1, at - 1);
@@ -584,12 +572,10 @@ export function createScanner(latest = Infinity): Scanner {
       } else if (kind === K_IP) {
         if (hasIp) return -1;
         hasIp = true;
-        tailFrom = -1;
         at = addresses(value);
       } else if (kind === K_L4) {
         if (hasL4) return -1;
         hasL4 = true;
-        tailFrom = -1;
         at = layer4(value);
       } else if (kind === K_REST) return -1;
       else {
@@ -609,14 +595,11 @@ export function createScanner(latest = Infinity): Scanner {
       at += 1;
     }
     at += 1;
-    let timeFrom = -1;
     while (bytes[at] === COMMA) {
-      timeFrom = -1;
       if (bytes[at + 1] !== QUOTE) return -1;
       const keyEnd = endOfText(at + 2);
       if (keyEnd < 0 || bytes[keyEnd + 1] !== COLON) return -1;
       if (keyEnd - at - 2 === OUTER_FLOW.length && equalAt(at + 2, OUTER_FLOW)) return -1;
-      if (bytes[keyEnd + 2] === QUOTE) timeFrom = keyEnd + 3;
       at = skip(keyEnd + 2, 1);
       if (at < 0) return -1;
     }
@@ -630,19 +613,17 @@ export function createScanner(latest = Infinity): Scanner {
     const meaning = meaningOf(key, present);
     if (meaning < 0) return -1;
 
-    count(meaning, source, destination, time);
-    // A tail holds neither times nor ports nor ends.
-    if (tailFrom >= 0 && timeFrom >= 0)
-      learnTail(
-        tailFrom,
-        timeFrom,
-        present & ~tailPresent,
-        key - tailKey - flags * FLAGS_PLACE - protocol * PROTOCOL_PLACE,
-      );
+    shapes.learn(bytes.toString('latin1', from, at + 1), meaning);
+    count(
+      meaning,
+      endNumber(source < 0 ? EMPTY() : source, sourceIp),
+      endNumber(destination < 0 ? EMPTY() : destination, destinationIp),
+      time,
+    );
     return at;
   };
 
-  const count = (meaning: number, source: number, destination: number, time: number): void => {
+  const count = (meaning: number, here: number, there: number, time: number): void => {
     records += 1;
     if (time < first) first = time;
     if (time > last) last = time;
@@ -651,30 +632,139 @@ export function createScanner(latest = Infinity): Scanner {
       ignored.set(reason, (ignored.get(reason) ?? 0) + 1);
       return;
     }
-    const here = endNumber(source < 0 ? EMPTY() : source, sourceIp);
-    const there = endNumber(destination < 0 ? EMPTY() : destination, destinationIp);
     if (turned[meaning] === true) fold(there, here, sourcePort, meaning, time);
     else fold(here, there, destinationPort, meaning, time);
   };
 
-  // ---- what follows the ends, which is the same for most records of a node
-  const tails = new Map<number, Tail>();
-  const tailHash = (from: number): number => {
-    let hash = 0;
-    for (let at = from + 40; at < from + 200; at += 8) hash = (Math.imul(hash, 0x01000193) ^ (bytes[at] ?? 0)) | 0;
-    return hash;
+  // ---- one line of a shape that is known
+  /** The object and the end of it, of which mostly its address tells; the end is left in memoised. */
+  let memoised = -1;
+  const endAt = (from: number, ip: number): number => {
+    memoised = -1;
+    const place = Math.imul(ip | 0, 0x9e3779b1) >>> (32 - MEMO_BITS);
+    if (memoIp[place] === ip) {
+      const object = memoObject[place] ?? 0;
+      if (isObject(object, from)) {
+        objectEnd = from + (objectLength[object] ?? 0);
+        memoised = memoEnd[place] ?? 0;
+        return object;
+      }
+    }
+    const object = objectNumber(from);
+    if (object >= 0 && ip >= 0) {
+      memoised = endNumber(object, ip);
+      memoIp[place] = ip;
+      memoObject[place] = object;
+      memoEnd[place] = memoised;
+    }
+    return object;
   };
-  const tailAt = (from: number): Tail | undefined => {
-    const tail = tails.get(tailHash(from));
-    if (tail === undefined) return undefined;
-    const { length } = tail.bytes;
-    return from + length < bytes.length && bytes.compare(tail.bytes, 0, length, from, from + length) === 0
-      ? tail
-      : undefined;
+
+  let portEnd = 0;
+  /** A port above zero, whose end is left in portEnd; -1 for what is none, or is written in another way. */
+  const portFrom = (from: number): number => {
+    let at = from;
+    let port = 0;
+    let digit = (bytes[at] ?? 0) - 48;
+    if (digit === 0) return -1;
+    while (digit >= 0 && digit <= 9) {
+      port = port * 10 + digit;
+      if (port > 65_535) return -1;
+      at += 1;
+      digit = (bytes[at] ?? 0) - 48;
+    }
+    portEnd = at;
+    return port === 0 ? -1 : port;
   };
-  const learnTail = (from: number, end: number, present: number, key: number): void => {
-    if (tails.size >= MAX_TAILS) return;
-    tails.set(tailHash(from), { bytes: Buffer.from(bytes.subarray(from, end)), present, key });
+
+  /** The place behind the line break of a record of a known shape, or -1: then nothing was counted. */
+  const lineOfShape = (from: number): number => {
+    let list = shapes.first;
+    let at = from;
+    let time = NaN;
+    let source = -1;
+    let destination = -1;
+    let sourceEnd = -1;
+    let destinationEnd = -1;
+    sourceIp = -1;
+    destinationIp = -1;
+    for (;;) {
+      let step: Step | undefined;
+      let before: Step | undefined;
+      for (let index = 0; index < list.length; index += 1) {
+        step = list[index];
+        if (step !== undefined && standsAt(view, at, step.words)) {
+          if (before !== undefined) {
+            // What comes often moves to the front.
+            list[index] = before;
+            list[index - 1] = step;
+          }
+          break;
+        }
+        before = step;
+        step = undefined;
+      }
+      if (step === undefined) return -1;
+      at += step.words.length;
+      switch (step.slot) {
+        case SLOT.text:
+          while (PLAIN[bytes[at] ?? 0] === 1) at += 1;
+          break;
+        case SLOT.number: {
+          const begin = at;
+          while ((bytes[at] ?? 0) >= 48 && (bytes[at] ?? 0) <= 57) at += 1;
+          if (at === begin || (bytes[begin] === 48 && at > begin + 1)) return -1;
+          break;
+        }
+        case SLOT.time: {
+          const end = endOfText(at);
+          time = timeAt(at, end);
+          if (!(time <= latest) || !isPlausibleTime(time)) return -1;
+          at = end;
+          break;
+        }
+        case SLOT.sourceIp:
+        case SLOT.destinationIp: {
+          const end = endOfText(at);
+          if (end < 0) return -1;
+          if (step.slot === SLOT.sourceIp) sourceIp = ipNumber(at, end);
+          else destinationIp = ipNumber(at, end);
+          at = end;
+          break;
+        }
+        case SLOT.sourcePort:
+          sourcePort = portFrom(at);
+          if (sourcePort < 0) return -1;
+          at = portEnd;
+          break;
+        case SLOT.destinationPort:
+          destinationPort = portFrom(at);
+          if (destinationPort < 0) return -1;
+          at = portEnd;
+          break;
+        case SLOT.source:
+          source = endAt(at, sourceIp);
+          if (source < 0) return -1;
+          sourceEnd = memoised;
+          at = objectEnd;
+          break;
+        case SLOT.destination:
+          destination = endAt(at, destinationIp);
+          if (destination < 0) return -1;
+          destinationEnd = memoised;
+          at = objectEnd;
+          break;
+        default:
+          count(
+            step.meaning,
+            sourceEnd >= 0 ? sourceEnd : endNumber(source < 0 ? EMPTY() : source, sourceIp),
+            destinationEnd >= 0 ? destinationEnd : endNumber(destination < 0 ? EMPTY() : destination, destinationIp),
+            time,
+          );
+          return at;
+      }
+      list = step.next;
+    }
   };
 
   /** A record without the object has an end of which nothing is said. */
@@ -683,8 +773,9 @@ export function createScanner(latest = Infinity): Scanner {
     if (emptyObject < 0) {
       emptyObject = objectValues.length;
       objectValues.push({});
-      objectStart.push(objectStart[emptyObject] ?? 0);
-      lastIp.push(-2);
+      objectStart.push(objectWordCount);
+      objectLength.push(0);
+      lastIp.push(NO_IP);
       lastEnd.push(-1);
     }
     return emptyObject;
@@ -739,11 +830,17 @@ export function createScanner(latest = Infinity): Scanner {
     },
     scan(batch) {
       bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
+      view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
       const rest: number[] = [];
       let at = 0;
       let number = 0;
       while (at < bytes.length) {
         number += 1;
+        const next = lineOfShape(at);
+        if (next >= 0) {
+          at = next;
+          continue;
+        }
         const end = line(at);
         if (end >= 0) {
           at = end + 1;
@@ -780,7 +877,10 @@ export function createScanner(latest = Infinity): Scanner {
         forget = false;
         stamped = [];
         objectSlots.fill(0);
-        objectStart = [0];
+        objectStart = [];
+        objectLength = [];
+        objectWordCount = 0;
+        memoIp.fill(NO_IP);
         objectsByText = new Map();
         objectValues = [];
         lastIp = [];

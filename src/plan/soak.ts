@@ -106,11 +106,15 @@ export function bearsOnTraffic(change: Change): boolean {
   return change.fields.some((field) => field.path[0] !== 'metadata' || field.path[1] !== 'annotations');
 }
 
+const OWN_NODE = endpointKey({ kind: 'node' });
+
 /** Can the step change what becomes of this edge? A step of one workload and direction touches that side alone. */
 export function touchesEdge(step: Step, edge: Pick<Edge, 'src' | 'dst'>): boolean {
   if (!bearsOnTraffic(step.change)) return false;
-  const { namespace, kind } = changeRef(step.change);
+  const { apiVersion, namespace, kind } = changeRef(step.change);
   const [src, dst] = [endpointKey(edge.src), endpointKey(edge.dst)];
+  // "Traffic to and from the node where a Pod is running is always allowed" (kubernetes.io, Network Policies): no engine tells of probes.
+  if (src === OWN_NODE && kind === 'NetworkPolicy' && groupOf(apiVersion) === 'networking.k8s.io') return false;
   if (step.workload !== undefined) {
     if (step.direction === 'ingress') return dst === step.workload;
     if (step.direction === 'egress') return src === step.workload;

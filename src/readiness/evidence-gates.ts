@@ -259,7 +259,9 @@ function enforcementGate(view: View): Gate {
     [`CNI ${cni.name}: ${cni.because}`],
     cni.enforces === 'no'
       ? 'switch enforcement on in the CNI; policies would have no effect'
-      : 'state cluster.cni in the configuration if you know it',
+      : cni.name === 'unknown'
+        ? 'state cluster.cni in the configuration if you know it'
+        : `see a policy refuse a connection here, then sallyport waive gate=enforcement,subject=${view.namespace} --reason "..."`,
   );
 }
 

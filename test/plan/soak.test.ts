@@ -124,6 +124,24 @@ describe('a step', () => {
     expect(touchesEdge(one, connection('shop/Deployment/web -> external:192.0.2.1 443'))).toBe(out);
     expect(touchesEdge(one, connection('far/Deployment/a -> far/Deployment/b 80'))).toBe(far);
   });
+
+  // No engine drops what the own node sends, and none tells of it: whoever waited for a probe would wait for ever.
+  it.each([
+    ['a NetworkPolicy and the own node', DB_INGRESS, { kind: 'node' }, false],
+    ['a NetworkPolicy and another node', DB_INGRESS, { kind: 'node', name: 'remote' }, true],
+    [
+      'STRICT mTLS and the own node',
+      step({
+        workload: 'shop/Deployment/db',
+        direction: 'ingress',
+        change: policy('PeerAuthentication', 'security.istio.io/v1'),
+      }),
+      { kind: 'node' },
+      true,
+    ],
+  ] as const)('of %s: is the edge of a probe touched?', (_, one, src, expected) => {
+    expect(touchesEdge(one, { src, dst: { kind: 'workload', id: 'shop/Deployment/db' } })).toBe(expected);
+  });
 });
 
 describe('an edge is seen anew', () => {

@@ -14,7 +14,7 @@ export interface NamespaceOption {
 
 /** What runs here: every workload with its component, stage, plane, sensitivity, and why. */
 export async function inventory(app: App, options: NamespaceOption): Promise<void> {
-  const loaded = await loadAll(app);
+  const loaded = await loadAll(app, { kind: 'none' });
   if (options.namespace !== undefined) requireNamespace(loaded, options.namespace);
   const mine = <T extends { readonly namespace: string }>(items: readonly T[]): readonly T[] =>
     items.filter((item) => options.namespace === undefined || item.namespace === options.namespace);
@@ -49,7 +49,7 @@ export async function inventory(app: App, options: NamespaceOption): Promise<voi
   );
   output.line(
     wrap(
-      `CNI ${safeText(found.facts.cni.name)} (enforces policies: ${found.facts.cni.enforces}; ${safeText(found.facts.cni.because)}). Mesh ${found.facts.mesh.kind}${found.facts.mesh.version === undefined ? '' : ` ${safeText(found.facts.mesh.version)}`} (${safeText(found.facts.mesh.because)}).`,
+      `CNI ${safeText(found.facts.cni.name)} (enforces policies: ${found.facts.cni.enforces}; ${safeText(found.facts.cni.because)}${found.facts.cni.name === 'unknown' ? '; cluster.cni in the configuration states it' : ''}). Mesh ${found.facts.mesh.kind}${found.facts.mesh.version === undefined ? '' : ` ${safeText(found.facts.mesh.version)}`} (${safeText(found.facts.mesh.because)}).`,
       output.width,
     ),
   );

@@ -92,7 +92,15 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   output.document('Status', { namespaces });
   output.names(namespaces.map((one) => one.namespace));
   if (namespaces.length === 0) {
-    output.line('No namespace is under way. Next: sallyport plan NAMESPACE');
+    output.line(
+      wrap(
+        reader.newestRecord() === undefined
+          ? 'No namespace is under way, and no traffic is on record. Next: sallyport observe --help, for what is recorded here'
+          : 'No namespace is under way. Next: sallyport waves says which goes first; sallyport plan NAMESPACE',
+        output.width,
+        2,
+      ),
+    );
     return;
   }
   for (const one of namespaces) {

@@ -1,11 +1,14 @@
-import { splitAccount } from '../../src/candidates/accounts.ts';
+import { mentionText, mentionsOf, principalOf } from '../../src/candidates/account-mentions.ts';
+import type { AccountName, ManualMention, Mode } from '../../src/candidates/account-mentions.ts';
+import { TRUST_GATE, accountsOf, splitAccounts } from '../../src/candidates/accounts.ts';
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
-import { deriveAuthorization, principal } from '../../src/candidates/authorization.ts';
+import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import { annotationsOf, formatRef, isObject, refKey, refOf } from '../../src/model/object.ts';
+import { annotationsOf, formatRef, refKey, refOf } from '../../src/model/object.ts';
+import { readRbac } from '../../src/model/rbac.ts';
 import { DRY_RUN_ANNOTATION, buildAuthorizationPolicy, isOwn } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
@@ -14,8 +17,7 @@ import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.t
 import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
-import { candidateContext, gate, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
-import { canonicalJson, getPath } from '../../src/shared/pure/json.ts';
+import { candidateContext, gate, keptEdges, waiverFor, workloadsOf } from '../../src/readiness/view.ts';
 import type { Gate } from '../../src/model/finding.ts';
 
 /** An account per workload, moved by expand, migrate, contract; then policies on principals, rehearsed before they are enforced. */
@@ -32,6 +34,7 @@ export const identity: Phase = {
     const draft = draftSteps(view.snapshot.objects);
     const splits = plannedSplits(view);
     for (const split of splits) moveAccount(view, draft, split, splits);
+    forgetAccounts(view, draft, splits);
     authorize(view, draft, splits);
     return draft.steps;
   },
@@ -39,15 +42,21 @@ export const identity: Phase = {
   down: () => [],
 };
 
-/** Splits that a plan may make: none with an obstacle. Every sharer but the last one moves; the last keeps the old account. */
+/** Splits that a plan may make: none with an obstacle. */
 function plannedSplits(view: View): readonly AccountSplit[] {
   return allSplits(view).filter((split) => split.obstacles.length === 0);
 }
 
 function allSplits(view: View): readonly AccountSplit[] {
-  return byRisk(view, workloadsOf(view))
-    .map((workload) => splitAccount(workload, view.inventory, view.snapshot.objects))
-    .filter((split) => split !== undefined);
+  const { objects } = view.snapshot;
+  const rbac = readRbac(view.snapshot);
+  return byRisk(view, workloadsOf(view)).flatMap((workload) =>
+    splitAccounts(workload, view.inventory, objects, {
+      edges: view.edges,
+      trusted: waiverFor(view, TRUST_GATE, workload.id) !== undefined,
+      rbac,
+    }),
+  );
 }
 
 function accountGates(view: View): readonly Gate[] {
@@ -63,7 +72,13 @@ function accountGates(view: View): readonly Gate[] {
         'no',
         split.workload.id,
         [`shares account ${split.from}`, ...split.obstacles],
-        `give it an account of its own by hand, or sallyport waive gate=service-account,subject=${split.workload.id} --reason "..." to leave it shared`,
+        [
+          ...split.outside.map((how) => `have ${split.to} trusted: ${how}`),
+          ...(split.outside.length === 0
+            ? ['give it an account of its own by hand']
+            : [`say so: sallyport waive gate=${TRUST_GATE},subject=${split.workload.id} --reason "..."`]),
+          `or sallyport waive gate=service-account,subject=${split.workload.id} --reason "..." to leave it shared`,
+        ].join('; '),
       ),
     );
   }
@@ -73,34 +88,37 @@ function accountGates(view: View): readonly Gate[] {
     : [gate('service-account', 'yes', view.namespace, ['every shared account can be split'], '')];
 }
 
-/** Policies of others that name an account about to be left: only their owner can admit the new one. */
+function names(view: View, split: AccountSplit): { readonly from: AccountName; readonly to: AccountName } {
+  const { trustDomain } = view.inventory.facts.mesh;
+  const base = { namespace: view.namespace, trustDomain };
+  return { from: { ...base, name: split.from }, to: { ...base, name: split.to } };
+}
+
+/** What names an account about to be left in a way that is not edited: only its owner can admit the new one. */
 function namedByOthers(view: View): readonly Gate[] {
-  const gates: Gate[] = [];
-  const trustDomain = view.inventory.facts.mesh.trustDomain;
+  const found = new Map<string, { readonly mention: ManualMention; readonly split: AccountSplit }>();
   for (const split of plannedSplits(view)) {
-    const old = principal(trustDomain, view.namespace, split.from);
-    for (const object of view.snapshot.objects) {
-      if (!isObject(object, 'security.istio.io', 'AuthorizationPolicy') || isOwn(object)) continue;
-      if (!canonicalJson(object['spec'] ?? {}).includes(JSON.stringify(old))) continue;
-      gates.push(
-        gate(
-          'service-account',
-          'no',
-          formatRef(refOf(object)),
-          [`names ${old}, which ${split.workload.id} would leave for ${split.to}`],
-          `admit ${principal(trustDomain, view.namespace, split.to)} there as well, then sallyport waive gate=service-account,subject=${formatRef(refOf(object)).replace(' ', '*')}`,
-        ),
-      );
-    }
+    const { from, to } = names(view, split);
+    for (const mention of mentionsOf(view.snapshot.objects, from, to, isOwn).manual)
+      found.set(`${mentionText(mention)}\n${split.to}`, { mention, split });
   }
-  return gates;
+  return [...found.values()].map(({ mention, split }) => {
+    const subject = formatRef(refOf(mention.object));
+    return gate(
+      'service-account',
+      'no',
+      subject,
+      [`${mention.place} names ${split.from}, which ${split.workload.id} would leave for ${split.to}`],
+      `${mention.what}; then sallyport waive gate=service-account,subject=${subject.replace(' ', '*')} --reason "..."`,
+    );
+  });
 }
 
 function shortName(workload: Workload): string {
   return `${workload.kind.toLowerCase()}-${workload.name}`;
 }
 
-/** Expand: account, bindings, and peers' policies that admit both. Migrate: the workload. Contract: the peers forget the old one. */
+/** Expand: account, bindings, and all that admits or refuses the old account; then migrate the workload; then the old one is forgotten. */
 function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonly AccountSplit[]): void {
   const { workload } = split;
   const step = (id: string, title: string) => ({
@@ -117,46 +135,110 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   }
   const done = all.slice(0, all.indexOf(split));
   const before = afterMove(candidateContext(view), done);
-  const added = new Map([[workload.id, [principal(view.inventory.facts.mesh.trustDomain, view.namespace, split.to)]]]);
+  const staying = lingering(view, done);
+  const both = withPrincipals(staying, workload.id, [principalOf(names(view, split).to)]);
   const peers = ownPeerPolicies(view, draft, workload);
   for (const server of peers) {
-    const both = deriveAuthorization(before, server, added).object;
-    if (both === undefined) continue;
-    draft.ensure(both, {
+    const wanted = deriveAuthorization(before, server, both).object;
+    if (wanted === undefined) continue;
+    draft.ensure(wanted, {
       ...step(`expand-${server.namespace}-${server.name}`, `${server.id} admits both accounts of ${workload.id}`),
       namespace: server.namespace,
     });
   }
+  editMentions(view, draft, split, 'both', (what) => step('expand', `${what} names both accounts of ${workload.id}`));
   const object = draft.byKey(refKey(workload.ref));
-  const template = workload.podSets[0]?.templatePath;
-  if (object === undefined || template === undefined) return;
-  // The API server keeps the deprecated `serviceAccount` equal to `serviceAccountName` and falls back to it: only both together can be
-  // taken away again. (k8s.io/kubernetes pkg/apis/core/v1/conversion.go, PodSpec)
-  const mirror = [...template, 'spec', 'serviceAccount'];
-  const mirrored = view.snapshot.source === 'cluster' || getPath(object, mirror) !== undefined;
-  const fields = [
-    { path: [...template, 'spec', 'serviceAccountName'], after: split.to },
-    ...(mirrored ? [{ path: mirror, after: split.to }] : []),
-  ];
-  draft.edit(object, fields, {
+  if (object === undefined) return;
+  const restarts = split.takes === 'rolls' && !workload.custom;
+  draft.edit(object, split.fields, {
     ...step('migrate', `${workload.id} runs as ${split.to} instead of ${split.from}`),
-    effects: [
-      workload.batch ? { kind: 'next-run', workload: workload.id } : { kind: 'rollout', workload: workload.id },
-    ],
+    effects: [restarts ? { kind: 'rollout', workload: workload.id } : { kind: 'next-run', workload: workload.id }],
     risks: [
       'an API call that an unseen binding allowed is refused under the new account',
-      ...(workload.batch ? [] : ['its pods are replaced one after another']),
+      ...riskOf(split),
+      ...(split.token.answer === 'unused' ? [`no token is put into its pods: ${split.token.why.join('; ')}`] : []),
     ],
   });
   const after = afterMove(candidateContext(view), [...done, split]);
-  for (const server of peers) {
-    const contracted = deriveAuthorization(after, server).object;
+  const left = lingering(view, [...done, split]);
+  for (const server of split.lingers ? [] : peers) {
+    const contracted = deriveAuthorization(after, server, left).object;
     if (contracted === undefined) continue;
     draft.ensure(contracted, {
       ...step(`contract-${server.namespace}-${server.name}`, `${server.id} forgets the old account of ${workload.id}`),
       namespace: server.namespace,
     });
   }
+}
+
+function riskOf(split: AccountSplit): readonly string[] {
+  const kind = split.workload.kind;
+  switch (split.takes) {
+    case 'rolls':
+      return split.workload.custom
+        ? [`the operator of ${kind} replaces its pods in its own time; both accounts are admitted until then`]
+        : ['its pods are replaced one after another'];
+    case 'stays':
+      return [`pods that are there keep ${split.from} until they are made anew; both accounts are admitted until then`];
+    case 'next-run':
+    case 'once':
+    case 'fixed':
+      return [];
+  }
+}
+
+/** Policies of others that name the old account: each field is changed after confirmation, and by nobody's leave taken back. */
+function editMentions(
+  view: View,
+  draft: Draft,
+  split: AccountSplit,
+  mode: Mode,
+  step: (what: string) => Omit<Parameters<Draft['edit']>[2], 'id'> & { readonly id: string },
+): void {
+  const { from, to } = names(view, split);
+  const now = view.snapshot.objects.map((object) => draft.get(object) ?? object);
+  for (const { object, field, after } of mentionsOf(now, from, to, isOwn, mode).edits) {
+    const ref = refOf(object);
+    const base = step(formatRef(ref));
+    draft.edit(object, [{ path: [field], after }], {
+      ...base,
+      id: `${base.id}-${object.kind.toLowerCase()}-${object.metadata.name}`,
+      ...(ref.namespace === undefined ? {} : { namespace: ref.namespace }),
+    });
+  }
+}
+
+/** Once nobody is left on an account, what others wrote of it names the new ones alone. */
+function forgetAccounts(view: View, draft: Draft, splits: readonly AccountSplit[]): void {
+  for (const split of splits) {
+    const users = workloadsOf(view).filter((workload) => accountsOf(workload).includes(split.from));
+    const gone = users.every((user) =>
+      splits.some((other) => other.workload.id === user.id && other.from === split.from && !other.lingers),
+    );
+    if (!gone) continue;
+    editMentions(view, draft, split, 'forget', (what) => ({
+      namespace: view.namespace,
+      phase: 'identity',
+      workload: split.workload.id,
+      id: `${shortName(split.workload)}-contract`,
+      title: `${what} forgets ${split.from}, which nobody runs as any more`,
+    }));
+  }
+}
+
+type Extra = ReadonlyMap<string, readonly string[]>;
+
+function withPrincipals(extra: Extra, workload: string, principals: readonly string[]): Extra {
+  return new Map([...extra, [workload, [...(extra.get(workload) ?? []), ...principals]]]);
+}
+
+/** Old principals of workloads that moved and whose pods have not been replaced yet: these call on as before. */
+function lingering(view: View, splits: readonly AccountSplit[]): Extra {
+  let extra: Extra = new Map();
+  for (const split of splits)
+    if (split.lingers && split.workload.podSets.some((podSet) => podSet.mesh === 'sidecar'))
+      extra = withPrincipals(extra, split.workload.id, [principalOf(names(view, split).from)]);
+  return extra;
 }
 
 /** The workloads that this one calls and that have a policy of ours already. */
@@ -177,10 +259,11 @@ function ownPeerPolicies(view: View, draft: Draft, workload: Workload): readonly
 /** Policies for the callers as they will be: each first as a rehearsal, then enforced; the namespace default last. */
 function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): void {
   const after = afterMove(candidateContext(view), splits);
+  const left = lingering(view, splits);
   const meshed = byRisk(view, workloadsOf(view).filter(inMesh));
   const rehearsed: { readonly workload: Workload; readonly object: KubeManifest }[] = [];
   for (const workload of meshed) {
-    const candidate = deriveAuthorization(after, workload).object;
+    const candidate = deriveAuthorization(after, workload, left).object;
     if (candidate === undefined) continue;
     const step = { namespace: view.namespace, phase: 'identity' as const, workload: workload.id };
     if (draft.get(candidate) === undefined) {
@@ -229,16 +312,19 @@ function afterMove(
   context: ReturnType<typeof candidateContext>,
   splits: readonly AccountSplit[],
 ): ReturnType<typeof candidateContext> {
-  const accounts = new Map(splits.map((split) => [split.workload.id, split.to]));
+  if (splits.length === 0) return context;
   return {
     ...context,
     inventory: {
       ...context.inventory,
       workloads: context.inventory.workloads.map((workload) => {
-        const account = accounts.get(workload.id);
-        return account === undefined
-          ? workload
-          : { ...workload, podSets: workload.podSets.map((podSet) => ({ ...podSet, serviceAccount: account })) };
+        const mine = splits.filter((split) => split.workload.id === workload.id);
+        if (mine.length === 0) return workload;
+        const now = (account: string): string => mine.find((split) => split.from === account)?.to ?? account;
+        return {
+          ...workload,
+          podSets: workload.podSets.map((podSet) => ({ ...podSet, serviceAccount: now(podSet.serviceAccount) })),
+        };
       }),
     },
   };

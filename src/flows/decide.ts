@@ -68,6 +68,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   selector: 'by subject',
   expressible: 'by subject',
   'service-account': 'by subject',
+  'account-trust': 'by subject',
   'system-namespace': 'by subject',
   gitops: 'by subject',
   freeze: 'by subject',

@@ -1,4 +1,5 @@
-import { splitAccount } from '../candidates/accounts.ts';
+import { splitAccounts } from '../candidates/accounts.ts';
+import { accountKindOf } from '../model/account-places.ts';
 import { chooseSelector } from '../candidates/selector.ts';
 import { policyName } from '../candidates/network.ts';
 import type { View } from '../engine/contract.ts';
@@ -343,7 +344,10 @@ function identify(
   const narrow = narrower(view.inventory);
   const rbac = groupBy(
     view.snapshot.objects.filter(
-      (object) => isObject(object, '', 'ServiceAccount') || object.kind.endsWith('RoleBinding'),
+      (object) =>
+        isObject(object, '', 'ServiceAccount') ||
+        object.kind.endsWith('RoleBinding') ||
+        (accountKindOf(object) !== undefined && !isObject(object, '', 'Pod')),
     ),
     (object) => namespaceOf(object) ?? '',
   );
@@ -351,21 +355,24 @@ function identify(
     if (!moving.has(namespace)) continue;
     const own = narrow(new Set([namespace]));
     const objects = [...(rbac.get(namespace) ?? []), ...(rbac.get('') ?? [])];
-    const splits = mine.flatMap((workload) => splitAccount(workload, own, objects) ?? []);
+    const splits = mine.flatMap((workload) => splitAccounts(workload, own, objects));
     // The last sharer of an account keeps it.
     for (const [, sharers] of groupBy(splits, (split) => split.from)) {
       const able = sharers.filter((split) => split.obstacles.length === 0);
       const going = able.length === sharers.length ? able.slice(0, -1) : able;
-      for (const split of going) accounts.set(split.workload.id, split.to);
+      for (const split of going) accounts.set(`${split.workload.id}\n${split.from}`, split.to);
     }
   }
   const moved: Inventory = {
     ...view.inventory,
     workloads: view.inventory.workloads.map((workload) => {
-      const account = accounts.get(workload.id);
-      return account === undefined
-        ? workload
-        : { ...workload, podSets: workload.podSets.map((podSet) => ({ ...podSet, serviceAccount: account })) };
+      const moves = workload.podSets.some((podSet) => accounts.has(`${workload.id}\n${podSet.serviceAccount}`));
+      if (!moves) return workload;
+      const podSets = workload.podSets.map((podSet) => ({
+        ...podSet,
+        serviceAccount: accounts.get(`${workload.id}\n${podSet.serviceAccount}`) ?? podSet.serviceAccount,
+      }));
+      return { ...workload, podSets };
     }),
   };
   const draft = draftSteps(view.snapshot.objects);

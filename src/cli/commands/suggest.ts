@@ -1,6 +1,6 @@
 import type { App } from '../context.ts';
 import { loadAll, requireNamespace } from '../load.ts';
-import { splitAccount } from '../../candidates/accounts.ts';
+import { splitAccounts } from '../../candidates/accounts.ts';
 import { deriveAuthorization } from '../../candidates/authorization.ts';
 import { deriveNetworkCandidate, evidenceLine } from '../../candidates/network.ts';
 import type { Edge } from '../../model/edge.ts';
@@ -16,7 +16,7 @@ interface Suggested {
 
 /** Candidate policies of a namespace as YAML that `kubectl apply` takes, each rule with its evidence as a comment. */
 export async function suggest(app: App, namespace: string): Promise<void> {
-  const loaded = await loadAll(app);
+  const loaded = await loadAll(app, { kind: 'touching', namespaces: [namespace] });
   requireNamespace(loaded, namespace);
   const view = loaded.view(namespace);
   const context = candidateContext(view);
@@ -45,14 +45,14 @@ export async function suggest(app: App, namespace: string): Promise<void> {
           ...authorization.rules.flatMap((rule) => ruleComments(rule.peer, rule.edges, rule.note)),
         ],
       });
-    const split = splitAccount(workload, view.inventory, view.snapshot.objects);
-    if (split === undefined) continue;
-    if (split.obstacles.length > 0) {
-      problems.add(`${workload.id} shares account ${split.from}: ${split.obstacles.join('; ')}`);
-      continue;
+    for (const split of splitAccounts(workload, view.inventory, view.snapshot.objects, { edges: view.edges })) {
+      if (split.obstacles.length > 0) {
+        problems.add(`${workload.id} shares account ${split.from}: ${split.obstacles.join('; ')}`);
+        continue;
+      }
+      for (const object of split.objects)
+        suggested.push({ object, comments: [`${workload.id} shares account ${split.from}; this would be its own`] });
     }
-    for (const object of split.objects)
-      suggested.push({ object, comments: [`${workload.id} shares account ${split.from}; this would be its own`] });
   }
   const { output } = app;
   output.document('List', { apiVersion: 'v1', items: suggested.map((one) => one.object) });

@@ -40,9 +40,10 @@ export async function main(argv: readonly string[]): Promise<void> {
   });
 
   const interrupt = openInterrupt();
-  const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(EXIT.cancelled);
-    interrupt.stop();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (interrupt.stopping) process.exit(EXIT.cancelled);
+    // A person at the keyboard means what is under way; whoever ends the process means all of it.
+    interrupt.stop(signal === 'SIGTERM');
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);

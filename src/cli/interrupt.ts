@@ -5,18 +5,35 @@ export interface Interrupt {
   readonly signal: AbortSignal;
   /** Does a run write just now? */
   readonly running: boolean;
+  /** Was something told to stop, and has not ended yet? Whoever asks again means now. */
+  readonly stopping: boolean;
   /** Marks `work` as a run: it watches the signal itself and is not left in the middle of a step. */
   during<T>(work: () => Promise<T>): Promise<T>;
-  stop(): void;
+  /**
+   * One command of a session, with an interrupt of its own: while a run of it writes, `stop` ends that run alone. Everything else
+   * is ended together with what is around it.
+   */
+  command<T>(work: (interrupt: Interrupt) => Promise<T>): Promise<T>;
+  /** `all`: whatever is around it as well. */
+  stop(all?: boolean): void;
 }
 
 export function openInterrupt(): Interrupt {
   const controller = new AbortController();
   let runs = 0;
+  let inner: Interrupt | undefined;
+  const stop = (all = false): void => {
+    const only = !all && inner?.running === true && !inner.stopping;
+    inner?.stop(all);
+    if (!only) controller.abort(cancelled());
+  };
   return {
     signal: controller.signal,
     get running() {
-      return runs > 0;
+      return runs > 0 || inner?.running === true;
+    },
+    get stopping() {
+      return controller.signal.aborted || inner?.stopping === true;
     },
     async during(work) {
       runs += 1;
@@ -26,9 +43,17 @@ export function openInterrupt(): Interrupt {
         runs -= 1;
       }
     },
-    stop: () => {
-      controller.abort(cancelled());
+    async command(work) {
+      const own = openInterrupt();
+      if (controller.signal.aborted) own.stop(true);
+      inner = own;
+      try {
+        return await work(own);
+      } finally {
+        inner = undefined;
+      }
     },
+    stop,
   };
 }
 

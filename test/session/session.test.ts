@@ -407,17 +407,41 @@ describe('the session', () => {
     expect(pages).toMatch(/accept src=desk\/Deployment\/toolbox,.*\(1 edge.*a forgotten toolbox/);
   });
 
-  it('takes up a run that was interrupted', async () => {
+  it('ends a run by Ctrl-C between two steps, says how to go on, and is back on the page; the run is taken up there', async () => {
     const options = await place('interrupted');
-    const stopped = await play(options, [...ENTER_ALLOW_LIST, '> Advance to allow-list', 'yes'], (text, interrupt) => {
-      if (text.startsWith('[2/')) interrupt.stop();
+    const before = await readTree(options.manifests ?? '');
+    const script = [
+      ...ENTER_ALLOW_LIST,
+      '> Advance to allow-list',
+      'yes',
+      'back',
+      '> Resume the advance of shop',
+      'leave',
+    ];
+    const played = await play(options, script, (text, interrupt) => {
+      if (text.startsWith('[2/') && !interrupt.stopping) interrupt.stop();
+    });
+    expect(played.noted).toMatch(
+      /stopping after this step[^]*nothing is lost. Next: sallyport\s+resume, or sallyport\s+rollback\s+shop/,
+    );
+    expect(played.exit).toBe(0);
+    expect(played.shown).toMatch(/cancelled; 1 step done[^]*Phase:\s+allow-list/);
+    expect(played.asked.at(-2)).toMatch(/allow-list \(1\)\n +shop/);
+    // And nothing of it stays behind a way back.
+    await play(options, [SHOP, '> history', '> Go back to the start', 'yes', 'back', 'back', 'leave']);
+    expect(await readTree(options.manifests ?? '')).toEqual(before);
+  });
+
+  it('is left as a whole by whoever ends the process, a run that writes included', async () => {
+    const options = await place('ended');
+    const script = [...ENTER_ALLOW_LIST, '> Advance to allow-list', 'yes'];
+    const stopped = await play(options, script, (text, interrupt) => {
+      if (text.startsWith('[2/')) interrupt.stop(true);
     });
     expect(stopped.exit).toBe(130);
-    expect(stopped.noted).toMatch(/sallyport\s+resume, or sallyport\s+rollback\s+shop/);
     const resumed = await play(options, ['> Resume the advance of shop', 'leave']);
     expect(resumed.exit).toBe(0);
     expect(resumed.shown).toMatch(/Phase:\s+allow-list/);
-    expect(resumed.asked.at(-2)).toMatch(/allow-list \(1\)\n +shop/);
   });
 
   it.each([

@@ -113,14 +113,15 @@ export function openDesk(app: App, front: Front): Desk {
   };
 
   /** The command that does the same, then the work, in the open: its steps and questions stay in sight. A failure is shown, and the session goes on. */
-  const perform = async (command: string, work: () => Promise<unknown>): Promise<void> => {
+  const perform = async (command: string, work: (app: App) => Promise<unknown>): Promise<void> => {
     output.line(paint(output, 'dim', wrap(`$ ${safeText(command)}`, output.width, 4, 2, true)));
     try {
-      await front.busy(work);
+      await front.busy(() => app.interrupt.command((interrupt) => work({ ...app, interrupt })));
     } catch (error) {
       if (!isFailure(error) || error.detail.code === 'SP130') throw error;
       output.note(renderFailure(error.detail, output.width).trimEnd());
     }
+    // Ctrl-C while it wrote has ended the run, which said how to go on, and not the session.
     if (app.interrupt.signal.aborted) throw cancelled();
     await front.pause();
     await reload();
@@ -252,9 +253,10 @@ export function openDesk(app: App, front: Front): Desk {
           ...(detach === true ? [' --detach'] : []),
           ...(planHash === undefined ? [] : [` --plan-hash ${planHash.slice(0, 12)}`]),
         ];
-        const bound = planHash === undefined ? app : { ...app, options: { ...app.options, planHash } };
-        await perform(`sallyport advance ${namespace}${flags.join('')}`, () =>
-          advance(bound, namespace, { ...(to === undefined ? {} : { to }), detach: detach === true }, front),
+        const bind = (own: App): App =>
+          planHash === undefined ? own : { ...own, options: { ...own.options, planHash } };
+        await perform(`sallyport advance ${namespace}${flags.join('')}`, (own) =>
+          advance(bind(own), namespace, { ...(to === undefined ? {} : { to }), detach: detach === true }, front),
         );
         return;
       }
@@ -268,7 +270,7 @@ export function openDesk(app: App, front: Front): Desk {
         const { namespace, now } = value;
         const to = await choosePhase('To which phase?', PHASES.slice(phaseIndex(now) + 1));
         if (to === undefined) return;
-        await perform(`sallyport advance ${namespace} --to ${to}`, () => advance(app, namespace, { to }, front));
+        await perform(`sallyport advance ${namespace} --to ${to}`, (own) => advance(own, namespace, { to }, front));
         return;
       }
       case 'rollback-to':
@@ -279,14 +281,14 @@ export function openDesk(app: App, front: Front): Desk {
             ? value.to
             : await choosePhase('Back to which phase?', PHASES.slice(0, phaseIndex(value.now)).reverse());
         if (to === undefined) return;
-        await perform(`sallyport rollback ${namespace} --to ${to}`, () => rollback(app, namespace, { to }, front));
+        await perform(`sallyport rollback ${namespace} --to ${to}`, (own) => rollback(own, namespace, { to }, front));
         return;
       }
       case 'resume':
-        await perform('sallyport resume', () => resume(app));
+        await perform('sallyport resume', resume);
         return;
       case 'assess':
-        await perform(`sallyport assess -o ${REPORT}`, () => assess(app, { output: REPORT }));
+        await perform(`sallyport assess -o ${REPORT}`, (own) => assess(own, { output: REPORT }));
         return;
       case 'verify': {
         const { namespace } = value;
@@ -304,8 +306,8 @@ export function openDesk(app: App, front: Front): Desk {
           return;
         }
         back();
-        await perform(`sallyport waive ${waiverQuery({ id: gate, subject })} --reason ${quote(reason)}`, () =>
-          decide(app, 'waive', `gate=${gate},subject=${subject}`, { reason }),
+        await perform(`sallyport waive ${waiverQuery({ id: gate, subject })} --reason ${quote(reason)}`, (own) =>
+          decide(own, 'waive', `gate=${gate},subject=${subject}`, { reason }),
         );
         return;
       }

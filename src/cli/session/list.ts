@@ -327,7 +327,7 @@ export function helpLines<A>(page: Page<A>, columns: number): readonly string[] 
     ...line('arrows', 'move; PgUp, PgDn, Home, End'),
     ...line('Enter', 'open the row'),
     ...line('Esc, b', 'back; s search everything; r read again; q leave'),
-    ...line('Ctrl-C', 'leave at once; while a run writes: stop after this step'),
+    ...line('Ctrl-C', 'leave at once; while a run writes: end it after this step'),
   ];
 }
 

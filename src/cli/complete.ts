@@ -85,6 +85,8 @@ async function offerFor(
       return ofWords(sources.map(({ name, summary }) => ({ word: name, what: summary })));
     case 'action':
       return ofWords(['export', 'import', 'rebuild'].map((word) => ({ word })));
+    case 'pattern':
+      return ofWords((await patterns()).map(({ name, title }) => ({ word: name, what: title })));
     case 'query':
       return ofQuery(app, command.name(), current);
     case 'object':
@@ -92,6 +94,10 @@ async function offerFor(
     default:
       return { kind: 'files' };
   }
+}
+
+async function patterns(): Promise<readonly { readonly name: string; readonly title: string }[]> {
+  return (await import('./pattern-files.ts')).readPatterns();
 }
 
 const ofWords = (words: readonly Candidate[]): Offer => ({ kind: 'words', words });

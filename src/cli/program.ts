@@ -6,6 +6,7 @@ import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { ObserveOptions } from './commands/observe.ts';
+import type { PatternOptions } from './commands/pattern.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { Shell } from './completion-script.ts';
 import type { App, GlobalOptions } from './context.ts';
@@ -456,6 +457,43 @@ ${examples(
     )
     .action((dir: string, options: CheckOptions) =>
       set(async (app) => (await import('./commands/check.ts')).check(app, dir, options)),
+    );
+  program
+    .command('pattern')
+    .description('segmentation patterns of ML platforms: what each writes, whether it holds here, and its steps as a run')
+    .addArgument(
+      new Argument('<action>', 'list, show, check, apply or remove').choices(['list', 'show', 'check', 'apply', 'remove']),
+    )
+    .argument('[pattern]', 'its name; check without one asks all')
+    .option('-n, --namespace <ns>', 'under which its steps are filed and taken back')
+    .addOption(
+      new Option('--set <key=value>', 'a parameter; may be given again').argParser(
+        (text: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), text],
+      ),
+    )
+    .option('--templates <dir>', 'patterns of your own, which take the place of ours by name')
+    .option('--no-dry-run', 'apply and remove write, after confirmation; without it they show the plan alone')
+    .option('--detach', 'leave the watch after the last step to resume')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+check exits with 6 where a pattern does not hold or cannot be told; each pair that
+breaks it is shown with the policy that lets it. apply is a run like advance:
+simulated against the traffic on record, gated, journalled, and undone exactly by
+remove or by a rollback of the namespace.
+${examples(
+  'sallyport pattern list',
+  'sallyport pattern check',
+  'sallyport pattern check control-and-data-plane --json',
+  'sallyport pattern apply tenant-isolation -n team-a --set tenants=label:tenant --set dialect=calico',
+  'sallyport pattern remove tenant-isolation -n team-a --no-dry-run',
+)}`,
+    )
+    .action((action: string, name: string | undefined, options: PatternOptions) =>
+      set(async (app) => (await import('./commands/pattern.ts')).pattern(app, action, name, options)),
     );
   program
     .command('assess')

@@ -41,7 +41,7 @@ export function renderChange(given: Change): readonly string[] {
 }
 
 /** Steps with their diffs, then the gates; what it comes to stands last, where the eye is when the scrolling stops. */
-export function renderPlan(plan: Plan, output: Output, diffs = true): string {
+export function renderPlan(plan: Plan, output: Output, diffs = true, next?: string): string {
   const { width } = output;
   const title = `${plan.direction === 'up' ? 'Plan' : 'Way back'} for ${safeText(plan.namespace)}: ${plan.from} -> ${plan.to}, ${plural(plan.steps.length, 'step')}`;
   const lines: string[] = [paint(output, 'bold', title), ''];
@@ -70,7 +70,9 @@ export function renderPlan(plan: Plan, output: Output, diffs = true): string {
     `Plan hash ${plan.hash}`,
   );
   const open = openGates(plan);
-  const command = `sallyport ${plan.direction === 'up' ? 'advance' : 'rollback'} ${safeText(plan.namespace)} --to ${plan.to}`;
+  const command =
+    next ??
+    `sallyport ${plan.direction === 'up' ? 'advance' : 'rollback'} ${safeText(plan.namespace)} --to ${plan.to}`;
   if (open.length > 0)
     lines.push(
       wrap(

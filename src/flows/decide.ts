@@ -72,6 +72,8 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   'system-namespace': 'by subject',
   gitops: 'by subject',
   freeze: 'by subject',
+  'pattern-holds': 'by subject',
+  'pattern-opens': 'by subject',
 };
 
 /** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */

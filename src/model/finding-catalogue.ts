@@ -227,6 +227,24 @@ export const FINDINGS = {
     means: 'What is in it is not known.',
     causes: ['A link that leaves the directory; a special file; a very large one.'],
   },
+  SP370: {
+    title: 'What a pattern promises does not hold',
+    hint: 'sallyport pattern check shows each pair with the policy that lets it; sallyport pattern apply writes what is missing.',
+    means: 'Some pair of workloads may connect that the pattern keeps apart.',
+    causes: ['The pattern was never applied.', 'Another policy admits what it leaves out: NetworkPolicies add up.'],
+  },
+  SP371: {
+    title: 'Whether a pattern holds cannot be told',
+    hint: 'Answer what is unknown: state the CNI or the mesh in the configuration, or check the policy by hand.',
+    means: 'No pair surely breaks the pattern, and of some it is not known.',
+    causes: ['A policy of a kind that is not evaluated.', 'Labels or ports of pods that are not known.'],
+  },
+  SP372: {
+    title: 'The ranges of a pattern are old, or of no day',
+    hint: 'Fetch the list that the hub publishes, and apply again with ranges and ranges-from.',
+    means: 'Hubs move: what is admitted may by now belong to somebody else, and what is needed may be denied.',
+    causes: ['More than thirty days since `ranges-from`.', '`ranges-from` was not given.'],
+  },
 } as const satisfies Readonly<Record<string, FindingEntry>>;
 
 export type FindingCode = keyof typeof FINDINGS;

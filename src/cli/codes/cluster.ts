@@ -248,4 +248,11 @@ export const CLUSTER_CODES = {
     causes: ['A form of YAML that the splicer does not handle.'],
     fix: ['Report it with the file; change the field by hand meanwhile.'],
   },
+  SP484: {
+    title: 'The cluster does not serve a kind that a pattern writes',
+    exit: 4,
+    means: 'An object of the pattern is of a kind for which the cluster has no CustomResourceDefinition. Nothing was applied.',
+    causes: ['A dialect of another CNI.', 'The mesh or the API of admin policies is not installed.'],
+    fix: ['Choose another dialect: `--set dialect=kubernetes`; `sallyport pattern show NAME` lists them.'],
+  },
 } as const satisfies CodeTable;

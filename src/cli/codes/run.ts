@@ -177,6 +177,13 @@ export const RUN_CODES = {
     causes: ['One folder of ways back for several clusters.'],
     fix: ['Choose the cluster with `--context` or `--manifests`, or another folder with `undo.path`.'],
   },
+  SP629: {
+    title: 'The pattern is not in force for that namespace',
+    exit: 2,
+    means: '`pattern remove` takes back what the record says the pattern wrote for a namespace, and there is nothing.',
+    causes: ['It was applied with another `-n`.', 'A rollback took it back already.'],
+    fix: ['`sallyport pattern check NAME` says for which namespaces it is applied.'],
+  },
   SP650: {
     title: 'Somebody else changed the object',
     exit: 3,

@@ -640,6 +640,31 @@ export const USE_CODES = {
     causes: ['A wrong path, or a document of another kind.'],
     fix: ['`sallyport approve NS --plan HASH --reason TEXT --json` writes one.'],
   },
+  SP263: {
+    title: 'There is no such pattern, or not enough is said',
+    exit: 2,
+    means: '`pattern` takes list, show, check, apply or remove, and the name of a pattern; apply and remove a namespace too.',
+    causes: ['A misspelt name.', '`-n` is missing.'],
+    fix: ['`sallyport pattern list` names them.'],
+  },
+  SP264: {
+    title: 'The parameters of a pattern cannot be taken',
+    exit: 2,
+    means: 'A parameter is unknown, missing or of another form, or what it names cannot be kept apart by policies. Nothing was applied.',
+    causes: [
+      'Tenants or stages that share a namespace or pods.',
+      'A path that would match more than it says, such as a star in the middle, a suffix, or a template that this Istio does not read.',
+      'A list of peers that comes out empty, which would admit everybody.',
+    ],
+    fix: ['`sallyport pattern show NAME` lists the parameters with their forms; the message names each mistake.'],
+  },
+  SP265: {
+    title: 'A pattern cannot be read',
+    exit: 2,
+    means: 'A folder of patterns, or a file in it, is not what a pattern is made of.',
+    causes: ['A file beside the folders of `--templates`.', 'A field that there is not, or a README.md that is missing.'],
+    fix: ['docs/extending.md shows what a pattern holds; the message names file and field.'],
+  },
   SP288: {
     title: 'Addresses cannot be observed like this',
     exit: 2,

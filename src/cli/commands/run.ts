@@ -131,7 +131,7 @@ export async function rollback(
   return carryOut(app, plan, loaded, view, 'rollback', prompts);
 }
 
-function foreignChange(divergences: readonly Divergence[]): Failure {
+export function foreignChange(divergences: readonly Divergence[]): Failure {
   const [first] = divergences;
   return new Failure({
     code: 'SP606',
@@ -178,6 +178,7 @@ export async function carryOut(
   kind: 'advance' | 'rollback',
   prompts: Prompts | undefined,
   soak?: SoakWorld,
+  show = `sallyport plan ${plan.namespace} --to ${plan.to}`,
 ): Promise<number> {
   const { output } = app;
   const state = await app.writableState();
@@ -192,9 +193,9 @@ export async function carryOut(
       new Failure({
         code: 'SP600',
         exit: EXIT.refused,
-        message: `${plan.namespace} cannot go from ${plan.from} to ${plan.to}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${countGates(open)}`,
+        message: `${plan.from === plan.to && plan.direction === 'up' ? `${plan.namespace} cannot be changed so` : `${plan.namespace} cannot go from ${plan.from} to ${plan.to}`}: ${plural(open.length, 'gate')} ${open.length === 1 ? 'is' : 'are'} not answered with yes: ${countGates(open)}`,
         where: `namespace ${plan.namespace}`,
-        hint: `sallyport plan ${plan.namespace} --to ${plan.to} shows each with its fix`,
+        hint: `${show} shows each with its fix`,
       }),
     );
   }
@@ -211,7 +212,7 @@ export async function carryOut(
           exit: EXIT.usage,
           message: 'this writes, and nobody is there to confirm it',
           where: `${kind} ${plan.namespace}`,
-          hint: `look at sallyport plan ${plan.namespace} --to ${plan.to}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
+          hint: `look at ${show}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
         }),
       );
     output.line(renderPlan(plan, output, false));

@@ -1,0 +1,328 @@
+import { resolveParameters } from '../../candidates/patterns/parameters.ts';
+import type { Resolved } from '../../candidates/patterns/parameters.ts';
+import type { Pattern } from '../../candidates/patterns/pattern.ts';
+import { judgeInvariants } from '../../candidates/patterns/judge.ts';
+import type { InvariantResult } from '../../candidates/patterns/judge.ts';
+import type { Finding } from '../../model/finding.ts';
+import {
+  RANGES_MAY_BE_OLD,
+  fillPattern,
+  patternsInForce,
+  planPattern,
+  rangesAge,
+  stepsOfPattern,
+  unservedKinds,
+  unwritable,
+} from '../../readiness/pattern-plan.ts';
+import type { FilledPattern } from '../../readiness/pattern-plan.ts';
+import { planRollback } from '../../readiness/rollback.ts';
+import { resolutionsOf } from '../../plan/rollback.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { shellWord } from '../../shared/pure/shell.ts';
+import { safeText } from '../../shared/pure/text.ts';
+import { nearest } from '../check-command-line.ts';
+import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
+import { loadAll, requireNamespace, requireReadable } from '../load.ts';
+import { wrap } from '../output.ts';
+import { readPatterns } from '../pattern-files.ts';
+import type { Prompts } from '../prompts.ts';
+import { renderChecked, renderInvariants, renderPatternList, renderPatternPage } from '../render-pattern.ts';
+import type { CheckedPattern } from '../render-pattern.ts';
+import { renderPlan } from '../render-plan.ts';
+import { soakWorld } from '../soak.ts';
+import { planDocument, stalePlan } from './plan.ts';
+import { carryOut, foreignChange, refuseOpenRun } from './run.ts';
+
+export interface PatternOptions {
+  readonly set?: readonly string[];
+  readonly namespace?: string;
+  readonly templates?: string;
+  /** True unless `--no-dry-run` is given. */
+  readonly dryRun?: boolean;
+  readonly detach?: boolean;
+}
+
+/** Segmentation patterns: what there is, what one writes, whether one holds on this cluster, and its steps as a run. */
+export async function pattern(
+  app: App,
+  action: string,
+  name: string | undefined,
+  options: PatternOptions,
+  prompts?: Prompts,
+): Promise<number> {
+  const patterns = await readPatterns(options.templates);
+  switch (action) {
+    case 'list':
+      return list(app, patterns);
+    case 'show':
+      return show(app, find(patterns, name));
+    case 'check':
+      return check(app, name === undefined ? patterns : [find(patterns, name)], name !== undefined, options);
+    case 'apply':
+      return apply(app, find(patterns, name), options, prompts);
+    case 'remove':
+      return remove(app, find(patterns, name), options, prompts);
+    default:
+      throw new Failure({
+        code: 'SP263',
+        exit: EXIT.usage,
+        message: `pattern knows no ${safeText(action)}`,
+        hint: 'one of: list, show, check, apply, remove',
+      });
+  }
+}
+
+function find(patterns: readonly Pattern[], name: string | undefined): Pattern {
+  const found = patterns.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  const names = patterns.map((one) => one.name);
+  const near = name === undefined ? [] : nearest(name, names, 3);
+  throw new Failure({
+    code: 'SP263',
+    exit: EXIT.usage,
+    message: name === undefined ? 'which pattern is not said' : `there is no pattern ${safeText(name)}`,
+    hint: `one of: ${(near.length > 0 ? near : names).join(', ')}`,
+  });
+}
+
+function requireOne(options: PatternOptions, action: string): string {
+  if (options.namespace !== undefined) return options.namespace;
+  throw new Failure({
+    code: 'SP263',
+    exit: EXIT.usage,
+    message: `pattern ${action} needs the namespace under which its steps are filed`,
+    hint: 'add -n NAMESPACE: a rollback of that namespace takes them back',
+  });
+}
+
+function list(app: App, patterns: readonly Pattern[]): number {
+  app.output.document('Patterns', {
+    patterns: patterns.map(({ name, title, summary, phase, parameters }) => ({
+      name,
+      title,
+      summary,
+      phase,
+      parameters,
+    })),
+  });
+  app.output.names(patterns.map((one) => one.name));
+  app.output.line(renderPatternList(patterns, app.output));
+  return EXIT.done;
+}
+
+function show(app: App, one: Pattern): number {
+  const { name, title, summary, phase, parameters, notes, doc, objects, invariants } = one;
+  app.output.document('Pattern', { name, title, summary, phase, parameters, objects, invariants, notes, doc });
+  app.output.names([name]);
+  app.output.line(renderPatternPage(one, app.output));
+  return EXIT.done;
+}
+
+/** `key=value`, each key once. */
+function parseSet(given: readonly string[] = []): ReadonlyMap<string, string> {
+  const out = new Map<string, string>();
+  const wrong: string[] = [];
+  for (const text of given) {
+    const at = text.indexOf('=');
+    const key = text.slice(0, at);
+    if (at < 1) wrong.push(`"${text}" is not key=value`);
+    else if (out.has(key)) wrong.push(`${key} is set twice`);
+    else out.set(key, text.slice(at + 1));
+  }
+  if (wrong.length > 0) throw refusedParameters('--set', wrong);
+  return out;
+}
+
+function refusedParameters(where: string, problems: readonly string[]): Failure {
+  return new Failure({
+    code: 'SP264',
+    exit: EXIT.usage,
+    message: `nothing is done: ${problems.map(safeText).join('; ')}`,
+    where,
+    hint: 'sallyport pattern show NAME lists the parameters with their forms',
+  });
+}
+
+function resolve(loaded: Loaded, one: Pattern, options: PatternOptions): Resolved {
+  return resolveParameters(one, parseSet(options.set), {
+    inventory: loaded.inventory,
+    tenants: loaded.config.tenants ?? [],
+    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+  });
+}
+
+// ---------------------------------------------------------------- check
+
+async function check(app: App, patterns: readonly Pattern[], named: boolean, options: PatternOptions): Promise<number> {
+  if (!named && (options.set?.length ?? 0) > 0)
+    throw refusedParameters('--set', ['parameters are of one pattern: name it']);
+  parseSet(options.set);
+  const loaded = await loadAll(app);
+  if (options.namespace !== undefined) requireNamespace(loaded, options.namespace);
+  requireReadable(loaded, await app.decisions());
+  const { reader } = await app.state();
+  const applied = patternsInForce(reader.applied());
+  const checked: CheckedPattern[] = [];
+  for (const one of patterns) {
+    const resolved = resolve(loaded, one, options);
+    if (resolved.problems.length > 0) throw refusedParameters(`pattern ${one.name}`, resolved.problems);
+    const inForce = [...applied].flatMap(([namespace, names]) => (names.includes(one.name) ? [namespace] : []));
+    const base = { name: one.name, title: one.title, inForce };
+    if (resolved.missing.length > 0) {
+      if (named) throw refusedParameters(`pattern ${one.name}`, missingText(one, resolved.missing));
+      checked.push({ ...base, answer: 'not-asked', missing: resolved.missing, invariants: [], findings: [] });
+      continue;
+    }
+    const filled = fillPattern(one, resolved.values);
+    const invariants = judgeInvariants(filled.invariants, loaded.inventory);
+    const findings = findingsOf(one, invariants, resolved, app.now(reader));
+    checked.push({ ...base, answer: answerOf(invariants), missing: [], invariants, findings });
+  }
+  app.output.document('PatternCheck', { namespace: options.namespace ?? null, patterns: checked });
+  app.output.names(
+    checked.filter(({ answer }) => answer === 'violated' || answer === 'unknown').map(({ name }) => name),
+  );
+  app.output.line(renderChecked(checked, app.output));
+  return checked.some(({ answer }) => answer === 'violated' || answer === 'unknown') ? EXIT.drift : EXIT.done;
+}
+
+function missingText(one: Pattern, missing: readonly string[]): readonly string[] {
+  return missing.map((name) => `${name} is needed: ${one.parameters[name]?.help ?? ''}`);
+}
+
+function answerOf(invariants: readonly InvariantResult[]): CheckedPattern['answer'] {
+  if (invariants.some(({ answer }) => answer === 'violated')) return 'violated';
+  if (invariants.some(({ answer }) => answer === 'unknown')) return 'unknown';
+  return 'holds';
+}
+
+function findingsOf(
+  one: Pattern,
+  invariants: readonly InvariantResult[],
+  { values }: Resolved,
+  now: number,
+): readonly Finding[] {
+  const subject = `pattern ${one.name}`;
+  const findings = invariants.flatMap(({ answer, text, violating, unknown }): readonly Finding[] => {
+    if (answer === 'violated')
+      return [
+        { code: 'SP370', severity: 'warning', subject, message: `does not hold: ${text} (${violating.length} pairs)` },
+      ];
+    return answer === 'unknown'
+      ? [
+          {
+            code: 'SP371',
+            severity: 'warning',
+            subject,
+            message: `cannot be judged: ${text} (${unknown.length} pairs)`,
+          },
+        ]
+      : [];
+  });
+  return [...findings, ...ageFindings(subject, values, now)];
+}
+
+function ageFindings(subject: string, values: Resolved['values'], now: number): readonly Finding[] {
+  const age = rangesAge(values, now);
+  if (age === undefined || (age.days !== undefined && age.days >= 0 && age.days <= RANGES_MAY_BE_OLD)) return [];
+  const message =
+    age.from === undefined
+      ? 'of which day the ranges are is not said (ranges-from)'
+      : `the ranges are of ${age.from}, ${age.days ?? 0} days ago: look them up again where the hub publishes them`;
+  return [{ code: 'SP372', severity: 'warning', subject, message }];
+}
+
+// ---------------------------------------------------------------- apply and remove
+
+async function apply(app: App, one: Pattern, options: PatternOptions, prompts: Prompts | undefined): Promise<number> {
+  const namespace = requireOne(options, 'apply');
+  const dryRun = options.dryRun !== false;
+  parseSet(options.set);
+  if (!dryRun) await refuseOpenRun(app, namespace);
+  const loaded = await loadAll(app);
+  requireNamespace(loaded, namespace);
+  requireReadable(loaded, await app.decisions());
+  const { values, filled } = fillOrFail(loaded, one, options);
+  const view = loaded.view(namespace);
+  const unserved = unservedKinds(view, filled.objects);
+  if (unserved.length > 0)
+    throw new Failure({
+      code: 'SP484',
+      exit: EXIT.cluster,
+      message: `the cluster does not serve ${[...new Set(unserved)].join(', ')}, which the pattern would write; nothing is applied`,
+      where: `pattern ${one.name}`,
+      hint: Object.hasOwn(one.parameters, 'dialect')
+        ? 'choose another dialect: --set dialect=...'
+        : 'install what defines them first',
+    });
+  const { plan, before, after } = planPattern(view, one, filled, loaded.planner);
+  const { reader } = await app.state();
+  const findings = ageFindings(`pattern ${one.name}`, values, app.now(reader));
+  for (const finding of findings)
+    app.output.note(wrap(safeText(`${finding.code} ${finding.subject}: ${finding.message}`), app.output.width, 4));
+  const words = [
+    'sallyport pattern apply',
+    one.name,
+    `-n ${namespace}`,
+    ...(options.set ?? []).map((text) => `--set ${shellWord(text)}`),
+    ...(options.templates === undefined ? [] : [`--templates ${shellWord(options.templates)}`]),
+  ].join(' ');
+  if (dryRun || plan.steps.length === 0) {
+    const stale = stalePlan(app.options.planHash, plan);
+    if (stale !== undefined) throw stale;
+    app.output.document('PatternPlan', {
+      pattern: one.name,
+      ...planDocument(plan),
+      before,
+      after,
+      ageFindings: findings,
+    });
+    if (plan.steps.length === 0) app.output.line(`Nothing to write: pattern ${one.name} is there as asked.`);
+    else app.output.line(renderPlan(plan, app.output, true, `${words} --no-dry-run`));
+    app.output.line();
+    app.output.line(renderInvariants(before, after, app.output));
+    return EXIT.done;
+  }
+  const soak = await soakWorld(app, loaded, namespace, options.detach === true);
+  return carryOut(app, plan, loaded, view, 'advance', prompts, soak, words);
+}
+
+function fillOrFail(
+  loaded: Loaded,
+  one: Pattern,
+  options: PatternOptions,
+): { readonly values: Resolved['values']; readonly filled: FilledPattern } {
+  const { values, problems, missing } = resolve(loaded, one, options);
+  const filled = problems.length + missing.length > 0 ? undefined : fillPattern(one, values);
+  const all = [...problems, ...missingText(one, missing), ...unwritable(values), ...(filled?.problems ?? [])];
+  if (filled === undefined || all.length > 0) throw refusedParameters(`pattern ${one.name}`, all);
+  return { values, filled };
+}
+
+/** Takes back what one pattern wrote for a namespace, from the record, and leaves the rest. */
+async function remove(app: App, one: Pattern, options: PatternOptions, prompts: Prompts | undefined): Promise<number> {
+  const namespace = requireOne(options, 'remove');
+  const dryRun = options.dryRun !== false;
+  if (!dryRun) await refuseOpenRun(app, namespace);
+  const loaded = await loadAll(app);
+  const view = loaded.view(namespace);
+  const undo = stepsOfPattern(view.applied, namespace, one.name);
+  if (undo.length === 0)
+    throw new Failure({
+      code: 'SP629',
+      exit: EXIT.usage,
+      message: `pattern ${one.name} has no steps in force for ${safeText(namespace)}`,
+      hint: 'sallyport pattern check shows under which namespace a pattern is in force',
+    });
+  const now = view.phases.get(namespace) ?? 'none';
+  const first = planRollback(view, now, loaded.planner, undefined, undo);
+  const decided = resolutionsOf(first.divergences, view.resolved ?? []);
+  const { plan, divergences } = decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, undo);
+  if (divergences.length > 0) throw foreignChange(divergences);
+  const words = `sallyport pattern remove ${one.name} -n ${namespace}`;
+  if (!dryRun) return carryOut(app, plan, loaded, view, 'rollback', prompts, undefined, words);
+  app.output.document('PatternPlan', { pattern: one.name, ...planDocument(plan) });
+  app.output.line(renderPlan(plan, app.output, true, `${words} --no-dry-run`));
+  return EXIT.done;
+}

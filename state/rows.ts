@@ -22,8 +22,9 @@ import { GRANT_KINDS } from '../src/model/grant.ts';
 import type { KubeManifest, ObjectRef } from '../src/model/object.ts';
 import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
+import type { Right } from '../src/model/rbac.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
-import type { EdgeVerdict, Effect, Plan, Step, ThroughGit } from '../src/plan/plan.ts';
+import type { EdgeVerdict, Effect, Plan, Step, StepRights, ThroughGit } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Json } from '../src/shared/pure/json.ts';
@@ -118,6 +119,10 @@ const grantMark = object<GrantMark>(
   },
 );
 
+const right = object<Right>({ verb: text, group: text, resource: text }, { name: text, path: text, namespace: text });
+
+const stepRights = object<StepRights>({ namespace: text, account: text, rights: list(right) }, {});
+
 const step = object<Step>(
   {
     id: text,
@@ -135,6 +140,7 @@ const step = object<Step>(
     confirm: text,
     undoes: list(number),
     grant: grantMark,
+    rights: stepRights,
   },
 );
 

@@ -8,7 +8,8 @@ import { endpointKey } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { annotationsOf, formatRef, refKey, refOf } from '../../src/model/object.ts';
-import { readRbac } from '../../src/model/rbac.ts';
+import { grantsOf, readRbac, rightsOf } from '../../src/model/rbac.ts';
+import type { Right } from '../../src/model/rbac.ts';
 import { DRY_RUN_ANNOTATION, buildAuthorizationPolicy, isOwn } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import type { Draft } from '../../src/plan/steps.ts';
@@ -149,6 +150,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   editMentions(view, draft, split, 'both', (what) => step('expand', `${what} names both accounts of ${workload.id}`));
   const object = draft.byKey(refKey(workload.ref));
   if (object === undefined) return;
+  const rights = rightsToAsk(view, split);
   const restarts = split.takes === 'rolls' && !workload.custom;
   draft.edit(object, split.fields, {
     ...step('migrate', `${workload.id} runs as ${split.to} instead of ${split.from}`),
@@ -158,6 +160,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
       ...riskOf(split),
       ...(split.token.answer === 'unused' ? [`no token is put into its pods: ${split.token.why.join('; ')}`] : []),
     ],
+    ...(rights.length === 0 ? {} : { rights: { namespace: view.namespace, account: split.to, rights } }),
   });
   const after = afterMove(candidateContext(view), [...done, split]);
   const left = lingering(view, [...done, split]);
@@ -169,6 +172,18 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
       namespace: server.namespace,
     });
   }
+}
+
+/** Asked at most; of more rights each binding is asked about in equal parts. */
+const MOST_RIGHTS = 200;
+
+/** What bindings that name the old account let it do: the API server is asked whether the new one may do it too, before anything moves. */
+function rightsToAsk(view: View, split: AccountSplit): readonly Right[] {
+  const grants = grantsOf(readRbac(view.snapshot), view.namespace, split.from).filter(({ via }) => via === 'account');
+  const all = rightsOf(grants);
+  if (all.length <= MOST_RIGHTS) return all;
+  const share = Math.max(1, Math.floor(MOST_RIGHTS / grants.length));
+  return grants.flatMap((grant) => rightsOf([grant]).slice(0, share)).slice(0, MOST_RIGHTS);
 }
 
 function riskOf(split: AccountSplit): readonly string[] {

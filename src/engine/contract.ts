@@ -4,6 +4,7 @@ import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
+import type { Right } from '../model/rbac.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import type { Evidence } from '../model/evidence.ts';
@@ -115,6 +116,8 @@ export interface Target {
   apply(change: Change): Promise<Applied>;
   /** Takes the Leases in name order, `''` standing for cluster-scoped and mesh-root objects. Exit 3 when held by another. */
   acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
+  /** May an account do this? The authorizer is asked. A directory has none. */
+  readonly mayAccount?: (namespace: string, account: string, right: Right) => Promise<boolean>;
   /** The owner of the credentials as the API server names them; undefined where it does not say. A directory knows no callers. */
   readonly user?: () => Promise<string | undefined>;
   /** Where the cluster itself keeps ways back; a directory has no such place. */

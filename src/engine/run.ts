@@ -31,6 +31,7 @@ import type {
 } from './contract.ts';
 import type { Emit } from './events.ts';
 import { planRecovery } from './recover.ts';
+import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 import { assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
@@ -722,6 +723,10 @@ async function performStep(
       hint: 'look at the change, then plan again; what was done so far stays on record',
     });
   }
+  await assertRights(step, engine).catch((error: unknown) => {
+    journal.stepFailed(run, item.index, messageOf(error), clock.now());
+    throw error;
+  });
   const change = withLive(step.change, live);
   journal.stepStarted(run, item.index, change, clock.now());
   try {

@@ -1,6 +1,7 @@
 import type { Finding, Gate } from '../model/finding.ts';
 import type { GrantMark } from '../model/grant.ts';
 import type { PhaseName } from '../model/phase.ts';
+import type { Right } from '../model/rbac.ts';
 import type { Change } from './change.ts';
 
 /** What a step sets off that is not an object of ours. */
@@ -29,10 +30,19 @@ export interface Step {
   readonly risks: readonly string[];
   /** Set where the object belongs to somebody else: who, and so what is being confirmed. */
   readonly confirm?: string;
+  /** Asked of the API server before the step is taken. */
+  readonly rights?: StepRights;
   /** Rollback only: the sequence numbers of the recorded steps that this step undoes. */
   readonly undoes?: readonly number[];
   /** Set on the steps of access that ends by itself, and on those that end it. */
   readonly grant?: GrantMark;
+}
+
+/** What an account must be allowed before a workload runs as it: what the one before is. */
+export interface StepRights {
+  readonly namespace: string;
+  readonly account: string;
+  readonly rights: readonly Right[];
 }
 
 /** An edge that a step would cut, or that cannot be judged. */

@@ -5,7 +5,7 @@ import { isOwn } from '../objects/build.ts';
 import type { FieldPath, Json } from '../shared/pure/json.ts';
 import type { FieldChange } from './change.ts';
 import { editObject, fieldChange } from './change.ts';
-import type { Effect, Step } from './plan.ts';
+import type { Effect, Step, StepRights } from './plan.ts';
 
 export interface StepBase {
   readonly namespace: string;
@@ -16,6 +16,7 @@ export interface StepBase {
   readonly direction?: 'ingress' | 'egress';
   readonly effects?: readonly Effect[];
   readonly risks?: readonly string[];
+  readonly rights?: StepRights;
 }
 
 function base(step: StepBase): Omit<Step, 'operation' | 'change'> {
@@ -28,6 +29,7 @@ function base(step: StepBase): Omit<Step, 'operation' | 'change'> {
     ...(step.direction === undefined ? {} : { direction: step.direction }),
     effects: step.effects ?? [],
     risks: step.risks ?? [],
+    ...(step.rights === undefined ? {} : { rights: step.rights }),
   };
 }
 

@@ -31,6 +31,7 @@ import {
   resourceName,
   trimManifest,
 } from '../sources/kube/index.ts';
+import { reviewAccount } from './account-review.ts';
 import type { Fence } from './lease.ts';
 import { acquireLeases, openFence } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
@@ -91,6 +92,7 @@ export async function clusterTargetOf(
       const { outcome, live } = await performChange(writer, change, 'write');
       return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
     },
+    mayAccount: (namespace, account, right) => reviewAccount(api, namespace, account, right),
     user: () => readUser(api),
     undo: openUndoCluster(api, fence),
     acquire: async (namespaces, holder) => fence.add(await acquireLeases(api, clock, namespaces, holder)),

@@ -33,7 +33,11 @@ describe.each(ROLES)('the role %s', (role) => {
       if (right.resources !== 'all')
         for (const resource of right.resources) expect(resource).not.toMatch(/^(secrets|pods\/.*|nodes\/.*|\*)$/);
     }
-    const text = readFileSync(new URL(`../../templates/rbac/${role}.yaml`, import.meta.url), 'utf8');
+    // Of two operators that fetch Secrets: how they log in, and nothing that they fetch.
+    const text = readFileSync(new URL(`../../templates/rbac/${role}.yaml`, import.meta.url), 'utf8').replaceAll(
+      /secrets\.hashicorp\.com|external-secrets\.io|(?:cluster)?secretstores$/gm,
+      '',
+    );
     expect(text).not.toMatch(/secret|exec|portforward|impersonate|escalate/);
   });
 

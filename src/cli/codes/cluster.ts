@@ -248,10 +248,21 @@ export const CLUSTER_CODES = {
     causes: ['A form of YAML that the splicer does not handle.'],
     fix: ['Report it with the file; change the field by hand meanwhile.'],
   },
+  SP480: {
+    title: 'The rights of an account cannot be asked for',
+    exit: 4,
+    means:
+      'Before a workload moves to an account of its own, the API server is asked what that account may do. You may not ask, so nothing was moved.',
+    causes: ['The role `sallyport-identity` of an earlier version, or one of your own.'],
+    fix: [
+      'Grant `create` on `subjectaccessreviews.authorization.k8s.io` (templates/rbac/identity.yaml), then `sallyport resume`.',
+    ],
+  },
   SP484: {
     title: 'The cluster does not serve a kind that a pattern writes',
     exit: 4,
-    means: 'An object of the pattern is of a kind for which the cluster has no CustomResourceDefinition. Nothing was applied.',
+    means:
+      'An object of the pattern is of a kind for which the cluster has no CustomResourceDefinition. Nothing was applied.',
     causes: ['A dialect of another CNI.', 'The mesh or the API of admin policies is not installed.'],
     fix: ['Choose another dialect: `--set dialect=kubernetes`; `sallyport pattern show NAME` lists them.'],
   },

@@ -177,6 +177,20 @@ export const RUN_CODES = {
     causes: ['One folder of ways back for several clusters.'],
     fix: ['Choose the cluster with `--context` or `--manifests`, or another folder with `undo.path`.'],
   },
+  SP625: {
+    title: 'The new account may not do what the old one may',
+    exit: 3,
+    means:
+      'Before a workload moves to an account of its own, the API server is asked (SubjectAccessReview) for each right of the old one. It refused some, so the workload was not moved. The account and its bindings stand, and the rollback takes them away.',
+    causes: [
+      'Another authorizer than RBAC gives the old account its rights (a webhook, ABAC).',
+      'A binding or role was changed while the run went on.',
+    ],
+    fix: [
+      '`kubectl auth can-i --list --as system:serviceaccount:NS:ACCOUNT -n NS` shows what it may do.',
+      'Give it the right where it comes from, then plan again; or `sallyport rollback NS`.',
+    ],
+  },
   SP629: {
     title: 'The pattern is not in force for that namespace',
     exit: 2,

@@ -104,7 +104,7 @@ async function planQuestions(discovery: Discovery): Promise<readonly Question[]>
     const named = right.resources;
     const wanted = new Map(
       served
-        .filter((resource) => resource.verbs.includes('list') && resource.kind !== 'Secret')
+        .filter(({ verbs, kind }) => (verbs.includes('list') || kind === 'SubjectAccessReview') && kind !== 'Secret')
         .filter(({ plural }) => named === 'all' || named.includes(plural))
         .map(({ plural, namespaced }) => [plural, namespaced]),
     );

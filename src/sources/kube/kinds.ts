@@ -25,7 +25,19 @@ export const SNAPSHOT_GROUPS: readonly GroupSpec[] = [
   { group: 'batch', kinds: ['Job', 'CronJob'], need: 'required' },
   { group: 'networking.k8s.io', kinds: ['NetworkPolicy'], need: 'required' },
   { group: 'networking.k8s.io', kinds: ['Ingress'], need: 'optional' },
-  { group: 'rbac.authorization.k8s.io', kinds: ['Role', 'RoleBinding', 'ClusterRoleBinding'], need: 'optional' },
+  {
+    group: 'rbac.authorization.k8s.io',
+    kinds: ['Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'],
+    need: 'optional',
+  },
+  // What trusts a service account by its name, beside RBAC.
+  { group: 'security.openshift.io', kinds: ['SecurityContextConstraints'], need: 'optional' },
+  { group: 'secrets.hashicorp.com', kinds: ['VaultAuth'], need: 'optional' },
+  { group: 'external-secrets.io', kinds: ['SecretStore', 'ClusterSecretStore'], need: 'optional' },
+  { group: 'eks.services.k8s.aws', kinds: ['PodIdentityAssociation'], need: 'optional' },
+  { group: 'iam.services.k8s.aws', kinds: ['Role'], need: 'optional' },
+  { group: 'iam.cnrm.cloud.google.com', kinds: ['IAMPolicyMember', 'IAMPartialPolicy'], need: 'optional' },
+  { group: 'managedidentity.azure.com', kinds: ['FederatedIdentityCredential'], need: 'optional' },
   { group: 'policy', kinds: ['PodDisruptionBudget'], need: 'optional' },
   {
     group: 'admissionregistration.k8s.io',

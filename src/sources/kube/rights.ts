@@ -1,5 +1,6 @@
 // The one table of what Sallyport asks of an API server. The reader takes its lists from the same data (kinds.ts), tests hold every step of
 // the phases to it, and the roles in templates/rbac and the answers of `doctor` are made from it.
+import { ACCOUNT_KINDS } from '../../model/account-places.ts';
 import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS, UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 
 /**
@@ -63,11 +64,57 @@ export const WRITTEN_KINDS: readonly WrittenKind[] = [
     verbs: WHOLE,
     why: 'the bindings of the account before, copied',
   },
+  ...accountOwners(),
+  {
+    role: 'identity',
+    group: 'cilium.io',
+    kinds: ['CiliumClusterwideNetworkPolicy'],
+    verbs: ['patch'],
+    why: 'policies that name an account, which name both while its workloads move',
+  },
+  {
+    role: 'identity',
+    group: 'projectcalico.org',
+    kinds: ['NetworkPolicy', 'GlobalNetworkPolicy'],
+    verbs: ['patch'],
+    why: 'the same',
+  },
+  {
+    role: 'identity',
+    group: 'crd.projectcalico.org',
+    kinds: ['NetworkPolicy', 'GlobalNetworkPolicy'],
+    verbs: ['patch'],
+    why: 'the same, without the API server of Calico',
+  },
+  {
+    role: 'identity',
+    group: 'security.openshift.io',
+    kinds: ['SecurityContextConstraints'],
+    verbs: ['patch'],
+    why: 'the users that it names',
+  },
 ];
+
+/** Custom owners whose text names the account of their pods. */
+function accountOwners(): readonly WrittenKind[] {
+  const groups = new Map<string, string[]>();
+  for (const { group, kind, takes } of ACCOUNT_KINDS) {
+    if (['', 'apps', 'batch'].includes(group) || takes === 'fixed') continue;
+    groups.set(group, [...(groups.get(group) ?? []), kind]);
+  }
+  return [...groups].map(([group, kinds]) => ({
+    role: 'identity',
+    group,
+    kinds,
+    verbs: ['patch'],
+    why: 'service accounts of custom owners',
+  }));
+}
 
 /** The plural of a kind, as RBAC and paths have it. Holds for every kind named in this table. */
 export function pluralOf(kind: string): string {
   const name = kind.toLowerCase();
+  if (name === 'securitycontextconstraints') return name;
   if (/[^aeiou]y$/.test(name)) return `${name.slice(0, -1)}ies`;
   return /(?:s|x|ch|sh)$/.test(name) ? `${name}es` : `${name}s`;
 }
@@ -156,7 +203,14 @@ export function allRights(): readonly Right[] {
     verbs: ['bind'],
     why: 'without it the API server refuses to copy a binding of a role whose rights one does not hold oneself',
   };
-  return [...reads, configMaps, addresses, lease, ...undo, ...writes, bind];
+  const reviews: Right = {
+    role: 'identity',
+    group: 'authorization.k8s.io',
+    resources: ['subjectaccessreviews'],
+    verbs: ['create'],
+    why: 'no workload moves to an account that may not do what the one before may',
+  };
+  return [...reads, configMaps, addresses, lease, ...undo, ...writes, bind, reviews];
 }
 
 /** What a role holds: its own rights and those of the roles before it. */

@@ -15,6 +15,7 @@ import { applyFields, ownChanged, parseManagers, renderManagers } from './fields
 import { applyJsonPatch, applyMergePatch } from './json-patch.ts';
 import { BUILT_IN_KINDS } from './kinds.ts';
 import type { FakeKind } from './kinds.ts';
+import { isAllowed } from './rbac.ts';
 
 /** One call as it came in. `point` counts from 1: the same program makes the same calls at the same points. */
 export interface LoggedCall {
@@ -371,6 +372,10 @@ function answerCall(store: Store, call: LoggedCall, complain: (what: string) => 
   if (call.method === 'GET') {
     const found = discover(store, call.path);
     if (found !== undefined) return found;
+  }
+  if (call.method === 'POST' && call.path === '/apis/authorization.k8s.io/v1/subjectaccessreviews') {
+    const review = asObject(call.body);
+    return { status: 201, body: { ...review, status: { allowed: isAllowed(store.all(), review['spec']) } } };
   }
   const target = locate(store, call.path);
   if (target === undefined)

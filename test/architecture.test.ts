@@ -105,6 +105,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commander: ['src/cli/program.ts'],
   '@kubernetes/client-node': ['src/sources/kube/', 'src/targets/'],
   'cron-parser': ['src/flows/schedules.ts'],
+  'prom-client': ['src/cli/telemetry.ts'],
   'ipaddr.js': ['src/model/address.ts', 'src/model/cidr-set.ts'],
   zod: ['src/cli/approvals.ts', 'src/cli/config.ts', 'src/cli/pattern-files.ts', 'src/inventory/signatures.ts', 'src/sources/'],
 };

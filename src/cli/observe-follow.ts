@@ -7,7 +7,7 @@ import { createAggregator } from '../flows/aggregate.ts';
 import type { Contradictions } from '../flows/attribute.ts';
 import type { Clock } from '../engine/contract.ts';
 import type { Gap } from '../model/evidence.ts';
-import type { InputReport } from '../model/flow.ts';
+import type { Flow, InputReport } from '../model/flow.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { EXIT, isFailure } from '../shared/pure/errors.ts';
 import type { Json } from '../shared/pure/json.ts';
@@ -49,6 +49,8 @@ export interface FollowRequest {
   /** Milliseconds after which to end; undefined: until Ctrl-C, or until what is followed ends. */
   readonly forMs?: number;
   readonly clock: Clock;
+  /** Hears of every record as it is read, and where it stood. */
+  readonly onFlow?: (flow: Flow, where: string) => void;
 }
 
 interface Batch {
@@ -377,7 +379,10 @@ async function readLines(
         },
       },
       {
-        flow: (flow) => aggregator.add(flow),
+        flow: (flow) => {
+          aggregator.add(flow);
+          request.onFlow?.(flow, name);
+        },
         name: (ip, known) => {
           aggregator.addName(ip, known);
           if (names.size < MAX_NAMES) names.set(ip, known);
@@ -385,7 +390,8 @@ async function readLines(
       },
       {
         badRecords: request.badRecords,
-        fold: bytes.byteLength >= LARGE_BYTES,
+        // Folding in bulk leaves nobody single records to hear of.
+        fold: bytes.byteLength >= LARGE_BYTES && request.onFlow === undefined,
         ...(more.now === undefined ? {} : { now: more.now }),
         ...(more.latest === undefined ? {} : { latest: more.latest }),
       },

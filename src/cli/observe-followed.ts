@@ -26,6 +26,22 @@ export async function observeFollowed(
   names: readonly string[],
   options: ObserveOptions,
 ): Promise<number> {
+  const request = await followRequest(app, source, names, options);
+  try {
+    return await followFlows(app, request);
+  } finally {
+    // A pipe that nobody ends would keep the process.
+    if (names.includes('-')) process.stdin.destroy();
+  }
+}
+
+/** What is followed of a source: growing files, a pipe, a server. Errors (exit 2): SP293, SP296. */
+export async function followRequest(
+  app: App,
+  source: FlowSource,
+  names: readonly string[],
+  options: ObserveOptions,
+): Promise<FollowRequest> {
   const forMs = options.for === undefined ? undefined : parseDuration(options.for);
   const common = {
     source,
@@ -36,7 +52,7 @@ export async function observeFollowed(
   const [first = '-'] = names;
   if (names.some(isGrpc)) {
     if (names.length > 1) throw wrongUse('one server is followed at a time', 'name one address');
-    return followFlows(app, { ...common, ...grpcRequest(source, first, options) });
+    return { ...common, ...grpcRequest(source, first, options) };
   }
   if (names.some(isRemote))
     throw wrongUse(
@@ -51,30 +67,25 @@ export async function observeFollowed(
   const sleep = (milliseconds: number, signal?: AbortSignal): Promise<void> => systemClock.sleep(milliseconds, signal);
   if (names.includes('-')) {
     if (names.length > 1) throw wrongUse('standard input is followed by itself', 'name files, or nothing');
-    try {
-      return await followFlows(app, {
-        ...common,
-        key: `${source.name} -`,
-        open: (position, signal) =>
-          followPipe(
-            openInput('-', () => process.stdin),
-            { source, position, signal, sleep },
-          ),
-      });
-    } finally {
-      // A pipe that nobody ends would keep the process.
-      process.stdin.destroy();
-    }
+    return {
+      ...common,
+      key: `${source.name} -`,
+      open: (position, signal) =>
+        followPipe(
+          openInput('-', () => process.stdin),
+          { source, position, signal, sleep },
+        ),
+    };
   }
   const paths = names.map((name) => resolve(name));
   await checkInputs(paths.filter((path) => !path.includes('*')));
   const { reader } = await app.state();
-  return followFlows(app, {
+  return {
     ...common,
     key: `${source.name} ${paths.join(' ')}`,
     open: (position, signal) =>
       followFiles(paths, (path) => findImported(path, source, reader), { source, position, signal, sleep }),
-  });
+  };
 }
 
 function wrongUse(message: string, hint: string): Failure {

@@ -9,6 +9,7 @@ import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { Shell } from './completion-script.ts';
+import type { WatchOptions } from './commands/watch.ts';
 import type { App, GlobalOptions } from './context.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
 
@@ -463,6 +464,32 @@ ${examples(
     .description('segmentation patterns of ML platforms: what each writes, whether it holds here, and its steps as a run')
     .addArgument(
       new Argument('<action>', 'list, show, check, apply or remove').choices(['list', 'show', 'check', 'apply', 'remove']),
+  program
+    .command('watch')
+    .description('follow cluster and flows, and tell what drifts, what is open and who is new; end runs that soak')
+    .argument('[source]', 'a source of flows to follow and put on record, as observe --follow does')
+    .argument('[input...]', 'its files, or the address of a server (grpc://)')
+    .option('--listen <address>', 'answer /healthz, /readyz and /metrics there: :9464')
+    .option('--lead <ns>', 'one of several leads, by a Lease in this namespace; the others wait')
+    .option('--for <time>', 'end after 30m, 12h, 7d')
+    .option('--no-soak', 'leave runs that soak to resume')
+    .addOption(
+      new Option('-o, --output <format>', 'jsonl: a line of JSON for each notice, also on a terminal').choices(['jsonl']),
+    )
+    .addHelpText(
+      'after',
+      `
+On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
+what it follows to the state, and takes a run back that a soak condemns.
+${examples(
+  'sallyport watch',
+  'sallyport watch hubble grpc://127.0.0.1:4245',
+  'sallyport watch -o jsonl --listen 127.0.0.1:9464 | jq .text',
+)}`,
+    )
+    .action((source: string | undefined, inputs: readonly string[], options: WatchOptions) =>
+      set(async (app) => (await import('./commands/watch.ts')).watch(app, source, inputs, options)),
+    );
     )
     .argument('[pattern]', 'its name; check without one asks all')
     .option('-n, --namespace <ns>', 'under which its steps are filed and taken back')

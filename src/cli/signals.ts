@@ -56,6 +56,8 @@ export interface SignalOptions {
   readonly clock: Clock;
   /** False: no record waits for a pod that is not known yet. Default: true. */
   readonly patient?: boolean;
+  /** Records that come another way, handed over once; looked up like those of the files. */
+  readonly inbox?: () => readonly { readonly flow: Flow; readonly where: string }[];
 }
 
 /** The source of a signal; exit 2 with the names there are for one that does not exist. */
@@ -184,6 +186,7 @@ export async function openSignals(options: SignalOptions): Promise<Signals> {
         more ||= looked.more;
         gaps.push(...looked.gaps);
       }
+      flows.push(...(options.inbox?.() ?? []));
       const waiting: Waiting[] = [...pending.splice(0), ...flows.map((one) => ({ ...one, since: now }))];
       if (
         waiting.some(({ flow }) => isDoubtful(flow)) &&

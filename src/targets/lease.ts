@@ -15,7 +15,7 @@ const MARGIN_SEC = 5;
 const LOOK_AGAIN_MS = 10_000;
 const CLUSTER_LEASE = { namespace: 'kube-system', name: 'sallyport-cluster' } as const;
 
-interface LeaseName {
+export interface LeaseName {
   readonly namespace: string;
   readonly name: string;
   /** `namespace shop`, `cluster-scoped objects`. */
@@ -82,6 +82,16 @@ export async function acquireLeases(
   namespaces: readonly string[],
   holder: string,
 ): Promise<FencedHold> {
+  return acquireNamed(api, clock, uniqueSorted(namespaces).map(leaseName), holder);
+}
+
+/** The same of Leases by their names, in the order given: for who leads among several processes. */
+export async function acquireNamed(
+  api: KubeApi,
+  clock: Clock,
+  leases: readonly LeaseName[],
+  holder: string,
+): Promise<FencedHold> {
   const held = new Map<string, Held>();
   const client: LeaseClient = { api, clock, holder };
   const release = async (): Promise<void> => {
@@ -98,9 +108,9 @@ export async function acquireLeases(
     if (first !== undefined) throw first;
   };
   try {
-    for (const namespace of uniqueSorted(namespaces)) {
-      const taken = await takeLease(client, leaseName(namespace));
-      if (taken !== undefined) held.set(namespace, taken);
+    for (const lease of leases) {
+      const taken = await takeLease(client, lease);
+      if (taken !== undefined) held.set(`${lease.namespace}/${lease.name}`, taken);
     }
   } catch (error) {
     await release().catch(() => undefined);

@@ -33,14 +33,20 @@ export function enforcedNamespaces(state: WatchState): readonly string[] {
 export function judgeDrift(change: Change, key: string, object: KubeManifest | undefined): void {
   const fields = change.state.expected.get(key);
   if (fields === undefined) return;
+  const all = driftOf(fields, object, change.state.record.resolved);
+  // Of an object that is gone every field is: that is one matter.
   const found = new Map(
-    driftOf(fields, object, change.state.record.resolved).map((one) => [`drift\n${key}\n${one.path}`, one]),
+    (object === undefined ? all.slice(0, 1) : all).map((one) => [
+      `drift\n${key}\n${object === undefined ? '' : one.path}`,
+      one,
+    ]),
   );
   for (const { key: open } of openUnder(change.state, `drift\n${key}\n`))
     if (!found.has(open)) clear(change, open, 'as Sallyport left it again');
   const [first] = fields;
   for (const [name, one] of found) {
-    const [ours, now] = [showValue(one.field, one.ours), showValue(one.field, one.now)];
+    const isGone = object === undefined;
+    const [ours, now] = isGone ? ['there', 'gone'] : [showValue(one.field, one.ours), showValue(one.field, one.now)];
     raise(change, {
       kind: 'drift',
       key: name,
@@ -48,9 +54,11 @@ export function judgeDrift(change: Change, key: string, object: KubeManifest | u
       since: change.now,
       ...(first === undefined ? {} : { namespace: first.step.namespace }),
       subject: one.object,
-      text: `${one.object} ${one.path}: ours ${ours}, now ${now} (since step ${one.step})`,
+      text: isGone
+        ? `${one.object} is gone (since step ${one.step})`
+        : `${one.object} ${one.path}: ours ${ours}, now ${now} (since step ${one.step})`,
       object: one.object,
-      path: one.path,
+      path: isGone ? '' : one.path,
       step: one.step,
       ours,
       now,

@@ -26,6 +26,7 @@ interface About {
 export interface DriftNotice extends About {
   readonly kind: 'drift';
   readonly object: string;
+  /** Empty where the object is gone. */
   readonly path: string;
   readonly step: string;
   readonly ours: string;

@@ -81,29 +81,21 @@ async function readRecord(
   }
 }
 
-/** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
-export async function verify(
-  app: App,
-  namespace: string | undefined,
-  options: { readonly output?: string } = {},
-): Promise<number> {
-  const loaded = await loadAll(app);
-  if (namespace !== undefined) requireNamespace(loaded, namespace);
-  const applied = loaded.view('').applied;
-  const names =
-    namespace === undefined
-      ? [...loaded.view('').phases]
-          .filter(([, phase]) => phase !== 'none')
-          .map(([name]) => name)
-          .sort()
-      : [namespace];
-  const drift = checkDrift(
-    namespace === undefined ? applied : applied.filter((step) => step.namespace === namespace),
-    loaded.snapshot.objects,
-    loaded.view('').resolved,
-  );
-  const records = await readRecord(app, loaded, names);
-  const judged = names.map((name): { readonly namespace: string; readonly gates: readonly Gate[] } => {
+/** Namespaces under way, sorted. */
+export function namespacesUnderWay(loaded: Loaded): readonly string[] {
+  return [...loaded.view('').phases]
+    .filter(([, phase]) => phase !== 'none')
+    .map(([name]) => name)
+    .sort();
+}
+
+/** The gates of the phases that each namespace has reached, and what the record shows against them. */
+export function judgeNamespaces(
+  loaded: Loaded,
+  names: readonly string[],
+  records: ReadonlyMap<string, readonly Sighting[]>,
+): readonly { readonly namespace: string; readonly gates: readonly Gate[] }[] {
+  return names.map((name) => {
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';
     const reached = phases.slice(0, phases.findIndex((phase) => phase.name === now) + 1);
@@ -114,6 +106,25 @@ export async function verify(
     ];
     return { namespace: name, gates: found.map((gate) => settleGate(view, gate)) };
   });
+}
+
+/** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
+export async function verify(
+  app: App,
+  namespace: string | undefined,
+  options: { readonly output?: string } = {},
+): Promise<number> {
+  const loaded = await loadAll(app);
+  if (namespace !== undefined) requireNamespace(loaded, namespace);
+  const applied = loaded.view('').applied;
+  const names = namespace === undefined ? namespacesUnderWay(loaded) : [namespace];
+  const drift = checkDrift(
+    namespace === undefined ? applied : applied.filter((step) => step.namespace === namespace),
+    loaded.snapshot.objects,
+    loaded.view('').resolved,
+  );
+  const records = await readRecord(app, loaded, names);
+  const judged = judgeNamespaces(loaded, names, records);
   const gates = judged.flatMap((one) => one.gates);
   const { output } = app;
   const code = drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;

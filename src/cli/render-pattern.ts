@@ -69,7 +69,7 @@ export function renderChecked(checked: readonly CheckedPattern[], output: Output
     `${paint(output, 'bold', safeText(one.name))}: ${paint(output, COLOURS[one.answer], WORDS[one.answer])}${one.inForce.length === 0 ? '' : `, applied for ${safeText(one.inForce.join(', '))}`}`,
     ...(one.missing.length === 0
       ? []
-      : [wrap(`needs ${one.missing.map((name) => `--set ${name}=...`).join(' ')}`, output.width, 4, 2)]),
+      : [wrap(`needs ${one.missing.map((name) => `--set ${name}=...`).join(' ')}, or -n NS`, output.width, 4, 2)]),
     ...one.invariants.flatMap((invariant) => renderInvariant(invariant, output)),
     ...one.findings.map((finding) => wrap(safeText(`${finding.code} ${finding.message}`), output.width, 4, 2)),
   ]);
@@ -98,7 +98,14 @@ function renderPairs(pairs: readonly PatternPair[], output: Output): readonly st
       wrap(safeText(`${src} -> ${dst} ${ports}`), output.width, 6, 4),
       ...why
         .slice(0, 2)
-        .map((reason) => wrap(safeText(`by ${reason.object ?? 'none'}: ${reason.text}`), output.width, 8, 6)),
+        .map((reason) =>
+          wrap(
+            safeText(reason.object === undefined ? reason.text : `by ${reason.object}: ${reason.text}`),
+            output.width,
+            8,
+            6,
+          ),
+        ),
     ]),
     ...(more === '' ? [] : [`    ${more}`]),
   ];

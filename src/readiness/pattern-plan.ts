@@ -16,7 +16,7 @@ import { assembleSteps } from '../plan/assemble.ts';
 import type { Planner } from '../plan/assemble.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import { draftSteps } from '../plan/steps.ts';
-import { asArray, asObject, asStringMap, isJsonObject } from '../shared/pure/json.ts';
+import { asArray, asStringMap, isJsonObject } from '../shared/pure/json.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { plural } from '../shared/pure/text.ts';
 import { gate, servedKinds } from './view.ts';

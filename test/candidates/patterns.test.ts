@@ -108,7 +108,7 @@ describe('tenant-isolation', () => {
     const { after } = tried('tenant-isolation', {}, { ...TENANTS, policies: [wide] });
     expect(answers(after)).toEqual(['apart violated']);
     expect(after[0]?.violating).toMatchObject([
-      { src: 'b/Deployment/web', dst: 'a-2/Deployment/db', ports: 'every TCP port, every UDP port, every SCTP port' },
+      { src: 'b/Deployment/web', dst: 'a-2/Deployment/db', ports: 'every port' },
     ]);
     expect(JSON.stringify(after[0]?.violating[0]?.why)).toContain('NetworkPolicy a-2/open');
   });
@@ -414,7 +414,10 @@ describe('controlled-egress', () => {
     expect(ask('external:203.0.113.9 443')).toBe(dialect === 'cilium' ? 'unknown' : 'denied');
     expect(ask('train/Deployment/peer 80')).toBe('allowed');
     expect(ask(dialect === 'cilium' ? 'external:pypi.org 443' : 'external:151.101.1.1 443')).toBe('allowed');
-    expect(ask(dialect === 'cilium' ? 'external:pypi.org 80' : 'external:151.101.1.1 80')).toBe('denied');
+    // A bare name has any address, one of the internal ranges perhaps.
+    expect(ask(dialect === 'cilium' ? 'external:pypi.org 80' : 'external:151.101.1.1 80')).toBe(
+      dialect === 'cilium' ? 'unknown' : 'denied',
+    );
   });
 
   it('names the policy that lets something else out', () => {

@@ -252,7 +252,7 @@ function pairOf(
   return {
     src,
     dst,
-    ports: ports.map(formatPorts).join(', '),
+    ports: isEverything(ports) ? 'every port' : ports.map(formatPorts).join(', '),
     why:
       first === undefined
         ? []
@@ -262,6 +262,11 @@ function pairOf(
 
 function endsOf(src: string, dst: string): Pick<ConnectionQuery, 'src' | 'dst'> {
   return { src: { kind: 'workload', id: src }, dst: { kind: 'workload', id: dst } };
+}
+
+/** All ports of TCP, UDP and SCTP. */
+function isEverything(ports: readonly AllowedPorts[]): boolean {
+  return ports.length === 3 && ports.every(({ from, to }) => from === 1 && to === 65_535);
 }
 
 function formatPorts({ protocol, from, to }: AllowedPorts): string {
@@ -353,7 +358,7 @@ function judgeEgress(spec: JsonObject, asking: Asking): Found {
   const from = idsIn(asking, groupsIn(spec['from']));
   const cidrs = asArray(spec['cidrs']).filter((one) => typeof one === 'string');
   const inside = [...cidrs, NODE_LOCAL_DNS].flatMap((one) => rangeOf(one) ?? []);
-  const blocks = blocksIn(asking.world.inventory.policies as readonly Json[]);
+  const blocks = blocksIn(asking.world.inventory.policies);
   const probes = new Set(['203.0.113.77', '169.254.169.254', '8.8.8.8', '1.1.1.1', '140.82.112.3']);
   for (const block of [...cidrs, ...blocks]) {
     const range = rangeOf(block);

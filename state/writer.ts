@@ -9,7 +9,7 @@ import { formatEdge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
-import type { Evidence } from '../src/model/evidence.ts';
+import type { Evidence, Gap } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
 import type { Json } from '../src/shared/pure/json.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
@@ -29,6 +29,8 @@ import { EDGE_COLUMNS, EDGE_KEY_COLUMNS, edgeColumns, parseEdgeRow, parseFollowR
 /** Edges folded from some inputs, with what the inputs say of themselves. */
 export interface EdgeImport {
   readonly inputs: readonly ImportRecord[];
+  /** When, where neither inputs nor what is followed say it. */
+  readonly at?: number;
   readonly edges: Iterable<Edge>;
   /** Figures per source and the window come from `inputs`; the rest is taken from here. */
   readonly evidence: Pick<Evidence, 'days' | 'unattributed' | 'runs' | 'seen' | 'gaps'>;
@@ -121,7 +123,7 @@ export function openWriter(handle: Handle): Writer {
 
 function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
   const { db, file } = handle;
-  if (batch.inputs.length === 0 && batch.follow === undefined)
+  if (batch.inputs.length === 0 && batch.follow === undefined && (batch.evidence.gaps ?? []).length === 0)
     throw new Error('an import names the inputs it came from');
   if (batch.follow !== undefined) moveOn(handle, batch.follow);
   const known = db.prepare('SELECT 1 FROM imports WHERE sha256 = ? AND source = ?');
@@ -132,6 +134,7 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     seen.add(key);
     return again;
   });
+  addGaps(handle, batch.evidence.gaps ?? [], batch.follow?.at ?? batch.inputs[0]?.at ?? batch.at ?? 0);
   if (repeated.length > 0 && repeated.length === batch.inputs.length)
     return { added: 0, updated: 0, skippedInputs: repeated };
   // A log of somebody silent is like the log of anybody else who is: nothing of it could be counted twice.
@@ -191,12 +194,12 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
       if (!added.has(edge.id)) updated.add(edge.id);
     }
   }
-  addEvidence(handle, batch.evidence, batch.follow?.at ?? batch.inputs[0]?.at ?? 0);
+  addEvidence(handle, batch.evidence);
   if (batch.addresses !== undefined) recordAddresses(handle, batch.addresses, []);
   return { added: added.size, updated: updated.size, skippedInputs: repeated };
 }
 
-function addEvidence({ db }: Handle, evidence: EdgeImport['evidence'], at: number): void {
+function addEvidence({ db }: Handle, evidence: EdgeImport['evidence']): void {
   const addDay = db.prepare('INSERT INTO evidence_days (day) VALUES (?) ON CONFLICT DO NOTHING');
   for (const day of evidence.days) addDay.run(day);
   const addSeen = db.prepare(
@@ -211,8 +214,16 @@ function addEvidence({ db }: Handle, evidence: EdgeImport['evidence'], at: numbe
   for (const [reason, count] of Object.entries(evidence.unattributed)) addUnattributed.run(reason, count);
   const addRun = db.prepare('INSERT INTO schedule_runs (workload, run) VALUES (?, ?) ON CONFLICT DO NOTHING');
   for (const [workload, runs] of Object.entries(evidence.runs)) for (const run of runs) addRun.run(workload, run);
-  const addGap = db.prepare('INSERT INTO gaps (source, first, last, why, at) VALUES (?, ?, ?, ?, ?)');
-  for (const { source, from, to, why } of evidence.gaps ?? []) addGap.run(source, from, to, maskText(why), at);
+}
+
+/** A gap that is on record is not taken down again: an engine is asked for the same hours more than once. */
+function addGaps({ db }: Handle, gaps: readonly Gap[], at: number): void {
+  const known = db.prepare('SELECT 1 FROM gaps WHERE source = ? AND first = ? AND last = ? AND why = ?');
+  const add = db.prepare('INSERT INTO gaps (source, first, last, why, at) VALUES (?, ?, ?, ?, ?)');
+  for (const { source, from, to, why } of gaps) {
+    const reason = maskText(why);
+    if (known.get(source, from, to, reason) === undefined) add.run(source, from, to, reason, at);
+  }
 }
 
 /** Two that follow the same would each count what the other counts. */

@@ -56,7 +56,8 @@ export interface FlowSource {
   readonly example: string;
   /** How an engine that holds its records is asked for them, where INPUT is the address of one. */
   readonly remote?:
-    | { readonly kind: 'prometheus'; readonly queries: readonly string[] }
+    /** `present` tells an hour in which nobody called from one that nobody recorded. */
+    | { readonly kind: 'prometheus'; readonly queries: readonly string[]; readonly present?: string }
     /** `lines`: the source wants the lines alone, without the labels of their streams. */
     /** The rows of a query of the user's are neutral edges. */
     | { readonly kind: 'clickhouse' }

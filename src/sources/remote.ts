@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import type { RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Gap } from '../model/evidence.ts';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { compareText } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
@@ -34,6 +35,8 @@ export interface RemoteOptions {
   readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
   /** Is this answer on record already? */
   readonly known: (sha256: string) => boolean;
+  /** Since when there are records of the source: an hour behind it of which the engine has nothing is a gap. */
+  readonly recordedSince?: number;
 }
 
 export interface RemoteInputs {
@@ -42,9 +45,14 @@ export interface RemoteInputs {
   readonly hours: number;
   /** Answers that are on record already. */
   readonly known: number;
-  /** Hours of which the engine has nothing, where it has something before and after: `2026-10-05T08:00:00.000Z`. */
+  /** Hours of which the engine has nothing, behind one of which something is known, and long enough ago: `2026-10-05T08:00:00.000Z`. */
   readonly silent: readonly string[];
+  /** The same as times. */
+  readonly gaps: readonly Gap[];
 }
+
+/** What reaches an engine late is there by then: an hour that ended since is not called silent yet. */
+const LATE_MS = 2 * HOUR_MS;
 
 export function isRemote(name: string): boolean {
   return /^https?:\/\//.test(name);
@@ -112,11 +120,24 @@ export async function askRemote(source: FlowSource, address: string, options: Re
       });
     }
   }
-  const times = [...answered];
-  const [from, to] = [Math.min(...times), Math.max(...times)];
-  const silent: string[] = [];
-  for (let hour = from; hour < to; hour += 1) if (!answered.has(hour)) silent.push(isoHour(hour));
-  return { inputs, hours: end - first, known, silent };
+  const begun = Math.min(...answered, Math.floor((options.recordedSince ?? Infinity) / HOUR_MS));
+  const gaps: Gap[] = [];
+  for (let hour = Math.max(first, begun); hour < end; hour += 1) {
+    if (answered.has(hour) || (hour + 1) * HOUR_MS > options.to - LATE_MS) continue;
+    // Counters that were read in this hour and did not grow: nobody called, and that is known.
+    if (options.query === undefined && remote.kind === 'prometheus' && remote.present !== undefined)
+      if ((await askPrometheus(ask, remote.present, hour)) !== undefined) continue;
+    gaps.push({ source: source.name, from: hour * HOUR_MS, to: (hour + 1) * HOUR_MS, why: SILENT });
+  }
+  const silent = gaps.map((gap) => isoHour(gap.from / HOUR_MS));
+  return { inputs, hours: end - first, known, silent, gaps };
+}
+
+const SILENT = 'the engine that was asked has nothing of this hour';
+
+/** Asks whether any series of a metric was there within the hour, whether it grew or not. */
+export function presentInHour(...metrics: readonly string[]): string {
+  return `count(last_over_time({__name__=~"${metrics.join('|')}"}[1h]))`;
 }
 
 function isoHour(hour: number): string {

@@ -134,13 +134,37 @@ describe('a Prometheus', () => {
       const hour = (Number(query.get('time')) * 1000 - MONDAY + 1000) / HOUR;
       return { body: vector(query.get('time') ?? '', ...(hour === 3 ? [] : [CALL])) };
     });
-    const asked = await ask('caretta', address, { to: MONDAY + 4 * HOUR });
+    const asked = await ask('caretta', address, { to: MONDAY + 5 * HOUR });
     expect(asked.silent).toEqual(['2026-10-05T02:00:00.000Z']);
-    expect(asked.inputs).toHaveLength(3);
+    expect(asked.gaps).toMatchObject([{ source: 'caretta', from: MONDAY + 2 * HOUR, to: MONDAY + 3 * HOUR }]);
+    expect(asked.inputs).toHaveLength(4);
     expect(await ask('caretta', address, { to: MONDAY + 4 * HOUR, known: () => true })).toMatchObject({
       inputs: [],
       known: 3,
     });
+  });
+
+  it('is not told to have gaps before the first that is known of it, nor in hours that may still come', async () => {
+    const { address } = await start((_, query) => ({ body: vector(query.get('time') ?? '') }));
+    expect((await ask('caretta', address, { to: MONDAY + 6 * HOUR })).gaps).toEqual([]);
+    const asked = await ask('caretta', address, { to: MONDAY + 6 * HOUR, recordedSince: MONDAY - 5 * HOUR });
+    expect(asked.silent).toEqual([0, 1, 2, 3].map((hour) => new Date(MONDAY + hour * HOUR).toISOString()));
+    const since = await ask('caretta', address, { to: MONDAY + 6 * HOUR, recordedSince: MONDAY + 2.5 * HOUR });
+    expect(since.silent).toEqual([2, 3].map((hour) => new Date(MONDAY + hour * HOUR).toISOString()));
+  });
+
+  it('that had read counters which did not grow has no gap: nobody called, and that is known', async () => {
+    const { address } = await start((_, query) => {
+      const hour = (Number(query.get('time')) * 1000 - MONDAY + 1000) / HOUR;
+      if (hour === 1) return { body: vector(query.get('time') ?? '', CALL) };
+      const isPresent = (query.get('query') ?? '').startsWith('count(last_over_time({__name__=~"istio_requests_total|');
+      return { body: vector(query.get('time') ?? '', ...(isPresent && hour === 2 ? [{}] : [])) };
+    });
+    const asked = await ask('istio', address, { to: MONDAY + 5 * HOUR });
+    expect(asked.silent).toEqual(['2026-10-05T02:00:00.000Z']);
+    // Of a query of the user's own nobody knows what says that it was recorded.
+    const own = await ask('istio', address, { to: MONDAY + 5 * HOUR, query: 'istio_requests_total' });
+    expect(own.silent).toHaveLength(2);
   });
 
   it('that answers in part is refused', async () => {

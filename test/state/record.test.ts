@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/model/decision.ts';
 import type { Edge } from '../../src/model/edge.ts';
+import type { Gap } from '../../src/model/evidence.ts';
 import type { Gate } from '../../src/model/finding.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState } from '../../state/open.ts';
@@ -47,6 +48,21 @@ describe('edges', () => {
     const byId = new Map(reader.edges().map((edge) => [edge.id, edge]));
     for (const edge of FULL) expect(byId.get(edge.id)).toStrictEqual(edge);
     expect(byId.size).toBe(FULL.length);
+  });
+
+  it('may be none: the hours of which an engine has nothing are kept, each once', () => {
+    const { writer, reader } = makeState();
+    const gap = (hour: number): Gap => ({ source: 'istio', from: hour, to: hour + 1, why: 'nothing of this hour' });
+    const gaps = (...hours: number[]): void => {
+      writer.importEdges({ inputs: [], edges: [], evidence: { ...NO_MORE, gaps: hours.map(gap) }, at: 1 });
+    };
+    gaps(1, 2);
+    gaps(2, 3);
+    expect(reader.evidence().gaps).toEqual([1, 2, 3].map(gap));
+    writer.importEdges({ inputs: [makeInput('one')], edges: FULL, evidence: NO_MORE });
+    // Beside what was imported before, too.
+    writer.importEdges({ inputs: [makeInput('one')], edges: FULL, evidence: { ...NO_MORE, gaps: [gap(4)] } });
+    expect(reader.evidence().gaps).toHaveLength(4);
   });
 
   it('are found by a namespace at either end', () => {

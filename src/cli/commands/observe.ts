@@ -13,6 +13,7 @@ import type { Contradictions } from '../../flows/attribute.ts';
 import type { AddressHold } from '../../model/address-hold.ts';
 import type { Edge } from '../../model/edge.ts';
 import { endpointNamespace } from '../../model/edge.ts';
+import type { Gap } from '../../model/evidence.ts';
 import type { Snapshot } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { KnownBeginning } from '../../sources/flow-source.ts';
@@ -91,10 +92,14 @@ export async function observe(
     return EXIT.done;
   }
   const opened: FlowInput[] = [];
+  const gaps: Gap[] = [];
   for (const name of names)
-    if (isRemote(name)) opened.push(...(await askFor(app, source, name, options)));
-    else opened.push(openInput(name, () => process.stdin));
-  await importFlows(app, source, opened, badRecords);
+    if (isRemote(name)) {
+      const asked = await askFor(app, source, name, options);
+      opened.push(...asked.inputs);
+      gaps.push(...asked.gaps);
+    } else opened.push(openInput(name, () => process.stdin));
+  await importFlows(app, source, opened, badRecords, gaps);
   return EXIT.done;
 }
 
@@ -132,11 +137,12 @@ async function askFor(
   source: FlowSource,
   address: string,
   options: ObserveOptions,
-): Promise<readonly FlowInput[]> {
+): Promise<{ readonly inputs: readonly FlowInput[]; readonly gaps: readonly Gap[] }> {
   const clock = systemClock;
   const to = options.until === undefined ? clock.now() : parseTimeOrAge('--until', options.until, clock.now());
   const from = parseTimeOrAge('--since', options.since ?? DEFAULT_SINCE, clock.now());
   const { reader } = await app.state();
+  const recordedSince = reader.evidenceSummary().sources.find((one) => one.source === source.name)?.first;
   const { signal } = app.interrupt;
   app.output.note(`asking ${safeText(address)} for ${source.name}, hour by hour`);
   const asked = await askRemote(source, address, {
@@ -145,6 +151,7 @@ async function askFor(
     signal,
     sleep: (milliseconds, until) => clock.sleep(milliseconds, until),
     known: (sha256) => reader.hasImport(sha256, source.name),
+    ...(recordedSince === undefined ? {} : { recordedSince }),
     ...(options.query === undefined ? {} : { query: options.query }),
     ...(options.tokenFile === undefined ? {} : { tokenFile: options.tokenFile }),
     ...(options.ca === undefined ? {} : { caFile: options.ca }),
@@ -153,9 +160,9 @@ async function askFor(
   app.output.note(`${plural(asked.hours, 'hour')} asked for, ${plural(asked.inputs.length, 'answer')} new${known}`);
   if (asked.silent.length > 0)
     app.output.note(
-      `a gap: it has nothing of ${plural(asked.silent.length, 'hour')} between others, from ${asked.silent[0] ?? ''}`,
+      `a gap: it has nothing of ${plural(asked.silent.length, 'hour')} behind others, from ${asked.silent[0] ?? ''}; on record, and counted by the gate losses`,
     );
-  return asked.inputs;
+  return asked;
 }
 
 /** `7d`, `36h`: that long before now; or a time. Milliseconds since the epoch. */
@@ -214,20 +221,30 @@ const NOTHING_READ = {
   unattributed: {},
 };
 
-/** Folds the inputs into edges and records them in one transaction. */
+/** Folds the inputs into edges and records them in one transaction, with `gaps`: hours of which an engine that was asked has nothing. */
 export async function importFlows(
   app: App,
   source: FlowSource,
   opened: readonly FlowInput[],
   badRecords: 'abort' | 'skip',
+  gaps: readonly Gap[] = [],
 ): Promise<{ readonly records: number; readonly edges: number }> {
   // An engine that was asked before may have nothing new.
   if (opened.length === 0) {
+    if (gaps.length > 0) {
+      const { writer } = await app.writableState();
+      writer.importEdges({
+        inputs: [],
+        edges: [],
+        evidence: { days: [], unattributed: {}, runs: {}, gaps },
+        at: Date.now(),
+      });
+    }
     app.output.document('Observation', { source: source.name, inputs: [], ...NOTHING_READ });
     app.output.line(`nothing new of ${source.name}`);
     return { records: 0, edges: 0 };
   }
-  const loaded = await loadAll(app);
+  const loaded = await loadAll(app, { kind: 'none' });
   const { writer } = await app.writableState();
   const now = app.options.now === undefined ? {} : { now: parseMoment(app.options.now) };
   // A directory of manifests has a clock of its own: its records may be of any time.
@@ -294,7 +311,7 @@ export async function importFlows(
       sampledOneIn: report.sampledOneIn ?? 1,
     })),
     edges: folded.edges,
-    evidence: folded.evidence,
+    evidence: { ...folded.evidence, ...(gaps.length === 0 ? {} : { gaps }) },
     addresses: [...folded.addresses, ...addressesIn(loaded.snapshot, at)],
   });
   const { output } = app;

@@ -4,7 +4,7 @@ import { createEnds, parseAddress } from '../ends.ts';
 import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
-import { grownByHour } from '../remote.ts';
+import { grownByHour, presentInHour } from '../remote.ts';
 import type { BadRecord } from '../records.ts';
 
 const CONNECTS = 'container_net_tcp_successful_connects_total';
@@ -79,6 +79,7 @@ export const corootSource: FlowSource = {
   remote: {
     kind: 'prometheus',
     queries: [grownByHour(CONNECTS, ['container_id', 'destination', 'actual_destination'])],
+    present: presentInHour(CONNECTS),
   },
   read,
 };

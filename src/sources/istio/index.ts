@@ -6,7 +6,7 @@ import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import type { Labels } from '../prometheus.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
-import { grownByHour } from '../remote.ts';
+import { grownByHour, presentInHour } from '../remote.ts';
 
 /** Metrics of the same connections, which say that there was one, not how many. */
 const BESIDE =
@@ -133,6 +133,7 @@ function known(text: string | undefined): string | undefined {
 }
 
 /** Every label that is looked at: what differs in others is one edge. */
+const METRICS = ['istio_requests_total', 'istio_tcp_connections_opened_total'];
 const LABELS = [
   'reporter',
   ...['source', 'destination'].flatMap((side) => [
@@ -157,7 +158,8 @@ export const istioSource: FlowSource = {
   example: 'sallyport observe istio http://prometheus.istio-system:9090 --since 7d',
   remote: {
     kind: 'prometheus',
-    queries: ['istio_requests_total', 'istio_tcp_connections_opened_total'].map((name) => grownByHour(name, LABELS)),
+    queries: METRICS.map((name) => grownByHour(name, LABELS)),
+    present: presentInHour(...METRICS),
   },
   read,
 };

@@ -6,7 +6,7 @@ import { flowOf } from '../flow.ts';
 import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-source.ts';
 import type { Labels } from '../prometheus.ts';
 import { readSeries, seenSeries } from '../prometheus.ts';
-import { grownByHour } from '../remote.ts';
+import { grownByHour, presentInHour } from '../remote.ts';
 import type { BadRecord } from '../records.ts';
 
 /** Connections and requests, and what authorisation said of them. Every other metric of the proxy is about the same ones. */
@@ -145,6 +145,10 @@ export const linkerdSource: FlowSource = {
   name: 'linkerd',
   summary: "metrics of Linkerd's proxies: a Prometheus by its address, answers of its HTTP API, or a scrape with --now",
   example: 'sallyport observe linkerd http://prometheus.linkerd-viz:9090 --since 7d',
-  remote: { kind: 'prometheus', queries: [grownByHour('tcp_open_total', LABELS)] },
+  remote: {
+    kind: 'prometheus',
+    queries: [grownByHour('tcp_open_total', LABELS)],
+    present: presentInHour('tcp_open_total'),
+  },
   read,
 };

@@ -2,12 +2,15 @@ import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey } from '../model/edge.ts';
 import { UNREDIRECTED_PORTS } from '../model/evaluate.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
+import { speaksHttp } from '../model/istio-protocol.ts';
+import { comparedPath } from '../model/istio-text.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { buildAuthorizationPolicy } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { CandidateContext, CandidateProblem } from './network.ts';
 import { policyName } from './network.ts';
+import { generalisePaths, readsTemplates } from './paths.ts';
 import { chooseSelector } from './selector.ts';
 
 export interface AuthorizationRule {
@@ -40,8 +43,6 @@ export function principalsOfWorkload(inventory: Inventory, id: string): readonly
   );
 }
 
-const HTTP_NAME = /^(?:http|http2|grpc|grpc-web)(?:-|$)/;
-
 /** Is a pod port HTTP by declaration (Service port name or appProtocol)? HTTP rules match nothing on any other port. */
 export function isDeclaredHttp(inventory: Inventory, workload: Workload, port: number): boolean {
   const ports = inventory.services
@@ -55,7 +56,7 @@ export function isDeclaredHttp(inventory: Inventory, workload: Workload, port: n
         ),
       );
     });
-  return ports.length > 0 && ports.every((one) => HTTP_NAME.test(one.appProtocol ?? one.name ?? ''));
+  return ports.length > 0 && ports.every((one) => speaksHttp(one.appProtocol, one.name, one.port) === true);
 }
 
 interface Operation {
@@ -63,6 +64,15 @@ interface Operation {
   readonly methods?: readonly string[];
   readonly paths?: readonly string[];
 }
+
+/** Operations of one caller, and what of them is not as it was seen. */
+interface Operations {
+  readonly list: readonly Operation[];
+  readonly notes: readonly string[];
+}
+
+/** More paths than this of one method are no list that a person reads, or a proxy walks for every request: the method alone is named. */
+const MOST_PATHS = 200;
 
 /** The least share of connections with a request on record for methods and paths to be named. */
 const REQUEST_SHARE = 0.8;
@@ -74,10 +84,12 @@ function countOf(edges: readonly Edge[]): number {
 /**
  * Operations for the edges of one caller. Methods and paths are named only where the port is declared HTTP, every day with a
  * connection has a request on record, and requests are as many as most of the connections: a partial view of requests must not become
- * a rule. Nor does a path with an asterisk, which AuthorizationPolicy would read as a pattern that admits more than was seen.
+ * a rule. Nor does a path with an asterisk or a brace, which AuthorizationPolicy would read as a pattern that admits more than was seen.
+ * Paths are written as the proxy compares them, and ids and names of models in them as templates where the mesh reads those (paths.ts).
  */
-function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): readonly Operation[] {
-  if (edges.some((edge) => edge.endPort !== undefined)) return [];
+function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): Operations {
+  const notes: string[] = [];
+  if (edges.some((edge) => edge.endPort !== undefined)) return { list: [], notes };
   const out: Operation[] = [];
   for (const [port, list] of sortBy(groupBy(edges, (edge) => String(edge.port)).entries(), ([key]) =>
     key.padStart(5, '0'),
@@ -87,7 +99,7 @@ function operations(inventory: Inventory, workload: Workload, edges: readonly Ed
     const seenDays = new Set(requests.flatMap((edge) => edge.days));
     const complete =
       requests.length > 0 &&
-      requests.every((edge) => edge.l7?.includes('*') === false) &&
+      requests.every((edge) => edge.l7 !== undefined && !/[*{}]/u.test(edge.l7)) &&
       plain.every((edge) => edge.origin.kind === 'observed' && edge.days.every((day) => seenDays.has(day))) &&
       countOf(requests) >= REQUEST_SHARE * countOf(plain);
     if (!complete || !isDeclaredHttp(inventory, workload, Number(port))) {
@@ -99,10 +111,24 @@ function operations(inventory: Inventory, workload: Workload, edges: readonly Ed
       const space = text.indexOf(' ');
       return { method: text.slice(0, space), path: text.slice(space + 1) };
     });
-    for (const [method, ones] of sortBy(groupBy(split, (one) => one.method).entries(), ([key]) => key))
-      out.push({ ports: [port], methods: [method], paths: uniqueSorted(ones.map((one) => one.path)) });
+    for (const [method, ones] of sortBy(groupBy(split, (one) => one.method).entries(), ([key]) => key)) {
+      const templates = readsTemplates(inventory.facts.mesh.version);
+      const paths = generalisePaths(
+        ones.map((one) => comparedPath(one.path)),
+        templates,
+      );
+      for (const { path, from } of paths)
+        if (from.length > 1)
+          notes.push(`${method} ${path} stands for ${from.length} paths on record, such as ${from[0] ?? ''}`);
+      if (paths.length > MOST_PATHS) notes.push(`${method} on ${paths.length} paths: the method is named, and no path`);
+      out.push({
+        ports: [port],
+        methods: [method],
+        ...(paths.length > MOST_PATHS ? {} : { paths: paths.map(({ path }) => path) }),
+      });
+    }
   }
-  return out;
+  return { list: out, notes };
 }
 
 /**
@@ -154,7 +180,8 @@ export function deriveAuthorization(
       [exempt, []],
     ] as const) {
       if (part.length === 0) continue;
-      const to = operations(inventory, workload, part).map((operation) => ({ operation: { ...operation } }));
+      const { list: operated, notes } = operations(inventory, workload, part);
+      const to = operated.map((operation) => ({ operation: { ...operation } }));
       rules.push({
         peer,
         rule: {
@@ -166,7 +193,9 @@ export function deriveAuthorization(
           ? { note: 'a caller without a mesh identity: the port is named, not the caller' }
           : to.length === 0
             ? { note: 'ephemeral ports: AuthorizationPolicy knows no ranges, so every port for this caller' }
-            : {}),
+            : notes.length > 0
+              ? { note: notes.join('; ') }
+              : {}),
       });
     }
   }

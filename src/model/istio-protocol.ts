@@ -44,7 +44,12 @@ export function protocolsOf(world: World, pod: Pod, query: MeshQuery): readonly 
   return requestOf(query.l7).method === undefined && query.request === undefined ? [true, false] : [true];
 }
 
-function speaksHttp(appProtocol: string | undefined, portName: string | undefined, port: number): boolean | undefined {
+/** Does a port of a Service declare HTTP? Undefined where it declares nothing, so that the proxy detects it. (istio/istio pkg/config/kube) */
+export function speaksHttp(
+  appProtocol: string | undefined,
+  portName: string | undefined,
+  port: number,
+): boolean | undefined {
   const stated = (appProtocol ?? portName ?? '').toLowerCase();
   const name = stated.startsWith('grpc-web')
     ? 'grpc-web'

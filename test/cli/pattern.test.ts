@@ -81,13 +81,15 @@ describe('pattern check', () => {
   });
 
   it('of all patterns leaves out those that need to be told something', async () => {
-    const { patterns } = await document<{ patterns: readonly { name: string; answer: string; missing: string[] }[] }>(
-      0,
-      'pattern',
-      'check',
-      '-n',
-      'desk',
-    ).catch(() => document(6, 'pattern', 'check', '-n', 'desk'));
+    interface Checked {
+      readonly patterns: readonly {
+        readonly name: string;
+        readonly answer: string;
+        readonly missing: readonly string[];
+      }[];
+    }
+    // Egress of the namespace is open, so that the whole does not hold.
+    const { patterns } = await document<Checked>(6, 'pattern', 'check', '-n', 'desk');
     const tenants = patterns.find((one) => one.name === 'tenant-isolation');
     expect(tenants).toMatchObject({ answer: 'not-asked', missing: ['tenants'] });
   });

@@ -38,6 +38,8 @@ export interface Judged {
 /** So many targets, or ports of one target, that a source has no business with on record make it look like a scan. */
 export const SCAN_TARGETS = 10;
 export const SCAN_PORTS = 10;
+/** Common ports are met everywhere: at so many other targets the same port is what the source is there for, as a scraper's is. */
+const FANS_OUT = 3;
 /** A caller that asks for more places than this at once is no new dependency of one program. */
 const NEW_TARGETS = 3;
 /** Asked so often, over so long: not a single try. */
@@ -51,7 +53,7 @@ const STEADY_MS = 60_000;
  */
 export function classifyDenied(source: DeniedSource): Judged {
   const { attempts, more } = source;
-  const strange = attempts.filter((one) => !one.onRecord && one.samePortElsewhere === 0);
+  const strange = attempts.filter((one) => !one.onRecord && one.samePortElsewhere < FANS_OUT);
   const targets = new Set(strange.map(({ target }) => target));
   const portsOf = new Map<string, Set<string>>();
   for (const { target, port, protocol } of strange)
@@ -80,7 +82,7 @@ export function classifyDenied(source: DeniedSource): Judged {
         `${onRecord.length} of ${plural(attempts.length, 'attempt')} ${onRecord.length === 1 ? 'is an edge' : 'are edges'} on record that must work: a policy denies what it should allow`,
       ],
     };
-  const elsewhere = attempts.filter((one) => one.samePortElsewhere > 0);
+  const elsewhere = attempts.filter((one) => one.samePortElsewhere >= FANS_OUT);
   if (elsewhere.length > 0 && strange.length === 0) {
     const most = Math.max(...elsewhere.map((one) => one.samePortElsewhere));
     return {

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const BENCHMARKS = ['observe', 'reach', 'assess', 'ingest', 'start', 'state'];
+const BENCHMARKS = ['observe', 'reach', 'assess', 'ingest', 'start', 'state', 'watch'];
 const [name = '', ...rest] = process.argv.slice(2);
 if (BENCHMARKS.includes(name)) {
   const file = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));

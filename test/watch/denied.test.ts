@@ -46,6 +46,7 @@ describe('denied traffic', () => {
       from(many(40, (index) => ({ target: `ns/Deployment/t${index}`, port: 9090, samePortElsewhere: 3 }))),
       'misconfigured',
     ],
+    ['a common port that it uses at one other target', from([attempt({ samePortElsewhere: 1 })]), 'new-legitimate'],
     ['the wrong port of its own peer', from([attempt({ otherPortOnRecord: true, declared: 'no' })]), 'misconfigured'],
     ['one target too few for a scan', from(toTargets(SCAN_TARGETS - 1)), 'unclear'],
     ['many targets', from(toTargets(SCAN_TARGETS)), 'attack-like'],

@@ -52,7 +52,7 @@ const DRAW_MS = 2_000;
 /** A loop that did nothing for so long hangs. */
 const HUNG_MS = 10 * 60_000;
 const RENEW_MS = 15_000;
-const STANDBY_MS = 10_000;
+const STANDBY_MS = 2_000;
 /** A source of flows that ended by a failure is opened again after so long. */
 const REOPEN_MS = 30_000;
 /** Records between two looks: beyond it the oldest are not looked at, and it is said. */

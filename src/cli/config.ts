@@ -105,6 +105,14 @@ const configSchema = z.strictObject({
       apiServer: z.array(z.union([z.cidrv4(), z.cidrv6()])).optional(),
     })
     .optional(),
+  git: z
+    .strictObject({
+      dir: z.string().min(1).optional(),
+      layout: z.string().min(1).optional(),
+      deployers: z.array(z.string().min(1)).optional(),
+      push: z.boolean().default(false),
+    })
+    .optional(),
   tenants: z
     .array(
       z
@@ -245,6 +253,15 @@ export async function readConfig(file: string | undefined): Promise<Config> {
             freeze: given.changes.freeze,
             ...(given.changes.approvals === undefined ? {} : { approvals: defined(given.changes.approvals) }),
           },
+        }),
+    ...(given.git === undefined
+      ? {}
+      : {
+          git: defined({
+            ...given.git,
+            // Meant from the folder that the file is in, wherever the program was started.
+            dir: given.git.dir === undefined ? undefined : resolve(dirname(file), given.git.dir),
+          }),
         }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
     ...(given.boundaries === undefined

@@ -13,7 +13,9 @@ import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
+import type { Gate } from '../model/finding.ts';
 import type { Planner } from '../plan/assemble.ts';
+import type { Step } from '../plan/plan.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
 import { approvalGates } from '../readiness/approval-gate.ts';
 import type { ApprovalFacts } from '../readiness/approval-gate.ts';
@@ -78,7 +80,15 @@ export async function loadAll(app: App): Promise<Loaded> {
   const evidence = reader.evidence();
   const phasesNow = reader.phases();
   const resolved = reader.resolutions();
-  const planner = makePlanner(target.kind, files, app.options.ticket, approvals, readDeployers(snapshot.objects));
+  const inGit = await treeOf(app);
+  const planner = makePlanner(
+    target.kind,
+    files,
+    app.options.ticket,
+    approvals,
+    readDeployers(snapshot.objects),
+    inGit,
+  );
   const decided = (decisions: readonly Decision[]): Loaded => {
     const reviewed = reviewEdges(observed, decisions);
     const edgesIn = (state: Inventory): readonly Edge[] => [
@@ -116,6 +126,16 @@ export async function loadAll(app: App): Promise<Loaded> {
   return loaded;
 }
 
+/** The gates of a tree that changes are written into, where one is named. */
+async function treeOf(app: App): Promise<((view: View, steps: readonly Step[]) => readonly Gate[]) | undefined> {
+  const dir = app.options.git ?? (await app.config()).git?.dir;
+  if (dir === undefined) return undefined;
+  const { openGitPlace, readTreeOf, treeGates } = await import('./git-tree.ts');
+  const { dir: real, layout } = await openGitPlace(app, dir);
+  const tree = await readTreeOf(app, real);
+  return (view, steps) => treeGates(view, steps, tree, layout);
+}
+
 /** Between two readings Ctrl-C is answered without waiting for the rest. */
 function leaveIfStopped(app: App): void {
   if (app.interrupt.signal.aborted) throw cancelled();
@@ -127,14 +147,16 @@ function makePlanner(
   ticket: string | undefined,
   approvals: ApprovalFacts | undefined,
   lists: ReadonlyMap<string, Deployer>,
+  inGit: ((view: View, steps: readonly Step[]) => readonly Gate[]) | undefined,
 ): Planner {
   return {
     phases,
     keep: keptEdges,
     settle: settleGate,
     common: (view, steps, plan) => [
-      ...managedGates(view, steps, lists),
-      ...gitopsGates(view, steps, lists),
+      ...(inGit === undefined
+        ? [...managedGates(view, steps, lists), ...gitopsGates(view, steps, lists)]
+        : inGit(view, steps)),
       ...changeGates(view, ticket),
       ...(approvals === undefined || plan === undefined ? [] : approvalGates(view, plan, approvals)),
       kind === 'directory'

@@ -206,22 +206,28 @@ function buildProgram(
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--states <dir>', 'write the manifests of the cluster after each step there')
     .addOption(approvalOption())
+    .option('--git <dir>', 'as it would be written into this Git working tree')
+    .addOption(layoutOption())
     .addOption(format(false))
     .addHelpText('after', examples('sallyport plan shop', 'sallyport plan shop --to identity --states ./states'))
     .action((ns: string, options: { to?: string; states?: string }) =>
       set(async (app) => (await import('./commands/plan.ts')).plan(app, ns, options)),
     );
-  program
+  const advance = program
     .command('advance')
     .description('plan, confirm, apply, soak, verify')
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--detach', 'leave the watch after the last step to resume')
     .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
-    .addOption(approvalOption())
+    .addOption(approvalOption());
+  gitOptions(advance)
     .addHelpText(
       'after',
       `
+With --git the steps are committed to a Git working tree, for Flux or Argo CD to
+apply: docs/gitops.md.
+
 On a live cluster each phase is watched after its last step (soak.minutes in the
 configuration) by the signals named there. Denied legitimate traffic takes the
 run back: exit 8. An edge not seen anew by the end keeps the run soaking: exit 3,
@@ -230,6 +236,7 @@ ${examples(
   'sallyport advance shop',
   'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5',
   'sallyport advance shop --detach',
+  'sallyport advance shop --git ../deploy/clusters/prod --yes --push --wait 20m',
 )}`,
     )
     .action((ns: string, options: { to?: string; detach?: boolean }) =>
@@ -259,19 +266,30 @@ ${examples(
     .action((ns: string, options: { to?: string; plan?: string; reason?: string }) =>
       set(async (app) => (await import('./commands/approve.ts')).approve(app, ns, options)),
     );
-  program
+  const rollback = program
     .command('rollback')
     .description('the same, backwards, from the record')
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to go back to (default: one phase back): none, ${phases}`)
-    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
-    .addHelpText('after', examples('sallyport rollback shop', 'sallyport rollback shop --to none --yes'))
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail');
+  gitOptions(rollback)
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport rollback shop',
+        'sallyport rollback shop --to none --yes',
+        'sallyport rollback shop --git ../deploy/clusters/prod',
+      ),
+    )
     .action((ns: string, options: { to?: string }) =>
       set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),
     );
   program
     .command('resume')
     .description('finish what a crash or Ctrl-C left behind, and end what soaks')
+    .option('--git <dir>', 'of a run that goes through Git: the clone, where it has moved')
+    .option('--wait [time]', 'of a run that goes through Git: wait for it (10m without a time)')
+    .option('--push', 'of a run that goes through Git: push what is committed')
     .addHelpText(
       'after',
       `
@@ -630,6 +648,26 @@ async function completion(words: readonly string[], version: string): Promise<In
     options: typedOptions(program, words),
     action: async (app) => (await import('./complete.ts')).complete(app, program, FLOW_SOURCES, words),
   };
+}
+
+function layoutOption(): Option {
+  return new Option('--layout <how>', 'plain, kustomize, helm or helm:FILE:KEY (default: as the folder is)');
+}
+
+/** Of commands that may go through Git. */
+function gitOptions(command: Command): Command {
+  return command
+    .option('--git <dir>', 'commit to this Git working tree instead of writing to the cluster')
+    .addOption(layoutOption())
+    .option('--pr <file>', 'where the text of the pull request goes (default: beside the state)')
+    .option('--push', 'push each commit, as git is configured')
+    .option('--wait [time]', 'wait until Flux or Argo CD has applied it (10m without a time)')
+    .addOption(
+      new Option(
+        '--deployer <object>',
+        'Kind/namespace/name that applies it; may be given again (default: by its path)',
+      ).argParser((one: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), one]),
+    );
 }
 
 /** May be given several times. */

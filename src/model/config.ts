@@ -121,6 +121,17 @@ export interface Config {
     };
     readonly apiServer?: readonly string[];
   };
+  /** Changes are written into a Git working tree, and others apply them. */
+  readonly git?: {
+    /** A folder in the tree; absent where only a flag names one. */
+    readonly dir?: string;
+    /** `plain`, `kustomize`, `helm` or `helm:FILE:KEY`; found out where absent. */
+    readonly layout?: string;
+    /** Objects of Flux or Argo CD that apply it, `Kind/namespace/name`; found by their paths where absent. */
+    readonly deployers?: readonly string[];
+    /** Push each commit. */
+    readonly push: boolean;
+  };
   readonly tenants?: readonly TenantFact[];
   readonly boundaries?: readonly BoundaryFact[];
   readonly assess?: {

@@ -198,6 +198,81 @@ export const RUN_CODES = {
     causes: ['It was applied with another `-n`.', 'A rollback took it back already.'],
     fix: ['`sallyport pattern check NAME` says for which namespaces it is applied.'],
   },
+  SP641: {
+    title: 'The working tree is not clean',
+    exit: 3,
+    means:
+      'Changes go into Git as commits of their own, so nothing else may lie uncommitted in the tree. Nothing was written.',
+    causes: ['Work in progress in the clone.', 'A run that was killed between its files and its commit.'],
+    fix: [
+      'Commit it, or `git stash push --include-untracked`, or use a clone of its own.',
+      'What a killed run wrote stands under `sallyport/` and is written again: `git restore` and `git clean` there, then `sallyport resume`.',
+    ],
+  },
+  SP642: {
+    title: 'Git refused the commit',
+    exit: 3,
+    means:
+      'A hook, the signing or Git itself said no. The tree is as it was, and the run is on record without a commit.',
+    causes: ['A pre-commit hook that checks manifests.', 'A signing key that is not there.'],
+    fix: ['Mend what Git names, then `sallyport resume` commits; `sallyport rollback NS` gives the run up.'],
+  },
+  SP643: {
+    title: 'The push failed',
+    exit: 4,
+    means: 'The commit is made, and the remote does not have it.',
+    causes: ['Somebody else pushed first.', 'No credentials, or a protected branch.'],
+    fix: ['Push the branch by hand or open the pull request from another one, then `sallyport resume`.'],
+  },
+  SP644: {
+    title: 'The commit is not in force',
+    exit: [3, 4],
+    means:
+      'Flux or Argo CD does not say that it has applied the commit or one after it (exit 3), or says that it could not (exit 4). The run waits on record.',
+    causes: [
+      'It is not pushed or merged yet.',
+      'Another branch or path is deployed: name the object with `--deployer`.',
+    ],
+    fix: ['`sallyport resume --wait 20m` waits; `sallyport rollback NS` takes the commit back.'],
+  },
+  SP645: {
+    title: 'The commit is applied, and the cluster differs',
+    exit: 6,
+    means: 'The controller says that it has applied the commit, and an object does not say what the commit does.',
+    causes: [
+      'An overlay, a post-render step or a webhook changes it on the way.',
+      'The folder is not the one that is deployed.',
+    ],
+    fix: ['Look at the object, mend Git, then `sallyport resume`.'],
+  },
+  SP646: {
+    title: 'A command of Git failed',
+    exit: 4,
+    means: 'Git could not do what it was asked; its own words are shown.',
+    causes: ['A lock left by another Git, a damaged repository, a full disk.'],
+    fix: ['`git status` there says what is wrong; then the same command, or `sallyport resume`.'],
+  },
+  SP647: {
+    title: 'An object that Git declares is not written past it',
+    exit: 3,
+    means: 'The run goes through Git, so the cluster is not written directly.',
+    causes: ['A step failed after its commit was applied, and would be taken back at once.'],
+    fix: ['`sallyport rollback NS --git DIR` takes the commit back.'],
+  },
+  SP648: {
+    title: 'The tree cannot take a change',
+    exit: 3,
+    means: 'An object is not declared where it can be edited, or somebody has built on a commit that is to go.',
+    causes: ['Several overlays share the file.', 'The file was changed after the plan.'],
+    fix: ['Do what the message says for that object, then the same command again.'],
+  },
+  SP649: {
+    title: 'A commit of the namespace waits to be in force',
+    exit: 3,
+    means: 'One commit after the other: the next is judged on what the one before leaves.',
+    causes: ['A pull request that is not merged yet.'],
+    fix: ['`sallyport resume` looks again; `sallyport rollback NS` takes the commit back.'],
+  },
   SP650: {
     title: 'Somebody else changed the object',
     exit: 3,

@@ -28,6 +28,8 @@ import { importOfCaller, soakDocument, soakWorld } from '../soak.ts';
 import { undoStores } from '../undo.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
+import type { Reader } from '../../../state/reader.ts';
+import { gitFolder, openGitPlace } from '../git-tree.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
 
 /**
@@ -104,6 +106,10 @@ export async function rollback(
   const open = (await app.state()).reader
     .runs()
     .filter((run) => run.outcome === undefined && run.namespace === namespace);
+  for (const { id } of open) {
+    const ended = await withdraw(app, id);
+    if (ended !== undefined) return ended;
+  }
   if (open.length > 0) {
     await withEngine(app, [], async (engine) => {
       for (const run of open) await settleOpenRun(run.id, engine);
@@ -131,6 +137,29 @@ export async function rollback(
   return carryOut(app, plan, loaded, view, 'rollback', prompts);
 }
 
+/** Takes a commit back that is not in force yet; undefined for a run that is of another kind, or in force in part. */
+async function withdraw(app: App, run: string): Promise<number | undefined> {
+  const record = (await app.state()).reader.run(run);
+  if (record?.plan.git === undefined) return undefined;
+  const { withdrawProposal } = await import('./git-run.ts');
+  const commit = await withdrawProposal(app, record);
+  if (commit === undefined) return undefined;
+  app.output.document('Run', {
+    run,
+    outcome: 'undone',
+    phase: record.plan.from,
+    done: [],
+    failed: [],
+    notRun: record.plan.steps.map((step) => step.id),
+    gates: [],
+    commits: commit === '' ? [] : [{ run, commit }],
+  });
+  app.output.line(
+    `Run ${run} was not in force: ${commit === '' ? 'it was never committed' : `commit ${commit.slice(0, 12)} takes it back`}.`,
+  );
+  return EXIT.done;
+}
+
 export function foreignChange(divergences: readonly Divergence[]): Failure {
   const [first] = divergences;
   return new Failure({
@@ -147,11 +176,30 @@ export function foreignChange(divergences: readonly Divergence[]): Failure {
   });
 }
 
+/** An open run whose commit nobody has applied yet, as far as this state knows. */
+function isProposal(reader: Reader, run: string): boolean {
+  return (
+    reader.run(run)?.plan.git !== undefined &&
+    reader.soakOf(run)?.left !== true &&
+    reader.stepsOf(run).every(({ state }) => state === 'pending')
+  );
+}
+
 export async function refuseOpenRun(app: App, namespace: string): Promise<void> {
   const { reader } = await app.state();
   const all = reader.runs().filter((run) => run.outcome === undefined);
   // A run that soaks has done its steps: other namespaces may move meanwhile.
-  const soaking = all.filter((run) => reader.soakOf(run.id)?.left === true);
+  // So may they while a commit waits to be merged.
+  const proposals = all.filter((run) => isProposal(reader, run.id));
+  const proposed = proposals.find((run) => run.namespace === namespace);
+  if (proposed !== undefined)
+    throw new Failure({
+      code: 'SP649',
+      exit: EXIT.refused,
+      message: `run ${proposed.id} of ${namespace} is committed to Git, and is not in force yet`,
+      hint: `sallyport resume looks whether it is (--wait TIME waits); sallyport rollback ${namespace} takes the commit back`,
+    });
+  const soaking = all.filter((run) => reader.soakOf(run.id)?.left === true || proposals.includes(run));
   const [mine] = soaking.filter((run) => run.namespace === namespace);
   if (mine !== undefined)
     throw new Failure({
@@ -219,7 +267,7 @@ export async function carryOut(
     const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
     if (
       !(await ask.confirm(
-        `Write ${plan.steps.length === 1 ? 'this step' : `these ${plan.steps.length} steps`} to ${safeText((await app.target()).description)}?`,
+        `Write ${plan.steps.length === 1 ? 'this step' : `these ${plan.steps.length} steps`} to ${(await gitFolder(app)) === undefined ? '' : 'Git, for '}${safeText((await app.target()).description)}?`,
       ))
     )
       throw notBegun(
@@ -230,6 +278,13 @@ export async function carryOut(
       );
   }
   recordSettings(loaded, view, state.writer, app, plan);
+  const folder = await gitFolder(app);
+  if (folder !== undefined) {
+    const { carryOutInGit } = await import('./git-run.ts');
+    const place = await openGitPlace(app, folder);
+    const { result, commits, left } = await carryOutInGit(app, plan, loaded, view, kind, place);
+    return report(app, plan.namespace, result, plan.gates, [], { commits, commitsLeft: left });
+  }
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine), soak);
   takeDown(state.writer, result);
   return report(app, plan.namespace, result, plan.gates);
@@ -330,7 +385,9 @@ function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: 
 export async function resume(app: App): Promise<number> {
   const state = await app.writableState();
   const open = state.reader.runs().filter((run) => run.outcome === undefined);
-  const [interrupted] = open.filter((run) => state.reader.soakOf(run.id)?.left !== true);
+  const [interrupted] = open.filter(
+    (run) => state.reader.soakOf(run.id)?.left !== true && !isProposal(state.reader, run.id),
+  );
   const turn = interrupted === undefined ? open : [interrupted];
   if (turn.length === 0) {
     app.output.document('Run', {
@@ -347,6 +404,13 @@ export async function resume(app: App): Promise<number> {
   }
   const ended: { readonly namespace: string; readonly result: RunResult }[] = [];
   for (const { id, namespace, kind } of turn) {
+    if (state.reader.run(id)?.plan.git !== undefined) {
+      const { resumeInGit } = await import('./git-run.ts');
+      const result = await resumeInGit(app, id);
+      takeDown(state.writer, result);
+      ended.push({ namespace, result });
+      continue;
+    }
     const steps = state.reader.run(id)?.plan.steps ?? [];
     const soak = kind === 'advance' ? await soakWorld(app, await loadAll(app), namespace, false) : undefined;
     const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
@@ -375,12 +439,16 @@ function reportAll(app: App, ended: readonly { readonly namespace: string; reado
   return report(app, first.namespace, first.result, [], beside);
 }
 
+/** Of a run that goes through Git: committed, and not known to be in force. */
+type Reported = Omit<RunResult, 'outcome'> & { readonly outcome: RunResult['outcome'] | 'proposed' };
+
 function report(
   app: App,
   namespace: string,
-  result: RunResult,
+  result: Reported,
   gates: readonly Gate[],
   others: readonly object[] = [],
+  more: object = {},
 ): number {
   const { output } = app;
   const { soak } = result;
@@ -398,13 +466,14 @@ function report(
       ? {}
       : { undone: result.pulledBack.undone, pulledBackBy: result.pulledBack.by }),
     ...(others.length === 0 ? {} : { others }),
+    ...more,
     ...(result.failure === undefined ? {} : { error: errorDocument(result.failure) }),
   });
   renderRun(app, namespace, result);
   return result.exit;
 }
 
-function renderRun(app: App, namespace: string, result: RunResult): void {
+function renderRun(app: App, namespace: string, result: Reported): void {
   const { output } = app;
   const say = (text: string, first = 2): void => output.line(wrap(safeText(text), output.width, first + 2, first));
   output.line(
@@ -423,6 +492,8 @@ function renderRun(app: App, namespace: string, result: RunResult): void {
     say(
       `${namespace} soaks until ${new Date(result.soak?.until ?? 0).toISOString()}. Next: sallyport resume, then or later`,
     );
+  if (result.outcome === 'proposed')
+    say('Next: push and merge the commit; sallyport resume then finds it in the cluster, and ends the run');
   if (result.outcome === 'cancelled')
     output.note(
       wrap(

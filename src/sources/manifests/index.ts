@@ -15,7 +15,9 @@ import type { ScopeOf } from './scope.ts';
 import { buildScopes } from './scope.ts';
 import { readManifestFiles, resolveManifestRoot } from './walk.ts';
 
-export { resolveManifestRoot } from './walk.ts';
+export { readManifestFiles, resolveManifestRoot } from './walk.ts';
+export { buildScopes } from './scope.ts';
+export type { ScopeOf } from './scope.ts';
 
 export interface ManifestOptions {
   /** For objects of namespaced kinds that name none. Without it they are read as of `default`, with a finding. */

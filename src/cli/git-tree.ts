@@ -12,7 +12,6 @@ import { layoutOf, planTreeWrites, readTree } from '../targets/git-writes.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { App } from './context.ts';
-import { errorCodeOf } from '../shared/io/files.ts';
 
 /** Where a plan is written, and how. */
 export interface GitPlace {
@@ -30,20 +29,8 @@ export async function gitFolder(app: App): Promise<string | undefined> {
 }
 
 export async function openGitPlace(app: App, dir: string, text?: string): Promise<GitPlace> {
-  let real: string;
-  try {
-    real = await realpath(dir);
-  } catch (error) {
-    throw new Failure({
-      code: 'SP202',
-      exit: EXIT.usage,
-      message: `${safeText(dir)} cannot be read: ${errorCodeOf(error) ?? ''}`,
-      where: dir,
-      hint: 'name a folder inside a clone with --git DIR',
-      cause: error,
-    });
-  }
-  const repository = await openRepository(real, app.env);
+  const repository = await openRepository(dir, app.env);
+  const real = await realpath(dir);
   const folder = relative(await realpath(repository.root), real)
     .split(sep)
     .join('/');

@@ -550,6 +550,16 @@ export const USE_CODES = {
     ],
     fix: ['`sallyport observe --help` says which sources are asked by address; give secrets by `--token-file`.'],
   },
+  SP260: {
+    title: 'Not an audit log',
+    exit: 2,
+    means: 'No line of the file given to `accounts --audit-log` is an event of audit.k8s.io/v1.',
+    causes: [
+      'A log of another kind, or an export that wraps each event into a record of its own.',
+      'The audit policy logs nothing.',
+    ],
+    fix: ['Give what `kube-apiserver --audit-log-path` writes: one JSON event a line, plain or gzip.'],
+  },
   SP269: {
     title: 'The service account of the pod cannot be used',
     exit: 2,
@@ -678,14 +688,16 @@ export const USE_CODES = {
   SP263: {
     title: 'There is no such pattern, or not enough is said',
     exit: 2,
-    means: '`pattern` takes list, show, check, apply or remove, and the name of a pattern; apply and remove a namespace too.',
+    means:
+      '`pattern` takes list, show, check, apply or remove, and the name of a pattern; apply and remove a namespace too.',
     causes: ['A misspelt name.', '`-n` is missing.'],
     fix: ['`sallyport pattern list` names them.'],
   },
   SP264: {
     title: 'The parameters of a pattern cannot be taken',
     exit: 2,
-    means: 'A parameter is unknown, missing or of another form, or what it names cannot be kept apart by policies. Nothing was applied.',
+    means:
+      'A parameter is unknown, missing or of another form, or what it names cannot be kept apart by policies. Nothing was applied.',
     causes: [
       'Tenants or stages that share a namespace or pods.',
       'A path that would match more than it says, such as a star in the middle, a suffix, or a template that this Istio does not read.',
@@ -697,7 +709,10 @@ export const USE_CODES = {
     title: 'A pattern cannot be read',
     exit: 2,
     means: 'A folder of patterns, or a file in it, is not what a pattern is made of.',
-    causes: ['A file beside the folders of `--templates`.', 'A field that there is not, or a README.md that is missing.'],
+    causes: [
+      'A file beside the folders of `--templates`.',
+      'A field that there is not, or a README.md that is missing.',
+    ],
     fix: ['docs/extending.md shows what a pattern holds; the message names file and field.'],
   },
   SP288: {

@@ -1,0 +1,725 @@
+import { Argument, Command, CommanderError, Option } from 'commander';
+import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { PHASES } from '../model/phase.ts';
+import { beside, FORMATS } from './output.ts';
+import { checkCommandLine, typedOptions } from './check-command-line.ts';
+import type { AccountsOptions } from './commands/accounts.ts';
+import type { AssessOptions } from './commands/assess.ts';
+import type { CheckOptions } from './commands/check.ts';
+import type { ObserveOptions } from './commands/observe.ts';
+import type { PatternOptions } from './commands/pattern.ts';
+import type { ReachOptions } from './commands/reach.ts';
+import type { Shell } from './completion-script.ts';
+import type { WatchOptions } from './commands/watch.ts';
+import type { App, GlobalOptions } from './context.ts';
+import type { FlowSource } from '../sources/flow-source.ts';
+
+/** What a command gives back: an exit code; anything else is 0. */
+type Action = (app: App) => Promise<unknown>;
+
+export interface Invocation {
+  readonly options: GlobalOptions;
+  readonly action: Action | undefined;
+}
+
+/** As programs built on cobra name it: kubectl asks its plugins by the same words. */
+const COMPLETE = '__complete';
+
+/** Not a source of traffic: it says whose the addresses in traffic were. */
+const ADDRESSES =
+  'of the cluster itself: who holds which address, for sources that know addresses alone; with --follow as pods come and go';
+
+const GLOBAL_HELP = 'Flags for every command, before or after it:';
+const GLOBAL_HINT = `
+Flags for every command (--manifests, --state, --kubeconfig, --context, --json,
+--yes, --decisions, --config, ...) and exit codes: sallyport --help
+`;
+
+function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`;
+}
+
+/** `names`: where the result is a list of things that other commands take. */
+function format(names: boolean): Option {
+  return new Option('-o, --output <format>', 'wide breaks no line; json is --json').choices(
+    FORMATS.filter((one) => names || one !== 'name'),
+  );
+}
+
+const EXIT_CODES = `
+Exit codes:
+  0  done                          5  the state file
+  1  a bug of ours                 6  drift or a violation found
+  2  wrong use or bad input        7  partly done; what is listed
+  3  refused by a gate, or held    8  pulled back in soak and undone
+     by another run              130  cancelled
+  4  the cluster failed us; the state is safe
+`;
+
+interface Built {
+  readonly program: Command;
+  /** What commander said of a wrong call. */
+  readonly errors: readonly string[];
+  /** What the parsed command does. */
+  readonly action: () => Action | undefined;
+}
+
+/** The table of commands. The sources of flows are given where help or completion names them. */
+function buildProgram(
+  sources: readonly Pick<FlowSource, 'name' | 'summary' | 'example'>[],
+  version: string,
+  write: (text: string) => void,
+): Built {
+  let action: Action | undefined;
+  const program = new Command('sallyport');
+  const errors: string[] = [];
+  program
+    .description(
+      'Moves the namespaces of a Kubernetes cluster that runs ML pipelines to zero trust, step by step, with proof and a way back. Without a command, on a terminal: the interactive session.',
+    )
+    .version(version, '--version', 'print the version')
+    .exitOverride()
+    .configureOutput({ writeOut: write, writeErr: (text) => errors.push(text) })
+    .showSuggestionAfterError(true)
+    .configureHelp({
+      helpWidth: 80,
+      minWidthToWrap: 20,
+      subcommandTerm: (command) =>
+        [
+          command.name(),
+          ...command.registeredArguments.map((one) =>
+            one.required ? `<${one.name()}>` : `[${one.name()}${one.variadic ? '...' : ''}]`,
+          ),
+        ].join(' '),
+    })
+    .optionsGroup(GLOBAL_HELP)
+    .option('--state <file>', 'SQLite state (default: <id>.sqlite in $XDG_STATE_HOME/sallyport)')
+    .option('--kubeconfig <file>', 'kubeconfig to use')
+    .option('--context <name>', 'context of the kubeconfig')
+    .option('--as <user>', 'impersonate this user')
+    .option('--manifests <dir>', 'a directory of manifests instead of a cluster')
+    .option('--default-namespace <ns>', 'for manifests that name no namespace')
+    .option('--now <time>', 'the moment for windows and schedules (default with --manifests: the newest record)')
+    .option('--json', 'one JSON document on standard output')
+    .option('--yes', 'confirm the plan; never accepts edges')
+    .option('--plan-hash <hash>', 'refuse if the plan is not this one')
+    .option('--decisions <file>', 'decisions beside those in the state')
+    .option('--config <file>', 'gates and facts of the cluster (YAML)')
+    .option('--no-color', 'no colour')
+    .option('--plain', 'the session without cursor movement, for screen readers (or SALLYPORT_PLAIN=1)')
+    .addOption(
+      new Option('--progress <how>', 'lines of text, or of JSON for programs, on standard error')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
+    .addHelpText(
+      'after',
+      `${EXIT_CODES}\nPhases, in order: ${PHASES.filter((phase) => phase !== 'none').join(', ')}\n${examples(
+        'sallyport demo',
+        'sallyport inventory --manifests ./cluster',
+        'sallyport observe hubble flows.json.gz --manifests ./cluster',
+        'sallyport plan shop --to allow-list --manifests ./cluster',
+        'sallyport advance shop --yes --plan-hash 3f2a90c1d4e5',
+      )}`,
+    );
+
+  const phases = PHASES.filter((phase) => phase !== 'none').join(', ');
+  const set = (make: Action): void => {
+    action = make;
+  };
+
+  program
+    .command('demo')
+    .description('a complete session on the bundled example, no cluster needed')
+    .option('--keep <dir>', 'keep the example cluster and the state there')
+    .addHelpText('after', examples('sallyport demo', 'sallyport demo --keep ./try-it'))
+    .action((options: { keep?: string }) =>
+      set(async (app) => (await import('./commands/demo.ts')).demo(app, options)),
+    );
+  program
+    .command('inventory')
+    .description('namespaces, workloads, and what each of them is and why')
+    .option('--namespace <ns>', 'this namespace alone')
+    .addOption(format(true))
+    .addHelpText('after', examples('sallyport inventory', 'sallyport inventory --namespace shop --json'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/inventory.ts')).inventory(app, options)),
+    );
+  program
+    .command('observe')
+    .description('import flows from a source; - is standard input')
+    .argument('<source>', sources.map((source) => source.name).join(', '))
+    .argument(
+      '[input...]',
+      'files, plain or gzip; the address of an engine (http://, grpc://); without any: standard input',
+    )
+    .addOption(
+      new Option(
+        '--bad-records <what>',
+        'a malformed record aborts the import, or is skipped and counted (default: abort; with --follow: skip)',
+      ).choices(['abort', 'skip']),
+    )
+    .option('-f, --follow', 'go on with what comes: growing files, a pipe, a server; goes on where the last time ended')
+    .option('--for <time>', 'with --follow: end after 30m, 12h, 7d')
+    .option('--since <time>', 'of an address: from when, or how long ago (default: 7d)')
+    .option('--until <time>', 'of an address: until when (default: the last whole hour)')
+    .option(
+      '--query <query>',
+      "of an address: in place of the source's own query; of files, with edges: SQL over the table archive",
+    )
+    .option('--token-file <file>', 'of an address: a bearer token, or user:password')
+    .option('--ca <file>', 'of an address: certificates of authorities to trust')
+    .option('--cert <file>', 'of an address: your own certificate')
+    .option('--key <file>', 'of an address: the key of your own certificate')
+    .option('--server-name <name>', "of an address: the name in the server's certificate, where it is not the host")
+    .addHelpText(
+      'after',
+      `\nSources:\n${sources.flatMap((source) => beside(`  ${source.name}`, source.summary, 22, 80)).join('\n')}\n${beside('  addresses', ADDRESSES, 22, 80).join('\n')}\n${examples('sallyport observe hubble flows.json.gz', ...sources.map((source) => source.example), "sallyport observe hubble --follow '/var/run/cilium/hubble/events*.log'", 'sallyport observe hubble --follow grpc://127.0.0.1:4245 --for 7d', "sallyport observe edges http://clickhouse:8123 --query 'SELECT ...'", 'sallyport observe addresses --follow --for 8h')}`,
+    )
+    .action((source: string, inputs: readonly string[], options: ObserveOptions) =>
+      set(async (app) => (await import('./commands/observe.ts')).observe(app, source, inputs, options)),
+    );
+  program
+    .command('flows')
+    .description('the edges on record')
+    .option('--namespace <ns>', 'edges that touch this namespace')
+    .addOption(format(true))
+    .addHelpText('after', examples('sallyport flows --namespace shop', 'sallyport flows --json'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/flows.ts')).flows(app, options)),
+    );
+  program
+    .command('suggest')
+    .description('candidate policies as YAML, each rule with its evidence as a comment')
+    .argument('<ns>', 'namespace')
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport suggest shop > policies.yaml',
+        'sallyport suggest shop | kubectl apply --dry-run=server -f -',
+      ),
+    )
+    .action((ns: string) => set(async (app) => (await import('./commands/suggest.ts')).suggest(app, ns)));
+  program
+    .command('plan')
+    .description('steps, diffs, simulated effect, gates and hash; writes nothing')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
+    .option('--states <dir>', 'write the manifests of the cluster after each step there')
+    .addOption(approvalOption())
+    .option('--git <dir>', 'as it would be written into this Git working tree')
+    .addOption(layoutOption())
+    .addOption(format(false))
+    .addHelpText('after', examples('sallyport plan shop', 'sallyport plan shop --to identity --states ./states'))
+    .action((ns: string, options: { to?: string; states?: string }) =>
+      set(async (app) => (await import('./commands/plan.ts')).plan(app, ns, options)),
+    );
+  const advance = program
+    .command('advance')
+    .description('plan, confirm, apply, soak, verify')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
+    .option('--detach', 'leave the watch after the last step to resume')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption());
+  gitOptions(advance)
+    .addHelpText(
+      'after',
+      `
+With --git the steps are committed to a Git working tree, for Flux or Argo CD to
+apply: docs/gitops.md.
+
+On a live cluster each phase is watched after its last step (soak.minutes in the
+configuration) by the signals named there. Denied legitimate traffic takes the
+run back: exit 8. An edge not seen anew by the end keeps the run soaking: exit 3,
+and resume asks again.
+${examples(
+  'sallyport advance shop',
+  'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5',
+  'sallyport advance shop --detach',
+  'sallyport advance shop --git ../deploy/clusters/prod --yes --push --wait 20m',
+)}`,
+    )
+    .action((ns: string, options: { to?: string; detach?: boolean }) =>
+      set(async (app) => (await import('./commands/run.ts')).advance(app, ns, options)),
+    );
+  program
+    .command('approve')
+    .description('say yes to a plan that somebody else carries out')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `the phase that the plan reaches (default: the next one): ${phases}`)
+    .option('--plan <hash>', 'of the plan, or its first 12 digits')
+    .option('--reason <text>', 'stands on the audit trail')
+    .addHelpText(
+      'after',
+      `
+Where the configuration asks for approvals (changes.approvals), advance waits for
+so many people other than the one who calls it. An approval is of one plan: it
+ends when the plan changes, when a run has used it, and after a day. It is kept
+in the state; with --json it is also a document to pass on, which advance takes
+with --approval FILE. A rollback needs none.
+${examples(
+  'sallyport approve shop --to allow-list --plan 3f2a90c1d4e5 --reason "seen with ops"',
+  'sallyport approve shop --plan 3f2a90c1d4e5 --reason "ok" --json > approval.json',
+  'sallyport advance shop --plan-hash 3f2a90c1d4e5 --approval approval.json',
+)}`,
+    )
+    .action((ns: string, options: { to?: string; plan?: string; reason?: string }) =>
+      set(async (app) => (await import('./commands/approve.ts')).approve(app, ns, options)),
+    );
+  const rollback = program
+    .command('rollback')
+    .description('the same, backwards, from the record')
+    .argument('<ns>', 'namespace')
+    .option('--to <phase>', `phase to go back to (default: one phase back): none, ${phases}`)
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail');
+  gitOptions(rollback)
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport rollback shop',
+        'sallyport rollback shop --to none --yes',
+        'sallyport rollback shop --git ../deploy/clusters/prod',
+      ),
+    )
+    .action((ns: string, options: { to?: string }) =>
+      set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),
+    );
+  program
+    .command('resume')
+    .description('finish what a crash or Ctrl-C left behind, and end what soaks')
+    .option('--git <dir>', 'of a run that goes through Git: the clone, where it has moved')
+    .option('--wait [time]', 'of a run that goes through Git: wait for it (10m without a time)')
+    .option('--push', 'of a run that goes through Git: push what is committed')
+    .addHelpText(
+      'after',
+      `
+A run that soaks is asked once: done (0), pulled back (8), or soaking on (3).
+${examples('sallyport resume', 'sallyport resume --json')}`,
+    )
+    .action(() => set(async (app) => (await import('./commands/run.ts')).resume(app)));
+  program
+    .command('doctor')
+    .description('what this kubeconfig may and may not do, and what is missing')
+    .option('--namespace <ns>', 'ask for this namespace alone, where roles are bound per namespace')
+    .addOption(format(false))
+    .addHelpText(
+      'after',
+      examples('sallyport doctor', 'sallyport doctor --namespace shop --as system:serviceaccount:ops:sallyport'),
+    )
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/doctor.ts')).doctor(app, options)),
+    );
+  for (const [name, text, example] of [
+    ['accept', 'edges that may be cut', 'sallyport accept src=shop/Pod/debug --reason "a forgotten toolbox"'],
+    [
+      'waive',
+      'a gate or an unknown',
+      'sallyport waive gate=coverage,subject=shop/egress --reason "fixed code, four peers"',
+    ],
+    [
+      'adopt',
+      'observed or declared edges as legitimate',
+      'sallyport adopt src=shop/CronJob/report --reason "runs on Mondays"',
+    ],
+    [
+      'withdraw',
+      'take back what was accepted, adopted or waived',
+      'sallyport withdraw gate=coverage,subject=shop/egress --reason "its peers have changed"',
+    ],
+  ] as const)
+    program
+      .command(name)
+      .description(text)
+      .argument(
+        '<query>',
+        name === 'waive'
+          ? 'comma-joined key=value, all must hold; keys: gate ns subject; * matches within a value'
+          : `comma-joined key=value, all must hold; keys: ns src dst port verdict before id${name === 'withdraw' ? ', or gate ns subject' : ''}; * matches within a value`,
+      )
+      .option('--reason <text>', 'stands on the audit trail')
+      .addHelpText('after', examples(example))
+      .action((query: string, options: { reason?: string }) =>
+        set(async (app) => (await import('./commands/decide.ts')).decide(app, name, query, options)),
+      );
+  program
+    .command('resolve')
+    .description('a field of ours that somebody else changed: which version stays')
+    .argument('<object>', 'as verify names it: "Kind namespace/name"')
+    .addOption(
+      new Option('--keep <version>', 'without it the three versions are shown').choices(['ours', 'theirs', 'before']),
+    )
+    .option('--reason <text>', 'stands on the audit trail')
+    .addHelpText(
+      'after',
+      `
+ours    what Sallyport wrote: put back now, simulated and confirmed like a run
+theirs  what is there now: left by every rollback, no drift as long as it stays
+before  what was there before Sallyport: put back by the next rollback
+${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sallyport resolve "Namespace shop" --keep theirs --reason "the platform team took it over"')}`,
+    )
+    .action((object: string, options: { keep?: string; reason?: string }) =>
+      set(async (app) => (await import('./commands/resolve.ts')).resolve(app, object, options)),
+    );
+  program
+    .command('state')
+    .description('the state on another machine: export, import, or rebuild it from what is kept in the cluster')
+    .argument('<action>', 'export, import or rebuild')
+    .argument('[file]', 'of export and import; - is standard output or input')
+    .addHelpText(
+      'after',
+      examples('sallyport state export state.backup', 'sallyport state import state.backup', 'sallyport state rebuild'),
+    )
+    .action((what: string, file: string | undefined) =>
+      set(async (app) => (await import('./commands/state.ts')).stateCommand(app, what, file)),
+    );
+  program
+    .command('status')
+    .description('where each namespace stands, from the state alone')
+    .option('--namespace <ns>', 'this namespace alone')
+    .option('--watch', 'show it again whenever it changes, until Ctrl-C')
+    .addOption(format(true))
+    .addHelpText('after', examples('sallyport status', 'sallyport status --watch', 'sallyport status --json'))
+    .action((options: { namespace?: string; watch?: boolean }) =>
+      set(async (app) => (await import('./commands/status.ts')).status(app, options)),
+    );
+  program
+    .command('audit')
+    .description('who did what, when and why')
+    .option('--namespace <ns>', 'this namespace alone')
+    .addOption(format(false))
+    .addHelpText('after', examples('sallyport audit --namespace shop'))
+    .action((options: { namespace?: string }) =>
+      set(async (app) => (await import('./commands/status.ts')).audit(app, options)),
+    );
+  program
+    .command('verify')
+    .description('drift and gates, as the cluster is now; exit 6 when something is off')
+    .argument('[ns]', 'namespace')
+    .addOption(
+      new Option('-o, --output <format>', 'junit and sarif are for servers of CI; json is --json').choices([
+        'wide',
+        'json',
+        'yaml',
+        'junit',
+        'sarif',
+      ]),
+    )
+    .addHelpText(
+      'after',
+      examples('sallyport verify', 'sallyport verify shop --json', 'sallyport verify -o junit > verify.xml'),
+    )
+    .action((ns: string | undefined, options: { output?: string }) =>
+      set(async (app) => (await import('./commands/verify.ts')).verify(app, ns, options)),
+    );
+  program
+    .command('explain')
+    .description('what a code such as SP403 means, its likely causes, and what to do')
+    .argument('<code>', 'as messages and findings have it')
+    .addHelpText('after', examples('sallyport explain SP403', 'sallyport explain SP600 --json'))
+    .action((code: string) => set(async (app) => (await import('./commands/explain.ts')).explain(app, code)));
+  program
+    .command('reach')
+    .description('who can connect to whom under the policies as they stand, and why')
+    .option('--from <workload>', 'only from this workload; * matches within an id')
+    .option('--to <workload>', 'only to this workload; * matches within an id')
+    .option('--port <port>', 'only this port: 8080 (TCP), 53/udp')
+    .option('--policies <dir>', 'as if the policies of this directory were applied too')
+    .option('--diff <dir>', 'what would change if the policies of this directory were the only ones')
+    .option('--mesh', 'ask the policies and the mTLS of the mesh too')
+    .option('--explain', 'what decides, where it stands, and what would turn it over')
+    .addOption(
+      new Option('-o, --output <format>', 'how to print it').choices(['text', 'json', 'csv', 'dot', 'mermaid']),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport reach --manifests ./cluster',
+        'sallyport reach --to shop/Deployment/db --port 5432 --explain',
+        "sallyport reach --from 'shop/*' --policies ./new -o csv",
+        'sallyport reach --diff ./proposed',
+      ),
+    )
+    .action((options: ReachOptions) => set(async (app) => (await import('./commands/reach.ts')).reach(app, options)));
+  program
+    .command('accounts')
+    .description(
+      'service accounts: who shares them, what they may really do, their tokens and cloud identities, before and after',
+    )
+    .option('-n, --namespace <ns>', 'this namespace alone')
+    .addOption(
+      repeated(
+        '--audit-log <file>',
+        'events of the API server (audit.k8s.io/v1): which rights were not used; may be given again',
+      ),
+    )
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+Rights are those of Roles and ClusterRoles, aggregated ones too, by every binding
+to the account or to a group that it is in. Secrets are named and never read.
+${examples(
+  'sallyport accounts',
+  'sallyport accounts -n shop --audit-log audit.log --audit-log audit-2.log.gz',
+  'sallyport accounts --json | jq .after',
+)}`,
+    )
+    .action((options: AccountsOptions) =>
+      set(async (app) => (await import('./commands/accounts.ts')).accounts(app, options)),
+    );
+  program
+    .command('waves')
+    .description('the order in which the namespaces move, what decides it, and what comes next')
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+Nobody takes mTLS alone before those that call it are in the mesh: the
+namespaces of a wave join it together, and then take it one by one.
+${examples('sallyport waves', 'sallyport waves -o name')}`,
+    )
+    .action(() => set(async (app) => (await import('./commands/waves.ts')).waves(app)));
+  program
+    .command('check')
+    .description(
+      'judge a directory of policies that somebody proposes: what it would deny of the traffic on record, and what it would open',
+    )
+    .argument('<dir>', 'the proposal: policies in it take the place of those with their name')
+    .option('--base <dir>', 'what the proposal started from: policies that it no longer holds are gone')
+    .option('--fail-on <what>', 'denied, unknown, opened, joined by commas, or none (default: denied,unknown)')
+    .addOption(
+      new Option('-o, --output <format>', 'md: a comment for a pull request').choices(['text', 'md', 'json', 'yaml']),
+    )
+    .addHelpText(
+      'after',
+      `
+Exit 6 where the proposal does what --fail-on names, or holds an object that no
+API server takes: as a job of CI it stops the pull request.
+${examples(
+  'sallyport check ./policies',
+  'sallyport check ./pull-request --base ./main -o md > comment.md',
+  'sallyport check ./policies --fail-on denied,unknown,opened --json',
+)}`,
+    )
+    .action((dir: string, options: CheckOptions) =>
+      set(async (app) => (await import('./commands/check.ts')).check(app, dir, options)),
+    );
+  program
+    .command('pattern')
+    .description('segmentation patterns of ML platforms: what each writes, whether it holds here, and its steps as a run')
+    .addArgument(
+      new Argument('<action>', 'list, show, check, apply or remove').choices(['list', 'show', 'check', 'apply', 'remove']),
+  program
+    .command('watch')
+    .description('follow cluster and flows, and tell what drifts, what is open and who is new; end runs that soak')
+    .argument('[source]', 'a source of flows to follow and put on record, as observe --follow does')
+    .argument('[input...]', 'its files, or the address of a server (grpc://)')
+    .option('--listen <address>', 'answer /healthz, /readyz and /metrics there: :9464')
+    .option('--lead <ns>', 'one of several leads, by a Lease in this namespace; the others wait')
+    .option('--for <time>', 'end after 30m, 12h, 7d')
+    .option('--no-soak', 'leave runs that soak to resume')
+    .addOption(
+      new Option('-o, --output <format>', 'jsonl: a line of JSON for each notice, also on a terminal').choices(['jsonl']),
+    )
+    .addHelpText(
+      'after',
+      `
+On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
+what it follows to the state, and takes a run back that a soak condemns.
+${examples(
+  'sallyport watch',
+  'sallyport watch hubble grpc://127.0.0.1:4245',
+  'sallyport watch -o jsonl --listen 127.0.0.1:9464 | jq .text',
+)}`,
+    )
+    .action((source: string | undefined, inputs: readonly string[], options: WatchOptions) =>
+      set(async (app) => (await import('./commands/watch.ts')).watch(app, source, inputs, options)),
+    );
+    )
+    .argument('[pattern]', 'its name; check without one asks all')
+    .option('-n, --namespace <ns>', 'under which its steps are filed and taken back')
+    .addOption(
+      new Option('--set <key=value>', 'a parameter; may be given again').argParser(
+        (text: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), text],
+      ),
+    )
+    .option('--templates <dir>', 'patterns of your own, which take the place of ours by name')
+    .option('--no-dry-run', 'apply and remove write, after confirmation; without it they show the plan alone')
+    .option('--detach', 'leave the watch after the last step to resume')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+check exits with 6 where a pattern does not hold or cannot be told; each pair that
+breaks it is shown with the policy that lets it. apply is a run like advance:
+simulated against the traffic on record, gated, journalled, and undone exactly by
+remove or by a rollback of the namespace.
+${examples(
+  'sallyport pattern list',
+  'sallyport pattern check',
+  'sallyport pattern check control-and-data-plane --json',
+  'sallyport pattern apply tenant-isolation -n team-a --set tenants=label:tenant --set dialect=calico',
+  'sallyport pattern remove tenant-isolation -n team-a --no-dry-run',
+)}`,
+    )
+    .action((action: string, name: string | undefined, options: PatternOptions) =>
+      set(async (app) => (await import('./commands/pattern.ts')).pattern(app, action, name, options)),
+    );
+  program
+    .command('assess')
+    .description('the assessment report: inventory, data flows, trust boundaries, risks and the way to zero trust')
+    .option('-o, --output <file>', 'write the whole report there: .html (one file, no network), .md or .json')
+    .option('--compare <file>', 'an earlier report (.json): say what changed since')
+    .option('--templates <dir>', 'templates of your own for the HTML report')
+    .addHelpText(
+      'after',
+      examples(
+        'sallyport assess',
+        'sallyport assess -o report.html',
+        'sallyport assess --manifests ./cluster --json | jq .waves',
+        'sallyport assess -o now.md --compare before.json',
+      ),
+    )
+    .action((options: AssessOptions) =>
+      set(async (app) => (await import('./commands/assess.ts')).assess(app, options)),
+    );
+  program
+    .command('completion')
+    .description('a script that completes commands, flags, namespaces and workloads at Tab')
+    .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(['bash', 'zsh', 'fish']))
+    .addHelpText(
+      'after',
+      `
+bash  echo 'source <(sallyport completion bash)' >> ~/.bashrc
+zsh   sallyport completion zsh > "\${fpath[1]}/_sallyport"
+fish  sallyport completion fish > ~/.config/fish/completions/sallyport.fish
+
+kubectl completes "kubectl sallyport" by itself: kubectl_complete-sallyport is
+installed beside it.
+${examples('sallyport completion bash')}`,
+    )
+    .action((shell: Shell) =>
+      set(async (app) => (await import('./completion-script.ts')).completionScript(app, shell)),
+    );
+  for (const command of program.commands)
+    command
+      .exitOverride()
+      .configureHelp({ helpWidth: 80, minWidthToWrap: 20, showGlobalOptions: false })
+      .addHelpText('after', GLOBAL_HINT);
+  program.action(() => set(async (app) => (await import('./session/session.ts')).session(app)));
+  // Flags may stand before or after the command.
+  for (const command of program.commands)
+    for (const option of program.options) if (option.long !== '--version') command.addOption(hidden(option));
+  return { program, errors, action: () => action };
+}
+
+/**
+ * Parses the command line. The commands are loaded when they run, so that help costs nothing. Exit 2 for a wrong call, with every
+ * mistake at once. `--help` and `--version` print and come back without an action.
+ */
+export async function parseCommandLine(
+  argv: readonly string[],
+  version: string,
+  write: (text: string) => void,
+): Promise<Invocation> {
+  if (argv[0] === COMPLETE) return completion(argv.slice(1), version);
+  // Only this command speaks of the sources, and each brings its parser.
+  const sources = argv.includes('observe') ? (await import('../sources/registry.ts')).FLOW_SOURCES : [];
+  const { program, errors, action } = buildProgram(sources, version, write);
+  checkCommandLine(program, argv);
+  try {
+    program.parse([...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { options: {}, action: undefined };
+    throw new Failure({
+      code: 'SP200',
+      exit: EXIT.usage,
+      message:
+        errors
+          .join('')
+          .replace(/^error: /, '')
+          .trim()
+          .replaceAll('\n', ' ') || error.message,
+      where: `sallyport ${argv.join(' ')}`,
+      hint: 'sallyport --help',
+    });
+  }
+  const used = program.commands.find((command) => command.name() === program.args[0]);
+  const options = { ...program.opts<GlobalOptions>(), ...given(used) };
+  const output: unknown = used?.opts()['output'];
+  if (options.json === true && [...FORMATS, 'junit', 'sarif', 'md'].some((one) => one !== 'json' && one === output))
+    throw new Failure({
+      code: 'SP250',
+      exit: EXIT.usage,
+      message: `--json and --output ${String(output)} ask for different things`,
+      hint: 'leave out one of the two',
+    });
+  return { options, action: action() };
+}
+
+/** The manual page of all commands, as roff. */
+export async function manualPage(version: string): Promise<string> {
+  const { FLOW_SOURCES } = await import('../sources/registry.ts');
+  const { renderManual } = await import('./manual.ts');
+  return renderManual(buildProgram(FLOW_SOURCES, version, () => undefined).program, EXIT_CODES, version);
+}
+
+/** What a shell asks at every Tab: the words so far, the last one unfinished. Wrong words are answered with what could stand there. */
+async function completion(words: readonly string[], version: string): Promise<Invocation> {
+  const { FLOW_SOURCES } = await import('../sources/registry.ts');
+  const { program } = buildProgram(FLOW_SOURCES, version, () => undefined);
+  return {
+    options: typedOptions(program, words),
+    action: async (app) => (await import('./complete.ts')).complete(app, program, FLOW_SOURCES, words),
+  };
+}
+
+function layoutOption(): Option {
+  return new Option('--layout <how>', 'plain, kustomize, helm or helm:FILE:KEY (default: as the folder is)');
+}
+
+/** Of commands that may go through Git. */
+function gitOptions(command: Command): Command {
+  return command
+    .option('--git <dir>', 'commit to this Git working tree instead of writing to the cluster')
+    .addOption(layoutOption())
+    .option('--pr <file>', 'where the text of the pull request goes (default: beside the state)')
+    .option('--push', 'push each commit, as git is configured')
+    .option('--wait [time]', 'wait until Flux or Argo CD has applied it (10m without a time)')
+    .addOption(
+      new Option(
+        '--deployer <object>',
+        'Kind/namespace/name that applies it; may be given again (default: by its path)',
+      ).argParser((one: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), one]),
+    );
+}
+
+/** An option that may be given several times. */
+function repeated(flags: string, text: string): Option {
+  return new Option(flags, text).argParser(
+    (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value],
+  );
+}
+
+/** May be given several times. */
+function approvalOption(): Option {
+  return new Option('--approval <file>', 'an approval that somebody else wrote; may be given again').argParser(
+    (file: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), file],
+  );
+}
+
+function hidden(option: Option): Option {
+  const copy = new Option(option.flags, option.description).hideHelp();
+  return option.argChoices === undefined ? copy : copy.choices(option.argChoices);
+}
+
+/** Values that were typed, not defaults: a flag after the command wins over one before it. */
+function given(command: Command | undefined): GlobalOptions {
+  if (command === undefined) return {};
+  const values = command.opts<Record<string, unknown>>();
+  return Object.fromEntries(Object.entries(values).filter(([key]) => command.getOptionValueSource(key) === 'cli'));
+}

@@ -18,6 +18,7 @@ import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.t
 import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
+import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
 import { candidateContext, gate, keptEdges, waiverFor, workloadsOf } from '../../src/readiness/view.ts';
 import type { Gate } from '../../src/model/finding.ts';
 
@@ -39,7 +40,8 @@ export const identity: Phase = {
     authorize(view, draft, splits);
     return draft.steps;
   },
-  verify: () => [],
+  // What an open tunnel port took from NetworkPolicy must be given back by then.
+  verify: tunnelGates,
   down: () => [],
 };
 

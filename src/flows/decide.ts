@@ -74,6 +74,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   freeze: 'by subject',
   'pattern-holds': 'by subject',
   'pattern-opens': 'by subject',
+  tunnels: 'by subject',
 };
 
 /** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */

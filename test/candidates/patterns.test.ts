@@ -385,6 +385,100 @@ describe('strict-mtls-tier', () => {
   });
 });
 
+describe('ambient-tunnels', () => {
+  const hbone = networkPolicy('serve/only', {
+    podSelector: {},
+    policyTypes: ['Ingress'],
+    ingress: [
+      {
+        from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'shop' } } }],
+        ports: [{ port: 8080 }],
+      },
+      { ports: [{ port: 15008 }] },
+    ],
+  });
+  const sketch: InventorySketch = {
+    mesh: { ...MESHED, mode: 'ambient' },
+    namespaces: NAMED('serve', 'shop', 'other'),
+    workloads: {
+      'serve/Deployment/model': { labels: { app: 'model' }, ports: [8080, 9000], mesh: 'ambient', account: 'model' },
+      'shop/Deployment/web': { labels: { app: 'web' }, mesh: 'ambient', account: 'web' },
+      'other/Deployment/tool': { labels: { app: 'tool' }, mesh: 'ambient', account: 'tool' },
+      'other/Deployment/plain': { labels: { app: 'plain' }, account: 'plain' },
+    },
+    policies: [hbone],
+  };
+  const authorization = (spec: Parameters<typeof manifest>[3]): KubeManifest =>
+    manifest('security.istio.io/v1', 'AuthorizationPolicy', 'serve/l4', spec);
+  const check = (...policies: readonly KubeManifest[]): InvariantResult | undefined =>
+    tried('ambient-tunnels', { servers: 'serve' }, { ...sketch, policies: [hbone, ...policies] }).before[0];
+
+  it('shows what an open 15008 lets through that NetworkPolicy keeps closed: who may not call at all, and ports that none may', () => {
+    const found = check();
+    expect(found?.answer).toBe('violated');
+    const pairs = new Map(found?.violating.map((pair) => [pair.src, pair.ports]));
+    expect([...pairs.keys()].sort()).toEqual(['other/Deployment/tool', 'shop/Deployment/web']);
+    // From the shop 8080 is open to NetworkPolicy too.
+    expect(pairs.get('shop/Deployment/web')).not.toMatch(/(?:^|, )8080/u);
+    expect(pairs.get('shop/Deployment/web')).toContain('8081-');
+    const why = found?.violating[0]?.why.map((one) => one.text).join(' ') ?? '';
+    expect(why).toContain('15008');
+    expect(why).toContain('not proven on packets');
+  });
+
+  it.each([
+    [
+      'the accounts and ports of the allow-list',
+      {
+        rules: [
+          {
+            from: [{ source: { principals: ['cluster.local/ns/shop/sa/web'] } }],
+            to: [{ operation: { ports: ['8080'] } }],
+          },
+        ],
+      },
+      'holds',
+    ],
+    ['nobody', {}, 'holds'],
+    [
+      'accounts without ports',
+      { rules: [{ from: [{ source: { principals: ['cluster.local/ns/shop/sa/web'] } }] }] },
+      'violated',
+    ],
+    ['ports without accounts', { rules: [{ to: [{ operation: { ports: ['8080'] } }] }] }, 'violated'],
+    [
+      'one method, which ztunnel cannot see and so admits nobody',
+      { rules: [{ to: [{ operation: { methods: ['GET'] } }] }] },
+      'holds',
+    ],
+    ['everybody', { rules: [{}] }, 'violated'],
+    ['all, in a policy that only rehearses nothing', { action: 'AUDIT', rules: [{}] }, 'violated'],
+  ] as const)('%s admitted at layer 4: as the policy gives it back', (_, spec, answer) => {
+    expect(check(authorization(spec as unknown as Parameters<typeof manifest>[3]))?.answer).toBe(answer);
+  });
+
+  it('asks nothing of a mesh of sidecars, nor of pods outside', () => {
+    const bare = { ...sketch, mesh: MESHED };
+    expect(tried('ambient-tunnels', {}, bare).before).toMatchObject([{ answer: 'holds', asked: 0 }]);
+  });
+
+  it('writes the layer 4 policy before it opens the port, and holds', () => {
+    const closed = networkPolicy('serve/closed', { podSelector: {}, policyTypes: ['Ingress'] });
+    const { objects, before, after } = tried(
+      'ambient-tunnels',
+      { servers: 'serve', callers: 'shop/web', ports: '8080' },
+      { ...sketch, policies: [closed] },
+    );
+    expect(answers(before)).toEqual(['given-back holds']);
+    expect(objects.map((one) => one.kind)).toEqual(['AuthorizationPolicy', 'NetworkPolicy']);
+    const own = { ...sketch, policies: [closed] };
+    expect(may(own, objects, 'shop/Deployment/web -> serve/Deployment/model 8080', true)).toBe('allowed');
+    expect(may(own, objects, 'shop/Deployment/web -> serve/Deployment/model 9000', true)).toBe('denied');
+    expect(may(own, objects, 'other/Deployment/tool -> serve/Deployment/model 8080', true)).toBe('denied');
+    expect(answers(after)).toEqual(['given-back holds']);
+  });
+});
+
 describe('controlled-egress', () => {
   const sketch: InventorySketch = {
     namespaces: NAMED('train', 'kube-system'),

@@ -51,6 +51,7 @@ describe('pattern list and show', () => {
   it('name what there is, with parameters and doc', async () => {
     const { patterns } = await document<{ patterns: readonly { name: string }[] }>(0, 'pattern', 'list');
     expect(patterns.map((one) => one.name)).toEqual([
+      'ambient-tunnels',
       'control-and-data-plane',
       'controlled-egress',
       'model-serving',
@@ -219,7 +220,7 @@ invariants:
     expect(plan.steps.map((step) => step.object)).toEqual(['NetworkPolicy desk/sallyport-closed']);
     expect(plan.after).toMatchObject([{ answer: 'holds' }]);
     const { patterns } = await document<{ patterns: readonly unknown[] }>(0, 'pattern', 'list', '--templates', 'mine');
-    expect(patterns.length).toBe(8);
+    expect(patterns.length).toBe(9);
   });
 
   it.each([

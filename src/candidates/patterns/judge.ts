@@ -95,6 +95,7 @@ export function splitPodSets(inventory: Inventory): Inventory {
  * - `only` {to, from, accounts?, ports?, outside?}: nobody reaches `to` (on `ports`) but `from`, `accounts` and its own pods
  * - `egress` {from, cidrs}: no address outside is reached but those, and what has one of the names that policies admit
  * - `strict` {of}: every port that is declared takes mTLS alone
+ * - `tunnels` {of}: behind an open tunnel port of the ambient mesh nothing is reached that policies of the network keep closed
  * - `works` {from, to, ports}: what must get through does
  */
 export function judgeInvariants(invariants: Json, inventory: Inventory): readonly InvariantResult[] {
@@ -130,6 +131,8 @@ function judge(spec: JsonObject, asking: Asking): Found {
       return judgeEgress(spec, asking);
     case 'strict':
       return judgeStrict(spec, asking);
+    case 'tunnels':
+      return judgeTunnels(spec, asking);
     case 'works':
       return judgeWorks(spec, asking);
     default:
@@ -138,7 +141,7 @@ function judge(spec: JsonObject, asking: Asking): Found {
 }
 
 /** The kinds of invariants, for the schema. */
-export const INVARIANT_KINDS = ['apart', 'only', 'egress', 'strict', 'works'] as const;
+export const INVARIANT_KINDS = ['apart', 'only', 'egress', 'strict', 'tunnels', 'works'] as const;
 
 function groupsIn(value: Json | undefined): readonly Group[] {
   return (Array.isArray(value) ? asArray(value) : [value ?? null]).flatMap((one) => groupOf(one) ?? []);
@@ -466,6 +469,37 @@ function judgeStrict(spec: JsonObject, asking: Asking): Found {
   }
   return { asked, violating, unknown };
 }
+
+/**
+ * Where the destination is or may be in ambient mode: ports that the network keeps closed when each is asked about by itself, and that are reached
+ * once tunnels and AuthorizationPolicy are counted in. Port 15008 itself is the tunnel's.
+ */
+function judgeTunnels(spec: JsonObject, asking: Asking): Found {
+  const to = new Set<string>();
+  for (const id of idsIn(asking, groupsIn(spec['of'])))
+    if (AMBIENT_OR_NOT_KNOWN.has(asking.members.get(id)?.podSet.mesh ?? 'none')) to.add(id);
+  const none: Found = { asked: 0, violating: [], unknown: [] };
+  if (to.size === 0 || asking.world.inventory.facts.mesh.mode === 'sidecar') return none;
+  const plain = new Map<string, readonly AllowedPorts[]>();
+  const key = (src: string, dst: string): string => `${src}\n${dst}`;
+  const isTo = (id: string): boolean => to.has(id);
+  for (const { src, dst, allowed, unknown } of connectivity(asking.world, { to: isTo }))
+    plain.set(key(src, dst), [...allowed, ...unknown]);
+  const violating: PatternPair[] = [];
+  const unknown: PatternPair[] = [];
+  for (const connection of connectivity(asking.world, { to: isTo, mesh: true })) {
+    const { src, dst } = connection;
+    const closed = [...(plain.get(key(src, dst)) ?? []), TUNNEL_PORT];
+    const taken = portsWithout(connection.allowed, closed);
+    if (taken.length > 0) violating.push(pairOf(asking, connection, taken, 'allows', true));
+    const doubtful = portsWithout(connection.unknown, closed);
+    if (doubtful.length > 0) unknown.push(pairOf(asking, connection, doubtful, 'unknown', true));
+  }
+  return { asked: to.size * Math.max(0, asking.members.size - 1), violating, unknown };
+}
+
+const TUNNEL_PORT: AllowedPorts = { protocol: 'TCP', from: 15_008, to: 15_008 };
+const AMBIENT_OR_NOT_KNOWN: ReadonlySet<string> = new Set(['ambient', 'mixed', 'unknown']);
 
 function judgeWorks(spec: JsonObject, asking: Asking): Found {
   const [from, to] = [idsIn(asking, groupsIn(spec['from'])), idsIn(asking, groupsIn(spec['to']))];

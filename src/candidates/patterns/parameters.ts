@@ -83,6 +83,9 @@ function derived(values: JsonObject): JsonObject {
   const l7 = [...asArray(values['methods']), ...asArray(values['paths'])].length > 0;
   return {
     'callers-principals': asArray(values['callers']).map((one) => asObject(one)['principal'] ?? ''),
+    'callers-namespaces': uniqueSorted(
+      asArray(values['callers']).flatMap((one) => asString(asObject(one)['namespace']) ?? []),
+    ),
     // Who enforces AuthorizationPolicy for pods: in ambient mode requests are seen by a waypoint alone.
     enforcer: values['meshMode'] !== 'ambient' ? 'sidecar' : l7 ? 'waypoint' : 'ztunnel',
     admitted: [...asArray(values['ranges']), ...asArray(values['internal'])],

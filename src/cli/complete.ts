@@ -89,6 +89,8 @@ async function offerFor(
       return ofWords((await patterns()).map(({ name, title }) => ({ word: name, what: title })));
     case 'query':
       return ofQuery(app, command.name(), current);
+    case 'grant':
+      return ofWords(await grantIds(app));
     case 'object':
       return ofWords(await objectNames(app));
     default:
@@ -184,7 +186,7 @@ async function namespaceNames(app: App): Promise<readonly Candidate[]> {
 
 async function offlineNamespaces(app: App): Promise<readonly string[]> {
   const { loadAll } = await import('./load.ts');
-  return (await loadAll(app)).inventory.namespaces.map(({ name }) => name);
+  return (await loadAll(app, { kind: 'none' })).inventory.namespaces.map(({ name }) => name);
 }
 
 async function liveNamespaces(app: App): Promise<readonly string[]> {
@@ -222,7 +224,7 @@ async function workloadNames(app: App): Promise<readonly Candidate[]> {
       ? []
       : ((await orNothing(async () => {
           const { loadAll } = await import('./load.ts');
-          return (await loadAll(app)).inventory.workloads.map(({ id }) => id);
+          return (await loadAll(app, { kind: 'none' })).inventory.workloads.map(({ id }) => id);
         })) ?? []);
   return uniqueSorted([...declared, ...(recorded ?? [])]).map((word) => ({ word }));
 }
@@ -230,6 +232,11 @@ async function workloadNames(app: App): Promise<readonly Candidate[]> {
 async function objectNames(app: App): Promise<readonly Candidate[]> {
   const { reader } = await app.state();
   return uniqueSorted(reader.applied().map(({ step }) => formatRef(changeRef(step.change)))).map((word) => ({ word }));
+}
+
+async function grantIds(app: App): Promise<readonly Candidate[]> {
+  const { readGrants } = await import('./commands/grant.ts');
+  return readGrants((await app.state()).reader).map(({ id, text }) => ({ word: id, what: text }));
 }
 
 async function contextNames(app: App): Promise<readonly Candidate[]> {

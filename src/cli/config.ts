@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { BoundaryFact, Config, TenantFact } from '../model/config.ts';
-import { DEFAULT_CONFIG } from '../model/config.ts';
+import { DEFAULT_CONFIG, DEFAULT_GRANTS } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
@@ -84,6 +84,10 @@ const configSchema = z.strictObject({
         })
         .optional(),
     })
+    .optional(),
+  grants: z
+    .strictObject({ maxMinutes: z.number().positive().max(43_200), breakGlassMinutes: z.number().positive().max(10_080) })
+    .partial()
     .optional(),
   cluster: z
     .strictObject({
@@ -263,6 +267,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
             dir: given.git.dir === undefined ? undefined : resolve(dirname(file), given.git.dir),
           }),
         }),
+    ...(given.grants === undefined ? {} : { grants: { ...DEFAULT_GRANTS, ...defined(given.grants) } }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
     ...(given.boundaries === undefined
       ? {}

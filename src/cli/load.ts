@@ -3,19 +3,21 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { phases } from '../../phases/index.ts';
 import type { Target, View } from '../engine/contract.ts';
-import { declaredEdges, reviewEdges } from '../flows/decide.ts';
-import { foldEdges } from '../flows/fold.ts';
+import { decisionId, declaredEdges, reviewEdges } from '../flows/decide.ts';
 import { withoutGoneSidecars } from '../flows/sidecar.ts';
 import { buildInventory } from '../inventory/build.ts';
 import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
+import { isAboutGates } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
+import type { PastGrant } from '../model/grant.ts';
+import { withoutGranted } from '../model/grant.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Planner } from '../plan/assemble.ts';
-import type { Step } from '../plan/plan.ts';
+import type { Plan, Step } from '../plan/plan.ts';
 import { managedGates } from '../readiness/ownership-gates.ts';
 import { approvalGates } from '../readiness/approval-gate.ts';
 import type { ApprovalFacts } from '../readiness/approval-gate.ts';
@@ -28,8 +30,11 @@ import { joinTimes } from '../readiness/joined.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import type { Reader } from '../../state/reader.ts';
 import type { App } from './context.ts';
 import { cancelled } from './interrupt.ts';
+import { readPart } from './scope.ts';
+import type { EdgePart, Scope } from './scope.ts';
 
 export async function loadSignatures(): Promise<Signatures> {
   const folder = assetPath('templates', 'signatures');
@@ -50,11 +55,14 @@ export interface Loaded {
   readonly approvals?: ApprovalFacts;
   readonly rebuild: (snapshot: Snapshot) => Inventory;
   view(namespace: string): View;
+  /** The same with what of the record this plan rests on as well; undefined where what was read is enough. */
+  beyond(plan: Pick<Plan, 'steps'>): Loaded | undefined;
   /** The same cluster and record under the decisions as they are now; nothing else is read again. */
   redecided(): Promise<Loaded>;
 }
 
-export async function loadAll(app: App): Promise<Loaded> {
+/** Reads the cluster or the directory, and of the record what the scope asks for: without one, all of it. */
+export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise<Loaded> {
   const [target, config, signatures] = await Promise.all([app.target(), app.config(), app.signatures()]);
   const { reader } = await app.state();
   const now = app.now(reader);
@@ -69,17 +77,23 @@ export async function loadAll(app: App): Promise<Loaded> {
   leaveIfStopped(app);
   const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
   const inventory = rebuild(snapshot);
-  // Ephemeral ports are folded over all imports together.
-  const observed = foldEdges(reader.edges(), inventory);
+  const taken = await app.decisions();
+  const part = readPart(
+    reader,
+    { inventory, snapshot, decisions: taken },
+    (await rulesOnWhole(app, taken)) ? { kind: 'all' } : scope,
+  );
+  const span = reader.span();
   const applied = reader.applied();
   const approvals =
     config.changes?.approvals === undefined
       ? undefined
       : await import('./approvals.ts').then((m) => m.readApprovals(app));
   const joinedAt = joinTimes(applied);
-  const evidence = reader.evidence();
+  const evidence = reader.evidence(evidenceOf(scope));
   const phasesNow = reader.phases();
   const resolved = reader.resolutions();
+  const granted = pastGrants(reader);
   const inGit = await treeOf(app);
   const planner = makePlanner(
     target.kind,
@@ -89,17 +103,19 @@ export async function loadAll(app: App): Promise<Loaded> {
     readDeployers(snapshot.objects),
     inGit,
   );
-  const decided = (decisions: readonly Decision[]): Loaded => {
-    const reviewed = reviewEdges(observed, decisions);
-    const edgesIn = (state: Inventory): readonly Edge[] => [
-      ...withoutGoneSidecars(reviewed, state, joinedAt),
-      ...reviewEdges(declaredEdges(state, observed), decisions),
-    ];
+  const decided = (decisions: readonly Decision[], { observed, holds, note, beyond }: EdgePart): Loaded => {
+    const reviewed = withoutGranted(reviewEdges(observed, decisions), granted);
+    const edgesIn = (state: Inventory): readonly Edge[] => {
+      const declared = declaredEdges(state, observed).filter(holds);
+      note(declared);
+      return [...withoutGoneSidecars(reviewed, state, joinedAt), ...reviewEdges(declared, decisions)];
+    };
     const edges = edgesIn(inventory);
     const base = {
       snapshot,
       inventory,
       edges,
+      ...(span === undefined ? {} : { span }),
       edgesIn,
       rebuild,
       evidence,
@@ -118,12 +134,58 @@ export async function loadAll(app: App): Promise<Loaded> {
       planner,
       ...(approvals === undefined ? {} : { approvals }),
       view: (namespace) => ({ ...base, namespace }),
-      redecided: async () => decided(await app.decisions()),
+      beyond: (plan) => {
+        const more = beyond(plan);
+        return more === undefined ? undefined : decided(decisions, more);
+      },
+      redecided: async () => decided(await app.decisions(), { observed, holds, note, beyond }),
     };
   };
-  const loaded = decided(await app.decisions());
-  await app.noteUnmatched(loaded.view('').edges);
+  const loaded = decided(taken, part);
+  if (scope.kind !== 'none') await app.noteUnmatched(loaded.view('').edges);
   return loaded;
+}
+
+/** Every grant that was ever opened by this record. */
+function pastGrants(reader: Pick<Reader, 'runs' | 'run'>): readonly PastGrant[] {
+  return reader.runs().flatMap(({ id, kind }): readonly PastGrant[] => {
+    const mark = kind === 'grant' ? reader.run(id)?.plan.steps[0]?.grant : undefined;
+    return mark === undefined ? [] : [{ mark, ended: mark.until }];
+  });
+}
+
+/** Plans with what was read, and again with what the plan turns out to rest on, until nothing is missing. */
+export function planWhole<T extends { readonly plan: Plan }>(
+  loaded: Loaded,
+  make: (loaded: Loaded) => T,
+): { readonly loaded: Loaded; readonly made: T } {
+  for (let now = loaded; ;) {
+    const made = make(now);
+    const more = now.beyond(made.plan);
+    if (more === undefined) return { loaded: now, made };
+    now = more;
+  }
+}
+
+/** A decision from a file whose list is not frozen yet is about all edges that match it, wherever they are. */
+async function rulesOnWhole(app: App, decisions: readonly Decision[]): Promise<boolean> {
+  if (app.options.decisions === undefined) return false;
+  const stored = new Set((await app.state()).reader.decisions().map(decisionId));
+  return decisions.some((decision) => !isAboutGates(decision.query) && !stored.has(decisionId(decision)));
+}
+
+/** Of the record of days and runs, what is said of the namespaces that are spoken of. */
+function evidenceOf(scope: Scope): { readonly namespaces: readonly string[] } | undefined {
+  switch (scope.kind) {
+    case 'all':
+      return undefined;
+    case 'none':
+      return { namespaces: [] };
+    case 'touching':
+      return { namespaces: scope.namespaces };
+    case 'planning':
+      return { namespaces: [scope.namespace] };
+  }
 }
 
 /** The gates of a tree that changes are written into, where one is named. */

@@ -6,11 +6,12 @@ import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AccountsOptions } from './commands/accounts.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { CheckOptions } from './commands/check.ts';
+import type { GrantOptions } from './grant-request.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
 import type { ReachOptions } from './commands/reach.ts';
-import type { Shell } from './completion-script.ts';
 import type { WatchOptions } from './commands/watch.ts';
+import type { Shell } from './completion-script.ts';
 import type { App, GlobalOptions } from './context.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
 
@@ -286,6 +287,65 @@ ${examples(
       set(async (app) => (await import('./commands/run.ts')).rollback(app, ns, options)),
     );
   program
+    .command('grant')
+    .description('access that ends by itself: one connection, or a shell in pods for a person')
+    .addArgument(new Argument('[what]', 'without it: grant').choices(['list', 'revoke', 'expire']))
+    .argument('[grant]', 'of revoke: its id')
+    .option('--from <workload>', 'who connects')
+    .option('--to <workload>', 'to whom')
+    .option('--port <port>', 'to which port: 5432 (TCP), 53/udp')
+    .option('--protocol <protocol>', 'TCP, UDP or SCTP')
+    .option('--user <who>', 'a person, as the API server names them')
+    .option('--group <who>', 'a group of them')
+    .addOption(podOption('--exec <pod>', 'namespace/name of a pod in which to run commands; may be given again'))
+    .addOption(podOption('--port-forward <pod>', 'of a pod whose ports to forward; may be given again'))
+    .option('--for <time>', 'how long: 30m, 2h')
+    .option('--until <time>', 'or until when, ISO 8601: the same plan each time')
+    .option('--reason <text>', 'stands on the audit trail')
+    .option('--in-cluster', 'of expire: by the objects alone, without a state, as the CronJob does')
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+Opens exactly what is asked for, in every layer that holds it back, or nothing:
+the evaluator compares every pair of workloads before and after. It ends at its
+time, also when this machine is off, where the CronJob of templates/grants runs;
+every run, status and watch name or end what is over. See docs/grants.md.
+${examples(
+  'sallyport grant --from desk/Deployment/toolbox --to shop/Deployment/db --port 5432 --for 30m --reason "incident 17"',
+  'sallyport grant --user jane@example.com --exec shop/web-7d4f --for 1h --reason "incident 17"',
+  'sallyport grant list',
+  'sallyport grant revoke g3f2a90c1',
+  'sallyport grant expire',
+)}`,
+    )
+    .action((what: string | undefined, id: string | undefined, options: GrantOptions) =>
+      set(async (app) => {
+        const grant = await import('./commands/grant.ts');
+        if (what === 'list') return grant.listGrants(app);
+        if (what === 'revoke') return grant.revokeGrant(app, id);
+        if (what === 'expire') return grant.expireGrants(app, options);
+        return grant.openGrant(app, options);
+      }),
+    );
+  program
+    .command('break-glass')
+    .description('suspend what the phase of a namespace enforces, for a while; the phase stays on record')
+    .argument('<ns>', 'namespace')
+    .option('--for <time>', 'how long: 30m, 2h')
+    .option('--until <time>', 'or until when, ISO 8601')
+    .option('--reason <text>', 'stands on the audit trail')
+    .addHelpText(
+      'after',
+      `
+It comes back by itself as a grant does; sallyport grant revoke ID brings it back
+now. Policies of other namespaces and of administrators stand as they are.
+${examples('sallyport break-glass shop --for 30m --reason "incident 17"')}`,
+    )
+    .action((ns: string, options: GrantOptions) =>
+      set(async (app) => (await import('./commands/grant.ts')).breakGlass(app, ns, options)),
+    );
+  program
     .command('resume')
     .description('finish what a crash or Ctrl-C left behind, and end what soaks')
     .option('--git <dir>', 'of a run that goes through Git: the clone, where it has moved')
@@ -413,6 +473,34 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
       set(async (app) => (await import('./commands/verify.ts')).verify(app, ns, options)),
     );
   program
+    .command('watch')
+    .description('follow cluster and flows, and tell what drifts, what is open and who is new; end runs that soak')
+    .argument('[source]', 'a source of flows to follow and put on record, as observe --follow does')
+    .argument('[input...]', 'its files, or the address of a server (grpc://)')
+    .option('--listen <address>', 'answer /healthz, /readyz and /metrics there: :9464')
+    .option('--lead <ns>', 'one of several leads, by a Lease in this namespace; the others wait')
+    .option('--for <time>', 'end after 30m, 12h, 7d')
+    .option('--no-soak', 'leave runs that soak to resume')
+    .addOption(
+      new Option('-o, --output <format>', 'jsonl: a line of JSON for each notice, also on a terminal').choices([
+        'jsonl',
+      ]),
+    )
+    .addHelpText(
+      'after',
+      `
+On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
+what it follows to the state, and takes a run back that a soak condemns.
+${examples(
+  'sallyport watch',
+  'sallyport watch hubble grpc://127.0.0.1:4245',
+  'sallyport watch -o jsonl --listen 127.0.0.1:9464 | jq .text',
+)}`,
+    )
+    .action((source: string | undefined, inputs: readonly string[], options: WatchOptions) =>
+      set(async (app) => (await import('./commands/watch.ts')).watch(app, source, inputs, options)),
+    );
+  program
     .command('explain')
     .description('what a code such as SP403 means, its likely causes, and what to do')
     .argument('<code>', 'as messages and findings have it')
@@ -507,35 +595,17 @@ ${examples(
     );
   program
     .command('pattern')
-    .description('segmentation patterns of ML platforms: what each writes, whether it holds here, and its steps as a run')
+    .description(
+      'segmentation patterns of ML platforms: what each writes, whether it holds here, and its steps as a run',
+    )
     .addArgument(
-      new Argument('<action>', 'list, show, check, apply or remove').choices(['list', 'show', 'check', 'apply', 'remove']),
-  program
-    .command('watch')
-    .description('follow cluster and flows, and tell what drifts, what is open and who is new; end runs that soak')
-    .argument('[source]', 'a source of flows to follow and put on record, as observe --follow does')
-    .argument('[input...]', 'its files, or the address of a server (grpc://)')
-    .option('--listen <address>', 'answer /healthz, /readyz and /metrics there: :9464')
-    .option('--lead <ns>', 'one of several leads, by a Lease in this namespace; the others wait')
-    .option('--for <time>', 'end after 30m, 12h, 7d')
-    .option('--no-soak', 'leave runs that soak to resume')
-    .addOption(
-      new Option('-o, --output <format>', 'jsonl: a line of JSON for each notice, also on a terminal').choices(['jsonl']),
-    )
-    .addHelpText(
-      'after',
-      `
-On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
-what it follows to the state, and takes a run back that a soak condemns.
-${examples(
-  'sallyport watch',
-  'sallyport watch hubble grpc://127.0.0.1:4245',
-  'sallyport watch -o jsonl --listen 127.0.0.1:9464 | jq .text',
-)}`,
-    )
-    .action((source: string | undefined, inputs: readonly string[], options: WatchOptions) =>
-      set(async (app) => (await import('./commands/watch.ts')).watch(app, source, inputs, options)),
-    );
+      new Argument('<action>', 'list, show, check, apply or remove').choices([
+        'list',
+        'show',
+        'check',
+        'apply',
+        'remove',
+      ]),
     )
     .argument('[pattern]', 'its name; check without one asks all')
     .option('-n, --namespace <ns>', 'under which its steps are filed and taken back')
@@ -709,6 +779,12 @@ function repeated(flags: string, text: string): Option {
 function approvalOption(): Option {
   return new Option('--approval <file>', 'an approval that somebody else wrote; may be given again').argParser(
     (file: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), file],
+  );
+}
+
+function podOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(
+    (pod: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), pod],
   );
 }
 

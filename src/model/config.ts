@@ -109,6 +109,8 @@ export interface Config {
       readonly approvers?: readonly string[];
     };
   };
+  /** Access that ends by itself: how long it may last at most. */
+  readonly grants?: { readonly maxMinutes: number; readonly breakGlassMinutes: number };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
   readonly cluster: {
     readonly cni?: { readonly name: string; readonly ipBlockMatches: readonly IpBlockTarget[] };
@@ -141,6 +143,9 @@ export interface Config {
     readonly egress?: readonly { readonly match: string; readonly group: string }[];
   };
 }
+
+/** Where the configuration says nothing of grants. */
+export const DEFAULT_GRANTS: NonNullable<Config['grants']> = { maxMinutes: 480, breakGlassMinutes: 240 };
 
 export const DEFAULT_CONFIG: Config = {
   gates: {

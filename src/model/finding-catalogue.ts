@@ -245,6 +245,37 @@ export const FINDINGS = {
     means: 'Hubs move: what is admitted may by now belong to somebody else, and what is needed may be denied.',
     causes: ['More than thirty days since `ranges-from`.', '`ranges-from` was not given.'],
   },
+  SP380: {
+    title: 'A grant is over and not taken away yet',
+    hint: 'sallyport grant expire ends it; a CronJob in the cluster ends it without you: docs/grants.md.',
+    means: 'Access that was given for a while is open past its time.',
+    causes: ['Neither the CronJob nor any command of Sallyport has run since.'],
+  },
+  SP381: {
+    title: 'A grant that is over stands on another record',
+    hint: 'Run sallyport grant expire with the state that gave it, or delete the object.',
+    means: 'The object says itself that its time is over, and this state knows nothing of it.',
+    causes: ['Another operator gave it.'],
+  },
+  SP382: {
+    title: 'The clock here and that of the cluster differ',
+    hint: 'Set the clock of this machine; the grant ends at the earlier of the two times.',
+    means: 'A grant counts by its deadline and by how long it has lasted by the API server, whichever is first.',
+    causes: ['The clock of this machine is ahead.'],
+  },
+  SP383: {
+    title: 'Nothing in the cluster ends grants',
+    hint: 'kubectl apply -f templates/grants/expirer.yaml, or keep sallyport watch running.',
+    means: 'If this machine is off when a grant ends, it stays open until a command of Sallyport runs.',
+    causes: ['The CronJob of templates/grants is not installed, or lacks its label.'],
+  },
+  SP384: {
+    title: 'A session that is open outlives its grant',
+    hint: 'kubectl delete pod ends every session in it.',
+    means:
+      'The API server asks for the right when exec or port-forward begins, and not again; it lists no open sessions.',
+    causes: ['Somebody may have opened a session before the grant ended.'],
+  },
 } as const satisfies Readonly<Record<string, FindingEntry>>;
 
 export type FindingCode = keyof typeof FINDINGS;

@@ -18,6 +18,9 @@ export const GRANT_BY_ANNOTATION = 'sallyport.dev/grant-by';
 /** On an object that was there before and only lent: the mTLS mode that it gets back. */
 export const RESTORES_ANNOTATION = 'sallyport.dev/grant-restores-mtls';
 
+/** On whatever ends grants in the cluster: see templates/grants. */
+export const EXPIRER_LABEL = 'sallyport.dev/expirer';
+
 /** What a grant puts on an object that was there before, and takes off again. */
 export const LENT_ANNOTATIONS = [
   EXPIRES_ANNOTATION,

@@ -152,20 +152,24 @@ export function buildNamespace(own: OwnMeta): KubeManifest {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: metadata(own) };
 }
 
-/** A role on pods that are named: `subresources` such as pods/exec, and the pods themselves to look at. */
+/** A Role on pods that are named: to look at them, and subresources such as pods/exec of some. */
 export function buildNamedPodsRole(
   own: OwnMeta,
-  subresources: readonly string[],
   pods: readonly string[],
+  rights: readonly { readonly subresource: string; readonly pods: readonly string[] }[],
 ): KubeManifest {
-  const core = { apiGroups: [''], resourceNames: [...pods] };
   return {
     apiVersion: 'rbac.authorization.k8s.io/v1',
     kind: 'Role',
     metadata: metadata(own),
     rules: [
-      { ...core, resources: ['pods'], verbs: ['get'] },
-      { ...core, resources: [...subresources], verbs: ['create', 'get'] },
+      { apiGroups: [''], resources: ['pods'], resourceNames: [...pods], verbs: ['get'] },
+      ...rights.map((one) => ({
+        apiGroups: [''],
+        resources: [one.subresource],
+        resourceNames: [...one.pods].sort(),
+        verbs: ['create', 'get'],
+      })),
     ],
   };
 }

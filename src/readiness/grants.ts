@@ -15,7 +15,12 @@ import type { KubeManifest } from '../model/object.ts';
 import { formatRef, isObject, namespaceOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phaseIndex } from '../model/phase.ts';
-import { buildAuthorizationPolicy, buildNetworkPolicy, buildNamedPodsRole, buildPersonBinding } from '../objects/build.ts';
+import {
+  buildAuthorizationPolicy,
+  buildNetworkPolicy,
+  buildNamedPodsRole,
+  buildPersonBinding,
+} from '../objects/build.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { assembleGrant, driftGate } from '../plan/assemble.ts';
 import { changeRef } from '../plan/change.ts';
@@ -25,7 +30,6 @@ import type { Resolution } from '../plan/rollback.ts';
 import { judgeEdges, stateAfter } from '../plan/simulate.ts';
 import { draftSteps } from '../plan/steps.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
-import type { JsonObject } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 
@@ -50,10 +54,10 @@ export type GrantRequest =
   | {
       readonly kind: 'person';
       readonly subject: { readonly kind: 'User' | 'Group'; readonly name: string };
-      readonly verbs: readonly ('exec' | 'port-forward')[];
       readonly namespace: string;
       /** Names of pods of that namespace. */
-      readonly pods: readonly string[];
+      readonly exec: readonly string[];
+      readonly portForward: readonly string[];
     };
 
 /** A pair of workloads whose connections a plan changes. */
@@ -148,7 +152,10 @@ export function planConnection(
     const next = denies.map(layerOf).find((layer) => layer !== undefined && !layers.has(layer));
     if (next === undefined || denies.some(({ layer }) => layer === 'mtls'))
       return refuse(
-        [...denies.map(({ text }) => text), ...(denies.some(({ layer }) => layer === 'mtls') ? [noSidecar(from, to)] : [])],
+        [
+          ...denies.map(({ text }) => text),
+          ...(denies.some(({ layer }) => layer === 'mtls') ? [noSidecar(from, to)] : []),
+        ],
         denies.some(({ layer }) => layer === 'mtls')
           ? `bring ${client.namespace} into the mesh (sallyport plan ${client.namespace} --to permissive-mtls), or exempt the port: sallyport waive gate=plaintext,subject=${to}:${port} --reason "..."`
           : 'nothing that stands beside these policies opens it: their owner has to',
@@ -165,7 +172,9 @@ export function planConnection(
       title: `${mark.text} until ${new Date(mark.until).toISOString()}: ${next === 'authorization' ? `${server.id} admits the caller` : `${next} of ${next === 'egress' ? client.id : server.id} lets it through`}`,
       workload: next === 'egress' ? client.id : server.id,
       ...(next === 'authorization' ? {} : { direction: next }),
-      risks: ['a connection that is open when the grant ends may stay open until it closes: what a CNI does with it is its own'],
+      risks: [
+        'a connection that is open when the grant ends may stay open until it closes: what a CNI does with it is its own',
+      ],
     });
     const step = draft.steps[before];
     if (step === undefined) throw new Error('a grant’s policy is there already');
@@ -237,7 +246,7 @@ function policyFor(
     const rule = { from: [{ source: { principals } }], to: [{ operation: { ports: [String(port)] } }] };
     return {
       object: asGranted(
-        buildAuthorizationPolicy({ name, namespace: server.namespace }, at, [rule as unknown as JsonObject]),
+        buildAuthorizationPolicy({ name, namespace: server.namespace }, at, [rule]),
         mark,
         by,
       ),
@@ -278,7 +287,9 @@ function compare(
       change.dst === asked.to &&
       one.closed.length === 0 &&
       one.opened.length === 1 &&
-      one.opened.every(({ protocol, from, to }) => protocol === asked.protocol && from === asked.port && to === asked.port) &&
+      one.opened.every(
+        ({ protocol, from, to }) => protocol === asked.protocol && from === asked.port && to === asked.port,
+      ) &&
       moreUnknown(change).length === 0;
     if (!exact)
       beside.push(
@@ -294,7 +305,9 @@ function compare(
   for (const edge of view.edges) {
     if (had.get(edge.id)?.answer === has.get(edge.id)?.answer) continue;
     if (edge.src.kind === 'workload' && edge.dst.kind === 'workload') continue;
-    beside.push(`it would also change ${formatEdge(edge)}: ${had.get(edge.id)?.answer ?? ''} to ${has.get(edge.id)?.answer ?? ''}`);
+    beside.push(
+      `it would also change ${formatEdge(edge)}: ${had.get(edge.id)?.answer ?? ''} to ${has.get(edge.id)?.answer ?? ''}`,
+    );
   }
   return { opens, beside };
 }
@@ -333,9 +346,6 @@ function grantGates(view: View, steps: readonly Step[], planner: Planner): reado
   );
 }
 
-/** Where sessions are opened (Kubernetes, "Authorization": resources of the verbs create and get on pods). */
-const SUBRESOURCE = { exec: 'pods/exec', 'port-forward': 'pods/portforward' } as const;
-
 /**
  * Lets a person open a shell in, or forward ports of, pods that are named: a Role with their names and a binding to it. The verbs are
  * `create` (SPDY, and from Kubernetes 1.35 on every way) and `get` (WebSockets), and `get` on the pods themselves, which kubectl asks for
@@ -347,34 +357,55 @@ export function planPerson(
   terms: GrantTerms,
   planner: Planner,
 ): Granted {
-  const { subject, verbs, namespace, pods } = request;
+  const { subject, namespace } = request;
+  const pods = uniqueSorted([...request.exec, ...request.portForward]);
+  const rights = [
+    { verb: 'exec', subresource: 'pods/exec', pods: request.exec },
+    { verb: 'port-forward', subresource: 'pods/portforward', pods: request.portForward },
+  ].filter((one) => one.pods.length > 0);
   const mark: GrantMark = {
     id: grantId(request, terms),
     kind: 'person',
-    text: `${subject.kind} ${subject.name} may ${verbs.join(' and ')} in ${pods.map((pod) => `${namespace}/${pod}`).join(', ')}`,
+    text: `${subject.kind} ${subject.name} may ${rights.map((one) => `${one.verb} in ${one.pods.map((pod) => `${namespace}/${pod}`).join(', ')}`).join(' and ')}`,
     reason: terms.reason,
     since: terms.since,
     until: terms.until,
     pods: pods.map((pod) => `${namespace}/${pod}`),
   };
   const own = { name: `sallyport-grant-${mark.id}`, namespace };
-  const role = asGranted(buildNamedPodsRole(own, verbs.map((verb) => SUBRESOURCE[verb]), pods), mark, terms.by);
+  const role = asGranted(buildNamedPodsRole(own, pods, rights), mark, terms.by);
   const binding = asGranted(buildPersonBinding(own, subject), mark, terms.by);
   const draft = draftSteps(view.snapshot.objects);
   const step = { namespace, phase: 'none' as const };
   const until = new Date(mark.until).toISOString();
-  draft.ensure(role, { ...step, id: `grant-${mark.id}-role`, title: `the right itself, on ${pods.length === 1 ? 'this pod' : 'these pods'} alone: ${mark.text}` });
+  draft.ensure(role, {
+    ...step,
+    id: `grant-${mark.id}-role`,
+    title: `the right itself, on ${pods.length === 1 ? 'this pod' : 'these pods'} alone: ${mark.text}`,
+  });
   draft.ensure(binding, {
     ...step,
     id: `grant-${mark.id}-binding`,
     title: `${mark.text}, until ${until}`,
-    risks: ['a session that is open when the grant ends goes on: the API server asks for the right once, when it begins'],
+    risks: [
+      'a session that is open when the grant ends goes on: the API server asks for the right once, when it begins',
+    ],
   });
   const steps = draft.steps.map((one): Step => ({ ...one, grant: mark }));
   const notes = pods
     .filter((pod) => ownedByStatefulSet(view.snapshot, namespace, pod))
-    .map((pod) => `${namespace}/${pod} is of a StatefulSet: the pod that takes its place has the same name, and the right holds for it too`);
-  return { kind: 'plan', mark, plan: assembleGrant({ ...view, namespace }, 'up', steps, grantGates({ ...view, namespace }, steps, planner)), opens: [], compared: 0, notes };
+    .map(
+      (pod) =>
+        `${namespace}/${pod} is of a StatefulSet: the pod that takes its place has the same name, and the right holds for it too`,
+    );
+  return {
+    kind: 'plan',
+    mark,
+    plan: assembleGrant({ ...view, namespace }, 'up', steps, grantGates({ ...view, namespace }, steps, planner)),
+    opens: [],
+    compared: 0,
+    notes,
+  };
 }
 
 function ownedByStatefulSet(snapshot: Snapshot, namespace: string, pod: string): boolean {
@@ -434,15 +465,12 @@ export function planBreakGlass(view: View, terms: GrantTerms): Granted {
       );
     }
   if (phaseIndex(phase) >= phaseIndex('identity'))
-    draft.ensure(
-      asGranted(buildAuthorizationPolicy({ name, namespace }, undefined, [{}]), mark, terms.by),
-      {
-        namespace,
-        phase: 'identity',
-        id: `grant-${mark.id}-authorization`,
-        title: `every caller is admitted in ${namespace} until ${until}`,
-      },
-    );
+    draft.ensure(asGranted(buildAuthorizationPolicy({ name, namespace }, undefined, [{}]), mark, terms.by), {
+      namespace,
+      phase: 'identity',
+      id: `grant-${mark.id}-authorization`,
+      title: `every caller is admitted in ${namespace} until ${until}`,
+    });
   const open: KubeManifest = {
     ...buildNetworkPolicy({ name, namespace }, {}, 'ingress', [{}]),
     spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'], ingress: [{}], egress: [{}] },
@@ -467,7 +495,9 @@ export function planBreakGlass(view: View, terms: GrantTerms): Granted {
   if (closing.length > 0)
     return {
       kind: 'refused',
-      why: closing.map(({ src, dst, closed }) => `it would close ${src} -> ${dst} ${closed.map(formatPorts).join(', ')}`),
+      why: closing.map(
+        ({ src, dst, closed }) => `it would close ${src} -> ${dst} ${closed.map(formatPorts).join(', ')}`,
+      ),
       fix: `sallyport rollback ${namespace} takes the phase back`,
     };
   return {
@@ -531,11 +561,12 @@ export function planEnd(view: View, grant: RecordedGrant): Plan {
   const undo = grant.steps.toSorted((a, b) => b.seq - a.seq);
   const resolutions = new Map<string, Resolution>(grant.objects.map((object) => [object, 'before']));
   const { steps } = deriveUndo(undo, view.applied, view.snapshot.objects, resolutions);
-  const { by: _by, run: _run, namespace, objects: _objects, steps: _steps, ...mark } = grant;
+  const { namespace } = grant;
+  const [mark] = grant.steps.flatMap(({ step }) => step.grant ?? []);
   return assembleGrant(
     { ...view, namespace },
     'down',
-    steps.map((step): Step => ({ ...step, grant: mark })),
+    steps.map((step): Step => (mark === undefined ? step : { ...step, grant: mark })),
     [],
   );
 }
@@ -551,4 +582,3 @@ export function suspension(applied: readonly AppliedStep[], namespace: string, n
     ({ namespace: of, step }) => of === namespace && step.grant?.kind === 'break-glass' && step.grant.until > now,
   )?.step.grant;
 }
-

@@ -198,6 +198,51 @@ export const RUN_CODES = {
     causes: ['It was applied with another `-n`.', 'A rollback took it back already.'],
     fix: ['`sallyport pattern check NAME` says for which namespaces it is applied.'],
   },
+  SP632: {
+    title: 'The connection is let through already',
+    exit: 3,
+    means: 'The evaluator finds nothing that holds it back, so there is nothing to grant. Nothing was written.',
+    causes: [
+      'Another grant or a policy allows it.',
+      'What fails is not a policy: DNS, the application, a firewall outside.',
+    ],
+    fix: ['`sallyport reach --from W --to W --port P --mesh --explain` shows what decides.'],
+  },
+  SP633: {
+    title: 'It cannot be opened exactly',
+    exit: 3,
+    means: 'A grant opens one connection and nothing else, or it is refused. Nothing was written.',
+    causes: [
+      'Labels or an account are shared, so that others would be let through as well.',
+      'The server takes mTLS alone, and the caller has no sidecar.',
+      "An administrator's denial, or a policy that is not evaluated, decides.",
+    ],
+    fix: [
+      'The line `next:` names what to change.',
+      '`sallyport break-glass NS` suspends the whole phase, where that must be.',
+    ],
+  },
+  SP634: {
+    title: 'There is no such grant in force',
+    exit: 2,
+    means: 'The record holds no grant of that id that has not ended.',
+    causes: ['It has ended.', 'It was given with another state.'],
+    fix: ['`sallyport grant list` lists them.'],
+  },
+  SP635: {
+    title: 'There is nothing to suspend',
+    exit: 3,
+    means: 'The namespace is in no phase that refuses anybody.',
+    causes: ['What holds a connection back is not of Sallyport.'],
+    fix: ['`sallyport reach --explain` says what denies it.'],
+  },
+  SP636: {
+    title: 'The namespace is suspended',
+    exit: 3,
+    means: 'A break-glass stands, and the namespace moves no further until it has ended.',
+    causes: ['Somebody suspended it; `sallyport grant list` says who and why.'],
+    fix: ['`sallyport grant revoke ID` ends it now; else wait.'],
+  },
   SP641: {
     title: 'The working tree is not clean',
     exit: 3,

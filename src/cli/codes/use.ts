@@ -560,6 +560,22 @@ export const USE_CODES = {
     ],
     fix: ['Give what `kube-apiserver --audit-log-path` writes: one JSON event a line, plain or gzip.'],
   },
+  SP266: {
+    title: 'The time of a grant is not one that may be given',
+    exit: 2,
+    means: 'Access that ends by itself needs an end that lies ahead, and no longer than the configuration allows.',
+    causes: ['Neither --for nor --until, or both.', 'Longer than `grants.maxMinutes` or `grants.breakGlassMinutes`.'],
+    fix: ['Give `--for 30m`, or `--until TIME`.', 'Raise the limit in the configuration: docs/grants.md.'],
+  },
+  SP267: {
+    title: 'What is to be granted does not exist, or is not said in full',
+    exit: 2,
+    means: 'A workload, pod, port or name is missing or unknown; every mistake is listed, and nothing was written.',
+    causes: ['A slip of the keyboard.', 'A pod that was replaced since.', 'A connection and a person in one call.'],
+    fix: [
+      '`sallyport inventory -o name` lists workloads, `kubectl get pods` pods; `sallyport grant --help` has examples.',
+    ],
+  },
   SP269: {
     title: 'The service account of the pod cannot be used',
     exit: 2,

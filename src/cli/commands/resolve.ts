@@ -72,13 +72,7 @@ export async function resolve(
   }
   const reason = (options.reason ?? '').trim();
   if (reason === '')
-    throw new Failure({
-      code: 'SP237',
-      exit: EXIT.usage,
-      message: '--reason is missing: it stands on the audit trail',
-      where: `sallyport resolve "${object}" --keep ${options.keep}`,
-      hint: 'sallyport resolve --help',
-    });
+    throw reasonMissing(`sallyport resolve "${object}" --keep ${options.keep}`, 'sallyport resolve --help');
   if (options.keep === 'ours') {
     await refuseOpenRun(app, newest.namespace);
     const steps = repairSteps(object, newest, mine, drift, live);
@@ -239,5 +233,16 @@ function nothingToWrite(object: string): Failure {
     message: `what Sallyport wrote in ${safeText(object)} cannot be put back: the object is gone and was not its own, or others have only added to it`,
     where: safeText(object),
     hint: '--keep theirs leaves it as it is; --keep before has the next rollback put back what was there',
+  });
+}
+
+/** Everything that stands on the trail has a reason. */
+export function reasonMissing(where: string, hint: string): Failure {
+  return new Failure({
+    code: 'SP237',
+    exit: EXIT.usage,
+    message: '--reason is missing: it stands on the audit trail',
+    where,
+    hint,
   });
 }

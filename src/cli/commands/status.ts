@@ -8,6 +8,8 @@ import type { Output } from '../output.ts';
 import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
+import { parseMoment } from '../moment.ts';
+import { grantDocument, grantLines, readGrants } from './grant.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 export interface StatusOptions extends NamespaceOption {
@@ -89,8 +91,16 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
           }),
     };
   });
-  output.document('Status', { namespaces });
+  const now = app.options.now === undefined ? app.clock().now() : parseMoment(app.options.now);
+  const grants = readGrants(reader).filter(
+    (one) =>
+      options.namespace === undefined ||
+      one.steps.some(({ namespace }) => namespace === options.namespace),
+  );
+  output.document('Status', { namespaces, grants: grants.map((one) => grantDocument(one, now)) });
   output.names(namespaces.map((one) => one.namespace));
+  if (grants.length > 0) output.line(paint(output, 'bold', 'Access that ends by itself'));
+  for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(`  ${line}`, output.width, 6));
   if (namespaces.length === 0) {
     output.line(
       wrap(

@@ -9,6 +9,8 @@ export type { InCluster, KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
+export { GRANT_WRITES } from './rights.ts';
+export { parseListItem, parseListPage } from './schema.ts';
 export type { ApiResource, ApiStatus } from './schema.ts';
 export {
   METADATA_LIST,

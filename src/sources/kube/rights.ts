@@ -250,3 +250,42 @@ export function buildClusterRole(role: Role): {
     })),
   };
 }
+
+/** Kinds that access which ends by itself is made of, and what ends it: `patch` gives back what was lent. */
+export const GRANT_WRITES: readonly {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly end: 'delete' | 'patch';
+}[] = [
+  { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', end: 'delete' },
+  { apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy', end: 'delete' },
+  { apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication', end: 'patch' },
+  // The binding first: what it binds means nothing without it.
+  { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'RoleBinding', end: 'delete' },
+  { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', end: 'delete' },
+];
+
+/** What `sallyport grant expire --in-cluster` asks of an API server, and nothing else. RBAC knows no labels: it is on all of a kind. */
+export const EXPIRER_RULES: readonly RbacRule[] = [
+  ...GRANT_WRITES.map(({ apiVersion, kind, end }) => ({
+    apiGroups: [apiVersion.slice(0, apiVersion.indexOf('/'))],
+    resources: [pluralOf(kind)],
+    verbs: ['get', 'list', end],
+  })),
+  // Its UID names the cluster.
+  { apiGroups: [''], resources: ['namespaces'], resourceNames: ['kube-system'], verbs: ['get'] },
+];
+
+/**
+ * What grants to persons need beside the role `operator`: the API server lets nobody hand out a right that they do not hold themselves
+ * (Kubernetes, "Using RBAC": privilege escalation prevention). Whoever holds this may open a shell anywhere.
+ */
+export const ACCESS_RULES: readonly RbacRule[] = [
+  { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
+  { apiGroups: [''], resources: ['pods/exec', 'pods/portforward'], verbs: ['create', 'get'] },
+  {
+    apiGroups: ['rbac.authorization.k8s.io'],
+    resources: ['roles', 'rolebindings'],
+    verbs: ['get', 'list', 'create', 'delete'],
+  },
+];

@@ -1,0 +1,119 @@
+import type { Change } from '../plan/change.ts';
+import type { Clock } from '../engine/contract.ts';
+import type { GrantObject } from '../model/grant.ts';
+import { expiredGrants, GRANT_LABEL, LENT_ANNOTATIONS } from '../model/grant.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { annotationsOf, formatRef } from '../model/object.ts';
+import { isFailure } from '../shared/pure/errors.ts';
+import { getPath } from '../shared/pure/json.ts';
+import type { KubeApi, KubeOptions } from '../sources/kube/index.ts';
+import {
+  collectionPath,
+  connectKube,
+  failureOf,
+  GRANT_WRITES,
+  openDiscovery,
+  parseListItem,
+  parseListPage,
+  resourceName,
+} from '../sources/kube/index.ts';
+import { clusterTargetOf } from './cluster.ts';
+
+/** What became of one object whose grant was over. */
+export interface EndedObject {
+  readonly grant: string;
+  readonly object: string;
+  readonly namespace?: string;
+  /** `deleted`, `given back`, or `failed: why`. */
+  readonly outcome: string;
+}
+
+export interface EndOptions extends KubeOptions {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** The moment, ms since the epoch; without it the API server's own clock. */
+  readonly now?: number;
+}
+
+/**
+ * Ends what is over by what the objects themselves say, without any record: made objects are deleted at the version that was read, lent ones
+ * get back their mode of mTLS. No Lease is taken: a write carries uid and version, and what is over is over whoever else is at work. Kinds
+ * that the cluster does not serve are passed over. Errors: exit 4 where a list is refused; an object that cannot be ended is in the answer.
+ */
+export async function endInCluster(options: EndOptions): Promise<readonly EndedObject[]> {
+  const api = await connectKube(options);
+  try {
+    const listed = await listGranted(api);
+    const now = options.now ?? listed.serverTime ?? options.clock.now();
+    const over = expiredGrants(listed.objects, now);
+    if (over.length === 0) return [];
+    const target = await clusterTargetOf(api, { clock: options.clock });
+    const ended: EndedObject[] = [];
+    for (const one of over) {
+      const { namespace } = one.ref;
+      const named = { grant: one.id, object: formatRef(one.ref), ...(namespace === undefined ? {} : { namespace }) };
+      try {
+        await target.apply(endOf(one));
+        ended.push({ ...named, outcome: one.gives.kind === 'delete' ? 'deleted' : 'given back' });
+      } catch (error) {
+        // Each for itself: one that somebody else holds on to keeps no other open.
+        if (!isFailure(error)) throw error;
+        ended.push({ ...named, outcome: `failed: ${error.message}` });
+      }
+    }
+    return ended;
+  } finally {
+    api.close();
+  }
+}
+
+/** The write that ends a grant's object. */
+export function endOf({ object, ref, gives }: GrantObject): Change {
+  const uid = object.metadata['uid'];
+  const same = typeof uid === 'string' ? { uid } : {};
+  if (gives.kind === 'delete') return { kind: 'delete', ref, ...same, before: object };
+  const fields = [
+    { path: ['spec', 'mtls', 'mode'], before: getPath(object, ['spec', 'mtls', 'mode']), after: gives.mtls },
+    ...LENT_ANNOTATIONS.map((key) => ({
+      path: ['metadata', 'annotations', key],
+      before: annotationsOf(object)[key],
+      after: undefined,
+    })),
+    {
+      path: ['metadata', 'labels', GRANT_LABEL],
+      before: getPath(object, ['metadata', 'labels', GRANT_LABEL]),
+      after: undefined,
+    },
+  ].filter(({ before, after }) => before !== after);
+  return { kind: 'edit', ref, ...same, fields, owner: 'other' };
+}
+
+async function listGranted(
+  api: KubeApi,
+): Promise<{ readonly objects: readonly KubeManifest[]; readonly serverTime?: number }> {
+  const discovery = openDiscovery(api);
+  const objects: KubeManifest[] = [];
+  let serverTime: number | undefined;
+  for (const { apiVersion, kind } of GRANT_WRITES) {
+    const resource = await discovery.find(apiVersion, kind);
+    if (resource === undefined) continue;
+    const subject = { doing: `listing ${kind} objects of grants`, verb: 'list', resource: resourceName(resource) };
+    for (let next: string | undefined = ''; next !== undefined;) {
+      const answer = await api.send({
+        method: 'GET',
+        path: collectionPath(resource),
+        query: { labelSelector: GRANT_LABEL, limit: '500', ...(next === '' ? {} : { continue: next }) },
+        subject,
+      });
+      if (!answer.ok) throw failureOf(answer.problem, subject, api);
+      serverTime = answer.serverTime ?? serverTime;
+      const page = parseListPage(answer.body);
+      for (const item of page?.items ?? []) {
+        const object = parseListItem(item, apiVersion, kind);
+        if (object !== undefined) objects.push(object);
+      }
+      next = page?.next === undefined || page.next === '' ? undefined : page.next;
+    }
+  }
+  return { objects, ...(serverTime === undefined ? {} : { serverTime }) };
+}

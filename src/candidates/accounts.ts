@@ -83,7 +83,12 @@ export interface SplitOptions {
 }
 
 /** A free name for the workload's own account: one that no binding and no policy names, so that it comes into no rights. */
-function accountName(workload: Workload, role: string, inventory: Inventory, objects: readonly KubeManifest[]): string {
+function accountName(
+  workload: Workload,
+  role: string,
+  inventory: Inventory,
+  objects: readonly KubeManifest[],
+): string | undefined {
   const base = role === '' ? workload.name : `${workload.name}-${role.toLowerCase()}`;
   const { trustDomain } = inventory.facts.mesh;
   const taken = (name: string): boolean => {
@@ -101,7 +106,7 @@ function accountName(workload: Workload, role: string, inventory: Inventory, obj
     );
   };
   const kind = workload.kind.toLowerCase();
-  return [base, `${base}-${kind}`, `${base}-sallyport`].find((name) => !taken(name)) ?? `${base}-${kind}-sallyport`;
+  return [base, `${base}-${kind}`, `sallyport-${base}`, `sallyport-${base}-${kind}`].find((name) => !taken(name));
 }
 
 /** `<account>-dockercfg-x1y2z` and `-token-`: made by the cluster for that account, and for every new one. */
@@ -164,13 +169,15 @@ function splitOne(
       isObject(object, '', 'ServiceAccount') && namespaceOf(object) === namespace && object.metadata.name === from,
   );
   const owner = objects.find((object) => refKey(refOf(object)) === refKey(workload.ref));
-  const to = accountName(workload, role, inventory, objects);
+  const free = accountName(workload, role, inventory, objects);
+  const to = free ?? workload.name;
   const name: AccountName = { namespace, name: to, trustDomain: inventory.facts.mesh.trustDomain };
   const sets = workload.podSets.filter((podSet) => podSet.serviceAccount === from);
   const edit = editOf(workload, owner, sets, from, to, objects);
   const outside = outsideTrust(old, sets, name);
   const secrets = namesIn(old, 'secrets').filter((secret) => !isGenerated(secret, from, 'dockercfg'));
   const obstacles = [
+    ...(free === undefined ? ['every name for an account of its own is named by a binding or a policy already'] : []),
     ...(edit.kind === 'refused' ? [edit.reason] : []),
     ...(secrets.length > 0 ? [`account ${from} lists token Secrets that something may use`] : []),
     ...(options.trusted === true ? [] : outside.map(({ why }) => why)),

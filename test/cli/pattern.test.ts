@@ -223,6 +223,17 @@ invariants:
     expect(patterns.length).toBe(9);
   });
 
+  it('is unknown, exit 6, where a policy may act of which not all is evaluated', async () => {
+    const odd =
+      'apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: odd, namespace: shop}\nspec: {endpointSelector: {}, ingress: [{fromGroups: [{}]}]}\n';
+    await write({ 'cluster/odd.yaml': odd });
+    const ended = await run('pattern', 'check', 'nobody', '-n', 'shop', '--templates', 'mine');
+    expect(ended.code).toBe(6);
+    expect(ended.stdout).toContain('nobody: cannot be told');
+    expect(ended.stdout).toContain('SP371');
+    expect(ended.stdout).toContain('CiliumNetworkPolicy shop/odd');
+  });
+
   it.each([
     [
       'a field that there is not',

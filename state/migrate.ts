@@ -5,6 +5,7 @@ import { resolutions } from './schema/003-resolutions.ts';
 import { approvals } from './schema/004-approvals.ts';
 import { follow } from './schema/005-follow.ts';
 import { load } from './schema/006-load.ts';
+import { outside } from './schema/007-outside.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -15,7 +16,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load, outside];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

@@ -2,7 +2,8 @@ import type { AppliedStep, AuditEntry, JournalStep, RunRecord, SoakRecord } from
 import type { AddressHistory } from '../src/model/address-hold.ts';
 import type { Approval } from '../src/model/approval.ts';
 import type { Decision } from '../src/model/decision.ts';
-import type { Edge } from '../src/model/edge.ts';
+import type { Edge, Endpoint } from '../src/model/edge.ts';
+import { endpointKey, endpointNamespace } from '../src/model/edge.ts';
 import { mergeSources, sortGaps } from '../src/model/edge-merge.ts';
 import type { DaySeen, Evidence, Gap } from '../src/model/evidence.ts';
 import type { Gate } from '../src/model/finding.ts';
@@ -34,11 +35,35 @@ import {
   parseStepRow,
 } from './rows.ts';
 
+/** Which edges are wanted; an edge is in if any of the three names it. */
+export interface EdgeParts {
+  /** Every edge that starts or ends in one of them. */
+  readonly namespaces?: readonly string[];
+  /** Every edge that starts or ends at one of them (ids). */
+  readonly workloads?: readonly string[];
+  /** Every edge that starts at one of them. */
+  readonly sources?: readonly Endpoint[];
+}
+
+export interface Reach {
+  /** Distinct destinations and ports. */
+  readonly targets: number;
+  /** The same, of edges seen on fewer than `days` days and in fewer than `runs` runs of a schedule. */
+  readonly rare: number;
+  readonly days: number;
+  readonly runs: number;
+}
+
 /** What may be known of the state. Holding one gives no way to write. Every function may throw a Failure with exit 5. */
 export interface Reader {
   /** Edges by id; with a namespace, those that start or end there. As recorded: decisions are applied by the caller. */
   edges(filter?: { readonly namespace?: string }): readonly Edge[];
-  evidence(): Evidence;
+  /** Edges of parts of the record, by id, each once: see EdgeParts. */
+  edgesOf(parts: EdgeParts): readonly Edge[];
+  /** Of these sources those that reach as many as said by either count, as endpoint keys. What passed and what did not is counted alike. */
+  wideSources(sources: readonly Endpoint[], least: Reach): readonly string[];
+  /** With namespaces, what was seen of them and what was seen of all together, and the runs of their schedules alone. */
+  evidence(filter?: { readonly namespaces: readonly string[] }): Evidence;
   /** What of the evidence fits on a page: without its days, its schedules' runs and what was seen when. */
   evidenceSummary(): Pick<Evidence, 'sources' | 'first' | 'last' | 'unattributed' | 'gaps'>;
   /** When the edges on record were first and last seen; undefined where there is none. */
@@ -124,7 +149,25 @@ export function openReader(handle: Handle): Reader {
             filter.namespace,
             filter.namespace,
           ),
-    evidence: () => reader.consistently(() => readEvidence(handle, reader.imports())),
+    edgesOf: ({ namespaces = [], workloads = [], sources = [] }) =>
+      read(handle, 'reading edges', () =>
+        db
+          .prepare<[Readonly<Record<string, string>>], Row>(EDGES_OF)
+          .all({
+            namespaces: JSON.stringify(namespaces),
+            workloads: JSON.stringify(workloads),
+            sources: JSON.stringify(sources.map(columnsOf)),
+          })
+          .map((row) => parseEdgeRow(row, file)),
+      ),
+    wideSources: (sources, least) =>
+      read(handle, 'looking for sources that reach many', () =>
+        db
+          .prepare<[Readonly<Record<string, string | number>>], string>(WIDE_SOURCES)
+          .pluck()
+          .all({ sources: JSON.stringify(sources.map(columnsOf)), ...least }),
+      ),
+    evidence: (filter) => reader.consistently(() => readEvidence(handle, reader.imports(), filter?.namespaces)),
     evidenceSummary: () => reader.consistently(() => readSummary(handle, reader.imports())),
     span: () =>
       read(handle, 'reading how long edges were seen', () => {
@@ -200,16 +243,61 @@ export function openReader(handle: Handle): Reader {
   return reader;
 }
 
+/** Workloads of a list, with their namespaces, as the indices want them. */
+const NAMED = "SELECT substr(value, 1, instr(value, '/') - 1) AS ns, value AS id FROM json_each(@workloads)";
+
+/** Each part by its own index; rows that several name are read once. */
+const EDGES_OF = `
+  SELECT * FROM edges WHERE rowid IN (
+    SELECT rowid FROM edges WHERE src_ns IN (SELECT value FROM json_each(@namespaces))
+    UNION SELECT rowid FROM edges WHERE dst_ns IN (SELECT value FROM json_each(@namespaces))
+    UNION SELECT edges.rowid FROM (${NAMED}) AS one CROSS JOIN edges ON src_ns = one.ns AND src = one.id
+    UNION SELECT edges.rowid FROM (${NAMED}) AS one CROSS JOIN edges ON dst_ns = one.ns AND dst = one.id
+    UNION SELECT edges.rowid FROM json_each(@sources) AS one CROSS JOIN edges
+      ON src_ns = one.value ->> 0 AND src = one.value ->> 1
+    UNION SELECT edges.rowid FROM json_each(@sources) AS one CROSS JOIN edges
+      ON one.value ->> 0 IS NULL AND src_ns IS NULL AND src = one.value ->> 1
+  ) ORDER BY id`;
+
+const TARGET = "dst || ' ' || port || '-' || ifnull(end_port, '') || protocol";
+const WIDE_SOURCES = `
+  WITH one AS (SELECT value ->> 0 AS ns, value ->> 1 AS src FROM json_each(@sources)),
+  of AS (
+    SELECT edges.* FROM one CROSS JOIN edges ON edges.src_ns = one.ns AND edges.src = one.src
+    UNION ALL
+    SELECT edges.* FROM one CROSS JOIN edges ON one.ns IS NULL AND edges.src_ns IS NULL AND edges.src = one.src
+  )
+  SELECT src FROM of GROUP BY src
+  HAVING count(DISTINCT ${TARGET}) >= @targets
+    OR count(DISTINCT CASE WHEN json_array_length(data, '$.days') < @days AND json_array_length(data, '$.runs') < @runs THEN ${TARGET} END) >= @rare
+  ORDER BY src`;
+
+/** The columns by which an end is found. */
+function columnsOf(end: Endpoint): readonly [string | null, string] {
+  return [endpointNamespace(end) ?? null, endpointKey(end)];
+}
+
 function changesSomething({ change }: AppliedStep): boolean {
   return change.kind !== 'edit' || change.fields.some((field) => !equalJson(field.before, field.after));
 }
 
-function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidence {
+function readEvidence(
+  handle: Handle,
+  imports: readonly ImportRecord[],
+  namespaces: readonly string[] | undefined,
+): Evidence {
   const { db, file } = handle;
-  const pairs = <A, B>(table: string, sql: string, a: readonly [string, Check<A>], b: readonly [string, Check<B>]) =>
+  const named = namespaces === undefined ? [] : [JSON.stringify(namespaces)];
+  const pairs = <A, B>(
+    table: string,
+    sql: string,
+    a: readonly [string, Check<A>],
+    b: readonly [string, Check<B>],
+    ...values: readonly string[]
+  ) =>
     db
-      .prepare<[], Row>(sql)
-      .all()
+      .prepare<string[], Row>(sql)
+      .all(...values)
       .map((row): readonly [A, B] => {
         const place: Place = { file, table, row: String(row[a[0]]) };
         return [column(row, a[0], a[1], place), column(row, b[0], b[1], place)];
@@ -219,17 +307,23 @@ function readEvidence(handle: Handle, imports: readonly ImportRecord[]): Evidenc
   const runs = new Map<string, string[]>();
   for (const [workload, run] of pairs(
     'schedule_runs',
-    'SELECT workload, run FROM schedule_runs ORDER BY workload, run',
+    namespaces === undefined
+      ? 'SELECT workload, run FROM schedule_runs ORDER BY workload, run'
+      : // 0 is the character after /: all that begins with the namespace and a slash.
+        "SELECT workload, run FROM json_each(?) AS one CROSS JOIN schedule_runs ON workload > one.value || '/' AND workload < one.value || '0' ORDER BY workload, run",
     ['workload', text],
     ['run', text],
+    ...named,
   )) {
     const known = runs.get(workload);
     if (known === undefined) runs.set(workload, [run]);
     else known.push(run);
   }
   const seen = db
-    .prepare<[], Row>('SELECT source, namespace, day, first, last FROM days_seen ORDER BY source, namespace, day')
-    .all()
+    .prepare<string[], Row>(
+      `SELECT source, namespace, day, first, last FROM days_seen ${namespaces === undefined ? '' : "WHERE namespace = '' OR namespace IN (SELECT value FROM json_each(?))"} ORDER BY source, namespace, day`,
+    )
+    .all(...named)
     .map((row): DaySeen => {
       const place: Place = { file, table: 'days_seen', row: String(row['day']) };
       return {

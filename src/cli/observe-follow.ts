@@ -335,7 +335,7 @@ function report(app: App, request: FollowRequest, outcome: Outcome): void {
 
 /** Who holds which address, read again now and then where it is a cluster that is asked. */
 async function openInventories(app: App, clock: Clock): Promise<{ readonly current: () => Promise<Inventory> }> {
-  const loaded = await loadAll(app);
+  const loaded = await loadAll(app, { kind: 'none' });
   const target = await app.target();
   let { inventory } = loaded;
   let readAt = clock.now();

@@ -17,7 +17,7 @@ import { safeText } from '../shared/pure/text.ts';
 import type { EdgeImport } from '../../state/writer.ts';
 import type { App } from './context.ts';
 import type { Loaded } from './load.ts';
-import { loadAll } from './load.ts';
+import { loadAll, planWhole } from './load.ts';
 import { openSignals } from './signals.ts';
 
 /**
@@ -61,15 +61,17 @@ export async function soakWorld(
     },
     settle: (gate) => settleGate(view, gate),
     planBack: async (run) => {
-      const now = await loadAll(app);
-      const back = now.view(namespace);
       const { reader } = await app.state();
       const { from } = reader.run(run) ?? { from: 'none' as const };
-      const undo = back.applied.filter((applied) => applied.run === run).toSorted((a, b) => b.seq - a.seq);
-      const first = planRollback(back, from, now.planner, new Map(), undo);
-      // What a person decided of somebody else's change holds here as in any rollback.
-      const decided = resolutionsOf(first.divergences, back.resolved ?? []);
-      const { plan, divergences } = decided.size === 0 ? first : planRollback(back, from, now.planner, decided, undo);
+      const { made } = planWhole(await loadAll(app, { kind: 'planning', namespace }), (now) => {
+        const back = now.view(namespace);
+        const undo = back.applied.filter((applied) => applied.run === run).toSorted((a, b) => b.seq - a.seq);
+        const first = planRollback(back, from, now.planner, new Map(), undo);
+        // What a person decided of somebody else's change holds here as in any rollback.
+        const decided = resolutionsOf(first.divergences, back.resolved ?? []);
+        return decided.size === 0 ? first : planRollback(back, from, now.planner, decided, undo);
+      });
+      const { plan, divergences } = made;
       const [foreign] = divergences;
       if (foreign !== undefined)
         throw new Failure({

@@ -25,8 +25,13 @@ export interface View {
   readonly namespace: string;
   readonly snapshot: Snapshot;
   readonly inventory: Inventory;
-  /** Every edge on record, observed and declared, with its review state after decisions. */
+  /**
+   * Edges, observed and declared, with their review state after decisions: all on record, or all that an answer about the namespace rests on
+   * (cli/scope.ts).
+   */
   readonly edges: readonly Edge[];
+  /** When the edges on record were first and last seen (ms); undefined where `edges` is all there is, or nothing is on record. */
+  readonly span?: { readonly first: number; readonly last: number };
   readonly evidence: Evidence;
   readonly decisions: readonly Decision[];
   readonly config: Config;

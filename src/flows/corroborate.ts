@@ -49,9 +49,14 @@ export interface Corroboration {
  * of worth, or out of one to the outside, and any number of rules for one source. Such an edge is carried by `days` days on record (or as
  * many runs of its schedule) and by a first sighting before the newest part of the record; or by configuration that names the same
  * connection, which no pod can write; or by a person. A range of ports, and an undeclared port of which nobody saw who opened it, always
- * wait for one of the latter two.
+ * wait for one of the latter two. `span`: the times of the whole record, where the edges are a part of it.
  */
-export function findUncorroborated(edges: readonly Edge[], inventory: Inventory, days: number): Corroboration {
+export function findUncorroborated(
+  edges: readonly Edge[],
+  inventory: Inventory,
+  days: number,
+  span: Span = spanOf(edges),
+): Corroboration {
   const workloads = new Map(inventory.workloads.map((one) => [one.id, one]));
   const isSidecars = sidecarTraffic(inventory);
   const stated = new Set(inventory.declared.map((one) => connectionKey(one.src, one.dst, one.protocol, one.port)));
@@ -77,7 +82,7 @@ export function findUncorroborated(edges: readonly Edge[], inventory: Inventory,
   }
 
   const doubtful = new Set(findDoubtful(edges, inventory).map(({ edge }) => edge.id));
-  const newSince = newestPart(edges);
+  const newSince = newestPartOf(span);
   const firstSeen = new Map<string, number>();
   for (const edge of edges)
     if (edge.origin.kind === 'observed' && edge.count > 0)
@@ -128,6 +133,16 @@ export function findUncorroborated(edges: readonly Edge[], inventory: Inventory,
 
 /** When the newest part of the record begins (ms since the epoch); undefined where the record is too short to have one. */
 export function newestPart(edges: readonly Edge[]): number | undefined {
+  return newestPartOf(spanOf(edges));
+}
+
+/** When edges of a record were first and last seen (ms since the epoch). */
+export interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+function spanOf(edges: readonly Edge[]): Span {
   let first = Infinity;
   let last = -Infinity;
   for (const edge of edges) {
@@ -135,11 +150,11 @@ export function newestPart(edges: readonly Edge[]): number | undefined {
     first = Math.min(first, edge.first);
     last = Math.max(last, edge.last);
   }
-  return newestPartOf({ first, last });
+  return { first, last };
 }
 
 /** The same of a record whose edges were first and last seen then. */
-export function newestPartOf({ first, last }: { readonly first: number; readonly last: number }): number | undefined {
+export function newestPartOf({ first, last }: Span): number | undefined {
   if (last - first < SETTLED_DAYS * DAY_MS) return undefined;
   return last - Math.max(DAY_MS, (last - first) * NEWEST_PART);
 }

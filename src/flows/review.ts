@@ -16,6 +16,9 @@ const DENIALS = 3;
 /** A schedule that showed the edge in so many runs has shown it often enough, be it on one day. */
 export const ENOUGH_RUNS = 3;
 
+/** A source of which fewer edges (by target) were seen on fewer days and in fewer runs is no scan, whatever else it reaches. */
+export const LEAST_SCAN = { rare: TARGETS_BESIDE_DENIALS, days: 2, runs: ENOUGH_RUNS } as const;
+
 export interface Doubtful {
   readonly edge: Edge;
   readonly why: string;
@@ -52,6 +55,10 @@ export function findDoubtful(edges: readonly Edge[], inventory: Inventory): read
   return doubtful;
 }
 
+function isRare(edge: Edge): boolean {
+  return edge.days.length < LEAST_SCAN.days && edge.runs.length < LEAST_SCAN.runs;
+}
+
 /** Why the edges of one source look like a scan. Nodes and the API server reach every pod by trade. */
 function scanReason(edges: readonly Edge[]): string | undefined {
   const [first] = edges;
@@ -60,9 +67,7 @@ function scanReason(edges: readonly Edge[]): string | undefined {
     new Set(some.map((edge) => `${endpointKey(edge.dst)} ${edge.port}/${edge.protocol}`)).size;
   const observed = edges.filter((edge) => edge.count > 0 && edge.review !== 'legitimate');
   // A source known for weeks that meets its usual peers is no scanner, so only passing contacts count.
-  const fleeting = observed.filter(
-    (edge) => edge.days.length < 2 && edge.last - edge.first <= HOUR_MS && edge.runs.length < ENOUGH_RUNS,
-  );
+  const fleeting = observed.filter((edge) => isRare(edge) && edge.last - edge.first <= HOUR_MS);
   const byStart = [...fleeting].sort((a, b) => a.first - b.first);
   let begin = 0;
   for (let end = 0; end < byStart.length; end += 1) {
@@ -72,7 +77,7 @@ function scanReason(edges: readonly Edge[]): string | undefined {
     if (count >= SCAN_TARGETS_IN_HOUR)
       return `its source reached ${plural(count, 'destination and port', 'destinations and ports')} within one hour, each of them only then: like a scan`;
   }
-  const oneDay = observed.filter((edge) => edge.days.length < 2 && edge.runs.length < ENOUGH_RUNS);
+  const oneDay = observed.filter(isRare);
   const single = targets(oneDay);
   if (single >= SCAN_TARGETS_ONE_DAY)
     return `its source reached ${single} destinations and ports on one day each: like a scan`;

@@ -10,7 +10,7 @@ import { changeRef } from './change.ts';
 import { checkDrift } from './drift.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
-import { deniedByOwn, describeVerdict, judgeEdges, simulate } from './simulate.ts';
+import { deniedByOwn, describeVerdict, judgeBefore, judgeEdges, simulate } from './simulate.ts';
 import type { Simulated, State } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
@@ -32,8 +32,10 @@ export interface Planner {
 export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
   const from = view.phases.get(view.namespace) ?? 'none';
   const world = simulated(view, planner);
-  const before = judgeEdges(view.inventory, world.edgesIn(view.inventory));
-  let edges = before.size;
+  const start = world.edgesIn(view.inventory);
+  const before = judgeBefore(view.inventory, start);
+  before.judge([view.namespace]);
+  let edges = before.verdicts.size;
   const steps: Step[] = [];
   const gates: Gate[] = [];
   const denied = new Map<string, EdgeVerdict>();
@@ -58,9 +60,8 @@ export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
     };
   }
   // What a policy of our own denies already blocks as well, unless this plan puts it right.
-  const cut = deniedByOwn(view.inventory, world.edgesIn(view.inventory), before).filter((edge) =>
-    [edge.src, edge.dst].some((end) => endpointNamespace(end) === view.namespace),
-  );
+  const mine = start.filter((edge) => [edge.src, edge.dst].some((end) => endpointNamespace(end) === view.namespace));
+  const cut = deniedByOwn(view.inventory, mine, before.verdicts);
   const after = judgeEdges(now.inventory, cut);
   for (const edge of cut) {
     const verdict = after.get(edge.id);

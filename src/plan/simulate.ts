@@ -82,52 +82,86 @@ export interface Simulation {
   readonly end: State;
 }
 
+/** Namespaces whose edges a step can change. */
+export type Bearing = 'everywhere' | readonly string[];
+
 /**
- * Edges whose verdict a step can change: those that touch the namespace being moved or that of the object written; all of them where the
- * object acts on the whole cluster (policies without a namespace, Istio's objects in the mesh's root namespace).
+ * Where a step bears on connections: in the namespace being moved and that of the object written; everywhere where the object acts on the
+ * whole cluster (policies without a namespace, Istio's objects in the mesh's root namespace).
  */
-function affected(edges: readonly Edge[], step: Step, rootNamespace: string): readonly Edge[] {
+export function bearingOf(step: Pick<Step, 'namespace' | 'change'>, rootNamespace: string): Bearing {
   const { namespace, apiVersion, kind } = changeRef(step.change);
   const isMesh = groupOf(apiVersion).endsWith('istio.io');
   const everywhere =
     (namespace === undefined && kind !== 'Namespace' && groupOf(apiVersion) !== 'rbac.authorization.k8s.io') ||
     (namespace === rootNamespace && isMesh);
-  if (everywhere) return edges;
-  const near = new Set([step.namespace, ...(namespace === undefined ? [] : [namespace])]);
+  return everywhere ? 'everywhere' : [step.namespace, ...(namespace === undefined ? [] : [namespace])];
+}
+
+/** Edges whose verdict can change there. */
+function affected(edges: readonly Edge[], bearing: Bearing): readonly Edge[] {
+  if (bearing === 'everywhere') return edges;
+  const near = new Set(bearing);
   return edges.filter((edge) => {
     const [src, dst] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
     return (src !== undefined && near.has(src)) || (dst !== undefined && near.has(dst));
   });
 }
 
+/** Verdicts in the state before the first step, of the edges that the steps bear on; each is judged once, when it is first asked for. */
+export interface Before {
+  /** Judges the edges there. */
+  judge(bearing: Bearing): void;
+  readonly verdicts: Verdicts;
+}
+
+export function judgeBefore(inventory: Inventory, edges: readonly Edge[]): Before {
+  const verdicts = new Map<string, ConnectionVerdict>();
+  const done = new Set<string>();
+  return {
+    verdicts,
+    judge(bearing) {
+      const fresh = bearing === 'everywhere' ? [bearing] : bearing.filter((one) => !done.has(one));
+      if (done.has('everywhere') || fresh.every((one) => done.has(one))) return;
+      // An edge and its requests have the same ends: they are all there, or none is.
+      const near = affected(edges, bearing === 'everywhere' ? bearing : fresh).filter(({ id }) => !verdicts.has(id));
+      for (const [id, verdict] of judgeEdges(inventory, near)) verdicts.set(id, verdict);
+      for (const one of fresh) done.add(one);
+    },
+  };
+}
+
 /**
  * Passes through every intermediate state and judges the edges in each. An edge that was denied before the first step is not this
  * plan's doing; one that becomes denied anywhere on the way is, and is reported with the step that does it. What cannot be judged is
- * reported once, whether or not it could be before.
+ * reported once, whether or not it could be before. Edges that no step bears on are not judged, and not counted.
  */
 export function simulate(
   start: State,
   steps: readonly Step[],
   world: Simulated,
-  before: Verdicts = judgeEdges(start.inventory, world.edgesIn(start.inventory)),
+  before: Before = judgeBefore(start.inventory, world.edgesIn(start.inventory)),
 ): Simulation {
   const denied = new Map<string, EdgeVerdict>();
   const unknown = new Map<string, EdgeVerdict>();
-  const judged = new Set(before.keys());
+  const judged = new Set<string>();
   let state = start;
   for (const step of steps) {
     state = stateAfter(state, step, world.rebuild);
-    const near = affected(world.edgesIn(state.inventory), step, state.inventory.facts.mesh.rootNamespace);
+    const bearing = bearingOf(step, state.inventory.facts.mesh.rootNamespace);
+    before.judge(bearing);
+    const near = affected(world.edgesIn(state.inventory), bearing);
     for (const edge of near) judged.add(edge.id);
     const now = judgeEdges(state.inventory, near);
     for (const edge of near) {
       const verdict = now.get(edge.id);
       if (verdict === undefined || verdict.answer === 'allowed') continue;
-      if (verdict.answer === 'denied' && before.get(edge.id)?.answer === 'denied') continue;
+      if (verdict.answer === 'denied' && before.verdicts.get(edge.id)?.answer === 'denied') continue;
       const list = verdict.answer === 'denied' ? denied : unknown;
       if (!list.has(edge.id)) list.set(edge.id, describeVerdict(step.id, edge, verdict));
     }
   }
+  for (const id of before.verdicts.keys()) judged.add(id);
   return {
     denied: [...denied.values()],
     unknown: [...unknown.values()],

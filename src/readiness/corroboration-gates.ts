@@ -19,7 +19,7 @@ const USUAL_DAYS = 3;
 export function corroborationGates(view: View): readonly Gate[] {
   const wanted = view.config.gates.corroboration;
   const days = wanted === 'off' ? USUAL_DAYS : wanted;
-  const { waiting, fanOuts } = findUncorroborated(view.edges, view.inventory, days);
+  const { waiting, fanOuts } = findUncorroborated(view.edges, view.inventory, days, view.span);
   const gates: Gate[] = [];
   for (const { source, targets, edges } of fanOuts) {
     const here = edges.filter((edge) => touches(edge, view.namespace));

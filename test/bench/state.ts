@@ -6,13 +6,14 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RunRecord } from '../../src/engine/contract.ts';
 import type { Edge, Endpoint } from '../../src/model/edge.ts';
 import { edgeId } from '../../src/model/edge.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
 import { PHASES } from '../../src/model/phase.ts';
 import type { Step } from '../../src/plan/plan.ts';
 import { HANDLE } from '../../state/handle.ts';
@@ -39,25 +40,44 @@ const ns = (index: number): string => `ns-${index % NAMESPACES}`;
 const workload = (index: number): string =>
   `${ns(Math.floor(index / WORKLOADS_A_NAMESPACE))}/Deployment/app-${index % WORKLOADS_A_NAMESPACE}`;
 
-/** One in twenty is seen on 90 days, the others on one to ten; a third lead outside. Of the same edges every time. */
+/** Whom one of a workload calls, and by which request: of twelve neighbours and eight workloads of namespaces nearby many requests are known. */
+function callOf(from: number, nth: number): Pick<Edge, 'dst' | 'port' | 'l7'> & { readonly peer: number } {
+  const own = Math.floor(from / WORKLOADS_A_NAMESPACE);
+  const at = (namespace: number, index: number): Endpoint => ({
+    kind: 'workload',
+    id: workload(
+      ((namespace + NAMESPACES) % NAMESPACES) * WORKLOADS_A_NAMESPACE +
+        ((index + WORKLOADS_A_NAMESPACE) % WORKLOADS_A_NAMESPACE),
+    ),
+  });
+  const request = (of: number): Pick<Edge, 'l7'> => (of === 0 ? {} : { l7: `GET /v1/items-${of}` });
+  if (nth < 120) {
+    const peer = Math.floor(nth / 10);
+    return { dst: at(own, from + peer + 1), port: 8000 + peer, ...request(nth % 10), peer };
+  }
+  if (nth < 232) {
+    const peer = Math.floor((nth - 120) / 14);
+    const far = peer < 4 ? peer + 1 : 3 - peer;
+    return { dst: at(own + far, from * 7 + peer), port: 8100 + peer, ...request((nth - 120) % 14), peer: 12 + peer };
+  }
+  // Two workloads of one namespace that all of them call, and what is outside.
+  if (nth < 234) return { dst: at(0, nth), port: 8200, peer: nth };
+  return { dst: { kind: 'external', name: `host-${(from * 3 + nth) % 5000}.example` }, port: 443, peer: nth };
+}
+
+/** One call in twenty is seen on 90 days, the others on one to ten. Of the same edges every time. */
 function edge(index: number): Edge {
   const from = index % (NAMESPACES * WORKLOADS_A_NAMESPACE);
-  const nth = Math.floor(index / (NAMESPACES * WORKLOADS_A_NAMESPACE));
+  const { peer, ...call } = callOf(from, Math.floor(index / (NAMESPACES * WORKLOADS_A_NAMESPACE)));
   const src: Endpoint = { kind: 'workload', id: workload(from) };
-  const dst: Endpoint =
-    nth % 3 === 0
-      ? { kind: 'external', name: `host-${nth}.example` }
-      : { kind: 'workload', id: workload((from + nth * 37 + 1) % (NAMESPACES * WORKLOADS_A_NAMESPACE)) };
-  const port = 8000 + (nth % 500);
-  const length = index % 20 === 0 ? 90 : 1 + (index % 10);
+  const length = (peer + from) % 20 === 0 ? 90 : 1 + ((peer * 7 + from) % 10);
   const last = DAYS - 1 - ((index * 7919) % (DAYS - 100));
   const days = Array.from({ length }, (_, one) => day(last - length + 1 + one));
   return {
-    id: edgeId({ src, dst, protocol: 'TCP', port }),
+    ...call,
+    id: edgeId({ src, protocol: 'TCP', ...call }),
     src,
-    dst,
     protocol: 'TCP',
-    port,
     count: length * 12,
     first: START + (last - length + 1) * DAY,
     last: START + last * DAY + 3_600_000,
@@ -120,8 +140,8 @@ function fillEdges(writer: Writer, count: number): void {
   }
 }
 
-function step(namespace: string, index: number): Step {
-  const object = {
+function objectOf(namespace: string, index: number): KubeManifest {
+  return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
     metadata: {
@@ -138,13 +158,16 @@ function step(namespace: string, index: number): Step {
       })),
     },
   };
+}
+
+function step(namespace: string, index: number): Step {
   return {
     id: `allow-list/app-${index}-ingress`,
     namespace,
     phase: 'allow-list',
     operation: 'create',
     title: `let the callers of app-${index} in`,
-    change: { kind: 'create', object },
+    change: { kind: 'create', object: objectOf(namespace, index) },
     effects: [],
     risks: [],
   };
@@ -283,7 +306,15 @@ async function measure(count: number, dir: string, only: string | undefined): Pr
   const cluster = join(dir, 'cluster');
   const file = join(dir, 'state.sqlite');
   mkdirSync(dir, { recursive: true });
-  if (!existsSync(cluster)) generateCluster(NAMESPACES * WORKLOADS_A_NAMESPACE, cluster);
+  if (!existsSync(cluster)) {
+    generateCluster(NAMESPACES * WORKLOADS_A_NAMESPACE, cluster);
+    // What the runs on record left there.
+    for (let index = 0; index < NAMESPACES; index += 1) {
+      const items = Array.from({ length: STEPS_A_RUN }, (_, one) => objectOf(ns(index), one));
+      const list = { apiVersion: 'v1', kind: 'List', items };
+      writeFileSync(join(cluster, `sallyport-${ns(index)}.json`), JSON.stringify(list));
+    }
+  }
   if (!existsSync(file)) {
     const id = createHash('sha256').update(realpathSync(cluster)).digest('hex').slice(0, 16);
     const state = openState(file, {

@@ -2,7 +2,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
-import { loadAll, requireNamespace, requireReadable } from '../load.ts';
+import { loadAll, planWhole, requireNamespace, requireReadable } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
 import { formatRef } from '../../model/object.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -78,13 +78,15 @@ export interface Planned {
 
 /** Reads everything and plans the way up. Writes nothing but the gates' answers, for `status`. */
 export async function planUp(app: App, namespace: string, to: string | undefined): Promise<Planned> {
-  const loaded = await loadAll(app);
-  requireNamespace(loaded, namespace);
-  requireReadable(loaded, await app.decisions());
-  const view = loaded.view(namespace);
-  const now = view.phases.get(namespace) ?? 'none';
-  const plan = assembleUp(view, targetPhase(namespace, to, now, 'up'), loaded.planner);
-  return { loaded, view, plan };
+  const begun = await loadAll(app, { kind: 'planning', namespace });
+  requireNamespace(begun, namespace);
+  requireReadable(begun, await app.decisions());
+  const { loaded, made } = planWhole(begun, (read) => {
+    const view = read.view(namespace);
+    const now = view.phases.get(namespace) ?? 'none';
+    return { view, plan: assembleUp(view, targetPhase(namespace, to, now, 'up'), read.planner) };
+  });
+  return { loaded, ...made };
 }
 
 export function planDocument(plan: Plan): object {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
-import { loadAll, requireNamespace } from '../load.ts';
+import { loadAll, planWhole, requireNamespace } from '../load.ts';
 import type { Engine, RunResult } from '../../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../engine/run.ts';
 import type { SoakReport } from '../../engine/soak.ts';
@@ -12,6 +12,7 @@ import { countingApprovals } from '../../readiness/approval-gate.ts';
 import type { Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { phaseIndex } from '../../model/phase.ts';
+import type { PhaseName } from '../../model/phase.ts';
 import type { Plan, Step } from '../../plan/plan.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
 import type { Divergence } from '../../plan/rollback.ts';
@@ -115,11 +116,11 @@ export async function rollback(
       for (const run of open) await settleOpenRun(run.id, engine);
     });
   }
-  const loaded = await loadAll(app);
-  const view = loaded.view(namespace);
+  const begunWith = await loadAll(app, { kind: 'planning', namespace });
+  const view = begunWith.view(namespace);
   const now = view.phases.get(namespace) ?? 'none';
   const begun = view.applied.some((step) => step.namespace === namespace);
-  if (!begun && now === 'none') requireNamespace(loaded, namespace);
+  if (!begun && now === 'none') requireNamespace(begunWith, namespace);
   // A stopped run leaves steps of the phase it was entering: going to the present phase takes just those back.
   const unfinished = view.applied.some(
     (step) => step.namespace === namespace && phaseIndex(step.phase) > phaseIndex(now),
@@ -130,11 +131,17 @@ export async function rollback(
       : options.to === now && unfinished
         ? now
         : targetPhase(namespace, options.to, now, 'down');
+  const { loaded, made } = planWhole(begunWith, (read) => planBack(read, namespace, to));
+  if (made.divergences.length > 0) throw foreignChange(made.divergences);
+  return carryOut(app, made.plan, loaded, loaded.view(namespace), 'rollback', prompts);
+}
+
+/** The way back as people have decided of what others changed. */
+function planBack(loaded: Loaded, namespace: string, to: PhaseName): ReturnType<typeof planRollback> {
+  const view = loaded.view(namespace);
   const first = planRollback(view, to, loaded.planner);
   const decided = resolutionsOf(first.divergences, view.resolved ?? []);
-  const { plan, divergences } = decided.size === 0 ? first : planRollback(view, to, loaded.planner, decided);
-  if (divergences.length > 0) throw foreignChange(divergences);
-  return carryOut(app, plan, loaded, view, 'rollback', prompts);
+  return decided.size === 0 ? first : planRollback(view, to, loaded.planner, decided);
 }
 
 /** Takes a commit back that is not in force yet; undefined for a run that is of another kind, or in force in part. */
@@ -412,12 +419,19 @@ export async function resume(app: App): Promise<number> {
       continue;
     }
     const steps = state.reader.run(id)?.plan.steps ?? [];
-    const soak = kind === 'advance' ? await soakWorld(app, await loadAll(app), namespace, false) : undefined;
+    const soak =
+      kind === 'advance' ? await soakWorld(app, await loadForSoak(app, namespace, steps), namespace, false) : undefined;
     const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
     takeDown(state.writer, result);
     ended.push({ namespace, result });
   }
   return reportAll(app, ended);
+}
+
+/** The record as a watch over these steps needs it. */
+async function loadForSoak(app: App, namespace: string, steps: readonly Step[]): Promise<Loaded> {
+  const loaded = await loadAll(app, { kind: 'planning', namespace });
+  return loaded.beyond({ steps }) ?? loaded;
 }
 
 /** New callers that a watch has shown are put on record, so that a person can accept or adopt them. */

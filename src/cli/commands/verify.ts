@@ -114,7 +114,8 @@ export async function verify(
   namespace: string | undefined,
   options: { readonly output?: string } = {},
 ): Promise<number> {
-  const loaded = await loadAll(app);
+  const underWay = namespace === undefined ? [...(await app.state()).reader.phases().keys()] : [namespace];
+  const loaded = await loadAll(app, { kind: 'touching', namespaces: underWay });
   if (namespace !== undefined) requireNamespace(loaded, namespace);
   const applied = loaded.view('').applied;
   const names = namespace === undefined ? namespacesUnderWay(loaded) : [namespace];

@@ -11,6 +11,7 @@ import { importFlows } from '../../src/cli/commands/observe.ts';
 import { readConfig } from '../../src/cli/config.ts';
 import { openApp } from '../../src/cli/context.ts';
 import { openInterrupt } from '../../src/cli/interrupt.ts';
+import { readPatterns } from '../../src/cli/pattern-files.ts';
 import { parseCommandLine } from '../../src/cli/program.ts';
 import { main } from '../../src/main.ts';
 import { isKubeManifest } from '../../src/model/object.ts';
@@ -279,7 +280,7 @@ describe('examples of --help', () => {
 });
 
 describe('configuration as the documents show it', () => {
-  const shown = PAGES.flatMap(blocksOf).filter(({ language }) => language === 'yaml');
+  const shown = PAGES.flatMap(blocksOf).filter(({ language, text }) => language === 'yaml' && !isPattern(text));
 
   it.each(shown.map((block) => [`${block.page}:${block.line}`, block.text] as const))(
     'is read: %s',
@@ -289,6 +290,26 @@ describe('configuration as the documents show it', () => {
       await expect(readConfig(file)).resolves.toBeDefined();
     },
   );
+});
+
+/** A pattern of one's own, and no configuration. */
+function isPattern(text: string): boolean {
+  return text.startsWith('title: ');
+}
+
+describe('patterns as the documents show them', () => {
+  it('are read', async () => {
+    const shown = PAGES.flatMap(blocksOf).filter(({ language, text }) => language === 'yaml' && isPattern(text));
+    expect(shown.length).toBeGreaterThan(0);
+    for (const [index, { text }] of shown.entries()) {
+      const own = join(enter('patterns'), `own-${index}`, 'nobody-calls');
+      mkdirSync(own, { recursive: true });
+      writeFileSync(join(own, 'pattern.yaml'), text);
+      writeFileSync(join(own, 'README.md'), 'Nobody calls.\n');
+      const read = await readPatterns(dirname(own));
+      expect(read.map(({ name }) => name)).toContain('nobody-calls');
+    }
+  });
 });
 
 describe('neutral edges as the documents show them', () => {

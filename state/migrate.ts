@@ -6,6 +6,7 @@ import { approvals } from './schema/004-approvals.ts';
 import { follow } from './schema/005-follow.ts';
 import { load } from './schema/006-load.ts';
 import { outside } from './schema/007-outside.ts';
+import { lines } from './schema/008-lines.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -16,7 +17,7 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load, outside];
+export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load, outside, lines];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

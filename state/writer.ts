@@ -21,6 +21,8 @@ import { appendAudit } from './audit.ts';
 import { STATE_CODE, stateFailure } from './failure.ts';
 import type { Handle } from './handle.ts';
 import { HANDLE, write } from './handle.ts';
+import type { LineMarksRecord } from './line-marks.ts';
+import { countForgotten, readLineMarks, recordLineMarks } from './line-marks.ts';
 import type { Reader } from './reader.ts';
 import { openReader } from './reader.ts';
 import type { ImportRecord, Row } from './rows.ts';
@@ -38,6 +40,8 @@ export interface EdgeImport {
   readonly follow?: FollowStep;
   /** Who was seen at which address meanwhile. */
   readonly addresses?: readonly AddressHold[];
+  /** The marks of the inputs' lines, where they have lines. */
+  readonly lines?: readonly LineMarksRecord[];
 }
 
 export interface FollowStep {
@@ -65,6 +69,10 @@ export interface Writer extends Reader {
    * those that hold nothing.
    */
   importEdges(batch: EdgeImport): ImportResult;
+  /** What is remembered of the lines of a source's inputs, one input after the other. */
+  lineMarks(source: string): Iterable<LineMarksRecord>;
+  /** Inputs of a source with records between two times (ms) of whose lines nothing is remembered. */
+  forgottenInputs(source: string, first: number, last: number): number;
   /** Adds to the history of addresses. Returns how many pods were not known at their address. */
   recordAddresses(holds: Iterable<AddressHold>, watched: Iterable<Watched>): { readonly added: number };
   /**
@@ -93,6 +101,8 @@ export function openWriter(handle: Handle): Writer {
     ...openReader(handle),
     [HANDLE]: handle,
     importEdges: (batch) => write(handle, 'recording edges', () => importEdges(handle, batch)),
+    lineMarks: (source) => readLineMarks(handle, source),
+    forgottenInputs: (source, first, last) => countForgotten(handle, source, first, last),
     recordAddresses: (holds, watched) =>
       write(handle, 'recording who held which address', () => recordAddresses(handle, holds, watched)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
@@ -174,6 +184,12 @@ function importEdges(handle: Handle, batch: EdgeImport): ImportResult {
     );
     if (input.bytes !== undefined && input.bytes > 0) addSize.run(input.source, input.bytes, input.sha256);
   }
+
+  const left = new Set(repeated.map(({ sha256 }) => sha256));
+  recordLineMarks(
+    handle,
+    (batch.lines ?? []).filter(({ sha256 }) => !left.has(sha256)),
+  );
 
   const find = db.prepare<[string], Row>('SELECT * FROM edges WHERE id = ?');
   const add = db.prepare(`INSERT INTO edges VALUES (${Array(EDGE_COLUMNS).fill('?').join(', ')})`);

@@ -1,5 +1,6 @@
 import type { Flow, InputReport } from '../model/flow.ts';
 import type { GrpcFlows } from './grpc/feed.ts';
+import type { LineMarker, LineRange } from './line-marks.ts';
 
 /** Bytes with a name. `open` is called once. What it yields holds until the next is asked for: its memory may be used again. */
 export interface FlowInput {
@@ -12,6 +13,10 @@ export interface FlowInput {
   readonly skip?: number;
   /** What may stand at the beginning, behind `skip`, and is on record: SHA-256 by length. Where it does, reading it throws KnownBeginning. */
   readonly known?: ReadonlyMap<number, ReadonlySet<string>>;
+  /** Is told every byte behind `skip`, out of its compression. */
+  readonly marker?: LineMarker;
+  /** Lines behind `skip` that are on record: they are hashed and marked like the others, and read as empty ones. */
+  readonly cut?: readonly LineRange[];
 }
 
 /** Thrown by a reading of an input that begins with what is on record, and goes on behind it. Whoever opened it reads on from there. */

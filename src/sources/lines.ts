@@ -6,6 +6,7 @@ import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { FlowInput } from './flow-source.ts';
 import { KnownBeginning } from './flow-source.ts';
+import { createLineCutter } from './line-marks.ts';
 
 /** Longer lines are refused: no record is that long, and a file without line breaks must not fill the memory. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
@@ -162,6 +163,7 @@ export async function readChunks(
   // Where a file may end that was imported before, when it was shorter.
   const ends = [...(input.known?.keys() ?? [])].sort((a, b) => b - a);
   let endsLine = false;
+  const cutter = input.cut === undefined ? undefined : createLineCutter(input.cut);
   const take = (given: Uint8Array): Promise<void> | void => {
     let chunk = given;
     if (skipping > 0) {
@@ -181,7 +183,10 @@ export async function readChunks(
     bytes += chunk.byteLength;
     endsLine = chunk[chunk.byteLength - 1] === 10;
     hash.update(chunk);
-    return onChunk(chunk);
+    input.marker?.push(chunk);
+    if (cutter === undefined) return onChunk(chunk);
+    const left = cutter(chunk);
+    return left.byteLength === 0 ? undefined : onChunk(left);
   };
   let broken: Failure | undefined;
   const { gzip, source } = await sniff(input.open());

@@ -25,10 +25,24 @@ beforeAll(async () => {
   home = await makeHome(CLUSTER);
 });
 
-async function observe(state: string, files: Readonly<Record<string, string | Uint8Array>>): Promise<Ended> {
+async function observe(
+  state: string,
+  files: Readonly<Record<string, string | Uint8Array>>,
+  more: readonly string[] = [],
+): Promise<Ended> {
   for (const [name, content] of Object.entries(files)) await writeFile(join(home, name), content);
   return sallyport(
-    ['observe', 'edges', ...Object.keys(files), '--json', '--manifests', 'cluster', '--state', `${state}.sqlite`],
+    [
+      'observe',
+      'edges',
+      ...Object.keys(files),
+      '--json',
+      ...more,
+      '--manifests',
+      'cluster',
+      '--state',
+      `${state}.sqlite`,
+    ],
     { home },
   );
 }
@@ -74,9 +88,35 @@ describe('a file', () => {
     expect(await counts('alike')).toEqual({ 5432: 6, 9000: 1 });
   });
 
-  it.concurrent('whose last line was half a line then is read as a whole', async () => {
-    const half = A.slice(0, -1);
-    expect((await observe('half', { 'half-a.jsonl': half })).code).toBe(0);
-    expect(documentOf(await observe('half', { 'half-b.jsonl': A + B }))).toMatchObject({ records: 4 });
+  it.concurrent('whose last line had no end then is read on from there, and half a line of it as a whole', async () => {
+    expect((await observe('half', { 'half-a.jsonl': A.slice(0, -1) })).code).toBe(0);
+    expect(documentOf(await observe('half', { 'half-b.jsonl': A + B }))).toMatchObject({ records: 2 });
+    const torn = (A + B).slice(0, -30);
+    expect((await observe('torn', { 'torn-a.jsonl': torn }, ['--bad-records', 'skip'])).code).toBe(0);
+    expect(documentOf(await observe('torn', { 'torn-b.jsonl': A + B }))).toMatchObject({ records: 1 });
+    expect(await counts('torn')).toEqual({ 5432: 3, 9000: 1 });
+  });
+
+  it.concurrent('that overlaps with others counts what is in none of them, whichever came first', async () => {
+    const [a1 = '', a2 = '', b1 = '', b2 = ''] = (A + B).match(/.+\n/g) ?? [];
+    expect((await observe('tails', { 'tails-2.jsonl': a2 + b1 + b2 })).code).toBe(0);
+    const ended = await observe('tails', {
+      'tails-1.jsonl': a1 + a2 + b1,
+      'tails-0.jsonl.gz': gzipSync(b2 + record(5, 80)),
+    });
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(documentOf(ended)).toMatchObject({ records: 2, overlap: { repeated: 3, twice: 0, scattered: 0 } });
+    expect(await counts('tails')).toEqual({ 80: 1, 5432: 3, 9000: 1 });
+    // Each of them by itself is on record.
+    expect(documentOf(await observe('tails', { 'tails-3.jsonl': a1 + a2 + b1 }))).toMatchObject({
+      alreadyImported: ['tails-3.jsonl'],
+    });
+  });
+
+  it.concurrent('that holds lines of others here and there is said to, with how many', async () => {
+    const [a1 = '', a2 = '', b1 = '', b2 = ''] = (A + B).match(/.+\n/g) ?? [];
+    expect((await observe('mixed', { 'mixed-a.jsonl': a1 + b1 + b2 })).code).toBe(0);
+    const ended = await observe('mixed', { 'mixed-b.jsonl': record(6, 80) + a1 + a2 + b2 + record(7, 80) });
+    expect(documentOf(ended)).toMatchObject({ records: 5, overlap: { repeated: 0, scattered: 2 } });
   });
 });

@@ -136,6 +136,7 @@ describe('migrations', () => {
       'approvals',
       'follows',
       'gaps',
+      'line_marks',
     ];
     expect(tablesOf(file)).toEqual({ ...before, ...Object.fromEntries(later.map((table) => [table, []])) });
     openState(file, { target: TARGET, mode: 'write' }).close();
@@ -159,7 +160,9 @@ describe('migrations', () => {
 
   it('stand in order without gaps', () => {
     const db = new Database(':memory:');
-    expect(() => migrate(db, [...MIGRATIONS, { version: 9, name: 'gap', sql: '' }])).toThrow(/migration 9 stands at/);
+    expect(() => migrate(db, [...MIGRATIONS, { version: MIGRATIONS.length + 2, name: 'gap', sql: '' }])).toThrow(
+      /migration \d+ stands at/,
+    );
     expect(schemaVersion(db)).toBe(0);
     db.close();
   });

@@ -6,6 +6,7 @@ import { cancelled, untilStopped } from '../interrupt.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
+import { createOverlaps } from '../observe-overlaps.ts';
 import { wrap } from '../output.ts';
 import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
@@ -252,6 +253,7 @@ export async function importFlows(
     loaded.snapshot.source === 'cluster' ? { latest: Math.max(Date.now(), now.now ?? 0) + CLOCK_OFF_MS } : {};
   const known = source.grows === true && source.isColumns === undefined ? writer.importSizes(source.name) : undefined;
   const skips = new Map<FlowInput, number>();
+  const overlaps = createOverlaps(source, writer, opened, app.output);
   let aggregator = createAggregator(loaded.inventory, writer.addresses());
   let reports: InputReport[] = [];
   for (let again = true; again;) {
@@ -262,6 +264,7 @@ export async function importFlows(
       name: (ip, name) => aggregator.addName(ip, name),
     };
     reports = [];
+    overlaps.begin();
     // Of inputs before in the same call, too.
     const sizes = new Map([...(known ?? [])].map(([bytes, all]) => [bytes, new Set(all)]));
     for (const input of opened) {
@@ -272,6 +275,7 @@ export async function importFlows(
         ...input,
         open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
         ...(skip === 0 ? {} : { skip }),
+        ...overlaps.of(input),
         // What is read once cannot be read anew.
         ...(known === undefined || opened.some((one) => one.name === '-') ? {} : { known: sizes }),
       };
@@ -281,6 +285,7 @@ export async function importFlows(
         if (!(error instanceof KnownBeginning)) throw error;
         // What was folded of it cannot be told apart any more: all is read anew, without it.
         skips.set(input, skip + error.bytes);
+        overlaps.moved(input);
         app.output.note(
           `${safeText(input.name)}: its first ${skip + error.bytes} bytes are on record already; what follows is read, and its lines count from there`,
         );
@@ -288,8 +293,12 @@ export async function importFlows(
         break;
       }
       const report = reports.at(-1);
-      if (report !== undefined && report.bytes > 0)
-        sizes.set(report.bytes, (sizes.get(report.bytes) ?? new Set<string>()).add(report.sha256));
+      if (report === undefined) continue;
+      if (overlaps.isNew(input, report)) {
+        again = true;
+        break;
+      }
+      if (report.bytes > 0) sizes.set(report.bytes, (sizes.get(report.bytes) ?? new Set<string>()).add(report.sha256));
     }
   }
   if (app.interrupt.signal.aborted) throw cancelled('cancelled; nothing was imported');
@@ -313,6 +322,7 @@ export async function importFlows(
     edges: folded.edges,
     evidence: { ...folded.evidence, ...(gaps.length === 0 ? {} : { gaps }) },
     addresses: [...folded.addresses, ...addressesIn(loaded.snapshot, at)],
+    lines: overlaps.marks(),
   });
   const { output } = app;
   const records = reports.reduce((sum, report) => sum + report.records, 0);
@@ -327,6 +337,7 @@ export async function importFlows(
     edges: { added: result.added, updated: result.updated },
     alreadyImported: result.skippedInputs.map((input) => input.name),
     unattributed: folded.evidence.unattributed,
+    ...overlaps.document(),
     contradicted: folded.contradictions.pods,
     clockSkew: Object.fromEntries([...folded.contradictions.skew].map(([node, ms]) => [node, Math.round(ms / 1000)])),
   });
@@ -335,6 +346,7 @@ export async function importFlows(
   );
   for (const input of result.skippedInputs)
     output.line(`already imported, so not counted again: ${safeText(input.name)}`);
+  overlaps.say();
   const ignored = new Map<string, number>();
   for (const report of reports)
     for (const [why, count] of Object.entries(report.ignored)) ignored.set(why, (ignored.get(why) ?? 0) + count);

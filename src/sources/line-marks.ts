@@ -1,0 +1,252 @@
+import { createHash } from 'node:crypto';
+
+/**
+ * One number for each line of an input, by which lines that are in another input too are found. A mark is made of the line's length and bytes:
+ * all of a line of up to 256, of a longer one the first 128, the last 64 and some between. Two lines of one mark are not proven to be one; two
+ * runs of lines are, for what a count is worth.
+ */
+export interface LineMarks {
+  /** The newest of them, in order. */
+  readonly marks: Int32Array;
+  /** Lines before those, of which there were too many. */
+  readonly dropped: number;
+  /**
+   * SHA-256 of the first line and of the last, without their line breaks; empty where there is none. The last is empty as well where no line
+   * break follows it: it may be half a line.
+   */
+  readonly first: string;
+  readonly last: string;
+}
+
+/** Whole lines, from the first to before the last, counted from 0. */
+export interface LineRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** 8 MiB. */
+export const MAX_MARKS = 1 << 21;
+/** Of a line that goes on over pieces, so much is kept to mark it by. */
+const MAX_CARRIED = 1 << 20;
+
+export interface LineMarker {
+  push(chunk: Uint8Array): void;
+  finish(): LineMarks;
+}
+
+export function createLineMarker(limit = MAX_MARKS): LineMarker {
+  let marks = new Int32Array(Math.min(limit, 4096));
+  let count = 0;
+  let first: string | undefined;
+  let carried: Uint8Array[] = [];
+  let carriedBytes = 0;
+  let passed = 0;
+  /** The last line as it was, until it is known to be the last. */
+  let newest: Uint8Array | undefined;
+
+  const add = (mark: number): void => {
+    if (count === marks.length && marks.length < limit) {
+      const larger = new Int32Array(Math.min(limit, marks.length * 2));
+      larger.set(marks);
+      marks = larger;
+    }
+    marks[count % marks.length] = mark;
+    count += 1;
+  };
+  const carry = (bytes: Uint8Array): void => {
+    const room = Math.max(0, MAX_CARRIED - carriedBytes);
+    if (room > 0) carried.push(bytes.slice(0, room));
+    carriedBytes += Math.min(room, bytes.byteLength);
+    passed += bytes.byteLength;
+  };
+  const close = (): void => {
+    const line = Buffer.concat(carried);
+    first ??= digest(line);
+    newest = line;
+    add(markOf(new DataView(line.buffer, line.byteOffset, line.byteLength), 0, line.byteLength, passed));
+    carried = [];
+    carriedBytes = 0;
+    passed = 0;
+  };
+
+  return {
+    push(chunk) {
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      let at = 0;
+      if (passed > 0) {
+        const end = bytes.indexOf(10);
+        carry(bytes.subarray(0, end < 0 ? bytes.length : end));
+        if (end < 0) return;
+        close();
+        at = end + 1;
+      }
+      let begin = -1;
+      for (let end = bytes.indexOf(10, at); end >= 0; end = bytes.indexOf(10, at)) {
+        add(markOf(view, at, end, end - at));
+        first ??= digest(bytes.subarray(at, end));
+        begin = at;
+        at = end + 1;
+      }
+      if (begin >= 0) newest = bytes.slice(begin, at - 1);
+      if (at < bytes.length) carry(bytes.subarray(at));
+    },
+    finish() {
+      const isOpen = passed > 0;
+      if (isOpen) close();
+      const from = count > marks.length ? count % marks.length : 0;
+      const kept = new Int32Array(Math.min(count, marks.length));
+      kept.set(marks.subarray(from, kept.length));
+      kept.set(marks.subarray(0, from), kept.length - from);
+      return {
+        marks: kept,
+        dropped: count - kept.length,
+        first: first ?? '',
+        last: newest === undefined || isOpen ? '' : digest(newest),
+      };
+    },
+  };
+}
+
+function digest(line: Uint8Array): string {
+  return createHash('sha256').update(line).digest('hex');
+}
+
+/** Of the bytes from `from` to before `to`, which may be the beginning of a line of `length`. */
+function markOf(view: DataView, from: number, to: number, length: number): number {
+  let hash = length | 0;
+  let at = from;
+  if (to - from > 256) {
+    for (; at < from + 128; at += 4) hash = mix(hash, view.getInt32(at, true));
+    const step = ((to - from - 192) / 16) | 0;
+    for (; at + 4 <= to - 64; at += Math.max(4, step)) hash = mix(hash, view.getInt32(at, true));
+    at = to - 64;
+  }
+  for (; at + 4 <= to; at += 4) hash = mix(hash, view.getInt32(at, true));
+  for (; at < to; at += 1) hash = mix(hash, view.getUint8(at));
+  hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x846ca68b);
+  return hash ^ (hash >>> 16);
+}
+
+function mix(hash: number, word: number): number {
+  const mixed = Math.imul(hash ^ word, 0x21f0aaad);
+  return mixed ^ (mixed >>> 15);
+}
+
+/** How often one line is looked for in an input in which it stands many times. */
+const MAX_PLACES = 64;
+
+/**
+ * The lines of an input that stand in another one as well, where the two overlap as pieces of one record do: the common run begins where one of
+ * them begins and ends where one of them ends. Of a single line its whole hash has to agree.
+ */
+export function findRepeats(own: LineMarks, others: Iterable<LineMarks>): readonly LineRange[] {
+  const found: LineRange[] = [];
+  const { marks, dropped } = own;
+  const sure = (ownAt: number, other: LineMarks, otherAt: number, length: number): boolean => {
+    if (length > 1) return true;
+    const end = (at: number, of: LineMarks): readonly string[] => [
+      ...(at === 0 && of.dropped === 0 ? [of.first] : []),
+      ...(at === of.marks.length - 1 ? [of.last] : []),
+    ];
+    const there = end(otherAt, other);
+    return end(ownAt, own).some((hash) => there.includes(hash));
+  };
+  const from = (ownAt: number, other: LineMarks, otherAt: number): void => {
+    const most = Math.min(marks.length - ownAt, other.marks.length - otherAt);
+    let length = 0;
+    while (length < most && marks[ownAt + length] === other.marks[otherAt + length]) length += 1;
+    // All of it, but for half a line at the end of one of them.
+    const isHalf = (of: LineMarks, at: number): boolean => of.last === '' && at + length === of.marks.length - 1;
+    const isWhole = length === most || isHalf(other, otherAt) || isHalf(own, ownAt);
+    if (length > 0 && isWhole && sure(ownAt, other, otherAt, length))
+      found.push({ from: dropped + ownAt, to: dropped + ownAt + length });
+  };
+  const places = (list: Int32Array, mark: number | undefined, each: (at: number) => void): void => {
+    if (mark === undefined) return;
+    let at = list.indexOf(mark);
+    for (let tries = 0; at >= 0 && tries < MAX_PLACES; tries += 1) {
+      each(at);
+      at = list.indexOf(mark, at + 1);
+    }
+  };
+  for (const other of others) {
+    if (dropped === 0) places(other.marks, marks[0], (at) => from(0, other, at));
+    if (other.dropped === 0) places(marks, other.marks[0], (at) => from(at, other, 0));
+  }
+  return joinRanges(found);
+}
+
+export function joinRanges(ranges: Iterable<LineRange>): readonly LineRange[] {
+  const joined: { from: number; to: number }[] = [];
+  for (const { from, to } of [...ranges].sort((a, b) => a.from - b.from)) {
+    const last = joined.at(-1);
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
+    else joined.push({ from, to });
+  }
+  return joined;
+}
+
+/** Marks looked for one by one; of more, one in so many that no more are left. */
+const MAX_SCATTERED = 1 << 16;
+
+/** About how many lines outside of `ranges` stand in one of the others too, here and there: whether they are the same records is not known. */
+export function countScattered(own: LineMarks, ranges: readonly LineRange[], others: Iterable<LineMarks>): number {
+  let mask = 0;
+  while (own.marks.length / (mask + 1) > MAX_SCATTERED) mask = mask * 2 + 1;
+  const wanted = new Map<number, number>();
+  let next = 0;
+  for (const [index, mark] of own.marks.entries()) {
+    const line = own.dropped + index;
+    while ((ranges[next]?.to ?? Infinity) <= line) next += 1;
+    if ((ranges[next]?.from ?? Infinity) <= line || (mark & mask) !== 0) continue;
+    wanted.set(mark, (wanted.get(mark) ?? 0) + 1);
+  }
+  let count = 0;
+  for (const { marks } of others)
+    for (const mark of marks) {
+      if ((mark & mask) !== 0) continue;
+      const times = wanted.get(mark);
+      if (times === undefined) continue;
+      count += times;
+      wanted.delete(mark);
+    }
+  return count * (mask + 1);
+}
+
+/** Hands bytes over without the lines of `ranges`, of which an empty line is left each, so that the others keep their numbers. */
+export function createLineCutter(ranges: readonly LineRange[]): (chunk: Uint8Array) => Uint8Array {
+  let line = 0;
+  let next = 0;
+  return (chunk) => {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const parts: Uint8Array[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      while ((ranges[next]?.to ?? Infinity) <= line) next += 1;
+      const range = ranges[next];
+      if (range === undefined) {
+        if (parts.length === 0) return chunk;
+        parts.push(bytes.subarray(at));
+        break;
+      }
+      const isCut = range.from <= line;
+      const stop = isCut ? range.to : range.from;
+      const begin = at;
+      let breaks = 0;
+      while (line < stop) {
+        const end = bytes.indexOf(10, at);
+        if (end < 0) {
+          at = bytes.length;
+          break;
+        }
+        at = end + 1;
+        line += 1;
+        breaks += 1;
+      }
+      parts.push(isCut ? Buffer.alloc(breaks, 10) : bytes.subarray(begin, at));
+    }
+    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+  };
+}

@@ -23,8 +23,9 @@ interface Slot {
 
 /**
  * Ways back in the cluster: ConfigMaps of kube-system with fixed names, so that a role can name them and no tenant can write them (whoever
- * takes a namespace back runs what stands there). A namespace has three keys in the one that its name's hash points at: `NS.sh`, the bundle as
- * one script, `NS.md`, and `NS.json.gz`, the record. Every write carries the resourceVersion that was read: several operators share a
+ * takes a namespace back runs what stands there). A namespace has three keys in the one that its name's hash points at: `NS.sh.gz`, the bundle
+ * as one script, `NS.md`, how to take it out and run it, and `NS.json.gz`, the record. (Older ones have `NS.sh`, which is not packed: their pages
+ * say so, and the next writing takes its place.) Every write carries the resourceVersion that was read: several operators share a
  * ConfigMap. While Leases are held every write is made under them (`fence`): a record is never put over a newer one by somebody who has
  * lost them. Errors: those of the API server (exit 4); SP460 (exit 4), no room.
  */
@@ -94,8 +95,8 @@ export function openUndoCluster(api: KubeApi, fence?: Fence): UndoStore {
       const mine = entriesOf(kept, name);
       await change(name, (data, binary) => {
         const entries = [
-          { ...data, ...mine.data },
-          { ...binary, ...mine.binary },
+          { ...without(data, keysOf(kept.namespace)), ...mine.data },
+          { ...without(binary, keysOf(kept.namespace)), ...mine.binary },
         ] as const;
         const bytes = Buffer.byteLength(JSON.stringify(entries));
         if (bytes > MOST_BYTES) throw noRoom(kept.namespace, name, bytes);
@@ -139,9 +140,10 @@ function callFor({ name, live }: Slot, data: JsonObject, binaryData: JsonObject)
 }
 
 const RECORD = '.json.gz';
+const SCRIPT = '.sh.gz';
 
 function keysOf(namespace: string): readonly string[] {
-  return [`${namespace}.sh`, `${namespace}.md`, `${namespace}${RECORD}`];
+  return [`${namespace}.sh`, `${namespace}${SCRIPT}`, `${namespace}.md`, `${namespace}${RECORD}`];
 }
 
 /** The same for every version: 16 buckets by the first digit of the hash. */
@@ -153,16 +155,19 @@ function slotOf(namespace: string): string {
 
 function entriesOf(kept: KeptUndo, name: string): { readonly data: JsonObject; readonly binary: JsonObject } {
   const { namespace } = kept;
-  const get = `kubectl get configmap ${name} -n ${UNDO_NAMESPACE} -o go-template='{{index .data "${namespace}.sh"}}' > undo.sh`;
+  const get = `kubectl get configmap ${name} -n ${UNDO_NAMESPACE} -o go-template='{{index .binaryData "${namespace}${SCRIPT}"}}' | base64 -d | gunzip > undo.sh`;
   const readme = kept.files.find((file) => file.name === 'README.md')?.text ?? '';
-  const record = gzipSync(JSON.stringify(kept.record)).toString('base64');
   return {
-    data: {
-      [`${namespace}.sh`]: kept.script,
-      [`${namespace}.md`]: `<!-- The script of this page: ${get} -->\n${readme}`,
+    data: { [`${namespace}.md`]: `<!-- The script of this page: ${get} -->\n${readme}` },
+    binary: {
+      [`${namespace}${SCRIPT}`]: packed(kept.script),
+      [`${namespace}${RECORD}`]: packed(JSON.stringify(kept.record)),
     },
-    binary: { [`${namespace}${RECORD}`]: record },
   };
+}
+
+function packed(text: string): string {
+  return gzipSync(text, { level: 9 }).toString('base64');
 }
 
 function unpack(live: JsonObject | undefined, namespace: string, name: string): Json | undefined {

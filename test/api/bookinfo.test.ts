@@ -545,8 +545,8 @@ describe('without Sallyport, or without its state', { timeout: 600_000 }, () => 
   it('kubectl alone takes it back from the cluster, where the laptop is gone', async () => {
     await advanceOn('stolen');
     await rm(join(home, 'stolen'), { recursive: true });
-    const template = `{{range .items}}{{with .data}}{{with index . "${NAMESPACE}.sh"}}{{.}}{{end}}{{end}}{{end}}`;
-    const get = `kubectl get configmap -n kube-system -l app.kubernetes.io/managed-by=sallyport -o go-template='${template}' > undo.sh`;
+    const template = `{{range .items}}{{with .binaryData}}{{with index . "${NAMESPACE}.sh.gz"}}{{.}}{{end}}{{end}}{{end}}`;
+    const get = `kubectl get configmap -n kube-system -l app.kubernetes.io/managed-by=sallyport -o go-template='${template}' | base64 -d | gunzip > undo.sh`;
     await mkdir(join(home, 'by-hand'));
     const done = await shell(`${get} && sh undo.sh`, join(home, 'by-hand'));
     expect(done.code, done.text).toBe(0);

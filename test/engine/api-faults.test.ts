@@ -100,7 +100,7 @@ beforeAll(async () => {
   calls = api.calls.length - before;
   end = world();
   const kept = api.objects().filter(({ kind }) => kind === 'ConfigMap');
-  expect(kept.flatMap((object) => Object.keys(asObject(object['data']))).toSorted()).toEqual(['front.md', 'front.sh']);
+  expect(kept.flatMap((object) => Object.keys(asObject(object['data']))).toSorted()).toEqual(['front.md']);
   expect(end).not.toEqual(start);
   expect((await rig.rollback('front', 'none')).exit).toBe(EXIT.done);
   expect(world()).toEqual(start);

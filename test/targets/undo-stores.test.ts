@@ -1,9 +1,15 @@
 // Where ways back are kept outside the state: a folder and ConfigMaps. The same tests for both, and what is of each alone.
-import { chmod, readdir, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { KeptUndo, Target, UndoStore } from '../../src/engine/contract.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { buildUndoBundle, buildUndoScript } from '../../src/plan/undo-bundle.ts';
 import { isFailure } from '../../src/shared/pure/errors.ts';
+import { sha256 } from '../../src/shared/pure/hash.ts';
+import { asObject, asString } from '../../src/shared/pure/json.ts';
 import { UNDO_CONFIG_MAPS } from '../../src/sources/kube/index.ts';
 import { openClusterTarget } from '../../src/targets/cluster.ts';
 import { openUndoFolder } from '../../src/targets/undo-folder.ts';
@@ -11,6 +17,7 @@ import { simulatedClock } from '../support/fake-api/clock.ts';
 import type { FakeApi } from '../support/fake-api/server.ts';
 import { startFakeApi } from '../support/fake-api/server.ts';
 import { makeFolder } from '../support/folder.ts';
+import { planFor } from '../phases/worlds.ts';
 
 const open: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -166,13 +173,111 @@ describe('the cluster', () => {
     api.put({ ...map, data: { ...(map['data'] as object), 'theirs.sh': '# theirs\n' } }, 'sallyport');
     await store.write(kept('shop', 'r2'));
     const now = api.get(map)?.['data'];
-    expect(now).toMatchObject({ 'theirs.sh': '# theirs\n', 'shop.sh': '# r2\n' });
+    expect(now).toMatchObject({
+      'theirs.sh': '# theirs\n',
+      'shop.md': expect.stringContaining('README.md of r2') as string,
+    });
     expect(await store.read('shop')).toEqual(kept('shop', 'r2').record);
+  });
+
+  it('is taken out by the words of its own page, in a shell', async () => {
+    const { api, store } = await makeCluster();
+    await store.write({ ...kept('shop'), script: '# à la main\necho done\n' });
+    const [map] = api.objects().filter(({ kind }) => kind === 'ConfigMap');
+    const page = asString(asObject(map?.['data'])['shop.md']) ?? '';
+    const line = /<!-- The script of this page: (.*) -->/.exec(page)?.[1] ?? '';
+    const [, get = '', rest = ''] = /^(kubectl .*?) \| (.*)$/.exec(line) ?? [];
+    expect(get).toBe(
+      `kubectl get configmap ${map?.metadata.name ?? ''} -n kube-system -o go-template='{{index .binaryData "shop.sh.gz"}}'`,
+    );
+    // What kubectl prints for that template is the value as it is in JSON.
+    const dir = await makeFolder();
+    const input = asString(asObject(map?.['binaryData'])['shop.sh.gz']) ?? '';
+    execFileSync('sh', ['-c', rest], { cwd: dir, input });
+    expect(await readFile(join(dir, 'undo.sh'), 'utf8')).toBe('# à la main\necho done\n');
+  });
+
+  it('reads what an older version kept, and puts its own in its place', async () => {
+    const { api, store } = await makeCluster();
+    await store.write(kept('shop', 'r1'));
+    const [map] = api.objects().filter(({ kind }) => kind === 'ConfigMap');
+    if (map === undefined) throw new Error('there is one');
+    const { 'shop.sh.gz': script, ...record } = asObject(map['binaryData']);
+    expect(script).toBeDefined();
+    const old = { ...map, data: { 'shop.sh': '# r1\n', 'shop.md': 'the old page' }, binaryData: record };
+    api.put(old, 'sallyport');
+    expect(await store.read('shop')).toEqual(kept('shop', 'r1').record);
+    expect(await store.list()).toEqual([{ namespace: 'shop', record: kept('shop', 'r1').record }]);
+    await store.write(kept('shop', 'r2'));
+    const now = api.get(map);
+    expect(Object.keys({ ...asObject(now?.['data']), ...asObject(now?.['binaryData']) }).sort()).toEqual([
+      'shop.json.gz',
+      'shop.md',
+      'shop.sh.gz',
+    ]);
+    api.put(
+      { ...old, metadata: { ...map.metadata, resourceVersion: now?.metadata['resourceVersion'] ?? '' } },
+      'sallyport',
+    );
+    await store.remove('shop');
+    expect(api.objects().filter(({ kind }) => kind === 'ConfigMap')).toEqual([]);
+  });
+
+  it('holds the ways back of 200 namespaces with 40 steps each', async () => {
+    const { api, store } = await makeCluster();
+    const { steps } = planFor({}, 'identity');
+    const forty = Array.from({ length: 40 }, (_, index) => {
+      const step = steps[index % steps.length];
+      if (step === undefined) throw new Error('a plan has steps');
+      return step;
+    });
+    for (let one = 0; one < 200; one += 1) {
+      const namespace = `team-${one}-${sha256(String(one)).slice(0, 8)}`;
+      // Names of their own, as real ones have: what is alike in all of them packs too well.
+      const own = forty.map((step, index) => {
+        const text = JSON.stringify(step)
+          .replaceAll('front', namespace)
+          .replaceAll('web', `web-${sha256(`${one} ${index}`).slice(0, 10)}`);
+        return { step: JSON.parse(text) as Step, number: index + 1 };
+      });
+      const of = {
+        run: `r${one}`,
+        namespace,
+        phase: 'identity',
+        by: 'tester',
+        target: 'test',
+        at: '2026-01-01T00:00:00.000Z',
+        steps: own,
+        exposed: true,
+      } as const;
+      const { record } = kept(namespace);
+      await store.write({
+        namespace,
+        files: buildUndoBundle(of),
+        script: buildUndoScript(of),
+        record: {
+          ...record,
+          steps: own.map(({ step, number }) => ({
+            run: of.run,
+            position: number,
+            seq: number,
+            step,
+            state: 'done',
+            change: step.change,
+          })),
+        } as KeptUndo['record'],
+      });
+    }
+    const maps = api.objects().filter(({ kind }) => kind === 'ConfigMap');
+    const sizes = maps.map((map) => Buffer.byteLength(JSON.stringify(map)));
+    // An object of the API may have a mebibyte; half of it is left for longer plans.
+    expect(Math.max(...sizes)).toBeLessThan(512 * 1024);
+    expect((await store.list()).length).toBe(200);
   });
 
   it('refuses what does not fit, and names the way out', async () => {
     const { store } = await makeCluster();
-    const large = { ...kept('shop'), script: 'x'.repeat(1_100_000) };
+    const large = { ...kept('shop'), script: randomBytes(800_000).toString('base64') };
     await expect(store.write(large)).rejects.toMatchObject({
       detail: { code: 'SP460', exit: 4, hint: expect.stringContaining('undo: {path: DIR, cluster: off}') as string },
     });

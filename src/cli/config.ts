@@ -159,6 +159,13 @@ const configSchema = z.strictObject({
     .strictObject({
       latency: z.string().min(1).optional(),
       egress: z.array(z.strictObject({ match: z.string().min(1), group: z.enum(EGRESS_GROUPS) })).optional(),
+  probe: z
+    .strictObject({
+      // Whether it is pinned is asked where it would run, with a hint.
+      image: z.string().min(1),
+      namespaces: z.array(z.string().min(1)).min(1).default(['*']),
+    })
+    .optional(),
     })
     .optional(),
 });
@@ -277,6 +284,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
       : {
           assess: {
             // Meant from the folder that the file is in, wherever the program was started.
+    ...(given.probe === undefined ? {} : { probe: given.probe }),
             ...(given.assess.latency === undefined ? {} : { latency: resolve(dirname(file), given.assess.latency) }),
             ...(given.assess.egress === undefined ? {} : { egress: given.assess.egress }),
           },

@@ -11,6 +11,7 @@ import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
 import type { ReachOptions } from './commands/reach.ts';
 import type { WatchOptions } from './commands/watch.ts';
+import type { VerifyOptions } from './commands/verify.ts';
 import type { Shell } from './completion-script.ts';
 import type { App, GlobalOptions } from './context.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
@@ -466,10 +467,22 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
       ]),
     )
     .addHelpText(
-      'after',
-      examples('sallyport verify', 'sallyport verify shop --json', 'sallyport verify -o junit > verify.xml'),
+    .option(
+      '--probe',
+      'prove it by real connections, from pods that are gone afterwards (probe.image in the configuration)',
     )
-    .action((ns: string | undefined, options: { output?: string }) =>
+    .option('--probe-file <file>', 'the pairs that must pass and must fail (YAML)')
+    .option('--probe-suggest', 'print a file of pairs to begin with')
+      'after',
+      examples(
+        'sallyport verify',
+        'sallyport verify shop --json',
+        'sallyport verify -o junit > verify.xml',
+        'sallyport verify --probe-suggest > probes.yaml',
+        'sallyport verify --probe --probe-file probes.yaml --yes -o junit > probes.xml',
+      ),
+    )
+    .action((ns: string | undefined, options: VerifyOptions) =>
       set(async (app) => (await import('./commands/verify.ts')).verify(app, ns, options)),
     );
   program

@@ -142,6 +142,13 @@ export interface Config {
     /** Outside destinations by name (`*` matches) and the group they belong to. */
     readonly egress?: readonly { readonly match: string; readonly group: string }[];
   };
+  /** Probes by real connections: naming an image is what allows them. */
+  readonly probe?: {
+    /** By its digest. It has `node` on its PATH. */
+    readonly image: string;
+    /** Patterns of namespaces from which may be probed (`*` matches). */
+    readonly namespaces: readonly string[];
+  };
 }
 
 /** Where the configuration says nothing of grants. */

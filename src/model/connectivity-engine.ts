@@ -107,6 +107,9 @@ export interface Engine {
   readonly classByKey: Map<string, SideClass>;
   /** Filled on demand. */
   readonly indexes: Partial<Record<Direction, PeerIndex>>;
+  /** Where it was made from another one: the engine whose index of peers is looked at, and the namespaces in which that does not hold. */
+  readonly base?: Engine;
+  readonly unlike?: ReadonlySet<string>;
 }
 
 /** One direction of all pods, by the pods that it names. */
@@ -120,6 +123,9 @@ interface PeerIndex {
   /** 1 by rank for those workloads. */
   readonly isOpen: Uint8Array;
 }
+
+/** Namespaces of which the pods are looked at one by one, rather than in an index made anew. */
+const MOST_UNLIKE = 32;
 
 const layouts = new WeakMap<World['cluster'], Layout>();
 const engines = new WeakMap<World, Engine>();
@@ -181,7 +187,18 @@ export function engineOf(world: World): Engine {
  */
 export function engineLike(world: World, base: Engine, changed: ReadonlySet<string>): Engine {
   if (engines.has(world) || world.cluster !== base.world.cluster) return engineOf(world);
-  const engine = engineOf(world);
+  const unlike = new Set([...(base.unlike ?? []), ...changed]);
+  const isNear = unlike.size <= MOST_UNLIKE;
+  const engine: Engine = {
+    world,
+    layout: base.layout,
+    classes: { ingress: [], egress: [] },
+    classByKey: new Map(),
+    indexes: {},
+    // A row of changes has one index of peers among them, until they have touched too much of it.
+    ...(isNear ? { base: base.base ?? base, unlike } : {}),
+  };
+  engines.set(world, engine);
   for (const direction of ['ingress', 'egress'] as const) {
     const own = engine.classes[direction];
     base.classes[direction].forEach((known, index) => (own[index] = known));

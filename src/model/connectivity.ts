@@ -199,12 +199,13 @@ function* affectedConnections(
     if (src !== dst && isWanted(ids[src], options.from) && isWanted(ids[dst], options.to))
       pairs.add(src * ids.length + dst);
   };
-  // Their policies changed, so that what the old world knows of them as peers does not hold.
-  const uncertain = [...changed.keys()].flatMap((namespace) =>
+  const likely = old.base ?? old;
+  // Their policies changed, so that what that world knows of them as peers does not hold.
+  const uncertain = [...new Set([...changed.keys(), ...(old.unlike ?? [])])].flatMap((namespace) =>
     (after.cluster.podsOfNamespace.get(namespace) ?? []).map((pod) => rankOfPod[pod.index] ?? 0),
   );
   const peers = (direction: Direction, rank: number): Iterable<number> => {
-    const [had, has] = [peersOf(old, direction, rank), peersOf(now, direction, rank, old)];
+    const [had, has] = [peersOf(old, direction, rank, likely), peersOf(now, direction, rank, likely)];
     return had === 'all' || has === 'all' ? ids.keys() : new Set([...had, ...has, ...uncertain]);
   };
   for (const src of senders) for (const dst of peers('egress', src)) add(src, dst);

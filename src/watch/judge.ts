@@ -3,7 +3,7 @@ import { changedConnections, portsWithout } from '../model/connectivity.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointNamespace, formatEdge } from '../model/edge.ts';
 import { compileWorld, evaluateConnection, isIsolated } from '../model/evaluate.ts';
-import type { Snapshot } from '../model/inventory.ts';
+import type { Snapshot, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, isObject, refKey, refOf } from '../model/object.ts';
 import { phaseIndex } from '../model/phase.ts';
@@ -11,9 +11,10 @@ import type { World } from '../model/world.ts';
 import { isOwn } from '../objects/build.ts';
 import { driftOf } from '../plan/drift.ts';
 import { showValue } from '../shared/pure/mask.ts';
+import { groupBy } from '../shared/pure/order.ts';
 import { plural } from '../shared/pure/text.ts';
 import { isOtherPolicy } from './objects.ts';
-import type { Change, WatchState } from './state.ts';
+import type { Change, WatchRecord, WatchState } from './state.ts';
 import { clear, openUnder, raise, tell } from './state.ts';
 
 /** Pairs and edges that are named; the rest is counted. */
@@ -85,17 +86,25 @@ export function judgeProtection(change: Change, namespace: string): void {
     for (const { key } of openUnder(state, prefix)) clear(change, key, 'not enforced here any more');
     return;
   }
-  const world = namespaceWorld(state, namespace);
+  judgeWorkloads(change, namespace, namespaceWorld(state, namespace));
+}
+
+function judgeWorkloads(
+  change: Change,
+  namespace: string,
+  world: World,
+  workloads: readonly Workload[] = world.inventory.workloads.filter((one) => one.namespace === namespace),
+): void {
+  const prefix = `unprotected\n${namespace}/`;
   const found = new Map<string, ('ingress' | 'egress')[]>();
-  const directions = enforcedDirections(state, namespace);
-  for (const workload of world.inventory.workloads) {
-    if (workload.namespace !== namespace) continue;
+  const directions = enforcedDirections(change.state, namespace);
+  for (const workload of workloads) {
     // No policy reaches what runs in the network of its node.
     if (workload.podSets.length > 0 && workload.podSets.every(({ hostNetwork }) => hostNetwork)) continue;
     const open = directions.filter((direction) => isIsolated(world, workload.id, direction).isolated === 'no');
     if (open.length > 0) found.set(`unprotected\n${workload.id}`, open);
   }
-  for (const { key } of openUnder(state, prefix)) if (!found.has(key)) clear(change, key, 'isolated, or gone');
+  for (const { key } of openUnder(change.state, prefix)) if (!found.has(key)) clear(change, key, 'isolated, or gone');
   for (const [key, open] of found) {
     const workload = key.slice('unprotected\n'.length);
     raise(change, {
@@ -114,10 +123,24 @@ export function judgeProtection(change: Change, namespace: string): void {
 
 /** The directions that Sallyport's own policies of the namespace close: what it never closed is not missed. */
 function enforcedDirections(state: WatchState, namespace: string): readonly ('ingress' | 'egress')[] {
-  const closed = new Set<string>();
-  for (const { namespace: of, step } of state.record.applied)
-    if (of === namespace && step.phase === 'allow-list' && step.direction !== undefined) closed.add(step.direction);
-  return (['ingress', 'egress'] as const).filter((direction) => closed.size === 0 || closed.has(direction));
+  const closed = closedDirections(state.record).get(namespace);
+  return (['ingress', 'egress'] as const).filter((direction) => closed === undefined || closed.has(direction));
+}
+
+const closedOf = new WeakMap<WatchRecord, ReadonlyMap<string, ReadonlySet<string>>>();
+
+function closedDirections(record: WatchRecord): ReadonlyMap<string, ReadonlySet<string>> {
+  const known = closedOf.get(record);
+  if (known !== undefined) return known;
+  const out = new Map<string, Set<string>>();
+  for (const { namespace, step } of record.applied) {
+    if (step.phase !== 'allow-list' || step.direction === undefined) continue;
+    const own = out.get(namespace);
+    if (own === undefined) out.set(namespace, new Set([step.direction]));
+    else own.add(step.direction);
+  }
+  closedOf.set(record, out);
+  return out;
 }
 
 function namespaceWorld(state: WatchState, namespace: string): World {
@@ -137,10 +160,18 @@ function namespaceWorld(state: WatchState, namespace: string): World {
 }
 
 export function judgeAllProtection(change: Change): void {
-  const enforced = enforcedNamespaces(change.state);
+  const { world, stale } = change.state;
+  const enforced = new Set(enforcedNamespaces(change.state));
   for (const { key, namespace } of openUnder(change.state, 'unprotected\n'))
-    if (namespace !== undefined && !enforced.includes(namespace)) clear(change, key, 'not enforced here any more');
-  for (const namespace of enforced) judgeProtection(change, namespace);
+    if (namespace !== undefined && !enforced.has(namespace)) clear(change, key, 'not enforced here any more');
+  // Before there is a world the first one is awaited: it comes with the record.
+  if (world === undefined) return;
+  if (stale) {
+    for (const namespace of enforced) judgeProtection(change, namespace);
+    return;
+  }
+  const workloads = groupBy(world.inventory.workloads, ({ namespace }) => namespace);
+  for (const namespace of enforced) judgeWorkloads(change, namespace, world, workloads.get(namespace) ?? []);
 }
 
 /** Edges that must work and that only the second world denies. */

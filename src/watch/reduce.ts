@@ -60,7 +60,8 @@ function take(change: Change, event: WatchEvent): void {
       settleCallers(change);
       if (!change.state.ready) return;
       judgeAllDrift(change);
-      judgeAllProtection(change);
+      // The world that comes with the record is judged as a whole; one that stands is judged again where the phases are others.
+      if (!change.state.stale) judgeAllProtection(change);
       return;
     case 'inventory': {
       const before = change.state.world;

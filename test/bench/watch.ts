@@ -37,6 +37,12 @@ function flag(name: string, otherwise: number): number {
   return at < 0 ? otherwise : Number(process.argv[at + 1]);
 }
 
+/** Time of the processor, which a machine that does other things beside leaves alone, more or less. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const ms = (value: number): string => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
 
@@ -76,9 +82,9 @@ if (days > 0) {
   let now = START;
   const send = (event: WatchEvent): number => {
     now += 1000;
-    const begun = performance.now();
+    const begun = cpuMs();
     ({ state } = reduceWatch(state, event, now));
-    return performance.now() - begun;
+    return cpuMs() - begun;
   };
   const kinds = byKind(objects);
   send({ kind: 'expect', kinds: [...kinds.keys()] });
@@ -86,7 +92,7 @@ if (days > 0) {
   let listMs = 0;
   for (const [of, list] of kinds) listMs += send({ kind: 'listed', of, objects: list });
   const build = (): number => {
-    const begun = performance.now();
+    const begun = cpuMs();
     const inventory = buildConnectionInventory(
       {
         source: 'cluster',
@@ -98,7 +104,7 @@ if (days > 0) {
       { config: CONFIG },
     );
     send({ kind: 'inventory', inventory });
-    return performance.now() - begun;
+    return cpuMs() - begun;
   };
   const first = build();
   const put = (object: KubeManifest): number =>
@@ -117,7 +123,7 @@ if (days > 0) {
   const pod: number[] = [];
   const fresh: number[] = [];
   const flows: number[] = [];
-  for (let round = 0; round < 200; round += 1) {
+  for (let round = 0; round < 60; round += 1) {
     const at = (round * 37) % namespaces;
     const one = policyOf(namespaceOf(at), round % A_NAMESPACE, round % 2 === 0 ? 'ingress' : 'egress');
     const field = round % 2 === 0 ? 'ingress' : 'egress';
@@ -134,7 +140,7 @@ if (days > 0) {
       }),
     );
   }
-  for (let round = 0; round < 50; round += 1)
+  for (let round = 0; round < 30; round += 1)
     fresh.push(put(deploymentOf(namespaceOf((round * 41) % namespaces), `new-${round}`)));
   say(`a changed policy: ${quantiles(policy)}`);
   say(`a new pod of a known workload: ${quantiles(pod)}`);

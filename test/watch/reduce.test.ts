@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from '../support/fast-check.ts';
 import { buildConnectionInventory } from '../../src/inventory/build.ts';
-import { connectivity } from '../../src/model/connectivity.ts';
+import { changedConnections, connectivity } from '../../src/model/connectivity.ts';
 import { compileWorld } from '../../src/model/evaluate.ts';
 import { replaceNetworkPolicies } from '../../src/model/world-change.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
@@ -135,6 +135,8 @@ describe('policies', () => {
   it('taken in one by one amount to what all of them amount to', () => {
     const text = (world: ReturnType<typeof compileWorld>): readonly string[] =>
       [...connectivity(world)].map((one) => JSON.stringify(one));
+    const pairs = (world: ReturnType<typeof compileWorld>): ReadonlyMap<string, string> =>
+      new Map([...connectivity(world)].map(({ src, dst, ...ports }) => [`${src} ${dst}`, JSON.stringify(ports)]));
     const change = fc.record({
       at: fc.nat(2),
       index: fc.nat(9),
@@ -151,7 +153,7 @@ describe('policies', () => {
           const others = policies.filter(
             (one) => one.metadata['namespace'] !== namespace || one.metadata.name !== own.metadata.name,
           );
-          const next =
+          const wanted =
             how === 'delete'
               ? []
               : [
@@ -163,12 +165,19 @@ describe('policies', () => {
                         ? changed(own, { podSelector: {}, ingress: [{ from: [{ namespaceSelector: {} }] }] })
                         : own,
                 ];
-          policies = [...others, ...next];
-          world = replaceNetworkPolicies(
+          policies = [...others, ...wanted];
+          const next = replaceNetworkPolicies(
             world,
             namespace,
             policies.filter((one) => one.kind === 'NetworkPolicy' && one.metadata['namespace'] === namespace),
           );
+          // What a change in a row of changes is said to open and close is what it opens and closes.
+          const [had, has] = [pairs(world), pairs(next)];
+          const differing = [...new Set([...had.keys(), ...has.keys()])].filter((key) => had.get(key) !== has.get(key));
+          expect([...changedConnections(world, next)].map(({ src, dst }) => `${src} ${dst}`).sort()).toEqual(
+            differing.sort(),
+          );
+          world = next;
         }
         expect(text(world)).toEqual(text(compileWorld({ ...all, policies })));
       }),

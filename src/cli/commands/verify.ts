@@ -14,6 +14,7 @@ import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
 import { packageVersion } from '../../shared/io/assets.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.ts';
+import { uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { phases } from '../../../phases/index.ts';
 import { renderGates } from '../render-gates.ts';
@@ -81,6 +82,11 @@ async function readRecord(
   }
 }
 
+interface Judged {
+  readonly namespace: string;
+  readonly gates: readonly Gate[];
+}
+
 /** Namespaces under way, sorted. */
 export function namespacesUnderWay(loaded: Loaded): readonly string[] {
   return [...loaded.view('').phases]
@@ -94,7 +100,7 @@ export function judgeNamespaces(
   loaded: Loaded,
   names: readonly string[],
   records: ReadonlyMap<string, readonly Sighting[]>,
-): readonly { readonly namespace: string; readonly gates: readonly Gate[] }[] {
+): readonly Judged[] {
   return names.map((name) => {
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';
@@ -108,15 +114,31 @@ export function judgeNamespaces(
   });
 }
 
+export interface VerifyOptions {
+  readonly output?: string;
+  readonly probe?: boolean;
+  readonly probeFile?: string;
+  readonly probeSuggest?: boolean;
+}
+
+/** Gates of probes beside those of the record, each with the namespace that it is about. */
+function withProbes(judged: readonly Judged[], probed: readonly Judged[]): readonly Judged[] {
+  const names = uniqueSorted([...judged, ...probed].map(({ namespace }) => namespace));
+  return names.map((namespace) => ({
+    namespace,
+    gates: [...judged, ...probed].filter((one) => one.namespace === namespace).flatMap(({ gates }) => gates),
+  }));
+}
+
 /** Does the cluster still hold what Sallyport left there, and do the gates of the phase still hold? Exit 6 if not. */
-export async function verify(
-  app: App,
-  namespace: string | undefined,
-  options: { readonly output?: string } = {},
-): Promise<number> {
+export async function verify(app: App, namespace: string | undefined, options: VerifyOptions = {}): Promise<number> {
   const underWay = namespace === undefined ? [...(await app.state()).reader.phases().keys()] : [namespace];
   const loaded = await loadAll(app, { kind: 'touching', namespaces: underWay });
   if (namespace !== undefined) requireNamespace(loaded, namespace);
+  if (options.probeSuggest === true) {
+    app.output.raw((await import('../probe.ts')).suggestProbes(loaded));
+    return EXIT.done;
+  }
   const applied = loaded.view('').applied;
   const names = namespace === undefined ? namespacesUnderWay(loaded) : [namespace];
   const drift = checkDrift(
@@ -125,7 +147,9 @@ export async function verify(
     loaded.view('').resolved,
   );
   const records = await readRecord(app, loaded, names);
-  const judged = judgeNamespaces(loaded, names, records);
+  const probed =
+    options.probe === true ? await (await import('../probe.ts')).probeAll(app, loaded, options.probeFile) : [];
+  const judged = withProbes(judgeNamespaces(loaded, names, records), probed);
   const gates = judged.flatMap((one) => one.gates);
   const { output } = app;
   const code = drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;

@@ -289,3 +289,50 @@ export const ACCESS_RULES: readonly RbacRule[] = [
     verbs: ['get', 'list', 'create', 'delete'],
   },
 ];
+
+/** Roles beside the row: what a watch that runs for days, and probes, need. Each is enough by itself. */
+export const SIDE_ROLES = ['watcher', 'prober'] as const;
+export type SideRole = (typeof SIDE_ROLES)[number];
+
+type SideRight = Omit<Right, 'role'>;
+
+/** `watcher`: reads and follows what a planner reads, and leads by a Lease. `prober`: starts and removes pods, wherever it is bound. */
+export function sideRights(role: SideRole): readonly SideRight[] {
+  if (role === 'prober')
+    return [
+      {
+        group: '',
+        resources: ['pods'],
+        verbs: ['get', 'list', 'create', 'delete'],
+        why: 'pods that try connections, and are gone afterwards; those that a crash left are found by their label',
+      },
+      { group: '', resources: ['namespaces'], verbs: ['get'], why: 'the owner of such a pod' },
+    ];
+  return [
+    ...rightsOf('planner')
+      .filter(({ verbs }) => verbs.includes('list'))
+      .map(({ group, resources, why }): SideRight => ({ group, resources, verbs: ['get', 'list', 'watch'], why })),
+    ...rightsOf('planner').filter(({ verbs, names }) => names !== undefined && verbs.every((verb) => verb === 'get')),
+    {
+      group: 'coordination.k8s.io',
+      resources: ['leases'],
+      verbs: ['get', 'create', 'update', 'delete'],
+      why: 'one watch leads',
+    },
+  ];
+}
+
+/** The ClusterRole of a side role. */
+export function buildSideRole(role: SideRole): ReturnType<typeof buildClusterRole> {
+  return {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRole',
+    metadata: { name: `sallyport-${role}`, labels: { 'app.kubernetes.io/part-of': 'sallyport' } },
+    rules: sideRights(role).map(({ group, resources, verbs, names }) => ({
+      apiGroups: [group],
+      resources: resources === 'all' ? ['*'] : [...resources],
+      ...(names === undefined ? {} : { resourceNames: [...names] }),
+      verbs: [...verbs],
+    })),
+  };
+}

@@ -449,7 +449,10 @@ function selectedBy(selector: string | undefined): (object: KubeManifest) => boo
     const labels = Object.entries(asObject(object.metadata['labels'])).map(
       ([key, value]) => `${key}=${asString(value) ?? ''}`,
     );
-    return wanted.every((part) => labels.includes(part));
+    // `key=value`, or a key that is there.
+    return wanted.every((part) =>
+      labels.some((one) => one === part || (!part.includes('=') && one.startsWith(`${part}=`))),
+    );
   };
 }
 

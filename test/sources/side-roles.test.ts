@@ -1,0 +1,48 @@
+// The roles beside the row, as they are shipped: a watch, and probes.
+import { describe, expect, it } from 'vitest';
+import { renderYaml } from '../../src/shared/io/yaml.ts';
+import type { SideRole } from '../../src/sources/kube/rights.ts';
+import { SIDE_ROLES, buildSideRole, rightsOf, sideRights } from '../../src/sources/kube/rights.ts';
+
+const HEADS: Readonly<Record<SideRole, string>> = {
+  watcher:
+    'Follows what a planner reads, and leads by a Lease: watch. To end runs that soak it needs the operator as well.',
+  prober:
+    'Starts pods that try connections, and removes them: verify --probe. Whoever may start pods may act as any account of the namespace: bind it by RoleBindings, in the namespaces that are probed from.',
+};
+
+describe.each(SIDE_ROLES)('the role %s', (role) => {
+  it('is shipped as the table has it', async () => {
+    const text = `# ${HEADS[role]}\n# Made from src/sources/kube/rights.ts.\n${renderYaml(buildSideRole(role) as never)}`;
+    await expect(text).toMatchFileSnapshot(`../../templates/rbac/${role}.yaml`);
+  });
+
+  it('never reaches Secrets, shells of pods or anything by a wildcard verb', () => {
+    for (const { group, resources, verbs } of sideRights(role)) {
+      expect(verbs).not.toContain('*');
+      if (group === '') expect(resources).not.toBe('all');
+      if (resources !== 'all')
+        for (const resource of resources) expect(resource).not.toMatch(/^(secrets|pods\/.*|nodes\/.*|\*)$/);
+    }
+  });
+});
+
+it('a watcher may follow whatever a planner may list, and writes nothing but Leases', () => {
+  const key = ({ group, resources }: { group: string; resources: unknown }): string => `${group} ${String(resources)}`;
+  const watched = new Set(
+    sideRights('watcher')
+      .filter(({ verbs }) => verbs.includes('watch'))
+      .map(key),
+  );
+  expect(
+    rightsOf('planner')
+      .filter(({ verbs }) => verbs.includes('list'))
+      .map(key)
+      .filter((one) => !watched.has(one)),
+  ).toEqual([]);
+  expect(
+    sideRights('watcher')
+      .filter(({ verbs }) => verbs.some((verb) => !['get', 'list', 'watch'].includes(verb)))
+      .map(({ group, resources }) => [group, resources]),
+  ).toEqual([['coordination.k8s.io', ['leases']]]);
+});

@@ -6,6 +6,7 @@ import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AccountsOptions } from './commands/accounts.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { CheckOptions } from './commands/check.ts';
+import type { CloudIdentityOptions } from './commands/cloud-identity.ts';
 import type { GrantOptions } from './grant-request.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
@@ -568,6 +569,23 @@ ${examples(
     )
     .action((options: AccountsOptions) =>
       set(async (app) => (await import('./commands/accounts.ts')).accounts(app, options)),
+    );
+  program
+    .command('cloud-identity')
+    .description('who has an identity of a cloud and who a long-lived key, and what replaces the key on both sides')
+    .option('-n, --namespace <ns>', 'this namespace alone')
+    .option('--terraform', "print the cloud's side as Terraform (HCL) alone")
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+GKE, EKS (IRSA and Pod Identity) and AKS. Asks no cloud and writes nothing: what
+only the cloud knows stands in capitals. Keys are told by the names of variables,
+volumes and Secrets.
+${examples('sallyport cloud-identity -n ml', 'sallyport cloud-identity --terraform > trust.tf', 'sallyport cloud-identity --json')}`,
+    )
+    .action((options: CloudIdentityOptions) =>
+      set(async (app) => (await import('./commands/cloud-identity.ts')).cloudIdentity(app, options)),
     );
   program
     .command('waves')

@@ -14,6 +14,7 @@ import { endpointKey } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
 import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
 import { finding } from './analyzers/context.ts';
+import { analyzeCloud } from './analyzers/cloud.ts';
 import { analyzeGateways } from './analyzers/gateways.ts';
 import { analyzeHygiene, namespaceFindings } from './analyzers/hygiene.ts';
 import { analyzeIngress } from './analyzers/ingress.ts';
@@ -76,6 +77,7 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
     analyzeScrapes(context),
     analyzeReferences(context),
     analyzeMesh(context),
+    analyzeCloud(context, facts),
   ];
   const policies = policiesOf(index);
   return {

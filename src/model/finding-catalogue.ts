@@ -227,6 +227,44 @@ export const FINDINGS = {
     means: 'What is in it is not known.',
     causes: ['A link that leaves the directory; a special file; a very large one.'],
   },
+  SP362: {
+    title: 'A workload holds a long-lived key of a cloud',
+    hint: '`sallyport cloud-identity` prints how to replace it by an identity that its account has by itself.',
+    means:
+      'A key that does not end works from anywhere for whoever has read it once. Told by names of variables, volumes and Secrets; no value is read.',
+    causes: ['Set up before the cluster had workload identity.', 'A library that asks for a key file.'],
+  },
+  SP363: {
+    title: 'Workloads that share an account share an identity of the cloud',
+    hint: 'Give each its own account (phase identity), and trust the one that needs it.',
+    means: 'The cloud knows accounts and not workloads: each of these may do there what any of them needs.',
+    causes: ['One chart or one team with one account for all.'],
+  },
+  SP364: {
+    title: 'A cloud trusts an account that does not exist',
+    hint: 'Take the trust away, or make the account.',
+    means: 'Whoever may make accounts in that namespace comes into the identity.',
+    causes: ['The account was renamed or deleted.', 'A slip of the keyboard in the namespace.'],
+  },
+  SP365: {
+    title: 'A cloud trusts accounts by a pattern',
+    hint: 'Name each account in full: system:serviceaccount:NS:NAME, compared whole.',
+    means: 'Every account that fits, in other namespaces too where the pattern says so, may be that identity.',
+    causes: ['StringLike with an asterisk, a condition left out, or a principalSet of a whole namespace or pool.'],
+  },
+  SP366: {
+    title: 'One identity of a cloud is held in several namespaces',
+    hint: 'Give each namespace an identity of its own, with the rights that it needs.',
+    means:
+      'A breach of either namespace is one of both, as far as the cloud goes, and its trail cannot tell them apart.',
+    causes: ['A role copied along with a chart.'],
+  },
+  SP367: {
+    title: 'Half of Azure workload identity',
+    hint: 'The account carries azure.workload.identity/client-id, and the pods the label azure.workload.identity/use: "true".',
+    means: 'The webhook gives a token to labelled pods alone, for the client that the account names.',
+    causes: ['Only one of the two was set.'],
+  },
   SP370: {
     title: 'What a pattern promises does not hold',
     hint: 'sallyport pattern check shows each pair with the policy that lets it; sallyport pattern apply writes what is missing.',

@@ -560,6 +560,13 @@ export const USE_CODES = {
     ],
     fix: ['Give what `kube-apiserver --audit-log-path` writes: one JSON event a line, plain or gzip.'],
   },
+  SP261: {
+    title: 'Terraform and one document',
+    exit: 2,
+    means: '`cloud-identity --terraform` prints HCL, `--json` one document.',
+    causes: ['An alias or script that adds `--json`.'],
+    fix: ['Leave out one of the two.'],
+  },
   SP266: {
     title: 'The time of a grant is not one that may be given',
     exit: 2,

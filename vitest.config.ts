@@ -15,7 +15,7 @@ export default defineConfig({
           hookTimeout: 60_000,
           include: ['test/**/*.test.ts'],
           exclude: [
-            ...['real', 'api', 'pack', 'engines', 'browser', 'lab'].map((tier) => `test/${tier}/**`),
+            ...['real', 'api', 'pack', 'engines', 'browser', 'terminal', 'lab'].map((tier) => `test/${tier}/**`),
             ...FAULTS,
           ],
         },
@@ -45,7 +45,8 @@ export default defineConfig({
       {
         test: {
           name: 'browser',
-          include: ['test/browser/**/*.test.ts'],
+          // What a person sees: the report in a browser, the session on a terminal.
+          include: ['test/browser/**/*.test.ts', 'test/terminal/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
           fileParallelism: false,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The system programs that the longer tests need, on Debian and its kin: what is there already is left alone.
 #
-#   scripts/tools.sh browser   a browser for the report's tests
+#   scripts/tools.sh browser   a browser for the report's tests, a terminal for the session's
 #   scripts/tools.sh engines   Prometheus and ClickHouse, beside which the sources are tested
 #   scripts/tools.sh lab       packet filter, connection tracking, network namespaces, what fetches and unpacks Envoy
 set -euo pipefail
@@ -13,7 +13,10 @@ want() { # TOOL PACKAGE
 PATH="$PATH:/usr/sbin:/sbin"
 
 case "${1:-}" in
-  browser) want chromium chromium ;;
+  browser)
+    want chromium chromium
+    want tmux tmux
+    ;;
   engines)
     want prometheus prometheus
     want promtool prometheus

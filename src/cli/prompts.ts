@@ -259,6 +259,8 @@ export const terminalPrompts: Prompts = {
           message: fit(message),
           pageSize: Math.max(5, Math.min(15, (process.stdout.rows || 24) - 6)),
           loop: false,
+          // Without it the cursor would begin on a choice whose value is undefined, wherever it stands.
+          default: choices[0]?.value,
           choices: choices.map((choice) => ({
             name: fit(choice.name),
             value: choice.value,

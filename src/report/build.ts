@@ -17,6 +17,7 @@ import { proposeWaves } from '../readiness/waves.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy, uniqueSorted } from '../shared/pure/order.ts';
+import { plural } from '../shared/pure/text.ts';
 import { buildBoundaries, buildPlanes } from './boundaries.ts';
 import { buildEgress } from './egress.ts';
 import { buildIdentities } from './identities.ts';
@@ -429,6 +430,20 @@ const SAID: Readonly<Record<PhaseName, string>> = {
   identity: 'the same, with callers admitted by their principal',
 };
 const MOST_EXPOSED = 20;
+const MOST_GROWN = 3;
+
+/** A state that lets more pairs through than the one before, which nobody expects, says to where. */
+function grownSince(before: Reach | NotCounted | undefined, now: Reach): string {
+  if (before?.kind !== 'counted' || now.reachable <= before.reachable) return '';
+  const had = new Map(before.exposed.map((one) => [one.workload, one.from]));
+  const grown = now.exposed
+    .map(({ workload, from }) => ({ workload, by: from - (had.get(workload) ?? 0) }))
+    .filter(({ by }) => by > 0)
+    .sort((a, b) => b.by - a.by || compareText(a.workload, b.workload));
+  const named = grown.slice(0, MOST_GROWN).map(({ workload, by }) => `${workload} (${by} more)`);
+  const more = grown.length > MOST_GROWN ? ` and ${plural(grown.length - MOST_GROWN, 'workload')} besides` : '';
+  return named.length === 0 ? '' : `; more pairs than before, into ${named.join(', ')}${more}`;
+}
 
 function surfaceSection(
   view: ReportInput['view'],
@@ -466,7 +481,7 @@ function surfaceSection(
         reachable: found.reachable,
         unknown: found.unknown,
         share: pairs === 0 ? null : round(found.reachable / pairs, 6),
-        because: `${SAID[phase]}${doubtful}${found.doubt === undefined ? '' : `; what is not judged is so most often for this reason: ${found.doubt}`}`,
+        because: `${SAID[phase]}${grownSince(reach.get(PHASES[phaseIndex(phase) - 1] ?? 'none'), found)}${doubtful}${found.doubt === undefined ? '' : `; what is not judged is so most often for this reason: ${found.doubt}`}`,
       };
     }),
     mostExposed: now?.kind === 'counted' ? now.exposed.slice(0, MOST_EXPOSED) : [],

@@ -40,6 +40,15 @@ const under = (page: Page<string>, state: ListState): string | undefined =>
   drawPage(page, state, SIZE).find((line) => line.startsWith('> '));
 
 describe('a page', () => {
+  it.each([8, 9, 11, 12, 24])('is never higher than a terminal of %i lines less one', (rows) => {
+    const keys = Array.from('abcdefghi', (one) => ({ key: one, label: `a longer label of ${one}`, value: one }));
+    const page = pageOf(numbered(40), { keys, above: ['one', 'two', 'three'], detail: true });
+    const drawn = drawPage(page, settle(page, START, 3), { columns: 40, rows });
+    expect(drawn.length).toBeLessThan(rows);
+    expect(drawn.filter((line) => line.includes('row ')).length).toBeGreaterThan(1);
+    expect(drawn.at(-1)).toMatch(/^\$ sallyport/);
+  });
+
   it('opens the row under the cursor, and says which command does the same', () => {
     const page = pageOf([
       { text: 'Heading', tone: 'head' },

@@ -227,7 +227,7 @@ export const UNPAINTED: Paint = (_, text) => text;
 const LIST_KEYS = 'arrows move, Enter opens, Esc back';
 
 /** The keys of a page in one or two lines, and the command line that does what the row under the cursor would. */
-function footer<A>(page: Page<A>, state: ListState, columns: number): readonly string[] {
+function footer<A>(page: Page<A>, state: ListState, columns: number, low: boolean): readonly string[] {
   const count = countShown(page, state);
   const parts = [
     ...page.keys.map(({ key, label }) => `${key} ${label}`),
@@ -236,9 +236,11 @@ function footer<A>(page: Page<A>, state: ListState, columns: number): readonly s
     '? help',
     'q leave',
   ];
-  const keys = wrap(parts.join(' | '), columns).split('\n').slice(0, 2);
+  const keys = wrap(parts.join(' | '), columns)
+    .split('\n')
+    .slice(0, low ? 1 : 2);
   const row = count === 0 ? undefined : rowAt(page, state, state.cursor);
-  return [...detail(page, row, columns), ...keys, cut(`$ ${row?.command ?? page.command}`, columns)];
+  return [...(low ? [] : detail(page, row, columns)), ...keys, cut(`$ ${row?.command ?? page.command}`, columns)];
 }
 
 /** The row under the cursor in full; as many lines whatever stands there, so that nothing jumps. */
@@ -270,13 +272,20 @@ function statusLine<A>(page: Page<A>, state: ListState, height: number): string 
 /** Lines that are left for rows. */
 export function bodyHeight<A>(page: Page<A>, state: ListState, size: Size): number {
   const columns = Math.max(20, size.columns - 1);
-  const around = 1 + aboveOf(page, size).length + 1 + 1 + footer(page, state, columns).length;
-  return Math.max(3, size.rows - 1 - around);
+  const around = 1 + aboveOf(page, size).length + 1 + 1 + footer(page, state, columns, isLow(size)).length;
+  return Math.max(isLow(size) ? 2 : 3, size.rows - 1 - around);
 }
 
 /** On a low terminal what stands above gives way before the list does. */
 function aboveOf<A>(page: Page<A>, size: Size): readonly string[] {
-  return page.above.slice(0, Math.max(0, size.rows - 12));
+  return page.above.slice(0, Math.max(0, size.rows - LOW_ROWS));
+}
+
+/** So few lines that the list comes before everything around it. */
+const LOW_ROWS = 12;
+
+function isLow(size: Size): boolean {
+  return size.rows < LOW_ROWS;
 }
 
 /** The page as lines: never wider than the terminal less one column, nor higher than it less one line. */
@@ -298,7 +307,7 @@ export function drawPage<A>(page: Page<A>, state: ListState, size: Size, paint: 
   // As high whatever is in it, so that the keys stay in one place.
   const full = count > height || page.filter !== undefined;
   while (full && body.length < Math.min(height, page.rows.length)) body.push('');
-  const foot = footer(page, state, columns);
+  const foot = footer(page, state, columns, isLow(size));
   return [
     paint('head', cut(page.title, columns)),
     ...aboveOf(page, size).map((line) => cut(line, columns)),

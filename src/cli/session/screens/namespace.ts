@@ -179,7 +179,7 @@ function blocker(gate: Gate, index: number, namespace: string, width: number): r
       text: `  ${gate.answer === 'no' ? 'no     ' : 'unknown'} ${safeText(`${gate.id} ${gate.subject}: ${gate.facts[0] ?? ''}`)}`,
       tone: gate.answer === 'no' ? 'bad' : 'doubt',
       pick: { kind: 'open', screen: { kind: 'gate', namespace, to: undefined, index } },
-      command: gate.fix === '' ? `sallyport plan ${safeText(namespace)}` : safeText(gate.fix),
+      command: `sallyport plan ${safeText(namespace)}`,
     },
     ...fix.map((text) => ({ text })),
   ];

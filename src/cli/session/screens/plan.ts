@@ -49,7 +49,7 @@ export function planPage(planned: Planned, namespace: string, to: PhaseName | un
               text: `  ${gate.answer === 'no' ? 'no     ' : 'unknown'} ${safeText(`${gate.id} ${gate.subject}: ${gate.facts[0] ?? ''}`)}`,
               tone: gate.answer === 'no' ? 'bad' : 'doubt',
               pick: { kind: 'open', screen: { kind: 'gate', namespace, to, index } },
-              command: gate.fix === '' ? command : safeText(gate.fix),
+              command,
             },
           ],
     ),

@@ -170,7 +170,8 @@ export function hclText(text: string): string {
     .replaceAll('\\', '\\\\')
     .replaceAll('"', '\\"')
     .replaceAll('\n', '\\n')
-    .replaceAll('${', '$${')
+    // A dollar sign means something in a replacement.
+    .replaceAll('${', () => '$${')
     .replaceAll('%{', '%%{')}"`;
 }
 

@@ -1,5 +1,6 @@
 import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
 import type { Candidate } from '../../src/candidates/network.ts';
+import { guardRail } from '../../src/candidates/dialect.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
@@ -47,11 +48,36 @@ export const allowList: Phase = {
       title: `isolate every other pod of ${view.namespace} in both directions`,
       risks: [OPEN_CONNECTIONS, 'pods that start later and match no policy reach nobody'],
     });
+    if (view.config.dialect === 'admin') ensureGuardRail(view, draft, view.namespace);
     return draft.steps;
   },
   verify: () => [],
   down: () => [],
 };
+
+/**
+ * In the dialect `admin`: what no NetworkPolicy of a team opens. It denies nothing that the policies of the namespace allow; see
+ * candidates/dialect.ts. Filed under the namespace that it is about.
+ */
+function ensureGuardRail(view: View, draft: Draft, namespace: string): void {
+  const context = candidateContext(view);
+  const policies = view.inventory.workloads
+    .filter((workload) => workload.namespace === namespace && canBeSelected(workload))
+    .flatMap((workload) =>
+      (['ingress', 'egress'] as const).flatMap(
+        (direction) => deriveNetworkCandidate(context, workload, direction).object ?? [],
+      ),
+    );
+  const rail = guardRail(namespace, policies, context.kinds);
+  if (rail === undefined) return;
+  draft.ensure(rail, {
+    namespace,
+    phase: 'allow-list',
+    id: `guard-rail-${namespace}`,
+    title: `pods of namespaces that no policy of ${namespace} names are denied, whatever a NetworkPolicy says`,
+    risks: [OPEN_CONNECTIONS],
+  });
+}
 
 function canBeSelected(workload: Workload): boolean {
   return workload.podSets.some((podSet) => !podSet.hostNetwork);
@@ -73,6 +99,7 @@ function openPeers(view: View, draft: Draft): void {
     if (to === view.namespace && from !== undefined && from !== view.namespace)
       peers.set(`${endpointKey(edge.src)} egress`, { workload: endpointKey(edge.src), direction: 'egress' });
   }
+  const opened = new Set<string>();
   for (const [, peer] of [...peers].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const workload = view.inventory.workloads.find((one) => one.id === peer.workload);
     if (workload === undefined) continue;
@@ -90,5 +117,8 @@ function openPeers(view: View, draft: Draft): void {
       workload: workload.id,
       direction: peer.direction,
     });
+    opened.add(workload.namespace);
   }
+  if (view.config.dialect === 'admin')
+    for (const namespace of [...opened].sort()) ensureGuardRail(view, draft, namespace);
 }

@@ -7,6 +7,8 @@ import { buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
 import type { Direction } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
+import type { Dialect } from '../model/config.ts';
+import { inDialect } from './dialect.ts';
 import { chooseSelector } from './selector.ts';
 import type { SystemPeers } from './system.ts';
 
@@ -48,6 +50,8 @@ export interface CandidateContext {
   readonly meshed: ReadonlySet<string>;
   /** Is plaintext to this port of a workload exempted by a person? Its callers have no identity to name. */
   readonly plaintextExempt: (workload: string, port: number) => boolean;
+  /** In which words policies are written; NetworkPolicy where absent. */
+  readonly dialect?: Dialect;
   /** Names of the cluster's CustomResourceDefinitions; undefined where every kind is taken (a directory). */
   readonly kinds?: ReadonlySet<string>;
 }
@@ -219,7 +223,7 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
     ...built,
     object: cilium
       ? buildCiliumPolicy(meta, own.labels, rules)
-      : buildNetworkPolicy(meta, own.labels, direction, rules),
+      : inDialect(buildNetworkPolicy(meta, own.labels, direction, rules), context.dialect ?? 'kubernetes'),
   };
 }
 
@@ -236,13 +240,17 @@ export function deriveMeshEgress(context: CandidateContext, workload: Workload):
     namespace: workload.namespace,
     workload: workload.id,
   };
-  return cilium ? buildCiliumPolicy(meta, own.labels, rules) : buildNetworkPolicy(meta, own.labels, 'egress', rules);
+  return cilium
+    ? buildCiliumPolicy(meta, own.labels, rules)
+    : inDialect(buildNetworkPolicy(meta, own.labels, 'egress', rules), context.dialect ?? 'kubernetes');
 }
 
 /** Cilium does not match the API server, host names or its own host by ipBlock: such egress needs its own kind. */
 function wantsCilium(context: CandidateContext, groups: readonly (readonly [string, readonly Edge[]])[]): boolean {
   if (context.inventory.facts.cni.name !== 'cilium') return false;
   if (context.kinds !== undefined && !context.kinds.has('ciliumnetworkpolicies.cilium.io')) return false;
+  // Its own words for names, the API server and nodes, wherever it is asked for.
+  if (context.dialect === 'cilium') return true;
   if (context.system.dns?.nodeLocal === true) return true;
   return groups.some(([, edges]) => {
     const dst = edges[0]?.dst;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { BoundaryFact, Config, TenantFact } from '../model/config.ts';
-import { DEFAULT_CONFIG, DEFAULT_GRANTS } from '../model/config.ts';
+import { DEFAULT_CONFIG, DEFAULT_GRANTS, DIALECTS } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
@@ -55,6 +55,9 @@ const configSchema = z.strictObject({
     })
     .partial()
     .optional(),
+  addresses: z
+    .strictObject({ days: z.union([z.number().int().min(1).max(36_500), z.literal('off')]) })
+    .optional(),
   undo: z
     .strictObject({ path: z.string().min(1).optional(), cluster: onOff.optional() })
     .refine((one) => one.cluster !== 'off' || one.path !== undefined, {
@@ -85,8 +88,18 @@ const configSchema = z.strictObject({
         .optional(),
     })
     .optional(),
+  identity: z
+    .strictObject({
+      rehearsal: z.enum(['required', 'optional']).default('optional'),
+      metrics: z.array(z.string().min(1)).default([]),
+    })
+    .optional(),
+  dialect: z.enum(DIALECTS).optional(),
   grants: z
-    .strictObject({ maxMinutes: z.number().positive().max(43_200), breakGlassMinutes: z.number().positive().max(10_080) })
+    .strictObject({
+      maxMinutes: z.number().positive().max(43_200),
+      breakGlassMinutes: z.number().positive().max(10_080),
+    })
     .partial()
     .optional(),
   cluster: z
@@ -155,10 +168,6 @@ const configSchema = z.strictObject({
       ]),
     )
     .optional(),
-  assess: z
-    .strictObject({
-      latency: z.string().min(1).optional(),
-      egress: z.array(z.strictObject({ match: z.string().min(1), group: z.enum(EGRESS_GROUPS) })).optional(),
   probe: z
     .strictObject({
       // Whether it is pinned is asked where it would run, with a hint.
@@ -166,6 +175,10 @@ const configSchema = z.strictObject({
       namespaces: z.array(z.string().min(1)).min(1).default(['*']),
     })
     .optional(),
+  assess: z
+    .strictObject({
+      latency: z.string().min(1).optional(),
+      egress: z.array(z.strictObject({ match: z.string().min(1), group: z.enum(EGRESS_GROUPS) })).optional(),
     })
     .optional(),
 });
@@ -246,6 +259,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
   return {
     gates: { ...DEFAULT_CONFIG.gates, ...defined(given.gates ?? {}) },
     soak: soakOf(given.soak, file),
+    addresses: given.addresses ?? DEFAULT_CONFIG.addresses,
     undo: {
       ...DEFAULT_CONFIG.undo,
       ...defined(given.undo ?? {}),
@@ -274,17 +288,18 @@ export async function readConfig(file: string | undefined): Promise<Config> {
             dir: given.git.dir === undefined ? undefined : resolve(dirname(file), given.git.dir),
           }),
         }),
+    ...(given.dialect === undefined ? {} : { dialect: given.dialect }),
     ...(given.grants === undefined ? {} : { grants: { ...DEFAULT_GRANTS, ...defined(given.grants) } }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),
     ...(given.boundaries === undefined
       ? {}
       : { boundaries: given.boundaries.map((one) => defined(one) as BoundaryFact) }),
+    ...(given.probe === undefined ? {} : { probe: given.probe }),
     ...(given.assess === undefined
       ? {}
       : {
           assess: {
             // Meant from the folder that the file is in, wherever the program was started.
-    ...(given.probe === undefined ? {} : { probe: given.probe }),
             ...(given.assess.latency === undefined ? {} : { latency: resolve(dirname(file), given.assess.latency) }),
             ...(given.assess.egress === undefined ? {} : { egress: given.assess.egress }),
           },

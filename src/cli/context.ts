@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Clock, Target } from '../engine/contract.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Actor } from '../model/approval.ts';
-import type { Config } from '../model/config.ts';
+import type { Config, Dialect } from '../model/config.ts';
 import { matchedBy, mergeDecisions } from '../flows/decide.ts';
 import type { Decision } from '../model/decision.ts';
 import { isAboutGates } from '../model/decision.ts';
@@ -36,6 +36,8 @@ export interface GlobalOptions {
   readonly planHash?: string;
   readonly decisions?: string;
   readonly config?: string;
+  /** Of suggest, plan, advance and approve: over the configuration's. */
+  readonly dialect?: Dialect;
   /** Of advance and rollback: stands on the trail. */
   readonly ticket?: string;
   /** Of plan and advance: files of approvals. */
@@ -145,7 +147,10 @@ export function openApp(options: GlobalOptions, output: Output, env: NodeJS.Proc
       const target = await targetIdentity(app, 'write');
       return { path: stateFile(target), target };
     },
-    config: () => (config ??= import('./config.ts').then(({ readConfig }) => readConfig(options.config))),
+    config: () =>
+      (config ??= import('./config.ts')
+        .then(({ readConfig }) => readConfig(options.config))
+        .then((read) => (options.dialect === undefined ? read : { ...read, dialect: options.dialect }))),
     async decisions() {
       const stored = (await app.state()).reader.decisions();
       if (options.decisions === undefined) return mergeDecisions(stored, []);

@@ -1,5 +1,6 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { DIALECTS } from '../model/config.ts';
 import { PHASES } from '../model/phase.ts';
 import { beside, FORMATS } from './output.ts';
 import { checkCommandLine, typedOptions } from './check-command-line.ts';
@@ -10,9 +11,10 @@ import type { CloudIdentityOptions } from './commands/cloud-identity.ts';
 import type { GrantOptions } from './grant-request.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
+import type { RehearseOptions } from './commands/rehearse.ts';
 import type { ReachOptions } from './commands/reach.ts';
-import type { WatchOptions } from './commands/watch.ts';
 import type { VerifyOptions } from './commands/verify.ts';
+import type { WatchOptions } from './commands/watch.ts';
 import type { Shell } from './completion-script.ts';
 import type { App, GlobalOptions } from './context.ts';
 import type { FlowSource } from '../sources/flow-source.ts';
@@ -195,20 +197,26 @@ function buildProgram(
     .command('suggest')
     .description('candidate policies as YAML, each rule with its evidence as a comment')
     .argument('<ns>', 'namespace')
+    .addOption(dialectOption())
+    .option('--staged', 'as policies that are only rehearsed, where the dialect has such a kind (Calico)')
     .addHelpText(
       'after',
       examples(
+        'sallyport suggest shop --dialect cilium',
         'sallyport suggest shop > policies.yaml',
         'sallyport suggest shop | kubectl apply --dry-run=server -f -',
       ),
     )
-    .action((ns: string) => set(async (app) => (await import('./commands/suggest.ts')).suggest(app, ns)));
+    .action((ns: string, options: { staged?: boolean }) =>
+      set(async (app) => (await import('./commands/suggest.ts')).suggest(app, ns, options)),
+    );
   program
     .command('plan')
     .description('steps, diffs, simulated effect, gates and hash; writes nothing')
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--states <dir>', 'write the manifests of the cluster after each step there')
+    .addOption(dialectOption())
     .addOption(approvalOption())
     .option('--git <dir>', 'as it would be written into this Git working tree')
     .addOption(layoutOption())
@@ -223,6 +231,7 @@ function buildProgram(
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--detach', 'leave the watch after the last step to resume')
+    .addOption(dialectOption())
     .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
     .addOption(approvalOption());
   gitOptions(advance)
@@ -252,6 +261,7 @@ ${examples(
     .argument('<ns>', 'namespace')
     .option('--to <phase>', `the phase that the plan reaches (default: the next one): ${phases}`)
     .option('--plan <hash>', 'of the plan, or its first 12 digits')
+    .addOption(dialectOption())
     .option('--reason <text>', 'stands on the audit trail')
     .addHelpText(
       'after',
@@ -467,13 +477,13 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
         'sarif',
       ]),
     )
-    .addHelpText(
     .option(
       '--probe',
       'prove it by real connections, from pods that are gone afterwards (probe.image in the configuration)',
     )
     .option('--probe-file <file>', 'the pairs that must pass and must fail (YAML)')
     .option('--probe-suggest', 'print a file of pairs to begin with')
+    .addHelpText(
       'after',
       examples(
         'sallyport verify',
@@ -623,6 +633,25 @@ ${examples(
     )
     .action((dir: string, options: CheckOptions) =>
       set(async (app) => (await import('./commands/check.ts')).check(app, dir, options)),
+    );
+  program
+    .command('rehearse')
+    .description('put the policies of the phase identity there as rehearsals, which refuse nothing and are counted')
+    .argument('<ns>', 'namespace')
+    .option('--no-dry-run', 'write, after confirmation; without it the plan alone is shown')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
+    .addOption(format(false))
+    .addHelpText(
+      'after',
+      `
+The proxies count what each policy would let through and what it would refuse.
+With identity.rehearsal: required in the configuration, advance to identity waits
+for those counts (identity.metrics).
+${examples('sallyport rehearse shop', 'sallyport rehearse shop --no-dry-run')}`,
+    )
+    .action((ns: string, options: RehearseOptions) =>
+      set(async (app) => (await import('./commands/rehearse.ts')).rehearse(app, ns, options)),
     );
   program
     .command('pattern')
@@ -811,6 +840,10 @@ function approvalOption(): Option {
   return new Option('--approval <file>', 'an approval that somebody else wrote; may be given again').argParser(
     (file: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), file],
   );
+}
+
+function dialectOption(): Option {
+  return new Option('--dialect <dialect>', 'the words of network policies: docs/dialects.md').choices(DIALECTS);
 }
 
 function podOption(flags: string, description: string): Option {

@@ -1,6 +1,10 @@
 import type { IpBlockTarget } from './inventory.ts';
 import type { PhaseName } from './phase.ts';
 
+/** In which words policies of the network are written. */
+export const DIALECTS = ['kubernetes', 'cilium', 'calico', 'admin'] as const;
+export type Dialect = (typeof DIALECTS)[number];
+
 export const GATE_IDS = [
   'window',
   'coverage',
@@ -82,12 +86,21 @@ export interface Config {
     /** What shows denied and new connections while a run goes. Without any, the `soak` gate is unknown on a live cluster. */
     readonly signals: readonly SignalConfig[];
   };
+  /** How many days who held which address is remembered: records older than that are attributed by what they say themselves. */
+  readonly addresses: { readonly days: number | 'off' };
   /** Where ways back are kept outside the state. */
   readonly undo: {
     /** A folder; beside the state where there is none. */
     readonly path?: string;
     /** In the cluster as well. */
     readonly cluster: 'on' | 'off';
+  };
+  /** Of the phase identity. */
+  readonly identity?: {
+    /** `required`: no policy is enforced before the proxies counted what its rehearsal would let through. */
+    readonly rehearsal: 'required' | 'optional';
+    /** Files of what they counted, as Prometheus answers. */
+    readonly metrics: readonly string[];
   };
   /** When and with what a namespace may be moved forward. The way back is always open. */
   readonly changes?: {
@@ -109,6 +122,8 @@ export interface Config {
       readonly approvers?: readonly string[];
     };
   };
+  /** Of policies of the network; NetworkPolicy where absent. */
+  readonly dialect?: Dialect;
   /** Access that ends by itself: how long it may last at most. */
   readonly grants?: { readonly maxMinutes: number; readonly breakGlassMinutes: number };
   /** Facts that a directory of manifests lacks. Observed facts win; a conflict is a finding. */
@@ -136,18 +151,18 @@ export interface Config {
   };
   readonly tenants?: readonly TenantFact[];
   readonly boundaries?: readonly BoundaryFact[];
-  readonly assess?: {
-    /** A file of measurements of latency. */
-    readonly latency?: string;
-    /** Outside destinations by name (`*` matches) and the group they belong to. */
-    readonly egress?: readonly { readonly match: string; readonly group: string }[];
-  };
   /** Probes by real connections: naming an image is what allows them. */
   readonly probe?: {
     /** By its digest. It has `node` on its PATH. */
     readonly image: string;
     /** Patterns of namespaces from which may be probed (`*` matches). */
     readonly namespaces: readonly string[];
+  };
+  readonly assess?: {
+    /** A file of measurements of latency. */
+    readonly latency?: string;
+    /** Outside destinations by name (`*` matches) and the group they belong to. */
+    readonly egress?: readonly { readonly match: string; readonly group: string }[];
   };
 }
 
@@ -169,6 +184,7 @@ export const DEFAULT_CONFIG: Config = {
     soak: 'on',
   },
   soak: { minutes: 30, drainSeconds: 45, signals: [] },
+  addresses: { days: 100 },
   undo: { cluster: 'on' },
   cluster: {},
 };

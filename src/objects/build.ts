@@ -187,3 +187,59 @@ export function buildPersonBinding(
     subjects: [{ kind: subject.kind, name: subject.name, apiGroup: 'rbac.authorization.k8s.io' }],
   };
 }
+
+/** cilium.io/v2 CiliumNetworkPolicy with any spec. */
+export function buildCiliumWhole(own: OwnMeta, spec: JsonObject): KubeManifest {
+  return { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: metadata(own), spec };
+}
+
+/** projectcalico.org/v3 NetworkPolicy. */
+export function buildCalicoPolicy(own: OwnMeta, spec: JsonObject): KubeManifest {
+  return { apiVersion: 'projectcalico.org/v3', kind: 'NetworkPolicy', metadata: metadata(own), spec };
+}
+
+/** Namespaces whose pods are passed on to NetworkPolicy; all others are denied. A direction that is absent is left alone. */
+export interface GuardRail {
+  readonly ingress?: readonly string[];
+  readonly egress?: readonly string[];
+}
+
+const GUARD_RAIL_PRIORITY = 500;
+
+function guardRailSpec(namespace: string, { ingress, egress }: GuardRail): JsonObject {
+  const name = 'kubernetes.io/metadata.name';
+  const rules = (side: 'from' | 'to', names: readonly string[]): Json => [
+    {
+      name: 'named',
+      action: 'Pass',
+      [side]: [{ namespaces: { matchExpressions: [{ key: name, operator: 'In', values: [...names] }] } }],
+    },
+    { name: 'others', action: 'Deny', [side]: [{ namespaces: {} }] },
+  ];
+  return {
+    priority: GUARD_RAIL_PRIORITY,
+    subject: { namespaces: { matchLabels: { [name]: namespace } } },
+    ...(ingress === undefined ? {} : { ingress: rules('from', ingress) }),
+    ...(egress === undefined ? {} : { egress: rules('to', egress) }),
+  };
+}
+
+/** policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy. */
+export function buildAdminGuardRail(own: OwnMeta, namespace: string, rail: GuardRail): KubeManifest {
+  return {
+    apiVersion: 'policy.networking.k8s.io/v1alpha1',
+    kind: 'AdminNetworkPolicy',
+    metadata: metadata(own),
+    spec: guardRailSpec(namespace, rail),
+  };
+}
+
+/** policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy of the tier Admin. */
+export function buildClusterGuardRail(own: OwnMeta, namespace: string, rail: GuardRail): KubeManifest {
+  return {
+    apiVersion: 'policy.networking.k8s.io/v1alpha2',
+    kind: 'ClusterNetworkPolicy',
+    metadata: metadata(own),
+    spec: { tier: 'Admin', ...guardRailSpec(namespace, rail) },
+  };
+}

@@ -58,6 +58,7 @@ export function candidateContext(view: View, joining: ReadonlySet<string> = new 
     waived: (gate, subject) => waiverFor(view, gate, subject) !== undefined,
     meshed,
     plaintextExempt: (workload, port) => waiverFor(view, 'plaintext', plaintextSubject(workload, port)) !== undefined,
+    ...(view.config.dialect === undefined ? {} : { dialect: view.config.dialect }),
     ...(kinds === undefined ? {} : { kinds }),
   };
 }

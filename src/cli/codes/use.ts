@@ -177,7 +177,7 @@ export const USE_CODES = {
   SP210: {
     title: 'The directory of manifests cannot be used',
     exit: 2,
-    means: '`--manifests` names something that is no directory or cannot be read.',
+    means: 'What `--manifests`, `check` or `--base` names is no directory, or cannot be read.',
     causes: ['A wrong path, relative to another working directory.', 'Missing permissions.'],
     fix: ['Name a directory of Kubernetes manifests.'],
   },
@@ -581,6 +581,21 @@ export const USE_CODES = {
     causes: ['A slip of the keyboard.', 'A pod that was replaced since.', 'A connection and a person in one call.'],
     fix: [
       '`sallyport inventory -o name` lists workloads, `kubectl get pods` pods; `sallyport grant --help` has examples.',
+    ],
+  },
+  SP268: {
+    title: 'The dialect cannot be written here',
+    exit: 2,
+    means:
+      'The cluster lacks the kind or the CNI that acts on it, or the namespace is enforced in another dialect already.',
+    causes: [
+      'A configuration made for another cluster.',
+      'Calico without its API server.',
+      'A change of dialect half-way.',
+    ],
+    fix: [
+      'Leave `--dialect` out: every CNI that enforces takes NetworkPolicy.',
+      'docs/dialects.md says what each dialect needs.',
     ],
   },
   SP269: {

@@ -17,6 +17,7 @@ import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { maskManifest } from '../../shared/pure/mask.ts';
 import { groupBy } from '../../shared/pure/order.ts';
 import { explain } from '../file-error.ts';
+import { requireDialect } from '../dialect.ts';
 import { renderPlan } from '../render-plan.ts';
 
 /** The phase asked for, or the next one. Exit 2 for a phase that does not exist or does not lie ahead. */
@@ -83,6 +84,7 @@ export async function planUp(app: App, namespace: string, to: string | undefined
   requireReadable(begun, await app.decisions());
   const { loaded, made } = planWhole(begun, (read) => {
     const view = read.view(namespace);
+    requireDialect(view);
     const now = view.phases.get(namespace) ?? 'none';
     return { view, plan: assembleUp(view, targetPhase(namespace, to, now, 'up'), read.planner) };
   });

@@ -2,11 +2,13 @@ import type { App } from '../context.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import { splitAccounts } from '../../candidates/accounts.ts';
 import { deriveAuthorization } from '../../candidates/authorization.ts';
+import { guardRail, stagedOf } from '../../candidates/dialect.ts';
 import { deriveNetworkCandidate, evidenceLine } from '../../candidates/network.ts';
 import type { Edge } from '../../model/edge.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { candidateContext, workloadsOf } from '../../readiness/view.ts';
 import { renderYaml } from '../../shared/io/yaml.ts';
+import { notStaged, requireDialect } from '../dialect.ts';
 import { safeText } from '../../shared/pure/text.ts';
 
 interface Suggested {
@@ -15,11 +17,14 @@ interface Suggested {
 }
 
 /** Candidate policies of a namespace as YAML that `kubectl apply` takes, each rule with its evidence as a comment. */
-export async function suggest(app: App, namespace: string): Promise<void> {
+export async function suggest(app: App, namespace: string, options: { readonly staged?: boolean } = {}): Promise<void> {
   const loaded = await loadAll(app, { kind: 'touching', namespaces: [namespace] });
   requireNamespace(loaded, namespace);
   const view = loaded.view(namespace);
+  requireDialect(view);
   const context = candidateContext(view);
+  const { dialect = 'kubernetes' } = view.config;
+  if (options.staged === true && dialect !== 'calico') throw notStaged(dialect);
   const suggested: Suggested[] = [];
   const problems = new Set<string>();
   for (const workload of workloadsOf(view)) {
@@ -27,8 +32,10 @@ export async function suggest(app: App, namespace: string): Promise<void> {
       const candidate = deriveNetworkCandidate(context, workload, direction);
       for (const problem of candidate.problems) problems.add(`${problem.subject}: ${problem.text}. ${problem.fix}`);
       if (candidate.object === undefined) continue;
+      // What the phase writes is a translation already: the rehearsed kind has the same spec.
+      const object = options.staged === true ? stagedOf(candidate.object) : candidate.object;
       suggested.push({
-        object: candidate.object,
+        object,
         comments: [
           `${direction} of ${workload.id}`,
           ...candidate.rules.flatMap((rule) => ruleComments(rule.peer, rule.edges, rule.note)),
@@ -53,6 +60,20 @@ export async function suggest(app: App, namespace: string): Promise<void> {
       for (const object of split.objects)
         suggested.push({ object, comments: [`${workload.id} shares account ${split.from}; this would be its own`] });
     }
+  }
+  if (dialect === 'admin') {
+    const rail = guardRail(
+      namespace,
+      suggested.map(({ object }) => object),
+      context.kinds,
+    );
+    if (rail !== undefined)
+      suggested.push({
+        object: rail,
+        comments: [
+          `guard rail of ${namespace}: namespaces that its policies name; no NetworkPolicy opens it to others`,
+        ],
+      });
   }
   const { output } = app;
   output.document('List', { apiVersion: 'v1', items: suggested.map((one) => one.object) });

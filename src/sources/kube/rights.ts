@@ -43,6 +43,20 @@ export const WRITTEN_KINDS: readonly WrittenKind[] = [
   { role: 'operator', group: 'cilium.io', kinds: ['CiliumNetworkPolicy'], verbs: WHOLE, why: 'allow-list on Cilium' },
   {
     role: 'operator',
+    group: 'projectcalico.org',
+    kinds: ['NetworkPolicy', 'StagedNetworkPolicy'],
+    verbs: WHOLE,
+    why: 'monitor and allow-list in the dialect calico',
+  },
+  {
+    role: 'operator',
+    group: 'policy.networking.k8s.io',
+    kinds: ['AdminNetworkPolicy', 'ClusterNetworkPolicy'],
+    verbs: WHOLE,
+    why: 'guard rails in the dialect admin',
+  },
+  {
+    role: 'operator',
     group: 'security.istio.io',
     kinds: ['PeerAuthentication', 'AuthorizationPolicy'],
     verbs: WHOLE,

@@ -98,7 +98,7 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
   const latency = new Gauge({
     name: 'ml_auth_latency_seconds',
     help: 'What a control adds, as measured by whoever wrote the file that the configuration names (assess.latency)',
-    labelNames: ['control', 'quantile'],
+    labelNames: ['control', 'percentile'],
     registers,
   });
   const sessions = new Gauge({
@@ -202,8 +202,8 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
       if (all > 0) coverage.set(coverageLabels.of({ namespace }), Math.max(0, all - (bare.get(namespace) ?? 0)) / all);
     }
     for (const { control, p50, p99 } of from.latency) {
-      latency.set({ control: labelOf(control), quantile: '0.5' }, p50 / 1000);
-      latency.set({ control: labelOf(control), quantile: '0.99' }, p99 / 1000);
+      latency.set({ control: labelOf(control), percentile: '50' }, p50 / 1000);
+      latency.set({ control: labelOf(control), percentile: '99' }, p99 / 1000);
     }
     forgetSessions(now);
     for (const { service } of seen.values()) sessions.inc(sessionLabels.of({ service }));

@@ -1,12 +1,21 @@
 // What /metrics says, and that nobody who can invent names can make it grow or say something else.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openTelemetry } from '../../src/cli/telemetry.ts';
 import type { TelemetrySource } from '../../src/cli/telemetry.ts';
 import fc from '../support/fast-check.ts';
 import { reduceWatch } from '../../src/watch/reduce.ts';
 import { startWatch } from '../../src/watch/state.ts';
+import { parseCommandLine } from '../../src/cli/program.ts';
+import { parseYamlDocuments } from '../../src/shared/io/yaml.ts';
+import { asArray, asObject } from '../../src/shared/pure/json.ts';
+import type { Json } from '../../src/shared/pure/json.ts';
+import { ROOT } from '../support/imports.ts';
 import { CONFIG } from '../support/rig.ts';
 import { START, byKind, deploymentOf, generate, idOf, sightingOf } from '../watch/world.ts';
+
+const template = (file: string): string => readFileSync(join(ROOT, 'templates', file), 'utf8');
 
 function sourceOf(): TelemetrySource {
   let state = startWatch(CONFIG);
@@ -48,7 +57,7 @@ describe('/metrics', () => {
       'ml_auth_failures_total{service="ns-0/Deployment/app-5",reason="plaintext"} 1',
       'ml_auth_failures_total{service="ns-0/Deployment/app-5",reason="authorization"} 2',
       'ml_active_sessions{service="ns-0/Deployment/app-1"} 2',
-      'ml_auth_latency_seconds{control="mesh-hop",quantile="0.99"} 0.004',
+      'ml_auth_latency_seconds{control="mesh-hop",percentile="99"} 0.004',
       'sallyport_phase{namespace="ns-0",phase="allow-list"} 2',
       'sallyport_gates{namespace="ns-0",answer="no"} 1',
       'sallyport_open_notices{kind="unprotected",severity="error"} 1',
@@ -102,5 +111,69 @@ describe('/metrics', () => {
       }),
       { numRuns: 20 },
     );
+  });
+});
+
+describe('what is shipped beside it', () => {
+  it('asks for metrics that there are', async () => {
+    const telemetry = openTelemetry();
+    telemetry.attach({ ...sourceOf(), process: true });
+    const known = new Set(
+      (await telemetry.render())
+        .split('\n')
+        .flatMap((line) => (line.startsWith('# TYPE ') ? [line.split(' ')[2] ?? ''] : [])),
+    );
+    for (const file of ['telemetry/rules.yaml', 'telemetry/dashboard.json']) {
+      const asked = new Set(template(file).match(/\b(?:ml|sallyport|nodejs)_[a-z_]+\b/gu));
+      expect(
+        [...asked].filter((name) => !known.has(name)),
+        file,
+      ).toEqual([]);
+      expect(asked.size).toBeGreaterThan(8);
+    }
+  });
+
+  it('is a dashboard whose panels do not lie on each other', () => {
+    const dashboard = JSON.parse(template('telemetry/dashboard.json')) as {
+      readonly panels: readonly {
+        readonly title: string;
+        readonly gridPos: { x: number; y: number; w: number; h: number };
+      }[];
+    };
+    const cells = new Map<string, string>();
+    for (const { title, gridPos } of dashboard.panels) {
+      expect(gridPos.x + gridPos.w, title).toBeLessThanOrEqual(24);
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x += 1)
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y += 1) {
+          expect(cells.get(`${x},${y}`), title).toBeUndefined();
+          cells.set(`${x},${y}`, title);
+        }
+    }
+  });
+
+  it('is a Deployment that fits "restricted", starts what there is, and keeps its state', async () => {
+    const documents = parseYamlDocuments(template('watch/watch.yaml'));
+    const objects = documents.map(({ value }) => asObject(value as Json));
+    expect(documents.map(({ problem }) => problem).filter((one) => one !== undefined)).toEqual([]);
+    const deployment = objects.find((one) => one['kind'] === 'Deployment');
+    const pod = asObject(asObject(asObject(deployment?.['spec'])['template'])['spec']);
+    const container = asObject(asArray(pod['containers'])[0]);
+    expect(asObject(deployment?.['spec'])['strategy']).toEqual({ type: 'Recreate' });
+    expect(pod).toMatchObject({ securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } });
+    expect(container).toMatchObject({
+      securityContext: {
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      },
+      readinessProbe: { httpGet: { path: '/readyz' } },
+      livenessProbe: { httpGet: { path: '/healthz' } },
+    });
+    const args = asArray(container['args']).map(String);
+    expect((await parseCommandLine(args, '0', () => undefined)).action).toBeDefined();
+    const roles = objects
+      .filter((one) => one['kind'] === 'ClusterRoleBinding')
+      .map((one) => asObject(one['roleRef'])['name']);
+    expect(roles).toEqual(['sallyport-watcher', 'sallyport-operator']);
   });
 });

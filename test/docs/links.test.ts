@@ -44,6 +44,23 @@ describe('links of the documents', () => {
     expect(real.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
+  // Pages for those who change the code speak of the checkout; everybody else may read them from an installed package.
+  const FOR_A_CHECKOUT: ReadonlySet<string> = new Set(['docs/extending.md', 'docs/mutation.md']);
+  it('of installed pages lead to what is installed', () => {
+    const { files } = JSON.parse(readPage('package.json')) as { readonly files: readonly string[] };
+    const shipped = [...files, 'README.md', 'package.json'].map(
+      (one) => new RegExp(`^${one.replaceAll('.', '\\.').replaceAll('*', '[^/]*')}(?:/|$)`),
+    );
+    const isShipped = (file: string): boolean => shipped.some((one) => one.test(file));
+    const missing = PAGES.filter((page) => isShipped(page) && !FOR_A_CHECKOUT.has(page)).flatMap((page) =>
+      [...prose(readPage(page)).matchAll(/\]\(([^)\s#]+)/g)]
+        .map(([, target = '']) => target)
+        .filter((target) => !/^[a-z]+:/.test(target) && !isShipped(join(dirname(page), target)))
+        .map((target) => `${page}: ${target}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
   it('reach every page of docs and phases from the README and the index', () => {
     const seen = new Set<string>();
     const visit = (page: string): void => {

@@ -74,7 +74,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 describe('the tarball', () => {
   it('holds the program, its data and its documents, and nothing else', () => {
     const expected =
-      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z_-]+\.js|dist\/man\/sallyport\.1|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|docs\/(?:platforms\/)?[A-Za-z.-]+|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml))$/;
+      /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|bin\/[a-z_-]+\.js|dist\/man\/sallyport\.1|dist\/(?:src|phases|state)\/.+\.js|dist\/examples\/fraud-detection\/generate\.js|templates\/.+|docs\/(?:platforms\/)?[A-Za-z.-]+|docs\/captures\/[a-z-]+\.svg|(?:src|test\/lab|phases\/[\w-]+)\/README\.md|examples\/fraud-detection\/(?:cluster\/.+|config\.yaml|decisions\.yaml|README\.md))$/;
     expect(files.filter((file) => !expected.test(file))).toEqual([]);
     for (const wanted of [
       'LICENSE',
@@ -88,6 +88,8 @@ describe('the tarball', () => {
       'dist/examples/fraud-detection/generate.js',
       'templates/signatures/serving.json',
       'docs/report.schema.json',
+      'phases/02-allow-list/README.md',
+      'docs/captures/dashboard-dark.svg',
       'dist/src/sources/hubble/worker.js',
       'examples/fraud-detection/cluster/40-fraud-serving.yaml',
       'examples/fraud-detection/decisions.yaml',

@@ -190,8 +190,12 @@ describe('training workers', () => {
       ),
     );
     await new Promise((resolve) => setTimeout(resolve, 2000));
+    // They end one after the other, and who is left calls somebody who is gone.
+    const last = new Date().toISOString();
     for (const { child } of workers) child.kill('SIGTERM');
-    const attempts = (await Promise.all(workers.map(({ ended }) => ended))).flatMap((one) => one.attempts);
+    const attempts = (await Promise.all(workers.map(({ ended }) => ended)))
+      .flatMap((one) => one.attempts)
+      .filter((one) => one.t < last);
     const ring = attempts.filter((one) => one.client === 'ring');
     expect(ring.filter((one) => !one.ok)).toEqual([]);
     expect(new Set(ring.map((one) => one.port)).size).toBeGreaterThan(5);

@@ -240,19 +240,6 @@ describe('in the mesh, what goes wrong', () => {
     const [server] = await stage.readyPods('features', { app: 'feature-server' });
     const [caller] = await stage.readyPods('serving', { app: 'scoring-api' });
     if (server === undefined || caller === undefined) throw new Error('no pods');
-    const heal = await stage.breakProxyConfig({ namespace: 'features', name: server });
-    // What broke the proxy is itself a thing that the simulation cannot judge: the gate says so, until a person takes it on.
-    const refused = await operator.run(advanceTo('features', 'strict-mtls'));
-    expectEnd(refused, 3);
-    const open = (documentOf(refused) as { readonly gates: readonly Gate[] }).gates.filter(
-      (one) => one.answer !== 'yes',
-    );
-    expect([...new Set(open.map((one) => one.id))]).toEqual(['unknown']);
-    expect(open.every((one) => one.facts.join().includes('EnvoyFilter'))).toBe(true);
-    operator.decide(
-      open.map((one) => ['waive', `gate=unknown,subject=${one.subject}`, 'A filter that we believe to be harmless.']),
-    );
-    await operator.must(advanceTo('features', 'strict-mtls'));
     const { status } = (await stage.client.must('GET', `/api/v1/namespaces/features/pods/${server}`)).body as {
       readonly status: { readonly podIP: string };
     };
@@ -268,6 +255,21 @@ describe('in the mesh, what goes wrong', () => {
         ['/usr/local/bin/labpod', '--config', JSON.stringify(plaintext)],
         { user: 1337 },
       );
+    // The configuration that it is to keep is the one that takes plaintext: it has to be there first.
+    await expect.poll(async () => (await send()).status, { timeout: 30_000 }).toBe(0);
+    const heal = await stage.breakProxyConfig({ namespace: 'features', name: server });
+    // What broke the proxy is itself a thing that the simulation cannot judge: the gate says so, until a person takes it on.
+    const refused = await operator.run(advanceTo('features', 'strict-mtls'));
+    expectEnd(refused, 3);
+    const open = (documentOf(refused) as { readonly gates: readonly Gate[] }).gates.filter(
+      (one) => one.answer !== 'yes',
+    );
+    expect([...new Set(open.map((one) => one.id))]).toEqual(['unknown']);
+    expect(open.every((one) => one.facts.join().includes('EnvoyFilter'))).toBe(true);
+    operator.decide(
+      open.map((one) => ['waive', `gate=unknown,subject=${one.subject}`, 'A filter that we believe to be harmless.']),
+    );
+    await operator.must(advanceTo('features', 'strict-mtls'));
     // What is recorded before a step had its time to act (drainSeconds) is held against nobody.
     await delay(7000);
     const sent = await send();
@@ -279,7 +281,7 @@ describe('in the mesh, what goes wrong', () => {
     expect(verified.stdout).toMatch(/plaintext passes/);
     await heal();
     await expectNoSurprise();
-    expect((await send()).stdout).not.toContain('"ok":true');
+    await expect.poll(async () => (await send()).stdout, { timeout: 30_000 }).not.toContain('"ok":true');
     end('the gate unknown names the filter; waived, verify 6: plaintext passes');
   });
 

@@ -388,7 +388,10 @@ function stageOf(
     },
     pauseVerdicts: () => signalAndWait(parts.verdict, 'SIGUSR1', 'frozen true'),
     resumeVerdicts: () => signalAndWait(parts.verdict, 'SIGUSR2', 'frozen false'),
-    breakProxyConfig: async (pod) => breakProxyConfig(client, pod),
+    breakProxyConfig: async (pod) =>
+      breakProxyConfig(client, pod, () =>
+        readFileSync(file('pods', pod.namespace, pod.name, 'istio-proxy.log'), 'utf8'),
+      ),
     proxySync: async () => {
       const [name = ''] = await stage.readyPods(meshNamespace, { app: 'istiod' });
       // istiod answers without credentials on its own loopback only.
@@ -463,7 +466,10 @@ async function signalAndWait(to: Process, signal: NodeJS.Signals, line: string):
  * An EnvoyFilter for the pod's workload that asks Envoy for a filter it does not have: every listener update from now on is rejected as a
  * whole, and the old listeners stay.
  */
-async function breakProxyConfig(client: ApiClient, pod: PodName): Promise<() => Promise<void>> {
+async function breakProxyConfig(client: ApiClient, pod: PodName, proxyLog: () => string): Promise<() => Promise<void>> {
+  // What Envoy says of an update that it does not take (source/extensions/config_subscription/grpc: "rejected").
+  const rejected = (): number => proxyLog().split('listener.v3.Listener rejected').length;
+  const before = rejected();
   const podPath = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`;
   const { metadata } = (await client.must('GET', podPath)).body as {
     metadata: { labels: Readonly<Record<string, string>> };
@@ -501,6 +507,12 @@ async function breakProxyConfig(client: ApiClient, pod: PodName): Promise<() => 
       ],
     },
   });
+  const begun = Date.now();
+  while (rejected() === before) {
+    if (Date.now() - begun > 60_000)
+      throw new Error(`the proxy of ${pod.name} rejects nothing:\n${proxyLog().split('\n').slice(-15).join('\n')}`);
+    await delay(50);
+  }
   return async () => {
     await client.must('DELETE', `${base}/${name}`);
   };

@@ -72,7 +72,7 @@ export interface Stage {
   pauseVerdicts(): Promise<void>;
   resumeVerdicts(): Promise<void>;
   /**
-   * From now on the pod's proxy rejects what istiod sends it for listeners, and keeps what it has. Returns how to end it.
+   * From now on the pod's proxy rejects what istiod sends it for listeners, and keeps what it has: it has said so once. Returns how to end it.
    */
   breakProxyConfig(pod: PodName): Promise<() => Promise<void>>;
   /** What istiod says of its proxies (/debug/syncz). */

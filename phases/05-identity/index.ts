@@ -7,7 +7,7 @@ import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import { annotationsOf, formatRef, refKey, refOf } from '../../src/model/object.ts';
+import { formatRef, refKey, refOf } from '../../src/model/object.ts';
 import { grantsOf, readRbac, rightsOf } from '../../src/model/rbac.ts';
 import type { Right } from '../../src/model/rbac.ts';
 import { DRY_RUN_ANNOTATION, buildAuthorizationPolicy, isOwn } from '../../src/objects/build.ts';
@@ -18,6 +18,7 @@ import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.t
 import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { inMesh } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
+import { asRehearsal, isRehearsal, rehearsalGates } from '../../src/readiness/rehearsal.ts';
 import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
 import { candidateContext, gate, keptEdges, waiverFor, workloadsOf } from '../../src/readiness/view.ts';
 import type { Gate } from '../../src/model/finding.ts';
@@ -31,6 +32,7 @@ export const identity: Phase = {
     ...corroborationGates(view),
     ...coverageGates(view),
     ...accountGates(view),
+    ...rehearsalGates(view),
   ],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
@@ -283,9 +285,11 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
     const candidate = deriveAuthorization(after, workload, left).object;
     if (candidate === undefined) continue;
     const step = { namespace: view.namespace, phase: 'identity' as const, workload: workload.id };
-    if (draft.get(candidate) === undefined) {
-      const annotations = { ...annotationsOf(candidate), [DRY_RUN_ANNOTATION]: 'true' };
-      const rehearsal: KubeManifest = { ...candidate, metadata: { ...candidate.metadata, annotations } };
+    const live = draft.get(candidate);
+    // A rehearsal of an earlier run, that nobody has enforced yet.
+    if (live !== undefined && isRehearsal(live)) rehearsed.push({ workload, object: live });
+    if (live === undefined) {
+      const rehearsal = asRehearsal(candidate);
       draft.ensure(rehearsal, {
         ...step,
         id: `${shortName(workload)}-rehearse`,
@@ -309,7 +313,9 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
       title: `${workload.id} admits the callers on record alone`,
       risks: [
         'callers without a mesh identity are admitted by port where the policy says so',
-        'nothing here reads what the rehearsal would have refused: look at the access logs, or stop before this step',
+        ...(view.config.identity?.rehearsal === 'required'
+          ? []
+          : ['nothing here reads what the rehearsal would have refused: sallyport rehearse, and identity.rehearsal in the configuration']),
       ],
     });
   if (meshed.length > 0)

@@ -288,6 +288,14 @@ export async function readConfig(file: string | undefined): Promise<Config> {
             dir: given.git.dir === undefined ? undefined : resolve(dirname(file), given.git.dir),
           }),
         }),
+    ...(given.identity === undefined
+      ? {}
+      : {
+          identity: {
+            rehearsal: given.identity.rehearsal,
+            metrics: given.identity.metrics.map((one) => resolve(dirname(file), one)),
+          },
+        }),
     ...(given.dialect === undefined ? {} : { dialect: given.dialect }),
     ...(given.grants === undefined ? {} : { grants: { ...DEFAULT_GRANTS, ...defined(given.grants) } }),
     ...(given.tenants === undefined ? {} : { tenants: given.tenants.map((one): TenantFact => defined(one)) }),

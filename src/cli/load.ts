@@ -15,6 +15,7 @@ import type { Edge } from '../model/edge.ts';
 import type { PastGrant } from '../model/grant.ts';
 import { withoutGranted } from '../model/grant.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
+import type { Rehearsal } from '../model/rehearsal.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Planner } from '../plan/assemble.ts';
 import type { Plan, Step } from '../plan/plan.ts';
@@ -93,6 +94,7 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   const evidence = reader.evidence(evidenceOf(scope));
   const phasesNow = reader.phases();
   const resolved = reader.resolutions();
+  const rehearsals = await rehearsalsOf(config, now);
   const granted = pastGrants(reader);
   const inGit = await treeOf(app);
   const planner = makePlanner(
@@ -125,6 +127,7 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
       phases: phasesNow,
       applied,
       resolved,
+      rehearsals,
     };
     return {
       snapshot,
@@ -196,6 +199,17 @@ async function treeOf(app: App): Promise<((view: View, steps: readonly Step[]) =
   const { dir: real, layout } = await openGitPlace(app, dir);
   const tree = await readTreeOf(app, real);
   return (view, steps) => treeGates(view, steps, tree, layout);
+}
+
+/** What proxies counted of rehearsed policies, where the configuration names files of it. */
+async function rehearsalsOf({ identity }: Config, now: number): Promise<readonly Rehearsal[]> {
+  if (identity === undefined || identity.metrics.length === 0) return [];
+  const [{ readRehearsals }, { openInput }] = await Promise.all([
+    import('../sources/rehearsal.ts'),
+    import('../sources/input.ts'),
+  ]);
+  const inputs = identity.metrics.map((file) => openInput(file, () => process.stdin));
+  return readRehearsals(inputs, { badRecords: 'abort', now });
 }
 
 /** Between two readings Ctrl-C is answered without waiting for the rest. */

@@ -4,6 +4,7 @@ import type { Edge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
+import type { Rehearsal } from '../model/rehearsal.ts';
 import type { Right } from '../model/rbac.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
@@ -43,6 +44,8 @@ export interface View {
   readonly applied: readonly AppliedStep[];
   /** What people decided of fields of ours that others changed. */
   readonly resolved?: readonly Resolved[];
+  /** What proxies counted of policies that are only rehearsed. */
+  readonly rehearsals?: readonly Rehearsal[];
   /** What another snapshot amounts to. Pure. */
   readonly rebuild: (snapshot: Snapshot) => Inventory;
   /**

@@ -75,6 +75,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   'pattern-holds': 'by subject',
   'pattern-opens': 'by subject',
   tunnels: 'by subject',
+  rehearsal: 'by subject',
 };
 
 /** A gate's subject may be an object, `Deployment shop/web`; a shell is spared the space by `Deployment*shop/web`. */

@@ -143,10 +143,8 @@ export function splitAccounts(
   objects: readonly KubeManifest[],
   options: SplitOptions = {},
 ): readonly AccountSplit[] {
-  const accounts = accountsOf(workload);
-  return accounts
-    .filter((account) => sharesWith(workload, inventory, account).length > 0)
-    .map((from) => splitOne(workload, from, roleOf(workload, from, accounts), inventory, objects, options));
+  const shared = accountsOf(workload).filter((account) => sharesWith(workload, inventory, account).length > 0);
+  return shared.map((from) => splitOne(workload, from, roleOf(workload, from, shared), inventory, objects, options));
 }
 
 /** Where roles differ in their accounts each new account is named after the role as well. */

@@ -1,0 +1,145 @@
+// The two commands about identity, as processes, on a namespace where one account runs two workloads and a key lies about.
+import { describe, expect, it } from 'vitest';
+import { documentOf, makeHome, sallyport } from './shop.ts';
+
+const CLUSTER = {
+  'cluster/ml.yaml': `apiVersion: v1
+kind: Namespace
+metadata: {name: ml}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: team, namespace: ml}
+imagePullSecrets: [{name: registry}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: runs, namespace: ml}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get, delete]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: runs, namespace: ml}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: runs}
+subjects: [{kind: ServiceAccount, name: team, namespace: ml}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: ml}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {serviceAccountName: team, containers: [{name: main, image: web:1}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker, namespace: ml}
+spec:
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}}
+    spec:
+      serviceAccountName: team
+      containers: [{name: main, image: worker:1, env: [{name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: s3, key: secret}}}]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s3, namespace: ml}
+stringData: {secret: hunter2}
+`,
+};
+
+const event = (more: object): string =>
+  JSON.stringify({
+    kind: 'Event',
+    apiVersion: 'audit.k8s.io/v1',
+    stage: 'ResponseComplete',
+    verb: 'get',
+    user: { username: 'system:serviceaccount:ml:team' },
+    objectRef: { resource: 'pods', namespace: 'ml', name: 'a', apiVersion: 'v1' },
+    annotations: { 'authorization.k8s.io/decision': 'allow' },
+    requestReceivedTimestamp: '2026-03-01T10:00:00.000000Z',
+    ...more,
+  });
+
+const run = async (files: Readonly<Record<string, string>>, ...args: readonly string[]) => {
+  const home = await makeHome({ ...CLUSTER, ...files });
+  return sallyport(['--manifests', 'cluster', '--state', 's.sqlite', ...args], { home });
+};
+
+interface Document {
+  readonly before: object;
+  readonly after: object;
+  readonly audit: object;
+  readonly accounts: readonly { readonly id: string; readonly unused: readonly object[] | null }[];
+}
+
+describe('accounts', () => {
+  it('shows who shares one, what it may do, and what becomes of it; never what a Secret holds', async () => {
+    const ended = await run({}, 'accounts', '-n', 'ml');
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(ended.stdout).toContain('team (shared by 2 workloads)');
+    expect(ended.stdout).toContain('rights (2): delete pods in ml; get pods in ml');
+    expect(ended.stdout).toContain('pulls images with: registry');
+    expect(ended.stdout).toMatch(/afterwards: ml\/Deployment\/web as web;\s+ml\/Deployment\/worker as worker/);
+    expect(ended.stdout).toContain('Secret ml/s3 key secret');
+    expect(ended.stdout + ended.stderr).not.toContain('hunter2');
+  });
+
+  it('says which rights an audit log does not show in use, and what of the log was not read', async () => {
+    const lines = [
+      event({}),
+      // Refused, before it was decided, of somebody else, and made as somebody else.
+      event({ verb: 'delete', annotations: { 'authorization.k8s.io/decision': 'forbid' } }),
+      event({ verb: 'delete', stage: 'RequestReceived' }),
+      event({ verb: 'delete', user: { username: 'system:serviceaccount:ml:other' } }),
+      event({ verb: 'delete', impersonatedUser: { username: 'alice' } }),
+      'not json',
+      JSON.stringify({ kind: 'Event', apiVersion: 'audit.k8s.io/v1beta1' }),
+    ];
+    const ended = await run({ 'audit.log': `${lines.join('\n')}\n` }, 'accounts', '--audit-log', 'audit.log', '--json');
+    expect(ended.code, ended.stderr).toBe(0);
+    const found = documentOf(ended) as unknown as Document;
+    expect(found.audit).toMatchObject({ events: 5, bad: 2, first: '2026-03-01T10:00:00.000Z' });
+    expect(found.accounts.find(({ id }) => id === 'ml/team')?.unused).toEqual([
+      { verb: 'delete', group: '', resource: 'pods', namespace: 'ml' },
+    ]);
+    expect(found.before).toMatchObject({ accounts: 1, shared: 1, sharing: 2 });
+    expect(found.after).toMatchObject({ accounts: 2, shared: 0, sharing: 0 });
+  });
+
+  it('reads lists of events as a webhook sends them', async () => {
+    const list = JSON.stringify({
+      kind: 'EventList',
+      apiVersion: 'audit.k8s.io/v1',
+      items: [JSON.parse(event({ verb: 'delete' })) as object, JSON.parse(event({})) as object],
+    });
+    const ended = await run({ 'audit.log': list }, 'accounts', '--audit-log', 'audit.log', '--json');
+    expect((documentOf(ended) as unknown as Document).accounts.find(({ id }) => id === 'ml/team')?.unused).toEqual([]);
+  });
+
+  it('refuses a file that is no audit log', async () => {
+    const ended = await run({ 'audit.log': '{"flow":{}}\n' }, 'accounts', '--audit-log', 'audit.log');
+    expect(ended.code).toBe(2);
+    expect(ended.stderr).toContain('SP260');
+  });
+});
+
+describe('cloud-identity', () => {
+  it('says plainly that the cloud is unknown, and trusts no shared account', async () => {
+    const ended = await run({}, 'cloud-identity');
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(ended.stdout).toContain('Cloud: unknown (no node was read)');
+    expect(ended.stdout).toContain('system:serviceaccount:ml:worker');
+    expect(ended.stdout).not.toContain('system:serviceaccount:ml:team');
+    expect(ended.stdout + ended.stderr).not.toContain('hunter2');
+  });
+
+  it('prints Terraform alone', async () => {
+    const ended = await run({}, 'cloud-identity', '--terraform');
+    expect(ended.stdout).toContain('values   = ["system:serviceaccount:ml:worker"]');
+    expect(ended.stdout.split('\n').filter((line) => line.startsWith('Cloud:'))).toEqual([]);
+    expect((await run({}, 'cloud-identity', '--terraform', '--json')).stdout).toContain('SP261');
+  });
+});

@@ -92,3 +92,18 @@ export function recordAddresses(
   for (const { from, to } of watched) window.run(from, to);
   return { added };
 }
+
+/**
+ * Lets go of pods that held their address until before `before`, inside a transaction of the caller's. A pod that was not seen to go lasts to the
+ * end of the watch in which it was seen, and stays as long as that.
+ */
+export function forgetAddresses({ db }: Handle, before: number): number {
+  const { changes } = db
+    .prepare(
+      `DELETE FROM addresses WHERE last < ? AND (ended <> 0 OR NOT EXISTS
+       (SELECT 1 FROM address_watches w WHERE w.first <= addresses.last AND w.last >= ?))`,
+    )
+    .run(before, before);
+  db.prepare('DELETE FROM address_watches WHERE last < ?').run(before);
+  return changes;
+}

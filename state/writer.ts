@@ -16,7 +16,7 @@ import { equalJson } from '../src/shared/pure/json.ts';
 import { maskText } from '../src/shared/pure/mask.ts';
 import { sortBy } from '../src/shared/pure/order.ts';
 import { plural, safeText } from '../src/shared/pure/text.ts';
-import { recordAddresses } from './addresses.ts';
+import { forgetAddresses, recordAddresses } from './addresses.ts';
 import { appendAudit } from './audit.ts';
 import { STATE_CODE, stateFailure } from './failure.ts';
 import type { Handle } from './handle.ts';
@@ -75,6 +75,8 @@ export interface Writer extends Reader {
   forgottenInputs(source: string, first: number, last: number): number;
   /** Adds to the history of addresses. Returns how many pods were not known at their address. */
   recordAddresses(holds: Iterable<AddressHold>, watched: Iterable<Watched>): { readonly added: number };
+  /** Lets go what ended before a time (ms), for all that is known. Returns how many pods at addresses went. */
+  forgetAddresses(before: number): number;
   /**
    * Takes down a decision and its audit line together. The very same decision is kept once, so that a decisions file may be read
    * on every run. Returns whether it was new.
@@ -105,6 +107,8 @@ export function openWriter(handle: Handle): Writer {
     forgottenInputs: (source, first, last) => countForgotten(handle, source, first, last),
     recordAddresses: (holds, watched) =>
       write(handle, 'recording who held which address', () => recordAddresses(handle, holds, watched)),
+    forgetAddresses: (before) =>
+      write(handle, 'forgetting who held which address', () => forgetAddresses(handle, before)),
     addDecision: (decision) => write(handle, 'recording a decision', () => addDecision(handle, decision)),
     addApproval: (approval, taken) =>
       write(handle, 'recording an approval', () => addApproval(handle, approval, taken)),

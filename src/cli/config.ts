@@ -56,7 +56,11 @@ const configSchema = z.strictObject({
     .partial()
     .optional(),
   addresses: z
-    .strictObject({ days: z.union([z.number().int().min(1).max(36_500), z.literal('off')]) })
+    .strictObject({
+      days: z
+        .union([z.number().int().min(1).max(36_500), z.literal('off'), z.literal(false)])
+        .transform((value) => (value === false ? ('off' as const) : value)),
+    })
     .optional(),
   undo: z
     .strictObject({ path: z.string().min(1).optional(), cluster: onOff.optional() })

@@ -34,6 +34,7 @@ import { EXIT, Failure } from '../shared/pure/errors.ts';
 import type { Reader } from '../../state/reader.ts';
 import type { App } from './context.ts';
 import { cancelled } from './interrupt.ts';
+import { noteAddresses } from './note-addresses.ts';
 import { readPart } from './scope.ts';
 import type { EdgePart, Scope } from './scope.ts';
 
@@ -76,6 +77,8 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
     if (target.kind === 'cluster') app.output.progress(text);
   });
   leaveIfStopped(app);
+  // What a plan is made for has read all pods: the history of addresses has it for nothing.
+  if (scope.kind === 'planning') await noteAddresses(app, snapshot);
   const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
   const inventory = rebuild(snapshot);
   const taken = await app.decisions();

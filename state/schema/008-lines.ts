@@ -1,6 +1,6 @@
 import type { Migration } from '../migrate.ts';
 
-/** Which lines were imported, so that files that overlap are counted once. Files of before know nothing of theirs. */
+/** Which lines were imported, so that files that overlap are counted once (files of before know nothing of theirs); and who held an address longest ago. */
 export const lines: Migration = {
   version: 8,
   name: 'lines',
@@ -18,5 +18,8 @@ export const lines: Migration = {
       marks BLOB NOT NULL
     ) STRICT;
     CREATE INDEX line_marks_by_source ON line_marks (source, sha256);
+
+    -- The oldest go.
+    CREATE INDEX addresses_by_last ON addresses (last);
   `,
 };

@@ -4,6 +4,7 @@ import { connectKube, openDiscovery } from '../../sources/kube/index.ts';
 import { openState } from '../../../state/open.ts';
 import type { App } from '../context.ts';
 import { kubeOptions } from '../context.ts';
+import { forgetAddresses } from '../note-addresses.ts';
 import { watchAddresses } from '../watch-addresses.ts';
 import type { ObserveOptions } from './observe.ts';
 import { parseDuration } from '../observe-followed.ts';
@@ -58,6 +59,7 @@ async function run(app: App, follow: boolean, forMs: number | undefined): Promis
             const state = openState(path, { target, mode: 'write', create: true });
             try {
               recorded += state.writer.recordAddresses(holds, watched).added;
+              if (isLast) await forgetAddresses(app, state.writer);
             } finally {
               state.close();
             }

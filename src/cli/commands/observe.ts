@@ -6,17 +6,14 @@ import { cancelled, untilStopped } from '../interrupt.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll } from '../load.ts';
 import { parseMoment } from '../moment.ts';
+import { addressesIn, forgetAddresses } from '../note-addresses.ts';
 import { createOverlaps } from '../observe-overlaps.ts';
 import { wrap } from '../output.ts';
-import { holdsOfPods, holdsOfSlices } from '../../flows/address-history.ts';
 import { createAggregator } from '../../flows/aggregate.ts';
 import type { Contradictions } from '../../flows/attribute.ts';
-import type { AddressHold } from '../../model/address-hold.ts';
 import type { Edge } from '../../model/edge.ts';
 import { endpointNamespace } from '../../model/edge.ts';
 import type { Gap } from '../../model/evidence.ts';
-import type { Snapshot } from '../../model/inventory.ts';
-import type { KubeManifest } from '../../model/object.ts';
 import { KnownBeginning } from '../../sources/flow-source.ts';
 import type { FlowInput, FlowSink, FlowSource } from '../../sources/flow-source.ts';
 import type { InputReport } from '../../model/flow.ts';
@@ -194,13 +191,6 @@ export async function checkInputs(names: readonly string[]): Promise<void> {
   });
 }
 
-/** Who holds which address, as the pods and EndpointSlices of a cluster say; a directory does not say when it was written. */
-function addressesIn(snapshot: Snapshot, at: number): readonly AddressHold[] {
-  if (snapshot.source !== 'cluster') return [];
-  const ofKind = (kind: string): readonly KubeManifest[] => snapshot.objects.filter((object) => object.kind === kind);
-  return [...holdsOfPods(ofKind('Pod'), at), ...holdsOfSlices(ofKind('EndpointSlice'), at)];
-}
-
 /** Where records and the pods' own history do not agree: the records' word was taken, and that is said. */
 export function sayContradictions({ output }: App, { pods, example, skew }: Contradictions): void {
   if (pods > 0)
@@ -324,6 +314,7 @@ export async function importFlows(
     addresses: [...folded.addresses, ...addressesIn(loaded.snapshot, at)],
     lines: overlaps.marks(),
   });
+  await forgetAddresses(app, writer);
   const { output } = app;
   const records = reports.reduce((sum, report) => sum + report.records, 0);
   const lost = reports.reduce((sum, report) => sum + report.lost, 0);

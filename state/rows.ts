@@ -24,7 +24,8 @@ import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
 import type { Right } from '../src/model/rbac.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
-import type { EdgeVerdict, Effect, Plan, Step, StepRights, ThroughGit } from '../src/plan/plan.ts';
+import type { EdgeVerdict, Effect, Plan, Step, StepRights, ThroughGit, IncidentMark } from '../src/plan/plan.ts';
+import { PLAYBOOKS } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Json } from '../src/shared/pure/json.ts';
@@ -173,7 +174,13 @@ const planRest = object<PlanRest>(
     simulated: object<Plan['simulated']>({ edges: number, states: number }, {}),
     hash: text,
   },
-  { git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, {}) },
+  {
+    git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, {}),
+    incident: object<IncidentMark>(
+      { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },
+      { rule: text, undoes: text },
+    ),
+  },
 );
 
 const endpoint = variant<Endpoint>({

@@ -126,6 +126,33 @@ const configSchema = z.strictObject({
       apiServer: z.array(z.union([z.cidrv4(), z.cidrv6()])).optional(),
     })
     .optional(),
+  incidents: z
+    .strictObject({
+      quarantine: z.enum(['ask', 'run']).default('ask'),
+      block: z.enum(['ask', 'run']).default('ask'),
+      // A rotation cannot be taken back: no policy answers for a person.
+      rotate: z.literal('ask').default('ask'),
+      cap: z.int().nonnegative().optional(),
+      escalate: z
+        .array(
+          z
+            .strictObject({
+              kind: z.enum(['alertmanager', 'slack', 'pagerduty']),
+              name: z.string().min(1).optional(),
+              url: z.url({ protocol: /^https?$/u }).optional(),
+              secretFile: z.string().min(1).optional(),
+            })
+            .refine((one) => one.kind !== 'alertmanager' || one.url !== undefined, { message: 'url is needed' })
+            .refine((one) => one.kind !== 'slack' || one.url !== undefined || one.secretFile !== undefined, {
+              message: 'url, or secretFile with the address of the webhook, is needed',
+            })
+            .refine((one) => one.kind !== 'pagerduty' || one.secretFile !== undefined, {
+              message: 'secretFile with the routing key is needed',
+            }),
+        )
+        .default([]),
+    })
+    .optional(),
   git: z
     .strictObject({
       dir: z.string().min(1).optional(),
@@ -199,7 +226,7 @@ const decisionSchema = z.strictObject({
 const CLOCK_SKEW_MS = 5 * 60_000;
 const decisionsSchema = z.strictObject({ decisions: z.array(decisionSchema) });
 
-async function readText(file: string, what: string): Promise<string> {
+export async function readText(file: string, what: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
@@ -208,7 +235,7 @@ async function readText(file: string, what: string): Promise<string> {
       exit: EXIT.usage,
       message: `the ${what} cannot be read: ${explain(error)}`,
       where: file,
-      hint: `check the path given to ${what === 'configuration' ? '--config' : what === 'decisions file' ? '--decisions' : 'assess.latency of the configuration'}`,
+      hint: `check the path given to ${what === 'configuration' ? '--config' : what === 'decisions file' ? '--decisions' : what === 'file of a secret' ? 'incidents.escalate' : 'assess.latency of the configuration'}`,
       cause: error,
     });
   }
@@ -282,6 +309,20 @@ export async function readConfig(file: string | undefined): Promise<Config> {
             freeze: given.changes.freeze,
             ...(given.changes.approvals === undefined ? {} : { approvals: defined(given.changes.approvals) }),
           },
+        }),
+    ...(given.incidents === undefined
+      ? {}
+      : {
+          incidents: defined({
+            ...given.incidents,
+            escalate: given.incidents.escalate.map((one) =>
+              defined({
+                ...one,
+                // Meant from the folder that the file is in.
+                secretFile: one.secretFile === undefined ? undefined : resolve(dirname(file), one.secretFile),
+              }),
+            ),
+          }),
         }),
     ...(given.git === undefined
       ? {}

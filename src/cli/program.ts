@@ -9,6 +9,7 @@ import type { AssessOptions } from './commands/assess.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { CloudIdentityOptions } from './commands/cloud-identity.ts';
 import type { GrantOptions } from './grant-request.ts';
+import type { IncidentOptions } from './commands/incident.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
 import type { RehearseOptions } from './commands/rehearse.ts';
@@ -715,6 +716,51 @@ ${examples(
     )
     .action((options: AssessOptions) =>
       set(async (app) => (await import('./commands/assess.ts')).assess(app, options)),
+    );
+  program
+    .command('incident')
+    .description('answer an incident: quarantine, block, rotate, escalate; list, show and undo what answered one')
+    .addArgument(
+      new Argument('<action>', 'quarantine, block, rotate, escalate, list, show or undo').choices([
+        'quarantine',
+        'block',
+        'rotate',
+        'escalate',
+        'list',
+        'show',
+        'undo',
+      ]),
+    )
+    .argument('[subject]', 'workload; address, namespace:NAME or account:NS/NAME; NS/ACCOUNT; id')
+    .option('-n, --namespace <ns>', 'of block: the namespace that the source is kept out of')
+    .option('--with <kind>', 'the kind of policy: cilium, calico, labels; of block: cilium, calico, admin, istio, exclude')
+    .option('--connections <what>', 'of quarantine, what is open: report, drain or delete (default: report)')
+    .option('--reason <text>', 'stands on the audit trail')
+    .option('--cap <edges>', 'edges on record that may be cut at most (default: 50)')
+    .option('--last-resort', 'of rotate: delete the account as well')
+    .option('--irreversible', 'of rotate, with --yes: known that there is no way back')
+    .option('--no-dry-run', 'write, after confirmation; without it the effect is shown alone')
+    .addOption(
+      new Option('-o, --output <format>', 'md: the timeline for the post-mortem').choices(['wide', 'json', 'yaml', 'name', 'md']),
+    )
+    .addHelpText(
+      'after',
+      `
+Each is simulated against the traffic on record first: who loses what, whether it
+holds, and whether it would reach others; then it is refused. What writes is a run
+on record like any other: resume finishes it, incident undo takes it back.
+A rotation cannot be taken back, and is asked for each time.
+${examples(
+  'sallyport incident quarantine shop/Deployment/web',
+  'sallyport incident quarantine shop/Deployment/web --no-dry-run --reason "calls home"',
+  'sallyport incident block 203.0.113.9 -n shop',
+  'sallyport incident rotate shop/web',
+  'sallyport incident list',
+  'sallyport incident show inc-1a2b3c4d -o md',
+)}`,
+    )
+    .action((action: string, subject: string | undefined, options: IncidentOptions) =>
+      set(async (app) => (await import('./commands/incident.ts')).incident(app, action, subject, options)),
     );
   program
     .command('completion')

@@ -280,6 +280,8 @@ async function readAll(steps: readonly AppliedStep[], target: Target): Promise<r
 async function lateStart(record: RunRecord, engine: Engine): Promise<ReturnType<typeof firstSoak> | undefined> {
   const { journal, soak } = engine;
   const begun = journal.stepsOf(record.id).some((step) => step.state !== 'pending');
+  // An incident is answered, not tried out.
+  if (record.plan.incident !== undefined) return undefined;
   if (record.kind !== 'advance' || soak === undefined || begun || !needsWatch(record.plan)) return undefined;
   const signals = await soak.open(undefined);
   try {

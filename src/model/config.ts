@@ -60,6 +60,16 @@ export type BoundaryFact =
 
 export type VpcFact = Extract<BoundaryFact, { readonly kind: 'vpc' }>;
 
+/** Somebody who is told of an incident. */
+export interface Escalation {
+  readonly kind: 'alertmanager' | 'slack' | 'pagerduty';
+  readonly name?: string;
+  /** Of Slack the address itself may be secret: it then stands in the file. */
+  readonly url?: string;
+  /** A bearer token, the address of a webhook, or a routing key; read when something is sent. */
+  readonly secretFile?: string;
+}
+
 export interface Config {
   readonly gates: {
     /** Hours observed, at least. */
@@ -137,6 +147,16 @@ export interface Config {
       readonly trustDomain?: string;
     };
     readonly apiServer?: readonly string[];
+  };
+  /** How incidents are answered. */
+  readonly incidents?: {
+    /** `run`: without being asked; `ask` is the default. A rotation is always asked. */
+    readonly quarantine: 'ask' | 'run';
+    readonly block: 'ask' | 'run';
+    readonly rotate: 'ask';
+    /** Edges on record that one answer may cut. */
+    readonly cap?: number;
+    readonly escalate: readonly Escalation[];
   };
   /** Changes are written into a Git working tree, and others apply them. */
   readonly git?: {

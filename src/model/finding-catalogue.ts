@@ -314,6 +314,40 @@ export const FINDINGS = {
       'The API server asks for the right when exec or port-forward begins, and not again; it lists no open sessions.',
     causes: ['Somebody may have opened a session before the grant ended.'],
   },
+  SP390: {
+    title: 'A workload cannot be put into quarantine',
+    hint: 'Do what the finding names, or stop the workload.',
+    means: 'Nothing that this cluster has would cut it off alone. Nothing was written.',
+    causes: [
+      'Its pods use the network of the node.',
+      'NetworkPolicies only add, and one for the whole namespace allows.',
+      'No label selects it alone.',
+    ],
+  },
+  SP391: {
+    title: 'A playbook would not hold',
+    hint: 'sallyport reach --explain shows what lets the connection; name another kind with --with.',
+    means: 'A connection that must end is not denied in the state that the steps leave. Nothing was written.',
+    causes: ['A policy of an earlier tier, an admin policy that allows, a kind that is not evaluated.'],
+  },
+  SP392: {
+    title: 'A playbook would reach others',
+    hint: 'Name another kind with --with, or a narrower subject.',
+    means: 'Connections of others would be cut, or some would be opened. Nothing was written.',
+    causes: ['A policy that isolates what was open to all.', 'Labels that others share.'],
+  },
+  SP393: {
+    title: 'A source cannot be blocked',
+    hint: 'Name a kind that denies with --with, where the cluster has one.',
+    means: 'NetworkPolicies only add: a source is kept out only if every rule that lets it in can except it. Nothing was written.',
+    causes: ['A rule that names it by label.', 'Pods that no policy isolates.', 'A kind that cannot name such a source.'],
+  },
+  SP394: {
+    title: 'A Secret that a rotation does not touch',
+    hint: 'Rotate it where it comes from.',
+    means: 'It is no token of an account: nothing makes it anew. As an error: there is no such account.',
+    causes: ['A password or key that pods read.', 'A name that is wrong.'],
+  },
 } as const satisfies Readonly<Record<string, FindingEntry>>;
 
 export type FindingCode = keyof typeof FINDINGS;

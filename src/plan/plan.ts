@@ -66,6 +66,23 @@ export interface ThroughGit {
   readonly deployers: readonly string[];
 }
 
+export const PLAYBOOKS = ['quarantine', 'block', 'rotate'] as const;
+export type PlaybookName = (typeof PLAYBOOKS)[number];
+
+/** A plan that answers an incident, or takes such an answer back. Its steps are of no phase. */
+export interface IncidentMark {
+  readonly id: string;
+  readonly playbook: PlaybookName;
+  /** Workload, source or account. */
+  readonly subject: string;
+  readonly reason: string;
+  readonly at: number;
+  /** The rule that set it off; absent where a person did. */
+  readonly rule?: string;
+  /** The run that this one takes back. */
+  readonly undoes?: string;
+}
+
 /** The ordered steps from now to the phase wanted. */
 export interface Plan {
   readonly namespace: string;
@@ -84,4 +101,6 @@ export interface Plan {
   readonly hash: string;
   /** Set where the steps are written into Git; not part of the hash. */
   readonly git?: ThroughGit;
+  /** Set on the answer to an incident; not part of the hash. */
+  readonly incident?: IncidentMark;
 }

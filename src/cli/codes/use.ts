@@ -174,6 +174,13 @@ export const USE_CODES = {
     ],
     fix: ['`docs/probe.md` has the configuration; then `sallyport verify --probe --probe-file FILE --yes`.'],
   },
+  SP209: {
+    title: 'What is to be answered is not clear',
+    exit: 2,
+    means: 'An argument of `sallyport incident` is missing or names nothing.',
+    causes: ['A workload, namespace, account or incident that is not there.', 'No reason, where something is written.'],
+    fix: ['`sallyport incident --help` has examples; `sallyport incident list` has the ids.'],
+  },
   SP210: {
     title: 'The directory of manifests cannot be used',
     exit: 2,

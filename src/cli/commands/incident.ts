@@ -1,0 +1,415 @@
+import { randomBytes } from 'node:crypto';
+import type { AppliedStep, View } from '../../engine/contract.ts';
+import { executePlan } from '../../engine/run.ts';
+import type { RunResult } from '../../engine/run.ts';
+import type { Workload } from '../../model/inventory.ts';
+import { planHash } from '../../plan/hash.ts';
+import type { IncidentMark, Plan, PlaybookName } from '../../plan/plan.ts';
+import { resolutionsOf } from '../../plan/rollback.ts';
+import { planBlock, BLOCK_KINDS, formatSource, parseSource } from '../../readiness/block.ts';
+import type { CutEdge, Playbook } from '../../readiness/incident-effect.ts';
+import { planQuarantine, QUARANTINE_KINDS } from '../../readiness/quarantine.ts';
+import { IRREVERSIBLE, planRotation } from '../../readiness/rotate.ts';
+import { planRollback } from '../../readiness/rollback.ts';
+import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
+import type { RunSummary } from '../../../state/rows.ts';
+import type { App } from '../context.ts';
+import { loadAll } from '../load.ts';
+import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
+import type { Prompts } from '../prompts.ts';
+import { renderChange } from '../render-plan.ts';
+import { renderTimeline } from '../render-incident.ts';
+import { foreignChange, refuseOpenRun, withEngine } from './run.ts';
+
+export interface IncidentOptions {
+  readonly with?: string;
+  readonly connections?: string;
+  readonly namespace?: string;
+  readonly reason?: string;
+  readonly dryRun?: boolean;
+  readonly irreversible?: boolean;
+  readonly lastResort?: boolean;
+  readonly cap?: string;
+  readonly output?: string;
+  readonly rule?: string;
+}
+
+/** Edges on record that one answer may cut without a word of its own. */
+const DEFAULT_CAP = 50;
+const MOST_SHOWN = 8;
+
+/** Answers an incident, or shows and undoes what answered one. Nothing is written without --no-dry-run. */
+export async function incident(
+  app: App,
+  action: string,
+  subject: string | undefined,
+  options: IncidentOptions,
+  prompts?: Prompts,
+): Promise<number> {
+  switch (action) {
+    case 'list':
+      return list(app);
+    case 'show':
+      return show(app, need(subject, 'show', 'ID'), options);
+    case 'undo':
+      return undo(app, need(subject, 'undo', 'ID'), options, prompts);
+    case 'escalate':
+      return (await import('./incident-escalate.ts')).escalate(app, subject, options);
+    case 'quarantine':
+      return answer(app, action, need(subject, action, 'namespace/Kind/name'), options, prompts);
+    case 'block':
+      return answer(app, action, need(subject, action, 'an address, namespace:NAME or account:NAMESPACE/NAME'), options, prompts);
+    default:
+      return answer(app, 'rotate', need(subject, action, 'NAMESPACE/ACCOUNT'), options, prompts);
+  }
+}
+
+function need(subject: string | undefined, action: string, what: string): string {
+  if (subject !== undefined && subject !== '') return subject;
+  throw wrongUse(`incident ${action} needs ${what}`, `sallyport incident --help`);
+}
+
+function wrongUse(message: string, hint: string): Failure {
+  return new Failure({ code: 'SP209', exit: EXIT.usage, message: safeText(message), where: 'incident', hint });
+}
+
+function oneOf<T extends string>(text: string | undefined, known: readonly T[], flag: string): T | undefined {
+  if (text === undefined) return undefined;
+  const found = known.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw wrongUse(`${flag} ${text} is none of ${known.join(', ')}`, `${flag} ${known[0] ?? ''}`);
+}
+
+interface Prepared {
+  readonly namespace: string;
+  readonly subject: string;
+  readonly playbook: Playbook;
+}
+
+function prepare(view: View, action: PlaybookName, subject: string, options: IncidentOptions, id: string): Prepared {
+  if (action === 'quarantine') {
+    const workload = workloadOf(view, subject);
+    const kind = oneOf(options.with, QUARANTINE_KINDS, '--with');
+    const connections = oneOf(options.connections, ['report', 'drain', 'delete'] as const, '--connections') ?? 'report';
+    const playbook = planQuarantine(view, { workload, connections, id, ...(kind === undefined ? {} : { kind }) });
+    return { namespace: workload.namespace, subject: workload.id, playbook };
+  }
+  if (action === 'block') {
+    const source = parseSource(subject);
+    const { namespace } = options;
+    if (source === undefined)
+      throw wrongUse(`${subject} is no address, namespace:NAME or account:NAMESPACE/NAME`, 'sallyport incident block 203.0.113.9 -n shop');
+    if (namespace === undefined || !view.inventory.namespaces.some(({ name }) => name === namespace))
+      throw wrongUse(namespace === undefined ? 'a block keeps a source out of a namespace: which' : `there is no namespace ${namespace}`, 'name it with -n');
+    const kind = oneOf(options.with, BLOCK_KINDS, '--with');
+    const playbook = planBlock(view, { source, namespace, id, ...(kind === undefined ? {} : { kind }) });
+    return { namespace, subject: formatSource(source), playbook };
+  }
+  const [namespace = '', account = '', ...more] = subject.split('/');
+  if (account === '' || more.length > 0) throw wrongUse(`${subject} is no account`, 'name it as NAMESPACE/ACCOUNT');
+  return {
+    namespace,
+    subject: `ServiceAccount ${namespace}/${account}`,
+    playbook: planRotation(view, { namespace, account, lastResort: options.lastResort === true }),
+  };
+}
+
+function workloadOf(view: View, id: string): Workload {
+  const found = view.inventory.workloads.find((workload) => workload.id === id);
+  if (found !== undefined) return found;
+  throw wrongUse(`there is no workload ${id}`, 'sallyport inventory -o name lists them');
+}
+
+async function answer(
+  app: App,
+  action: PlaybookName,
+  text: string,
+  options: IncidentOptions,
+  prompts: Prompts | undefined,
+): Promise<number> {
+  const loaded = await loadAll(app);
+  const { incidents } = loaded.config;
+  const id = `inc-${randomBytes(4).toString('hex')}`;
+  const view = loaded.view(text.split('/')[0] ?? '');
+  const { namespace, subject, playbook } = prepare(view, action, text, options, id);
+  const now = view.phases.get(namespace) ?? 'none';
+  const mark: IncidentMark = {
+    id,
+    playbook: action,
+    subject,
+    reason: options.reason?.trim() ?? '',
+    at: Date.now(),
+    ...(options.rule === undefined ? {} : { rule: options.rule }),
+  };
+  const plan: Plan = {
+    namespace,
+    from: now,
+    to: now,
+    direction: 'up',
+    steps: playbook.steps,
+    gates: [],
+    denied: [],
+    unknown: [],
+    findings: playbook.findings,
+    simulated: { edges: view.edges.length, states: 1 },
+    hash: planHash(namespace, now, now, playbook.steps, [], []),
+    incident: mark,
+  };
+  const dry = options.dryRun !== false;
+  const [error] = playbook.findings.filter(({ severity }) => severity === 'error');
+  if (dry || error !== undefined) {
+    render(app, mark, plan, playbook);
+    if (error !== undefined)
+      throw told(
+        app,
+        mark,
+        plan,
+        playbook,
+        new Failure({
+          code: 'SP494',
+          exit: EXIT.refused,
+          message: `${subject}: ${error.message}`,
+          where: error.code,
+          hint: error.hint ?? `sallyport explain ${error.code}`,
+        }),
+      );
+    document(app, mark, plan, playbook, undefined);
+    app.output.line(`\nNothing was written. To do it: the same command with --no-dry-run`);
+    return EXIT.done;
+  }
+  const cap = options.cap === undefined ? (incidents?.cap ?? DEFAULT_CAP) : Number(options.cap);
+  if (!Number.isInteger(cap) || cap < 0) throw wrongUse(`--cap ${options.cap ?? ''} is no number of edges`, '--cap 100');
+  if (playbook.effect.cut.length > cap)
+    throw told(
+      app,
+      mark,
+      plan,
+      playbook,
+      new Failure({
+        code: 'SP495',
+        exit: EXIT.refused,
+        message: `it would cut ${playbook.effect.cut.length} edges on record, and at most ${cap} may be cut at once`,
+        where: subject,
+        hint: `look at it without --no-dry-run; --cap ${playbook.effect.cut.length} allows it`,
+      }),
+    );
+  if (mark.reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
+  await refuseOpenRun(app, namespace);
+  render(app, mark, plan, playbook);
+  await confirm(app, action, plan, options, incidents?.[action] === 'run', prompts);
+  const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
+  await note(app, mark, result.run, `incident ${action}`);
+  return ended(app, mark, plan, playbook, result);
+}
+
+/** Asks, unless the policy says that this playbook runs. What cannot be taken back is asked each time, whatever the policy says. */
+async function confirm(
+  app: App,
+  action: PlaybookName | 'undo',
+  plan: Plan,
+  options: IncidentOptions,
+  mayRun: boolean,
+  prompts: Prompts | undefined,
+): Promise<void> {
+  const final = action === 'rotate';
+  const said = app.options.yes === true && (!final || options.irreversible === true);
+  if (said || (mayRun && !final)) return;
+  if (prompts === undefined && !app.output.interactive)
+    throw new Failure({
+      code: 'SP496',
+      exit: EXIT.usage,
+      message: final ? `${IRREVERSIBLE} Nobody is there to confirm it` : 'this writes, and nobody is there to confirm it',
+      where: `incident ${action}`,
+      hint: final ? 'add --yes --irreversible' : 'add --yes',
+    });
+  const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
+  const text = final ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?` : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
+  if (!(await ask.confirm(text)))
+    throw new Failure({ code: 'SP497', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
+}
+
+async function note(app: App, mark: IncidentMark, run: string, what: string): Promise<void> {
+  (await app.writableState()).writer.appendAudit({
+    at: Date.now(),
+    who: app.by,
+    what,
+    object: mark.subject,
+    reason: `${mark.id}: ${mark.reason}${mark.rule === undefined ? '' : ` (rule ${mark.rule})`}`,
+    run,
+  });
+}
+
+function told(app: App, mark: IncidentMark, plan: Plan, playbook: Playbook, failure: Failure): Failure {
+  document(app, mark, plan, playbook, undefined, failure);
+  return failure;
+}
+
+function document(
+  app: App,
+  mark: IncidentMark,
+  plan: Plan,
+  { effect, remarks, byHand }: Playbook,
+  result: RunResult | undefined,
+  failure: Failure | undefined = result?.failure,
+): void {
+  app.output.document('Incident', {
+    incident: mark,
+    namespace: plan.namespace,
+    hash: plan.hash,
+    run: result?.run ?? null,
+    outcome: result?.outcome ?? (failure === undefined ? 'dry-run' : 'refused'),
+    reversible: mark.playbook !== 'rotate',
+    steps: plan.steps.map(({ id, title, operation }) => ({ id, title, operation })),
+    effect,
+    findings: plan.findings,
+    remarks,
+    byHand,
+    ...(failure === undefined ? {} : { error: errorDocument(failure) }),
+  });
+}
+
+function ended(app: App, mark: IncidentMark, plan: Plan, playbook: Playbook, result: RunResult): number {
+  document(app, mark, plan, playbook, result);
+  const { output } = app;
+  output.line(`${mark.id}: run ${result.run} ${result.outcome}; ${result.done.length} of ${plan.steps.length} steps done.`);
+  if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
+  else if (mark.playbook !== 'rotate' && mark.undoes === undefined) output.line(`Next: sallyport incident undo ${mark.id}, when it is over`);
+  return result.exit;
+}
+
+function render(app: App, mark: IncidentMark, plan: Plan, { effect, findings, remarks, byHand }: Playbook): void {
+  const { output } = app;
+  const say = (text: string, indent = 2): void => output.line(wrap(safeText(text), output.width, indent + 2, indent));
+  output.line(paint(output, 'bold', safeText(`${mark.playbook} ${mark.subject}`)));
+  for (const [index, step] of plan.steps.entries()) {
+    say(`${index + 1}. ${step.title}`);
+    for (const risk of step.risks) say(`not simulated: ${risk}`, 5);
+    if (step.operation !== 'delete') for (const line of renderChange(step.change)) output.line(`       ${safeText(line)}`);
+  }
+  const edges = (title: string, list: readonly CutEdge[]): void => {
+    if (list.length === 0) return;
+    say(`${title} (${list.length}):`);
+    const { shown, more } = few(list.map(({ text, count, last }) => `${text}, ${count}x, last ${new Date(last).toISOString()}`), MOST_SHOWN);
+    for (const line of shown) say(line, 4);
+    if (more !== '') say(more, 4);
+  };
+  edges('who loses what, of the record', effect.cut);
+  edges('would still connect', effect.open);
+  edges('others that would be cut', effect.beyond);
+  for (const { code, severity, subject, message } of findings) say(`${code} ${severity} ${subject}: ${message}`);
+  for (const remark of remarks) say(remark);
+  if (byHand.length > 0) say('by hand:');
+  for (const line of byHand) output.line(`    ${safeText(line)}`);
+}
+
+interface Listed {
+  readonly run: RunSummary;
+  readonly mark: IncidentMark;
+  readonly state: 'in force' | 'undone' | 'done' | 'interrupted';
+}
+
+async function listed(app: App): Promise<readonly Listed[]> {
+  const { reader } = await app.state();
+  const inForce = new Set(reader.applied().map(({ run }) => run));
+  return reader.runs().flatMap((run): readonly Listed[] => {
+    if (run.from !== run.to) return [];
+    const mark = reader.run(run.id)?.plan.incident;
+    if (mark === undefined || mark.undoes !== undefined) return [];
+    const state =
+      run.outcome === undefined ? 'interrupted' : mark.playbook === 'rotate' ? 'done' : inForce.has(run.id) ? 'in force' : 'undone';
+    return [{ run, mark, state }];
+  });
+}
+
+async function list(app: App): Promise<number> {
+  const all = await listed(app);
+  app.output.document('Incidents', { incidents: all.map(({ run, mark, state }) => ({ ...mark, run: run.id, namespace: run.namespace, state })) });
+  app.output.names(all.map(({ mark }) => mark.id));
+  if (all.length === 0) app.output.line('No incident is on record.');
+  for (const { run, mark, state } of all)
+    app.output.line(
+      wrap(safeText(`${mark.id}  ${new Date(mark.at).toISOString()}  ${mark.playbook} ${mark.subject} (${state}, ${run.namespace}): ${mark.reason}`), app.output.width, 4),
+    );
+  return EXIT.done;
+}
+
+async function find(app: App, id: string): Promise<Listed> {
+  const all = await listed(app);
+  const found = all.find(({ mark, run }) => mark.id === id || run.id === id);
+  if (found !== undefined) return found;
+  throw wrongUse(`there is no incident ${id}`, all.length === 0 ? 'none is on record' : 'sallyport incident list');
+}
+
+/** What happened, in order, as Markdown for the post-mortem. */
+async function show(app: App, id: string, options: IncidentOptions): Promise<number> {
+  const { run, mark, state } = await find(app, id);
+  const { reader } = await app.state();
+  const runs = reader.runs().filter((one) => one.id === run.id || reader.run(one.id)?.plan.incident?.undoes === run.id);
+  const ids = new Set(runs.map((one) => one.id));
+  const entries = reader.audit().filter((entry) => entry.run !== undefined && ids.has(entry.run));
+  const steps = runs.flatMap((one) => reader.stepsOf(one.id));
+  const text = renderTimeline(mark, state, runs, entries, steps);
+  if (options.output === 'md') app.output.raw(text);
+  else {
+    app.output.document('IncidentTimeline', {
+      incident: { ...mark, run: run.id, namespace: run.namespace, state },
+      entries: entries.map(({ at, who, what, object, reason, run: of }) => ({ at: new Date(at).toISOString(), who, what, object, reason, run: of ?? null })),
+    });
+    app.output.line(safeTextLines(text));
+  }
+  return EXIT.done;
+}
+
+function safeTextLines(text: string): string {
+  return text.split('\n').map(safeText).join('\n').trimEnd();
+}
+
+/** Takes an answer back, newest step first, simulated like any way back. */
+async function undo(app: App, id: string, options: IncidentOptions, prompts: Prompts | undefined): Promise<number> {
+  const { run, mark, state } = await find(app, id);
+  if (mark.playbook === 'rotate')
+    throw new Failure({
+      code: 'SP498',
+      exit: EXIT.usage,
+      message: `${mark.id} rotated credentials, and there is no way back: the old ones are gone`,
+      where: mark.subject,
+      hint: 'if pods do not start, look at kubectl get events',
+    });
+  if (state === 'interrupted')
+    throw new Failure({
+      code: 'SP499',
+      exit: EXIT.refused,
+      message: `run ${run.id} of ${mark.id} was interrupted and is not finished`,
+      hint: 'sallyport resume finishes it; then undo it',
+    });
+  const loaded = await loadAll(app);
+  const view = loaded.view(run.namespace);
+  const mine: readonly AppliedStep[] = view.applied.filter((step) => step.run === run.id).toSorted((a, b) => b.seq - a.seq);
+  const now = view.phases.get(run.namespace) ?? 'none';
+  // Pods that have ended meanwhile have nothing to get back.
+  const first = planRollback(view, now, loaded.planner, new Map(), mine);
+  const decided = resolutionsOf(first.divergences, view.resolved ?? []);
+  const { plan: made, divergences } = decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
+  if (divergences.length > 0) throw foreignChange(divergences);
+  const back: IncidentMark = { ...mark, at: Date.now(), undoes: run.id, reason: options.reason?.trim() ?? mark.reason };
+  const plan: Plan = { ...made, gates: [], findings: [], incident: back };
+  const playbook: Playbook = {
+    steps: plan.steps,
+    findings: [],
+    effect: { cut: [], beyond: [], open: [], pairsBeyond: [], pairsOpened: [] },
+    remarks: plan.steps.length === 0 ? ['nothing of it is in force any more'] : [],
+    byHand: [],
+  };
+  render(app, back, plan, playbook);
+  if (options.dryRun !== false) {
+    document(app, back, plan, playbook, undefined);
+    app.output.line('\nNothing was written. To do it: the same command with --no-dry-run');
+    return EXIT.done;
+  }
+  await refuseOpenRun(app, run.namespace);
+  await confirm(app, 'undo', plan, options, false, prompts);
+  const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'rollback', engine));
+  await note(app, back, result.run, `incident undo`);
+  return ended(app, back, plan, playbook, result);
+}

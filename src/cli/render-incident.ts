@@ -1,0 +1,39 @@
+import type { AuditEntry, JournalStep, RunHead } from '../engine/contract.ts';
+import type { IncidentMark } from '../plan/plan.ts';
+import { codeSpan, escapeMarkdown } from '../report/markdown.ts';
+import { maskText } from '../shared/pure/mask.ts';
+import { sortBy } from '../shared/pure/order.ts';
+
+const time = (at: number): string => new Date(at).toISOString();
+
+/** The timeline of an incident, for its post-mortem. Times are UTC; texts of the cluster are escaped, and credentials masked. */
+export function renderTimeline(
+  mark: IncidentMark,
+  state: string,
+  runs: readonly RunHead[],
+  entries: readonly AuditEntry[],
+  steps: readonly JournalStep[],
+): string {
+  const rows = sortBy(
+    [
+      ...runs.map((run) => ({ at: run.startedAt, who: run.by, what: `run ${run.id} begins (${run.kind})`, object: mark.subject, why: '' })),
+      ...runs.flatMap((run) =>
+        run.endedAt === undefined
+          ? []
+          : [{ at: run.endedAt, who: run.by, what: `run ${run.id} ends: ${run.outcome ?? ''}`, object: mark.subject, why: '' }],
+      ),
+      ...entries.map(({ at, who, what, object, reason }) => ({ at, who, what, object, why: reason })),
+    ],
+    ({ at }) => time(at),
+  );
+  const cell = (text: string): string => escapeMarkdown(maskText(text)).replaceAll('\n', ' ');
+  return [
+    `# Incident ${codeSpan(mark.id)}: ${escapeMarkdown(`${mark.playbook} ${mark.subject}`)}\n\n`,
+    `State: ${state}. Reason: ${escapeMarkdown(mark.reason)}${mark.rule === undefined ? '' : ` (rule ${codeSpan(mark.rule)})`}\n\n`,
+    '## Timeline (UTC)\n\n| when | who | what | object | why |\n| --- | --- | --- | --- | --- |\n',
+    ...rows.map(({ at, who, what, object, why }) => `| ${time(at)} | ${cell(who)} | ${cell(what)} | ${cell(object)} | ${cell(why)} |\n`),
+    '\n## Steps\n\n',
+    ...steps.map((step) => `- ${escapeMarkdown(step.step.title)}: ${step.state}${step.error === undefined ? '' : `, ${escapeMarkdown(maskText(step.error))}`}\n`),
+    '\n## To be filled in\n\n- What was noticed first, by whom, and how long it had gone on\n- What the attacker had, and what was not reached\n- What to change\n',
+  ].join('');
+}

@@ -1,0 +1,223 @@
+// What an answer to an incident does to who can connect to whom, by the evaluator, before anything is written.
+import { describe, expect, it } from 'vitest';
+import type { Config } from '../../src/model/config.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import type { View } from '../../src/engine/contract.ts';
+import { planBlock, parseSource } from '../../src/readiness/block.ts';
+import type { BlockKind } from '../../src/readiness/block.ts';
+import { planQuarantine } from '../../src/readiness/quarantine.ts';
+import type { QuarantineKind, QuarantineOptions } from '../../src/readiness/quarantine.ts';
+import { planRotation } from '../../src/readiness/rotate.ts';
+import type { JsonObject } from '../../src/shared/pure/json.ts';
+import { CONFIG, edgesOf, viewOf } from '../support/rig.ts';
+
+const EDGES = `shop/Deployment/web -> shop/Deployment/db 5432
+desk/Deployment/toolbox -> shop/Deployment/db 5432
+desk/Deployment/toolbox -> shop/Deployment/web 8080`;
+
+const deployment = (namespace: string, name: string, port: number): readonly KubeManifest[] => [
+  {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name, namespace, uid: `u-${name}` },
+    spec: {
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name } },
+        spec: { serviceAccountName: name, containers: [{ name: 'main', image: 'x', ports: [{ containerPort: port }] }] },
+      },
+    },
+  } as unknown as KubeManifest,
+  {
+    apiVersion: 'apps/v1',
+    kind: 'ReplicaSet',
+    metadata: {
+      name: `${name}-1`,
+      namespace,
+      uid: `r-${name}`,
+      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'Deployment', name, uid: `u-${name}`, controller: true }],
+    },
+    spec: { selector: { matchLabels: { app: name, 'pod-template-hash': '1' } }, template: { metadata: { labels: { app: name, 'pod-template-hash': '1' } }, spec: { containers: [] } } },
+  } as unknown as KubeManifest,
+  {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: `${name}-1-a`,
+      namespace,
+      uid: `p-${name}`,
+      labels: { app: name, 'pod-template-hash': '1', team: 'blue' },
+      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: `${name}-1`, uid: `r-${name}`, controller: true }],
+    },
+    spec: {
+      serviceAccountName: name,
+      nodeName: 'n1',
+      volumes: [{ name: 's', secret: { secretName: 'database' } }],
+      containers: [{ name: 'main', image: 'x', ports: [{ containerPort: port }] }],
+    },
+    status: { phase: 'Running', podIP: name === 'web' ? '10.1.0.1' : name === 'db' ? '10.1.0.2' : '10.1.0.3' },
+  } as unknown as KubeManifest,
+  { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace, uid: `s-${name}`, annotations: name === 'web' ? { 'eks.amazonaws.com/role-arn': 'arn:aws:iam::1:role/shop-web' } : {} } } as unknown as KubeManifest,
+];
+const namespaceOf = (name: string): KubeManifest =>
+  ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { 'kubernetes.io/metadata.name': name } } }) as unknown as KubeManifest;
+const policy = (name: string, spec: JsonObject): KubeManifest =>
+  ({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name, namespace: 'shop' }, spec }) as unknown as KubeManifest;
+
+const OPEN_DB = policy('db', {
+  podSelector: { matchLabels: { app: 'db' } },
+  policyTypes: ['Ingress'],
+  ingress: [{ from: [{ namespaceSelector: {} }], ports: [{ port: 5432 }] }],
+});
+const OPEN_ALL = policy('all', { podSelector: {}, policyTypes: ['Ingress'], ingress: [{}] });
+
+const cni = (name: string): Config => ({ ...CONFIG, cluster: { cni: { name, ipBlockMatches: [] } } });
+
+function world(name: string, ...more: readonly KubeManifest[]): View {
+  const objects = [
+    ...['shop', 'desk'].map(namespaceOf),
+    ...deployment('shop', 'web', 8080),
+    ...deployment('shop', 'db', 5432),
+    ...deployment('desk', 'toolbox', 22),
+    ...more,
+  ];
+  return viewOf(
+    { source: 'cluster', objects, origins: new Map(), findings: [], unread: [] },
+    'shop',
+    { edges: edgesOf(EDGES), config: cni(name) },
+  );
+}
+
+function quarantine(view: View, id: string, more: Partial<QuarantineOptions> = {}): ReturnType<typeof planQuarantine> {
+  const workload = view.inventory.workloads.find((one) => one.id === id);
+  if (workload === undefined) throw new Error(id);
+  return planQuarantine(view, { workload, connections: 'report', id: 'inc-1', ...more });
+}
+const errors = (playbook: { readonly findings: readonly { readonly severity: string; readonly code: string }[] }): readonly string[] =>
+  playbook.findings.filter(({ severity }) => severity === 'error').map(({ code }) => code);
+
+describe('a quarantine', () => {
+  it.each<readonly [string, QuarantineKind]>([
+    ['cilium', 'cilium'],
+    ['calico', 'calico'],
+    ['other', 'labels'],
+  ])('on %s cuts both directions of the workload, over every allow, and nobody else', (name, kind) => {
+    const found = quarantine(world(name, OPEN_DB), 'shop/Deployment/db', { kind });
+    if (kind === 'labels') return; // Enforcement of an unknown CNI is not known: the case below.
+    expect(errors(found)).toEqual([]);
+    expect(found.effect.cut.map(({ text }) => text).sort()).toEqual([
+      expect.stringContaining('desk/Deployment/toolbox'),
+      expect.stringContaining('shop/Deployment/web'),
+    ]);
+    expect(found.effect.beyond).toEqual([]);
+    expect(found.effect.pairsBeyond).toEqual([]);
+    expect(found.steps).toHaveLength(1);
+  });
+
+  it('with plain NetworkPolicy takes the pod out of what selects it, keeps its other labels, and says who lets go of it', () => {
+    const found = quarantine(world('calico', OPEN_DB), 'shop/Deployment/db', { kind: 'labels' });
+    expect(errors(found)).toEqual([]);
+    expect(found.steps.map(({ change }) => change.kind)).toEqual(['create', 'edit']);
+    const [, edit] = found.steps;
+    expect(edit?.change).toMatchObject({
+      ref: { kind: 'Pod', name: 'db-1-a' },
+      uid: 'p-db',
+      fields: [
+        {
+          path: ['metadata', 'labels'],
+          before: { app: 'db', 'pod-template-hash': '1', team: 'blue' },
+          after: { team: 'blue', 'sallyport.dev/quarantine': 'inc-1' },
+        },
+      ],
+    });
+    expect(edit?.risks[0]).toMatch(/ReplicaSet db-1 lets go of db-1-a, and makes another/u);
+    expect(found.effect.cut).toHaveLength(2);
+  });
+
+  it('with plain NetworkPolicy is refused where a policy for the whole namespace allows: none can take that back', () => {
+    const found = quarantine(world('calico', OPEN_ALL), 'shop/Deployment/db', { kind: 'labels' });
+    expect(errors(found)).toEqual(['SP390']);
+    expect(found.findings[0]?.message).toContain('NetworkPolicy shop/all');
+    expect(found.steps).toEqual([]);
+  });
+
+  it('is refused where nothing is known to enforce it', () => {
+    expect(errors(quarantine(world('other', OPEN_DB), 'shop/Deployment/db'))).toEqual(['SP390']);
+  });
+
+  it('deletes the pods where their connections are to end, last', () => {
+    const { steps } = quarantine(world('cilium'), 'shop/Deployment/db', { connections: 'delete' });
+    expect(steps.map(({ operation }) => operation)).toEqual(['create', 'delete']);
+  });
+});
+
+describe('a block', () => {
+  const block = (view: View, source: string, kind?: BlockKind): ReturnType<typeof planBlock> => {
+    const parsed = parseSource(source);
+    if (parsed === undefined) throw new Error(source);
+    return planBlock(view, { source: parsed, namespace: 'shop', id: 'inc-1', ...(kind === undefined ? {} : { kind }) });
+  };
+
+  it.each<readonly [string, BlockKind, string?]>([
+    ['namespace:desk', 'cilium'],
+    ['account:desk/toolbox', 'cilium'],
+    ['namespace:desk', 'admin', 'calico'],
+  ])('of %s by %s denies that source alone, and isolates nobody', (source, kind, on = 'cilium') => {
+    const found = block(world(on), source, kind);
+    expect(errors(found)).toEqual([]);
+    expect(found.effect.cut).toHaveLength(2);
+    expect(found.effect.pairsBeyond).toEqual([]);
+  });
+
+  it('by Calico is refused where the policy would isolate pods that are open to others', () => {
+    expect(errors(block(world('calico'), 'namespace:desk', 'calico'))).toContain('SP392');
+  });
+
+  it.each([
+    ['a namespace', 'namespace:desk', [OPEN_DB]],
+    ['an address, where pods are isolated by nobody', '203.0.113.9', [OPEN_DB]],
+    ['an address, where everybody is let in', '203.0.113.9', [OPEN_ALL]],
+  ])('with plain NetworkPolicy of %s is refused', (_, source, policies) => {
+    const found = block(world('calico', ...policies), source, 'exclude');
+    expect(errors(found)).toEqual(['SP393']);
+    expect(found.steps).toEqual([]);
+  });
+
+  it('with plain NetworkPolicy excepts an address from every rule that holds it', () => {
+    const edge = policy('edge', {
+      podSelector: {},
+      policyTypes: ['Ingress'],
+      ingress: [{ from: [{ namespaceSelector: {} }, { ipBlock: { cidr: '203.0.113.0/24', except: ['203.0.113.1/32'] } }] }],
+    });
+    const found = block(world('calico', edge), '203.0.113.9', 'exclude');
+    expect(errors(found)).toEqual([]);
+    expect(found.steps.map(({ change }) => change)).toMatchObject([
+      { kind: 'edit', owner: 'other', fields: [{ path: ['spec', 'ingress'], after: [{ from: [{}, { ipBlock: { except: ['203.0.113.1/32', '203.0.113.9/32'] } }] }] }] },
+    ]);
+  });
+
+  it.each(['10.0.0.0/33', '10.0.0', 'namespace:', 'account:x', 'web', '10.0.0.0/8/8', '::1/129', 'namespace:a;b'])('knows no source %s', (text) => {
+    expect(parseSource(text)).toBeUndefined();
+  });
+});
+
+describe('a rotation', () => {
+  const token = { apiVersion: 'v1', kind: 'Secret', type: 'kubernetes.io/service-account-token', metadata: { name: 'web-token', namespace: 'shop', uid: 't', annotations: { 'kubernetes.io/service-account.name': 'web' } } } as unknown as KubeManifest;
+
+  it('deletes the pods and the tokens of the account alone, names other Secrets, and says that there is no way back', () => {
+    const found = planRotation(world('cilium', token), { namespace: 'shop', account: 'web', lastResort: false });
+    expect(found.steps.map(({ change }) => change)).toMatchObject([
+      { kind: 'delete', ref: { kind: 'Secret', name: 'web-token' }, uid: 't' },
+      { kind: 'delete', ref: { kind: 'Pod', name: 'web-1-a' }, uid: 'p-web' },
+    ]);
+    expect(found.findings).toMatchObject([{ code: 'SP394', severity: 'info', subject: 'Secret shop/database' }]);
+    expect(found.remarks[0]).toMatch(/cannot be taken back/u);
+    expect(found.byHand[0]).toContain('--role-name shop-web');
+  });
+
+  it('deletes the account as a last resort, and refuses one that is not there', () => {
+    const { steps } = planRotation(world('cilium'), { namespace: 'shop', account: 'web', lastResort: true });
+    expect(steps.map(({ change }) => (change.kind === 'delete' ? change.ref.kind : ''))).toEqual(['ServiceAccount', 'Pod']);
+    expect(errors(planRotation(world('cilium'), { namespace: 'shop', account: 'nobody', lastResort: true }))).toEqual(['SP394']);
+  });
+});

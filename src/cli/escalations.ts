@@ -100,12 +100,16 @@ export async function sendEscalation(to: Escalation, message: Message, network: 
       await answer.body?.cancel();
       if (answer.ok) return { to: shown, outcome: 'sent', attempts: attempt };
       last = `it answered ${answer.status}`;
-      if (answer.status < 500 && answer.status !== 429) return { to: shown, outcome: 'failed', attempts: attempt, message: last };
+      if (answer.status < 500 && answer.status !== 429)
+        return { to: shown, outcome: 'failed', attempts: attempt, message: last };
       const after = Number(answer.headers.get('retry-after'));
       if (Number.isFinite(after) && after > 0) pause = Math.max(pause, after * 1000);
     } catch (error) {
       // What a client says of a failed call may hold the address.
-      last = error instanceof Error && error.name === 'TimeoutError' ? 'it did not answer in time' : 'it could not be reached';
+      last =
+        error instanceof Error && error.name === 'TimeoutError'
+          ? 'it did not answer in time'
+          : 'it could not be reached';
     }
     if (attempt < ATTEMPTS) await network.sleep(Math.min(pause, LONGEST_PAUSE_MS));
     pause *= 2;

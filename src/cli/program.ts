@@ -733,7 +733,10 @@ ${examples(
     )
     .argument('[subject]', 'workload; address, namespace:NAME or account:NS/NAME; NS/ACCOUNT; id')
     .option('-n, --namespace <ns>', 'of block: the namespace that the source is kept out of')
-    .option('--with <kind>', 'the kind of policy: cilium, calico, labels; of block: cilium, calico, admin, istio, exclude')
+    .option(
+      '--with <kind>',
+      'the kind of policy: cilium, calico, labels; of block: cilium, calico, admin, istio, exclude',
+    )
     .option('--connections <what>', 'of quarantine, what is open: report, drain or delete (default: report)')
     .option('--reason <text>', 'stands on the audit trail')
     .option('--cap <edges>', 'edges on record that may be cut at most (default: 50)')
@@ -741,7 +744,13 @@ ${examples(
     .option('--irreversible', 'of rotate, with --yes: known that there is no way back')
     .option('--no-dry-run', 'write, after confirmation; without it the effect is shown alone')
     .addOption(
-      new Option('-o, --output <format>', 'md: the timeline for the post-mortem').choices(['wide', 'json', 'yaml', 'name', 'md']),
+      new Option('-o, --output <format>', 'md: the timeline for the post-mortem').choices([
+        'wide',
+        'json',
+        'yaml',
+        'name',
+        'md',
+      ]),
     )
     .addHelpText(
       'after',

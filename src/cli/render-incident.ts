@@ -16,11 +16,25 @@ export function renderTimeline(
 ): string {
   const rows = sortBy(
     [
-      ...runs.map((run) => ({ at: run.startedAt, who: run.by, what: `run ${run.id} begins (${run.kind})`, object: mark.subject, why: '' })),
+      ...runs.map((run) => ({
+        at: run.startedAt,
+        who: run.by,
+        what: `run ${run.id} begins (${run.kind})`,
+        object: mark.subject,
+        why: '',
+      })),
       ...runs.flatMap((run) =>
         run.endedAt === undefined
           ? []
-          : [{ at: run.endedAt, who: run.by, what: `run ${run.id} ends: ${run.outcome ?? ''}`, object: mark.subject, why: '' }],
+          : [
+              {
+                at: run.endedAt,
+                who: run.by,
+                what: `run ${run.id} ends: ${run.outcome ?? ''}`,
+                object: mark.subject,
+                why: '',
+              },
+            ],
       ),
       ...entries.map(({ at, who, what, object, reason }) => ({ at, who, what, object, why: reason })),
     ],
@@ -31,9 +45,15 @@ export function renderTimeline(
     `# Incident ${codeSpan(mark.id)}: ${escapeMarkdown(`${mark.playbook} ${mark.subject}`)}\n\n`,
     `State: ${state}. Reason: ${escapeMarkdown(mark.reason)}${mark.rule === undefined ? '' : ` (rule ${codeSpan(mark.rule)})`}\n\n`,
     '## Timeline (UTC)\n\n| when | who | what | object | why |\n| --- | --- | --- | --- | --- |\n',
-    ...rows.map(({ at, who, what, object, why }) => `| ${time(at)} | ${cell(who)} | ${cell(what)} | ${cell(object)} | ${cell(why)} |\n`),
+    ...rows.map(
+      ({ at, who, what, object, why }) =>
+        `| ${time(at)} | ${cell(who)} | ${cell(what)} | ${cell(object)} | ${cell(why)} |\n`,
+    ),
     '\n## Steps\n\n',
-    ...steps.map((step) => `- ${escapeMarkdown(step.step.title)}: ${step.state}${step.error === undefined ? '' : `, ${escapeMarkdown(maskText(step.error))}`}\n`),
+    ...steps.map(
+      (step) =>
+        `- ${escapeMarkdown(step.step.title)}: ${step.state}${step.error === undefined ? '' : `, ${escapeMarkdown(maskText(step.error))}`}\n`,
+    ),
     '\n## To be filled in\n\n- What was noticed first, by whom, and how long it had gone on\n- What the attacker had, and what was not reached\n- What to change\n',
   ].join('');
 }

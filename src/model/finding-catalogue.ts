@@ -339,8 +339,13 @@ export const FINDINGS = {
   SP393: {
     title: 'A source cannot be blocked',
     hint: 'Name a kind that denies with --with, where the cluster has one.',
-    means: 'NetworkPolicies only add: a source is kept out only if every rule that lets it in can except it. Nothing was written.',
-    causes: ['A rule that names it by label.', 'Pods that no policy isolates.', 'A kind that cannot name such a source.'],
+    means:
+      'NetworkPolicies only add: a source is kept out only if every rule that lets it in can except it. Nothing was written.',
+    causes: [
+      'A rule that names it by label.',
+      'Pods that no policy isolates.',
+      'A kind that cannot name such a source.',
+    ],
   },
   SP394: {
     title: 'A Secret that a rotation does not touch',

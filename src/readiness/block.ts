@@ -6,7 +6,7 @@ import { formatRef, isObject, namespaceOf, refOf } from '../model/object.ts';
 import { coversAddresses, overlapsAddresses, parseAddress, parseAddressOrCidr } from '../model/cidr-set.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../objects/build.ts';
 import type { Step } from '../plan/plan.ts';
-import { asArray, asObject, asString } from '../shared/pure/json.ts';
+import { asArray, asObject, asString, equalJson } from '../shared/pure/json.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
 import type { Playbook } from './incident-effect.ts';
@@ -81,7 +81,11 @@ export function planBlock(view: View, options: BlockOptions): Playbook {
   let steps: readonly Step[];
   if (kind === 'exclude') {
     const excluded = exclude(view, source, namespace);
-    if ('problem' in excluded) return none(excluded.problem, 'On Cilium, Calico, admin policies or Istio name the kind with --with; else change the rule by hand.');
+    if ('problem' in excluded)
+      return none(
+        excluded.problem,
+        'On Cilium, Calico, admin policies or Istio name the kind with --with; else change the rule by hand.',
+      );
     steps = excluded.steps;
   } else {
     const object = denial(kind, source, { name, namespace, labels });
@@ -179,7 +183,8 @@ function denial(kind: Exclude<BlockKind, 'exclude'>, source: BlockSource, meta: 
         },
       };
     case 'admin': {
-      if (source.kind !== 'namespace') return 'An admin policy denies namespaces and pods by label alone, no address and no account.';
+      if (source.kind !== 'namespace')
+        return 'An admin policy denies namespaces and pods by label alone, no address and no account.';
       const { namespace, ...cluster } = meta;
       return {
         apiVersion: 'policy.networking.k8s.io/v1alpha1',
@@ -257,7 +262,10 @@ function exclude(
   namespace: string,
 ): { readonly steps: readonly Step[] } | { readonly problem: string } {
   if (source.kind !== 'address')
-    return { problem: 'NetworkPolicies only add: none denies a namespace or an account, and a rule that names them by label excepts nobody.' };
+    return {
+      problem:
+        'NetworkPolicies only add: none denies a namespace or an account, and a rule that names them by label excepts nobody.',
+    };
   const policies = view.snapshot.objects.filter(
     (object) => isObject(object, 'networking.k8s.io', 'NetworkPolicy') && namespaceOf(object) === namespace,
   );
@@ -265,7 +273,6 @@ function exclude(
   for (const policy of policies) {
     const spec = asObject(policy['spec']);
     const rules = asArray(spec['ingress']).map((rule) => asObject(rule));
-    let changed = false;
     const next: Json[] = [];
     for (const rule of rules) {
       const peers = rule['from'] === undefined ? [] : asArray(rule['from']);
@@ -278,32 +285,49 @@ function exclude(
         if (cidr === undefined || !covers(cidr, source.cidr)) return one;
         const except = asArray(block['except']).flatMap((each) => asString(each) ?? []);
         if (except.some((each) => covers(each, source.cidr))) return one;
-        changed = true;
         return { ...peer, ipBlock: { ...block, except: [...except, source.cidr] } };
       });
       if (from.some((one) => overlapsOnly(asObject(asObject(one)['ipBlock']), source.cidr)))
-        return { problem: `${formatRef(refOf(policy))} names a part of ${source.cidr}, which cannot be excepted from itself.` };
+        return {
+          problem: `${formatRef(refOf(policy))} names a part of ${source.cidr}, which cannot be excepted from itself.`,
+        };
       next.push({ ...rule, from });
     }
-    if (changed)
+    if (!equalJson(next, rules))
       steps.push(
-        incidentStep(namespace, `incident/except-${policy.metadata.name}`, `except ${source.cidr} in ${formatRef(refOf(policy))}`, {
-          kind: 'edit',
-          ref: refOf(policy),
-          ...(typeof policy.metadata['uid'] === 'string' ? { uid: policy.metadata['uid'] } : {}),
-          fields: [{ path: ['spec', 'ingress'], before: spec['ingress'], after: next }],
-          owner: 'other',
-        }, ['connections that are open already']),
+        incidentStep(
+          namespace,
+          `incident/except-${policy.metadata.name}`,
+          `except ${source.cidr} in ${formatRef(refOf(policy))}`,
+          {
+            kind: 'edit',
+            ref: refOf(policy),
+            ...(typeof policy.metadata['uid'] === 'string' ? { uid: policy.metadata['uid'] } : {}),
+            fields: [{ path: ['spec', 'ingress'], before: spec['ingress'], after: next }],
+            owner: 'other',
+          },
+          ['connections that are open already'],
+        ),
       );
   }
   const open = view.inventory.workloads.find(
     (workload) =>
       workload.namespace === namespace &&
-      !policies.some((policy) => isolates(policy) && selectsAll(policy, workload.podSets.map(({ labels }) => labels))),
+      !policies.some(
+        (policy) =>
+          isolates(policy) &&
+          selectsAll(
+            policy,
+            workload.podSets.map(({ labels }) => labels),
+          ),
+      ),
   );
   if (open !== undefined)
-    return { problem: `No policy isolates ${open.id}, so everybody reaches it, and NetworkPolicies cannot deny one alone.` };
-  if (steps.length === 0) return { problem: 'No rule names an address that holds it: what lets it in, if anything does, is no ipBlock.' };
+    return {
+      problem: `No policy isolates ${open.id}, so everybody reaches it, and NetworkPolicies cannot deny one alone.`,
+    };
+  if (steps.length === 0)
+    return { problem: 'No rule names an address that holds it: what lets it in, if anything does, is no ipBlock.' };
   return { steps };
 }
 

@@ -48,7 +48,11 @@ export interface Playbook {
 export const NO_EFFECT: IncidentEffect = { cut: [], beyond: [], open: [], pairsBeyond: [], pairsOpened: [] };
 
 /** The snapshot after steps; pods whose labels no longer match their owner stand for themselves, as their controller lets go of them. */
-export function snapshotAfter(snapshot: Snapshot, steps: readonly Step[], orphans: ReadonlySet<string> = new Set()): Snapshot {
+export function snapshotAfter(
+  snapshot: Snapshot,
+  steps: readonly Step[],
+  orphans: ReadonlySet<string> = new Set(),
+): Snapshot {
   let objects: readonly KubeManifest[] = snapshot.objects;
   for (const { change } of steps) objects = applyToObjects(objects, change);
   if (orphans.size > 0)
@@ -92,13 +96,17 @@ export function effectOf(
   const pairsOpened: string[] = [];
   const known = new Set(view.inventory.workloads.map(({ id }) => id));
   const workload = (id: string): Endpoint => ({ kind: 'workload', id });
-  for (const { src, dst, before: was, after: is } of changedConnections(compileWorld(view.inventory), compileWorld(after), {
-    mesh: view.inventory.facts.mesh.kind === 'istio',
-  })) {
+  for (const { src, dst, before: was, after: is } of changedConnections(
+    compileWorld(view.inventory),
+    compileWorld(after),
+    {
+      mesh: view.inventory.facts.mesh.kind === 'istio',
+    },
+  )) {
     if (!known.has(src) || !known.has(dst)) continue;
-    const [old, fresh] = [JSON.stringify(was?.allowed ?? []), JSON.stringify(is?.allowed ?? [])];
+    const [old, fresh] = [JSON.stringify(was.allowed), JSON.stringify(is.allowed)];
     if (old === fresh) continue;
-    const lost = (is?.allowed.length ?? 0) === 0 || narrower(is?.allowed ?? [], was?.allowed ?? []);
+    const lost = is.allowed.length === 0 || narrower(is.allowed, was.allowed);
     if (!lost) pairsOpened.push(`${src} -> ${dst}`);
     else if (!isAbout(workload(src), workload(dst))) pairsBeyond.push(`${src} -> ${dst}`);
   }

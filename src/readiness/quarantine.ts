@@ -52,9 +52,20 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
     message,
     ...(hint === undefined ? {} : { hint }),
   });
-  const none = (finding: Finding): Playbook => ({ steps: [], findings: [finding], effect: NO_EFFECT, remarks: [], byHand: [] });
+  const none = (finding: Finding): Playbook => ({
+    steps: [],
+    findings: [finding],
+    effect: NO_EFFECT,
+    remarks: [],
+    byHand: [],
+  });
   if (workload.podSets.some(({ hostNetwork }) => hostNetwork))
-    return none(refuse('Its pods use the network of their node, which no policy of pods holds.', 'Cordon the node, and stop the workload.'));
+    return none(
+      refuse(
+        'Its pods use the network of their node, which no policy of pods holds.',
+        'Cordon the node, and stop the workload.',
+      ),
+    );
   const plan = kind === 'labels' ? byLabels(view, options, refuse) : byDenial(view, options, kind, refuse);
   if ('finding' in plan) return none(plan.finding);
   const after = view.rebuild(snapshotAfter(view.snapshot, plan.steps, plan.orphans));
@@ -102,11 +113,15 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
 function connectionRemarks(connections: QuarantineOptions['connections'], pods: readonly string[]): readonly string[] {
   switch (connections) {
     case 'report':
-      return ['connections that are open may live on: whether a policy ends them is up to the CNI; --connections delete ends them with the pods'];
+      return [
+        'connections that are open may live on: whether a policy ends them is up to the CNI; --connections delete ends them with the pods',
+      ];
     case 'drain':
       return ['the proxies are drained by hand, by the commands that are printed: that needs the right to exec'];
     case 'delete':
-      return [`${pods.length} pods are deleted, and with them their memory and files: what is to be examined must be taken before`];
+      return [
+        `${pods.length} pods are deleted, and with them their memory and files: what is to be examined must be taken before`,
+      ];
   }
 }
 
@@ -154,12 +169,17 @@ export function incidentStep(
 
 function deletesOf(workload: Workload, objects: readonly KubeManifest[]): readonly Step[] {
   return objects.map((object) =>
-    incidentStep(workload.namespace, `incident/delete-${object.metadata.name}`, `delete pod ${object.metadata.name}: its connections end`, {
-      kind: 'delete',
-      ref: refOf(object),
-      ...(typeof object.metadata['uid'] === 'string' ? { uid: object.metadata['uid'] } : {}),
-      before: object,
-    }),
+    incidentStep(
+      workload.namespace,
+      `incident/delete-${object.metadata.name}`,
+      `delete pod ${object.metadata.name}: its connections end`,
+      {
+        kind: 'delete',
+        ref: refOf(object),
+        ...(typeof object.metadata['uid'] === 'string' ? { uid: object.metadata['uid'] } : {}),
+        before: object,
+      },
+    ),
   );
 }
 
@@ -168,7 +188,12 @@ function deletesOf(workload: Workload, objects: readonly KubeManifest[]): readon
  * is whatever there is; the node's own probes pass all the same. Calico: the lowest order goes first in its tier and Deny is final
  * (docs.tigera.io, NetworkPolicy, order and action); a policy of an earlier tier goes before it.
  */
-function byDenial(view: View, { workload, id }: QuarantineOptions, kind: 'cilium' | 'calico', refuse: Refuse): Planned | { readonly finding: Finding } {
+function byDenial(
+  view: View,
+  { workload, id }: QuarantineOptions,
+  kind: 'cilium' | 'calico',
+  refuse: Refuse,
+): Planned | { readonly finding: Finding } {
   const choice = chooseSelector(workload, view.inventory);
   if (choice.kind !== 'exact')
     return {
@@ -207,14 +232,21 @@ function byDenial(view: View, { workload, id }: QuarantineOptions, kind: 'cilium
   const objects = podObjects(view, workload);
   return {
     steps: [
-      incidentStep(workload.namespace, `incident/${metadata.name}`, `deny ${workload.id} everything, both ways`, { kind: 'create', object }, [
-        'connections that are open already',
-      ]),
+      incidentStep(
+        workload.namespace,
+        `incident/${metadata.name}`,
+        `deny ${workload.id} everything, both ways`,
+        { kind: 'create', object },
+        ['connections that are open already'],
+      ),
     ],
     deletes: deletesOf(workload, objects),
     pods: workload.podSets.flatMap(({ pods }) => pods.map(({ name }) => name)),
     orphans: new Set(),
-    remarks: ['pods that are made from now on are cut off as well', ...(kind === 'cilium' ? ['probes of the own node pass'] : [])],
+    remarks: [
+      'pods that are made from now on are cut off as well',
+      ...(kind === 'cilium' ? ['probes of the own node pass'] : []),
+    ],
   };
 }
 
@@ -278,9 +310,14 @@ function allows(spec: JsonObject): boolean {
   return asArray(spec['ingress']).length > 0 || asArray(spec['egress']).length > 0;
 }
 
-function byLabels(view: View, { workload, id }: QuarantineOptions, refuse: Refuse): Planned | { readonly finding: Finding } {
+function byLabels(
+  view: View,
+  { workload, id }: QuarantineOptions,
+  refuse: Refuse,
+): Planned | { readonly finding: Finding } {
   const pods = podObjects(view, workload);
-  if (pods.length === 0) return { finding: refuse('No pod of it runs, so there is none to cut off.', 'Scale it to zero, or delete it.') };
+  if (pods.length === 0)
+    return { finding: refuse('No pod of it runs, so there is none to cut off.', 'Scale it to zero, or delete it.') };
   if (view.inventory.facts.cni.enforces !== 'yes')
     return {
       finding: refuse(
@@ -295,7 +332,12 @@ function byLabels(view: View, { workload, id }: QuarantineOptions, refuse: Refus
     spec: { podSelector: { matchLabels: { [QUARANTINE_LABEL]: id } }, policyTypes: ['Ingress', 'Egress'] },
   };
   const steps: Step[] = [
-    incidentStep(workload.namespace, `incident/${policy.metadata.name}`, 'a policy without rules for pods in quarantine', { kind: 'create', object: policy }),
+    incidentStep(
+      workload.namespace,
+      `incident/${policy.metadata.name}`,
+      'a policy without rules for pods in quarantine',
+      { kind: 'create', object: policy },
+    ),
   ];
   for (const pod of pods) {
     const { labels, still } = strippedLabels(view, pod);

@@ -2,6 +2,7 @@ import type { View } from '../engine/contract.ts';
 import type { Finding } from '../model/finding.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { annotationsOf, formatRef, isObject, namespaceOf, refOf } from '../model/object.ts';
+import { isObjectName } from '../model/names.ts';
 import type { Step } from '../plan/plan.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import type { Playbook } from './incident-effect.ts';
@@ -68,12 +69,35 @@ export function planRotation(view: View, { namespace, account, lastResort }: Rot
       IRREVERSIBLE,
       ...bare.map(({ metadata }) => `pod ${metadata.name} has no owner: nothing makes it anew`),
       ...(lastResort
-        ? ['whoever deploys the account must apply it again: pods cannot start without it, and bindings find it by its name']
-        : ['tokens that were made by hand for the account itself (kubectl create token) live until they expire: --last-resort ends them']),
+        ? [
+            'whoever deploys the account must apply it again: pods cannot start without it, and bindings find it by its name',
+          ]
+        : [
+            'tokens that were made by hand for the account itself (kubectl create token) live until they expire: --last-resort ends them',
+          ]),
       'tokens that were stolen are refused from the moment the object is gone; a server that does not ask the API server accepts them until they expire',
     ],
-    byHand: cloudSteps(found, namespace, account),
+    byHand: [...unreadTokens(found, namespace, tokens), ...cloudSteps(found, namespace, account)],
   };
+}
+
+/**
+ * Secrets that the account lists and that were not read: Sallyport never lists Secrets of a cluster, so their type is for a person to look at.
+ */
+function unreadTokens(
+  account: KubeManifest | undefined,
+  namespace: string,
+  tokens: readonly KubeManifest[],
+): readonly string[] {
+  const known = new Set(tokens.map(({ metadata }) => metadata.name));
+  return asArray(account?.['secrets']).flatMap((one) => {
+    const name = asString(asObject(one)['name']);
+    return name === undefined || known.has(name) || !isObjectName(name)
+      ? []
+      : [
+          `kubectl -n ${namespace} get secret ${name} -o jsonpath={.type}   # kubernetes.io/service-account-token? then: kubectl -n ${namespace} delete secret ${name}`,
+        ];
+  });
 }
 
 function accountOf(pod: KubeManifest): string {
@@ -109,7 +133,9 @@ function namedSecrets(pods: readonly KubeManifest[], tokens: ReadonlySet<string>
       for (const source of asArray(asObject(asObject(volume)['projected'])['sources']))
         add(asString(asObject(asObject(source)['secret'])['name']));
     }
-    for (const container of [...asArray(spec['containers']), ...asArray(spec['initContainers'])].map((one) => asObject(one))) {
+    for (const container of [...asArray(spec['containers']), ...asArray(spec['initContainers'])].map((one) =>
+      asObject(one),
+    )) {
       for (const from of asArray(container['envFrom'])) add(asString(asObject(asObject(from)['secretRef'])['name']));
       for (const variable of asArray(container['env']))
         add(asString(asObject(asObject(asObject(variable)['valueFrom'])['secretKeyRef'])['name']));

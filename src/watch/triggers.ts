@@ -67,7 +67,13 @@ export interface TriggerWorld {
 
 export type TriggerDecision =
   | { readonly kind: 'none' }
-  | { readonly kind: 'run' | 'ask'; readonly rule: string; readonly does: Triggered; readonly subject: string; readonly why: readonly string[] };
+  | {
+      readonly kind: 'run' | 'ask';
+      readonly rule: string;
+      readonly does: Triggered;
+      readonly subject: string;
+      readonly why: readonly string[];
+    };
 
 const HOUR_MS = 3_600_000;
 
@@ -90,9 +96,7 @@ export function decideTrigger(
   if (subject === undefined) return { kind: 'none' };
   const again = fired.some(
     (one) =>
-      one.does === rule.does &&
-      one.subject === subject &&
-      (one.inForce || world.now - one.at < limits.cooldownMs),
+      one.does === rule.does && one.subject === subject && (one.inForce || world.now - one.at < limits.cooldownMs),
   );
   if (again) return { kind: 'none' };
   const base = { rule: rule.name, does: rule.does, subject };

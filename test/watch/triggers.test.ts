@@ -39,12 +39,20 @@ const WORLD: TriggerWorld = {
   ]),
   isShared: (workload) => workload.endsWith('/shared'),
 };
-const decide = (notice: Notice, fired: readonly Fired[] = [], world: Partial<TriggerWorld> = {}, rules = RULES): ReturnType<typeof decideTrigger> =>
-  decideTrigger(rules, DEFAULT_LIMITS, fired, notice, { ...WORLD, ...world });
+const decide = (
+  notice: Notice,
+  fired: readonly Fired[] = [],
+  world: Partial<TriggerWorld> = {},
+  rules = RULES,
+): ReturnType<typeof decideTrigger> => decideTrigger(rules, DEFAULT_LIMITS, fired, notice, { ...WORLD, ...world });
 
 describe('a rule', () => {
   it('runs within its limits, on who sent', () => {
-    expect(decide(denied('shop/Deployment/web'))).toMatchObject({ kind: 'run', does: 'quarantine', subject: 'shop/Deployment/web' });
+    expect(decide(denied('shop/Deployment/web'))).toMatchObject({
+      kind: 'run',
+      does: 'quarantine',
+      subject: 'shop/Deployment/web',
+    });
   });
 
   it.each<readonly [string, DeniedNotice, Partial<TriggerWorld>, readonly Fired[], string]>([
@@ -57,7 +65,14 @@ describe('a rule', () => {
       'too many ran in this hour',
       denied('shop/Deployment/web'),
       {},
-      [1, 2].map((minute): Fired => ({ at: 10 * HOUR - minute * 60_000, rule: 'outside', does: 'block', subject: `203.0.113.${minute}`, how: 'run', inForce: false })),
+      [1, 2].map((minute): Fired => ({
+        at: 10 * HOUR - minute * 60_000,
+        rule: 'outside',
+        does: 'block',
+        subject: `203.0.113.${minute}`,
+        how: 'run',
+        inForce: false,
+      })),
       'an hour',
     ],
   ])('asks a person where %s', (_, notice, world, fired, why) => {
@@ -66,25 +81,40 @@ describe('a rule', () => {
     expect(found.kind === 'ask' ? found.why.join() : '').toContain(why);
   });
 
-  it.each(['unknown:10.1.2.3', 'node:n1', 'external:203.0.113.9', 'shop/web', ''])('quarantines nothing for %s, which is no workload', (source) => {
-    expect(decide(denied(source), [], {}, RULES.slice(0, 1)).kind).toBe('none');
-  });
+  it.each(['unknown:10.1.2.3', 'node:n1', 'external:203.0.113.9', 'shop/web', ''])(
+    'quarantines nothing for %s, which is no workload',
+    (source) => {
+      expect(decide(denied(source), [], {}, RULES.slice(0, 1)).kind).toBe('none');
+    },
+  );
 
   it('blocks single addresses alone', () => {
-    expect(decide(denied('external:203.0.113.9'), [], {}, RULES.slice(1, 2))).toMatchObject({ kind: 'run', subject: '203.0.113.9' });
+    expect(decide(denied('external:203.0.113.9'), [], {}, RULES.slice(1, 2))).toMatchObject({
+      kind: 'run',
+      subject: '203.0.113.9',
+    });
     expect(decide(denied('external:0.0.0.0/0'), [], {}, RULES.slice(1, 2)).kind).toBe('ask');
     expect(decide(denied('external:evil.example'), [], {}, RULES.slice(1, 2)).kind).toBe('ask');
   });
 
   it('is not repeated while it is in force or lately was', () => {
-    const fired: Fired = { at: WORLD.now - 60_000, rule: 'scan', does: 'quarantine', subject: 'shop/Deployment/web', how: 'run', inForce: false };
+    const fired: Fired = {
+      at: WORLD.now - 60_000,
+      rule: 'scan',
+      does: 'quarantine',
+      subject: 'shop/Deployment/web',
+      how: 'run',
+      inForce: false,
+    };
     expect(decide(denied('shop/Deployment/web'), [fired]).kind).toBe('none');
   });
 });
 
 it('whatever notices come, no more runs by itself than the limits say, and never where it may not', () => {
   const source = fc.oneof(
-    fc.tuple(fc.constantFrom('shop', 'kube-system', 'one', 'istio-system'), fc.integer({ min: 0, max: 30 })).map(([ns, n]) => `${ns}/Deployment/w${n}`),
+    fc
+      .tuple(fc.constantFrom('shop', 'kube-system', 'one', 'istio-system'), fc.integer({ min: 0, max: 30 }))
+      .map(([ns, n]) => `${ns}/Deployment/w${n}`),
     fc.constantFrom('external:203.0.113.9', 'external:0.0.0.0/0', 'shop/Deployment/shared', 'unknown:x'),
   );
   const step = fc.record({ source, wait: fc.integer({ min: -HOUR, max: 2 * HOUR }), undo: fc.boolean() });
@@ -98,12 +128,21 @@ it('whatever notices come, no more runs by itself than the limits say, and never
         if (undo) fired = fired.map((one, at) => (at === 0 ? { ...one, inForce: false } : one));
         const found = decideTrigger(RULES, limits, fired, denied(from), { ...WORLD, now });
         if (found.kind !== 'run') continue;
-        fired = [...fired, { at: now, rule: found.rule, does: found.does, subject: found.subject, how: 'run', inForce: true }];
+        fired = [
+          ...fired,
+          { at: now, rule: found.rule, does: found.does, subject: found.subject, how: 'run', inForce: true },
+        ];
         expect(fired.filter(({ at }) => now - at < HOUR).length).toBeLessThanOrEqual(limits.perHour);
         const held = fired.filter(({ inForce }) => inForce);
         expect(held.length).toBeLessThanOrEqual(limits.most);
-        expect(held.filter(({ subject }) => /^(?:kube-system|istio-system|one)\//u.test(subject) || subject.endsWith('/shared'))).toEqual([]);
-        expect(held.filter(({ subject }) => subject.startsWith('shop/')).length).toBeLessThanOrEqual(Math.max(1, 20 * limits.share));
+        expect(
+          held.filter(
+            ({ subject }) => /^(?:kube-system|istio-system|one)\//u.test(subject) || subject.endsWith('/shared'),
+          ),
+        ).toEqual([]);
+        expect(held.filter(({ subject }) => subject.startsWith('shop/')).length).toBeLessThanOrEqual(
+          Math.max(1, 20 * limits.share),
+        );
       }
     }),
   );

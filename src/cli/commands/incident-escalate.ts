@@ -1,10 +1,11 @@
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
 import { sendEscalation } from '../escalations.ts';
 import type { Sent } from '../escalations.ts';
 import { wrap } from '../output.ts';
 import type { IncidentOptions } from './incident.ts';
+import { wrongUse } from './incident.ts';
 
 /** Tells people through every receiver of the configuration. Dry by default, like every playbook. Exit 7 where one was not reached. */
 export async function escalate(app: App, text: string | undefined, options: IncidentOptions): Promise<number> {
@@ -12,13 +13,9 @@ export async function escalate(app: App, text: string | undefined, options: Inci
   const receivers = incidents?.escalate ?? [];
   const summary = (options.reason ?? text ?? '').trim();
   if (receivers.length === 0 || summary === '')
-    throw new Failure({
-      code: 'SP209',
-      exit: EXIT.usage,
-      message: receivers.length === 0 ? 'the configuration names nobody to tell' : 'what is to be told is missing',
-      where: 'incident escalate',
-      hint: receivers.length === 0 ? 'incidents.escalate: docs/incidents.md' : 'sallyport incident escalate "..."',
-    });
+    throw receivers.length === 0
+      ? wrongUse('the configuration names nobody to tell', 'incidents.escalate: docs/incidents.md')
+      : wrongUse('what is to be told is missing', 'sallyport incident escalate "..."');
   const message = {
     key: `sallyport/${text ?? 'incident'}`,
     summary,
@@ -29,14 +26,26 @@ export async function escalate(app: App, text: string | undefined, options: Inci
   };
   const { output } = app;
   if (options.dryRun !== false) {
-    output.document('Escalation', { outcome: 'dry-run', to: receivers.map(({ kind, name }) => ({ kind, name: name ?? null })), message });
-    output.line(wrap(safeText(`Would tell ${receivers.map(({ kind, name }) => name ?? kind).join(', ')}: ${summary}`), output.width, 4));
+    output.document('Escalation', {
+      outcome: 'dry-run',
+      to: receivers.map(({ kind, name }) => ({ kind, name: name ?? null })),
+      message,
+    });
+    output.line(
+      wrap(
+        safeText(`Would tell ${receivers.map(({ kind, name }) => name ?? kind).join(', ')}: ${summary}`),
+        output.width,
+        4,
+      ),
+    );
     output.line('\nNothing was sent. To do it: the same command with --no-dry-run');
     return EXIT.done;
   }
   const sent: Sent[] = [];
   for (const receiver of receivers)
-    sent.push(await sendEscalation(receiver, message, { fetch, sleep: (ms) => app.clock().sleep(ms, app.interrupt.signal) }));
+    sent.push(
+      await sendEscalation(receiver, message, { fetch, sleep: (ms) => app.clock().sleep(ms, app.interrupt.signal) }),
+    );
   (await app.writableState()).writer.appendAudit({
     at: Date.now(),
     who: app.by,
@@ -47,6 +56,8 @@ export async function escalate(app: App, text: string | undefined, options: Inci
   const failed = sent.filter(({ outcome }) => outcome === 'failed');
   output.document('Escalation', { outcome: failed.length === 0 ? 'sent' : 'failed', sent, message });
   for (const one of sent)
-    output.line(`${safeText(one.to)}: ${one.outcome} after ${one.attempts}${one.message === undefined ? '' : `, ${one.message}`}`);
+    output.line(
+      `${safeText(one.to)}: ${one.outcome} after ${one.attempts}${one.message === undefined ? '' : `, ${one.message}`}`,
+    );
   return failed.length === 0 ? EXIT.done : EXIT.partial;
 }

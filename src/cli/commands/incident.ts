@@ -59,7 +59,13 @@ export async function incident(
     case 'quarantine':
       return answer(app, action, need(subject, action, 'namespace/Kind/name'), options, prompts);
     case 'block':
-      return answer(app, action, need(subject, action, 'an address, namespace:NAME or account:NAMESPACE/NAME'), options, prompts);
+      return answer(
+        app,
+        action,
+        need(subject, action, 'an address, namespace:NAME or account:NAMESPACE/NAME'),
+        options,
+        prompts,
+      );
     default:
       return answer(app, 'rotate', need(subject, action, 'NAMESPACE/ACCOUNT'), options, prompts);
   }
@@ -70,7 +76,7 @@ function need(subject: string | undefined, action: string, what: string): string
   throw wrongUse(`incident ${action} needs ${what}`, `sallyport incident --help`);
 }
 
-function wrongUse(message: string, hint: string): Failure {
+export function wrongUse(message: string, hint: string): Failure {
   return new Failure({ code: 'SP209', exit: EXIT.usage, message: safeText(message), where: 'incident', hint });
 }
 
@@ -99,9 +105,17 @@ function prepare(view: View, action: PlaybookName, subject: string, options: Inc
     const source = parseSource(subject);
     const { namespace } = options;
     if (source === undefined)
-      throw wrongUse(`${subject} is no address, namespace:NAME or account:NAMESPACE/NAME`, 'sallyport incident block 203.0.113.9 -n shop');
+      throw wrongUse(
+        `${subject} is no address, namespace:NAME or account:NAMESPACE/NAME`,
+        'sallyport incident block 203.0.113.9 -n shop',
+      );
     if (namespace === undefined || !view.inventory.namespaces.some(({ name }) => name === namespace))
-      throw wrongUse(namespace === undefined ? 'a block keeps a source out of a namespace: which' : `there is no namespace ${namespace}`, 'name it with -n');
+      throw wrongUse(
+        namespace === undefined
+          ? 'a block keeps a source out of a namespace: which'
+          : `there is no namespace ${namespace}`,
+        'name it with -n',
+      );
     const kind = oneOf(options.with, BLOCK_KINDS, '--with');
     const playbook = planBlock(view, { source, namespace, id, ...(kind === undefined ? {} : { kind }) });
     return { namespace, subject: formatSource(source), playbook };
@@ -179,7 +193,8 @@ async function answer(
     return EXIT.done;
   }
   const cap = options.cap === undefined ? (incidents?.cap ?? DEFAULT_CAP) : Number(options.cap);
-  if (!Number.isInteger(cap) || cap < 0) throw wrongUse(`--cap ${options.cap ?? ''} is no number of edges`, '--cap 100');
+  if (!Number.isInteger(cap) || cap < 0)
+    throw wrongUse(`--cap ${options.cap ?? ''} is no number of edges`, '--cap 100');
   if (playbook.effect.cut.length > cap)
     throw told(
       app,
@@ -219,12 +234,16 @@ async function confirm(
     throw new Failure({
       code: 'SP496',
       exit: EXIT.usage,
-      message: final ? `${IRREVERSIBLE} Nobody is there to confirm it` : 'this writes, and nobody is there to confirm it',
+      message: final
+        ? `${IRREVERSIBLE} Nobody is there to confirm it`
+        : 'this writes, and nobody is there to confirm it',
       where: `incident ${action}`,
       hint: final ? 'add --yes --irreversible' : 'add --yes',
     });
   const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
-  const text = final ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?` : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
+  const text = final
+    ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?`
+    : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
   if (!(await ask.confirm(text)))
     throw new Failure({ code: 'SP497', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
 }
@@ -272,9 +291,12 @@ function document(
 function ended(app: App, mark: IncidentMark, plan: Plan, playbook: Playbook, result: RunResult): number {
   document(app, mark, plan, playbook, result);
   const { output } = app;
-  output.line(`${mark.id}: run ${result.run} ${result.outcome}; ${result.done.length} of ${plan.steps.length} steps done.`);
+  output.line(
+    `${mark.id}: run ${result.run} ${result.outcome}; ${result.done.length} of ${plan.steps.length} steps done.`,
+  );
   if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
-  else if (mark.playbook !== 'rotate' && mark.undoes === undefined) output.line(`Next: sallyport incident undo ${mark.id}, when it is over`);
+  else if (mark.playbook !== 'rotate' && mark.undoes === undefined)
+    output.line(`Next: sallyport incident undo ${mark.id}, when it is over`);
   return result.exit;
 }
 
@@ -285,12 +307,16 @@ function render(app: App, mark: IncidentMark, plan: Plan, { effect, findings, re
   for (const [index, step] of plan.steps.entries()) {
     say(`${index + 1}. ${step.title}`);
     for (const risk of step.risks) say(`not simulated: ${risk}`, 5);
-    if (step.operation !== 'delete') for (const line of renderChange(step.change)) output.line(`       ${safeText(line)}`);
+    if (step.operation !== 'delete')
+      for (const line of renderChange(step.change)) output.line(`       ${safeText(line)}`);
   }
   const edges = (title: string, list: readonly CutEdge[]): void => {
     if (list.length === 0) return;
     say(`${title} (${list.length}):`);
-    const { shown, more } = few(list.map(({ text, count, last }) => `${text}, ${count}x, last ${new Date(last).toISOString()}`), MOST_SHOWN);
+    const { shown, more } = few(
+      list.map(({ text, count, last }) => `${text}, ${count}x, last ${new Date(last).toISOString()}`),
+      MOST_SHOWN,
+    );
     for (const line of shown) say(line, 4);
     if (more !== '') say(more, 4);
   };
@@ -317,19 +343,33 @@ async function listed(app: App): Promise<readonly Listed[]> {
     const mark = reader.run(run.id)?.plan.incident;
     if (mark === undefined || mark.undoes !== undefined) return [];
     const state =
-      run.outcome === undefined ? 'interrupted' : mark.playbook === 'rotate' ? 'done' : inForce.has(run.id) ? 'in force' : 'undone';
+      run.outcome === undefined
+        ? 'interrupted'
+        : mark.playbook === 'rotate'
+          ? 'done'
+          : inForce.has(run.id)
+            ? 'in force'
+            : 'undone';
     return [{ run, mark, state }];
   });
 }
 
 async function list(app: App): Promise<number> {
   const all = await listed(app);
-  app.output.document('Incidents', { incidents: all.map(({ run, mark, state }) => ({ ...mark, run: run.id, namespace: run.namespace, state })) });
+  app.output.document('Incidents', {
+    incidents: all.map(({ run, mark, state }) => ({ ...mark, run: run.id, namespace: run.namespace, state })),
+  });
   app.output.names(all.map(({ mark }) => mark.id));
   if (all.length === 0) app.output.line('No incident is on record.');
   for (const { run, mark, state } of all)
     app.output.line(
-      wrap(safeText(`${mark.id}  ${new Date(mark.at).toISOString()}  ${mark.playbook} ${mark.subject} (${state}, ${run.namespace}): ${mark.reason}`), app.output.width, 4),
+      wrap(
+        safeText(
+          `${mark.id}  ${new Date(mark.at).toISOString()}  ${mark.playbook} ${mark.subject} (${state}, ${run.namespace}): ${mark.reason}`,
+        ),
+        app.output.width,
+        4,
+      ),
     );
   return EXIT.done;
 }
@@ -354,7 +394,14 @@ async function show(app: App, id: string, options: IncidentOptions): Promise<num
   else {
     app.output.document('IncidentTimeline', {
       incident: { ...mark, run: run.id, namespace: run.namespace, state },
-      entries: entries.map(({ at, who, what, object, reason, run: of }) => ({ at: new Date(at).toISOString(), who, what, object, reason, run: of ?? null })),
+      entries: entries.map(({ at, who, what, object, reason, run: of }) => ({
+        at: new Date(at).toISOString(),
+        who,
+        what,
+        object,
+        reason,
+        run: of ?? null,
+      })),
     });
     app.output.line(safeTextLines(text));
   }
@@ -385,12 +432,15 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
     });
   const loaded = await loadAll(app);
   const view = loaded.view(run.namespace);
-  const mine: readonly AppliedStep[] = view.applied.filter((step) => step.run === run.id).toSorted((a, b) => b.seq - a.seq);
+  const mine: readonly AppliedStep[] = view.applied
+    .filter((step) => step.run === run.id)
+    .toSorted((a, b) => b.seq - a.seq);
   const now = view.phases.get(run.namespace) ?? 'none';
   // Pods that have ended meanwhile have nothing to get back.
   const first = planRollback(view, now, loaded.planner, new Map(), mine);
   const decided = resolutionsOf(first.divergences, view.resolved ?? []);
-  const { plan: made, divergences } = decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
+  const { plan: made, divergences } =
+    decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
   if (divergences.length > 0) throw foreignChange(divergences);
   const back: IncidentMark = { ...mark, at: Date.now(), undoes: run.id, reason: options.reason?.trim() ?? mark.reason };
   const plan: Plan = { ...made, gates: [], findings: [], incident: back };

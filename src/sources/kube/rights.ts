@@ -350,3 +350,18 @@ export function buildSideRole(role: SideRole): ReturnType<typeof buildClusterRol
     })),
   };
 }
+
+/**
+ * What answers to incidents write beside what the role `operator` does: labels of pods and their deletion, accounts as a last resort, and
+ * the kinds that can deny. Secrets are not among them: they are only named.
+ */
+export const RESPONDER_RULES: readonly RbacRule[] = [
+  { apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch', 'delete'] },
+  { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get', 'delete'] },
+  { apiGroups: ['projectcalico.org'], resources: ['networkpolicies'], verbs: ['get', 'create', 'patch', 'delete'] },
+  {
+    apiGroups: ['policy.networking.k8s.io'],
+    resources: ['adminnetworkpolicies'],
+    verbs: ['get', 'create', 'patch', 'delete'],
+  },
+];

@@ -30,13 +30,13 @@ function fill(node: Json, values: JsonObject, problems: string[]): Out {
   if (!isJsonObject(node)) return node;
   if ('$when' in node && !holds(asObject(node['$when']), values, problems)) return OMIT;
   if ('$when' in node) return fill(node['$do'] ?? null, values, problems);
-  const out: Record<string, Json> = {};
-  for (const [key, item] of Object.entries(node)) {
+  const entries = Object.entries(node).flatMap(([key, item]): readonly (readonly [string, Json])[] => {
     const name = fillText(key, values, problems);
     const value = fill(item, values, problems);
-    if (value !== OMIT) out[typeof name === 'string' ? name : key] = value;
-  }
-  return out;
+    return value === OMIT ? [] : [[typeof name === 'string' ? name : key, value]];
+  });
+  // Own fields, whatever they are called.
+  return Object.fromEntries(entries);
 }
 
 function fillItem(item: Json, values: JsonObject, problems: string[]): readonly Json[] {

@@ -8,6 +8,7 @@ import type { ConnectionQuery, World } from '../../model/evaluate.ts';
 import type { Inventory, PodSet, Workload } from '../../model/inventory.ts';
 import { asArray, asObject, asString } from '../../shared/pure/json.ts';
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
+import { groupBy } from '../../shared/pure/order.ts';
 import { groupOf, isMember } from './parameters.ts';
 import type { Group } from './parameters.ts';
 
@@ -92,7 +93,8 @@ export function splitPodSets(inventory: Inventory): Inventory {
  *
  * - `apart` {groups, chain?, ports?, one-way?}: no group reaches another; with `chain` the next one in the list is reached, on `ports`; with
  *   `one-way` a later group may reach an earlier one
- * - `only` {to, from, accounts?, ports?, outside?}: nobody reaches `to` (on `ports`) but `from`, `accounts` and its own pods
+ * - `only` {to, from, accounts?, ports?, outside?}: nobody reaches `to` (on `ports`) but `from`, `accounts` and its own pods; nodes, with the pods on
+ *   their network, are asked about where the mesh has a say
  * - `egress` {from, cidrs}: no address outside is reached but those, and what has one of the names that policies admit
  * - `strict` {of}: every port that is declared takes mTLS alone
  * - `tunnels` {of}: behind an open tunnel port of the ambient mesh nothing is reached that policies of the network keep closed
@@ -180,16 +182,22 @@ function judgeApart(spec: JsonObject, asking: Asking): Found {
   const chain = spec['chain'] === 'yes';
   const oneWay = spec['one-way'] === 'yes';
   const ports = portsIn(spec['ports']);
-  const place = (id: string): readonly number[] => of.flatMap((ids, index) => (ids.has(id) ? [index] : []));
   const everyone = new Set(of.flatMap((ids) => [...ids]));
-  const admitted = (src: string, dst: string): readonly AllowedPorts[] | 'any' => {
-    const [from, to] = [place(src), place(dst)];
+  const places = new Map(
+    [...everyone].map((id) => [id, of.flatMap((ids, index) => (ids.has(id) ? [index] : []))] as const),
+  );
+  const between = (from: readonly number[], to: readonly number[]): readonly AllowedPorts[] | 'any' => {
     if (from.some((one) => to.includes(one))) return 'any';
     if (oneWay && from.some((one) => to.some((other) => other < one))) return 'any';
     return chain && from.some((one) => to.includes(one + 1)) ? ports : [];
   };
+  const admitted = (src: string, dst: string): readonly AllowedPorts[] | 'any' =>
+    between(places.get(src) ?? [], places.get(dst) ?? []);
+  // Who is in the same groups is counted together: there may be thousands.
+  const alike = [...groupBy(places.values(), (one) => one.join()).values()];
   let asked = 0;
-  for (const src of everyone) for (const dst of everyone) if (src !== dst && admitted(src, dst) !== 'any') asked += 1;
+  for (const from of alike)
+    for (const to of alike) if (between(from[0] ?? [], to[0] ?? []) !== 'any') asked += from.length * to.length;
   return judgePairs(asking, everyone, everyone, admitted, usesMesh(spec), asked);
 }
 
@@ -202,7 +210,9 @@ function judgeOnly(spec: JsonObject, asking: Asking): Found {
       from.add(id);
   const guarded = portsIn(spec['ports']);
   const rest = guarded === 'any' ? [] : complement(guarded);
-  const others = new Set([...asking.members.keys()].filter((id) => !from.has(id) && !to.has(id)));
+  // Pods on the host network are their node to NetworkPolicy, and a pod's own node is always let through: no policy could keep that promise.
+  const isNode = (id: string): boolean => !usesMesh(spec) && asking.members.get(id)?.podSet.hostNetwork === true;
+  const others = new Set([...asking.members.keys()].filter((id) => !from.has(id) && !to.has(id) && !isNode(id)));
   const pairs = judgePairs(asking, others, to, () => rest, usesMesh(spec), others.size * to.size);
   if (spec['outside'] !== 'yes') return pairs;
   const outside = judgeOutside(asking, to, guarded, usesMesh(spec));

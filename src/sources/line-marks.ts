@@ -55,7 +55,8 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
   };
   const carry = (bytes: Uint8Array): void => {
     const room = Math.max(0, MAX_CARRIED - carriedBytes);
-    if (room > 0) carried.push(bytes.slice(0, room));
+    // A Buffer's own slice is no copy, and whoever reads a file fills its memory again.
+    if (room > 0) carried.push(new Uint8Array(bytes.subarray(0, room)));
     carriedBytes += Math.min(room, bytes.byteLength);
     passed += bytes.byteLength;
   };
@@ -88,7 +89,7 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
         begin = at;
         at = end + 1;
       }
-      if (begin >= 0) newest = bytes.slice(begin, at - 1);
+      if (begin >= 0) newest = new Uint8Array(bytes.subarray(begin, at - 1));
       if (at < bytes.length) carry(bytes.subarray(at));
     },
     finish() {

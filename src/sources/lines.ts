@@ -112,7 +112,7 @@ export async function readLines(
       }
       const cut = chunk.lastIndexOf(10) + 1;
       if (cut === 0) {
-        carried.push(chunk.slice());
+        carried.push(copyOf(chunk));
         carriedBytes += chunk.byteLength;
         if (carriedBytes <= maxLineBytes) return;
         const head = Buffer.concat(carried.slice(0, 1)).toString('utf8', 0, 200);
@@ -123,7 +123,7 @@ export async function readLines(
         return;
       }
       const whole = carriedBytes === 0 ? chunk.subarray(0, cut) : Buffer.concat([...carried, chunk.subarray(0, cut)]);
-      carried = cut < chunk.byteLength ? [chunk.slice(cut)] : [];
+      carried = cut < chunk.byteLength ? [copyOf(chunk.subarray(cut))] : [];
       carriedBytes = chunk.byteLength - cut;
       handOver(Buffer.from(whole.buffer, whole.byteOffset, whole.byteLength));
     },
@@ -132,6 +132,11 @@ export async function readLines(
   // What follows the last line break of a broken stream is half a record, and no line.
   if (carriedBytes > 0 && read.broken === undefined) handOver(Buffer.concat(carried));
   return { ...read, lines: line };
+}
+
+/** Who reads a file fills its memory again: what is kept beyond a piece is copied, which a Buffer's own slice does not do. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 export function longLine(maxLineBytes: number): BadLine {

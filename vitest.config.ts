@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Histories of crashes and failing calls: minutes, and so a tier of their own. */
-const FAULTS = ['crash', 'kill', 'api-faults', 'matrix-up', 'matrix-down', 'histories', 'fencing'].map(
+const FAULTS = ['crash', 'kill', 'api-faults', 'matrix-up', 'matrix-down', 'histories', 'fencing', 'grants'].map(
   (name) => `test/engine/${name}.test.ts`,
 );
 

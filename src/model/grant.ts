@@ -145,14 +145,18 @@ export function withoutGranted(edges: readonly Edge[], grants: readonly PastGran
 }
 
 /** The annotations of an object that a grant makes. */
-export function grantAnnotations(mark: GrantMark, by: string): Readonly<Record<string, string>> {
+function grantAnnotations(mark: GrantMark, by: string): Readonly<Record<string, string>> {
   return {
     [EXPIRES_ANNOTATION]: new Date(mark.until).toISOString(),
-    [LASTS_ANNOTATION]: String(Math.ceil((mark.until - mark.since) / 1000)),
     [GRANT_TEXT_ANNOTATION]: mark.text,
     [GRANT_REASON_ANNOTATION]: mark.reason,
     [GRANT_BY_ANNOTATION]: by,
   };
+}
+
+/** Those of an object that is lent, and gets back this mode of mTLS. Its creation says nothing of the grant, so that it has no duration. */
+export function lentAnnotations(mark: GrantMark, by: string, mtls: string): Readonly<Record<string, string>> {
+  return { ...grantAnnotations(mark, by), [RESTORES_ANNOTATION]: mtls };
 }
 
 /** The same object as one of a grant. */
@@ -165,7 +169,11 @@ export function asGranted(object: KubeManifest, mark: GrantMark, by: string): Ku
     metadata: {
       ...metadata,
       labels: { ...labels, [GRANT_LABEL]: mark.id },
-      annotations: { ...annotations, ...grantAnnotations(mark, by) },
+      annotations: {
+        ...annotations,
+        ...grantAnnotations(mark, by),
+        [LASTS_ANNOTATION]: String(Math.ceil((mark.until - mark.since) / 1000)),
+      },
     },
   };
 }

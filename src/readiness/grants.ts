@@ -9,7 +9,7 @@ import { compileWorld, evaluateConnection } from '../model/evaluate.ts';
 import type { ConnectionQuery, Reason, World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
 import type { GrantMark } from '../model/grant.ts';
-import { asGranted, GRANT_LABEL, grantAnnotations, LASTS_ANNOTATION, RESTORES_ANNOTATION } from '../model/grant.ts';
+import { asGranted, GRANT_LABEL, lentAnnotations } from '../model/grant.ts';
 import type { Inventory, Labels, Snapshot, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, isObject, namespaceOf } from '../model/object.ts';
@@ -245,11 +245,7 @@ function policyFor(
       };
     const rule = { from: [{ source: { principals } }], to: [{ operation: { ports: [String(port)] } }] };
     return {
-      object: asGranted(
-        buildAuthorizationPolicy({ name, namespace: server.namespace }, at, [rule]),
-        mark,
-        by,
-      ),
+      object: asGranted(buildAuthorizationPolicy({ name, namespace: server.namespace }, at, [rule]), mark, by),
     };
   }
   const [own, peer, peerLabels] = layer === 'egress' ? [client, server, at] : [server, client, of];
@@ -445,15 +441,16 @@ export function planBreakGlass(view: View, terms: GrantTerms): Granted {
       if (!isObject(object, 'security.istio.io', 'PeerAuthentication') || namespaceOf(object) !== namespace) continue;
       const mode = asString(asObject(asObject(object['spec'])['mtls'])['mode']);
       if (mode !== 'STRICT') continue;
-      const annotations = { ...grantAnnotations(mark, terms.by), [RESTORES_ANNOTATION]: mode };
+      const annotations = lentAnnotations(mark, terms.by, mode);
+      const annotate =
+        object.metadata['annotations'] === undefined
+          ? [{ path: ['metadata', 'annotations'], after: annotations }]
+          : Object.entries(annotations).map(([key, after]) => ({ path: ['metadata', 'annotations', key], after }));
       draft.edit(
         object,
         [
           { path: ['metadata', 'labels', GRANT_LABEL], after: mark.id },
-          ...Object.entries(annotations)
-            // It was there before: its creation says nothing of the grant.
-            .filter(([key]) => key !== LASTS_ANNOTATION)
-            .map(([key, after]) => ({ path: ['metadata', 'annotations', key], after })),
+          ...annotate,
           { path: ['spec', 'mtls', 'mode'], after: 'PERMISSIVE' },
         ],
         {

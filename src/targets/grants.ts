@@ -1,11 +1,11 @@
-import type { Change } from '../plan/change.ts';
+import type { Change, FieldChange } from '../plan/change.ts';
 import type { Clock } from '../engine/contract.ts';
 import type { GrantObject } from '../model/grant.ts';
 import { expiredGrants, GRANT_LABEL, LENT_ANNOTATIONS } from '../model/grant.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { annotationsOf, formatRef } from '../model/object.ts';
+import { formatRef } from '../model/object.ts';
 import { isFailure } from '../shared/pure/errors.ts';
-import { getPath } from '../shared/pure/json.ts';
+import { asObject, getPath } from '../shared/pure/json.ts';
 import type { KubeApi, KubeOptions } from '../sources/kube/index.ts';
 import {
   collectionPath,
@@ -67,6 +67,15 @@ export async function endInCluster(options: EndOptions): Promise<readonly EndedO
   }
 }
 
+/** Keys of a map taken away, and the map with them where nothing else is in it. */
+function without(object: KubeManifest, map: 'annotations' | 'labels', keys: readonly string[]): readonly FieldChange[] {
+  const before = asObject(object.metadata[map]);
+  const gone = Object.keys(before).filter((key) => keys.includes(key));
+  if (gone.length > 0 && gone.length === Object.keys(before).length)
+    return [{ path: ['metadata', map], before, after: undefined }];
+  return gone.map((key) => ({ path: ['metadata', map, key], before: before[key], after: undefined }));
+}
+
 /** The write that ends a grant's object. */
 export function endOf({ object, ref, gives }: GrantObject): Change {
   const uid = object.metadata['uid'];
@@ -74,17 +83,9 @@ export function endOf({ object, ref, gives }: GrantObject): Change {
   if (gives.kind === 'delete') return { kind: 'delete', ref, ...same, before: object };
   const fields = [
     { path: ['spec', 'mtls', 'mode'], before: getPath(object, ['spec', 'mtls', 'mode']), after: gives.mtls },
-    ...LENT_ANNOTATIONS.map((key) => ({
-      path: ['metadata', 'annotations', key],
-      before: annotationsOf(object)[key],
-      after: undefined,
-    })),
-    {
-      path: ['metadata', 'labels', GRANT_LABEL],
-      before: getPath(object, ['metadata', 'labels', GRANT_LABEL]),
-      after: undefined,
-    },
-  ].filter(({ before, after }) => before !== after);
+    ...without(object, 'annotations', LENT_ANNOTATIONS),
+    ...without(object, 'labels', [GRANT_LABEL]),
+  ];
   return { kind: 'edit', ref, ...same, fields, owner: 'other' };
 }
 

@@ -31,6 +31,7 @@ import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import type { Reader } from '../../../state/reader.ts';
 import { gitFolder, openGitPlace } from '../git-tree.ts';
+import { endOverdue, isOver, refuseSuspended } from './grant.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
 
 /**
@@ -91,6 +92,8 @@ export async function advance(
   prompts?: Prompts,
 ): Promise<number> {
   await refuseOpenRun(app, namespace);
+  await endOverdue(app);
+  await refuseSuspended(app, namespace);
   const planned = await planUp(app, namespace, options.to);
   const soak = await soakWorld(app, planned.loaded, namespace, options.detach === true);
   return carryOut(app, planned.plan, planned.loaded, planned.view, 'advance', prompts, soak);
@@ -116,6 +119,7 @@ export async function rollback(
       for (const run of open) await settleOpenRun(run.id, engine);
     });
   }
+  await endOverdue(app);
   const begunWith = await loadAll(app, { kind: 'planning', namespace });
   const view = begunWith.view(namespace);
   const now = view.phases.get(namespace) ?? 'none';
@@ -262,13 +266,10 @@ export async function carryOut(
         output,
         plan,
         'refused',
-        new Failure({
-          code: 'SP225',
-          exit: EXIT.usage,
-          message: 'this writes, and nobody is there to confirm it',
-          where: `${kind} ${plan.namespace}`,
-          hint: `look at ${show}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
-        }),
+        nobodyConfirms(
+          `${kind} ${plan.namespace}`,
+          `look at ${show}, then add --yes --plan-hash ${plan.hash.slice(0, 12)}`,
+        ),
       );
     output.line(renderPlan(plan, output, false));
     const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
@@ -277,12 +278,7 @@ export async function carryOut(
         `Write ${plan.steps.length === 1 ? 'this step' : `these ${plan.steps.length} steps`} to ${(await gitFolder(app)) === undefined ? '' : 'Git, for '}${safeText((await app.target()).description)}?`,
       ))
     )
-      throw notBegun(
-        output,
-        plan,
-        'cancelled',
-        new Failure({ code: 'SP131', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' }),
-      );
+      throw notBegun(output, plan, 'cancelled', notConfirmed());
   }
   recordSettings(loaded, view, state.writer, app, plan);
   const folder = await gitFolder(app);
@@ -411,6 +407,12 @@ export async function resume(app: App): Promise<number> {
   }
   const ended: { readonly namespace: string; readonly result: RunResult }[] = [];
   for (const { id, namespace, kind } of turn) {
+    const steps = state.reader.run(id)?.plan.steps ?? [];
+    if (kind === 'grant' && isOver(app, steps)) {
+      // What was opened of it is ended below, and the rest is not opened any more.
+      await withEngine(app, steps, (engine) => settleOpenRun(id, engine));
+      continue;
+    }
     if (state.reader.run(id)?.plan.git !== undefined) {
       const { resumeInGit } = await import('./git-run.ts');
       const result = await resumeInGit(app, id);
@@ -418,14 +420,17 @@ export async function resume(app: App): Promise<number> {
       ended.push({ namespace, result });
       continue;
     }
-    const steps = state.reader.run(id)?.plan.steps ?? [];
     const soak =
       kind === 'advance' ? await soakWorld(app, await loadForSoak(app, namespace, steps), namespace, false) : undefined;
     const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
     takeDown(state.writer, result);
     ended.push({ namespace, result });
   }
-  return reportAll(app, ended);
+  const over = await endOverdue(app);
+  if (ended.length > 0) return reportAll(app, ended);
+  app.output.document('GrantsEnded', { ended: over.map(({ document }) => document), beside: [] });
+  app.output.line('A grant that was interrupted is over: what was opened of it is closed.');
+  return over.find(({ exit }) => exit !== EXIT.done)?.exit ?? EXIT.done;
 }
 
 /** The record as a watch over these steps needs it. */
@@ -560,4 +565,19 @@ function renderSoak(app: App, soak: SoakReport): void {
   for (const signal of bad)
     say(`${signal.source}: ${plural(signal.bad, 'line')} that are no record; ${signal.firstBad ?? ''}`, 4);
   for (const gap of soak.gaps) say(`gap: ${gap}; the watch began anew`, 4);
+}
+
+/** A write that nobody is there to say yes to. */
+export function nobodyConfirms(where: string, hint: string): Failure {
+  return new Failure({
+    code: 'SP225',
+    exit: EXIT.usage,
+    message: 'this writes, and nobody is there to confirm it',
+    where,
+    hint,
+  });
+}
+
+export function notConfirmed(): Failure {
+  return new Failure({ code: 'SP131', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
 }

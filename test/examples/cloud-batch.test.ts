@@ -44,7 +44,7 @@ async function serve(asked: Asked[], status = 200): Promise<number> {
           : url.includes('pageToken=2')
             ? [200, { items: [{ name: 'c' }] }]
             : [200, { items: [{ name: 'a' }, { name: 'b' }], nextPageToken: '2' }];
-      response.writeHead(Number(code), { 'content-type': 'application/json' });
+      response.writeHead(code, { 'content-type': 'application/json' });
       response.end(JSON.stringify(answer));
     });
   });

@@ -235,7 +235,7 @@ export async function readText(file: string, what: string): Promise<string> {
       exit: EXIT.usage,
       message: `the ${what} cannot be read: ${explain(error)}`,
       where: file,
-      hint: `check the path given to ${what === 'configuration' ? '--config' : what === 'decisions file' ? '--decisions' : what === 'file of a secret' ? 'incidents.escalate' : 'assess.latency of the configuration'}`,
+      hint: `check the path given to ${what === 'configuration' ? '--config' : what === 'decisions file' ? '--decisions' : what === 'file of a secret' ? 'incidents.escalate' : what === 'inventory of clusters' ? '--fleet' : 'assess.latency of the configuration'}`,
       cause: error,
     });
   }
@@ -407,4 +407,51 @@ export async function readDecisions(file: string | undefined): Promise<readonly 
       throw new Failure({ ...error.detail, where: `${file}, decision ${index + 1}` });
     }
   });
+}
+
+const fleetSchema = z.strictObject({
+  clusters: z
+    .array(
+      z
+        .strictObject({
+          name: z.string().min(1),
+          context: z.string().min(1).optional(),
+          kubeconfig: z.string().min(1).optional(),
+          manifests: z.string().min(1).optional(),
+          state: z.string().min(1).optional(),
+          config: z.string().min(1).optional(),
+        })
+        .refine((one) => (one.context === undefined) !== (one.manifests === undefined), {
+          message: 'either context or manifests',
+        }),
+    )
+    .min(1)
+    .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, { message: 'two have one name' }),
+});
+
+/** A cluster of a fleet: its name, and the flags by which it is reached. */
+export interface FleetMember {
+  readonly name: string;
+  readonly context?: string;
+  readonly kubeconfig?: string;
+  readonly manifests?: string;
+  readonly state?: string;
+  readonly config?: string;
+}
+
+/** Reads an inventory of clusters. Paths are meant from the folder that the file is in. */
+export async function readFleet(file: string): Promise<readonly FleetMember[]> {
+  const what = 'inventory of clusters';
+  const { clusters } = parseFile(fleetSchema, await readText(file, what), file, what);
+  const from = (path: string | undefined): string | undefined =>
+    path === undefined ? undefined : resolve(dirname(file), path);
+  return clusters.map((one) =>
+    defined({
+      ...one,
+      kubeconfig: from(one.kubeconfig),
+      manifests: from(one.manifests),
+      state: from(one.state),
+      config: from(one.config),
+    }),
+  );
 }

@@ -229,7 +229,9 @@ function buildProgram(
   const advance = program
     .command('advance')
     .description('plan, confirm, apply, soak, verify')
-    .argument('<ns>', 'namespace')
+    .argument('[ns]', 'namespace; none with --all')
+    .option('--all', 'every namespace, wave after wave, to the phase of --to')
+    .option('--pause <time>', 'with --all: between two waves (10m)')
     .option('--to <phase>', `phase to reach (default: the next one): ${phases}`)
     .option('--detach', 'leave the watch after the last step to resume')
     .addOption(dialectOption())
@@ -250,11 +252,16 @@ ${examples(
   'sallyport advance shop',
   'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5',
   'sallyport advance shop --detach',
+  'sallyport advance --all --to allow-list --yes --pause 30m',
   'sallyport advance shop --git ../deploy/clusters/prod --yes --push --wait 20m',
 )}`,
     )
-    .action((ns: string, options: { to?: string; detach?: boolean }) =>
-      set(async (app) => (await import('./commands/run.ts')).advance(app, ns, options)),
+    .action((ns: string | undefined, options: { to?: string; detach?: boolean; all?: boolean; pause?: string }) =>
+      set(async (app) =>
+        ns === undefined || options.all === true
+          ? (await import('./commands/fleet.ts')).advanceSome(app, ns, options)
+          : (await import('./commands/run.ts')).advance(app, ns, options),
+      ),
     );
   program
     .command('approve')
@@ -704,6 +711,7 @@ ${examples(
     .description('the assessment report: inventory, data flows, trust boundaries, risks and the way to zero trust')
     .option('-o, --output <file>', 'write the whole report there: .html (one file, no network), .md or .json')
     .option('--compare <file>', 'an earlier report (.json): say what changed since')
+    .option('--fleet <file>', 'one summary over the clusters of an inventory (YAML), each with its own state')
     .option('--templates <dir>', 'templates of your own for the HTML report')
     .addHelpText(
       'after',
@@ -714,8 +722,12 @@ ${examples(
         'sallyport assess -o now.md --compare before.json',
       ),
     )
-    .action((options: AssessOptions) =>
-      set(async (app) => (await import('./commands/assess.ts')).assess(app, options)),
+    .action((options: AssessOptions & { fleet?: string }) =>
+      set(async (app) =>
+        options.fleet === undefined
+          ? (await import('./commands/assess.ts')).assess(app, options)
+          : (await import('./commands/fleet.ts')).assessFleet(app, options.fleet),
+      ),
     );
   program
     .command('incident')

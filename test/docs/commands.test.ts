@@ -42,6 +42,7 @@ const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
     'nobody is configured to be told',
     'an incident that must be on record',
   ],
+  'docs/fleets.md': ['every namespace: test/cli/fleet.test.ts', 'several clusters: test/cli/fleet.test.ts'],
   'docs/platforms/aks.md': ['commands of a provider'],
   'docs/platforms/calico.md': ['objects of other tools', 'commands of other tools'],
   'docs/platforms/cilium.md': ['commands of other tools', 'commands of other tools'],

@@ -666,6 +666,13 @@ export const USE_CODES = {
     causes: ['A decision, a file or a record that was written by hand.'],
     fix: ['Correct the name; `kubectl api-resources` says which kinds stand in a namespace.'],
   },
+  SP279: {
+    title: 'Which namespaces are to advance is not clear',
+    exit: 2,
+    means: 'One namespace is named, or all of them with `--all` and the phase that they are to reach.',
+    causes: ['No namespace.', '`--all` beside a namespace, without `--to`, or with the hash of one plan.'],
+    fix: ['`sallyport advance NS`, or `sallyport advance --all --to PHASE`.'],
+  },
   SP280: {
     title: 'No report of that extension',
     exit: 2,

@@ -44,12 +44,26 @@ export async function assess(app: App, options: AssessOptions): Promise<void> {
       message: '--templates is for a report in HTML',
       hint: 'add -o report.html, or leave it out',
     });
+  const made = await buildAssessment(app);
+  const report = earlier === undefined ? made : { ...made, comparison: compareReports(earlier, made) };
+  if (options.output !== undefined && format !== undefined) {
+    await save(options.output, render(report, format, assets));
+    output.note(`written: ${safeText(options.output)}`);
+  }
+  if (output.json) output.raw(renderJson(report));
+  else if (format === undefined) output.line(renderAssessment(report, output));
+  else output.line(report.summary.headline.text === '' ? '' : safeText(report.summary.headline.text));
+}
+
+/** The assessment of the cluster as it is and the record as it stands. */
+export async function buildAssessment(app: App): Promise<AssessmentReport> {
+  const { output } = app;
   const config = await app.config();
   const latency = config.assess?.latency === undefined ? [] : await readLatency(config.assess.latency);
   const loaded = await loadAll(app);
   const target = await app.target();
   const { reader } = await app.state();
-  const made = buildReport(
+  return buildReport(
     {
       version: packageVersion(),
       cluster: { id: target.id, description: target.description },
@@ -64,14 +78,6 @@ export async function assess(app: App, options: AssessOptions): Promise<void> {
       if (loaded.inventory.workloads.length > LARGE) output.progress(text);
     },
   );
-  const report = earlier === undefined ? made : { ...made, comparison: compareReports(earlier, made) };
-  if (options.output !== undefined && format !== undefined) {
-    await save(options.output, render(report, format, assets));
-    output.note(`written: ${safeText(options.output)}`);
-  }
-  if (output.json) output.raw(renderJson(report));
-  else if (format === undefined) output.line(renderAssessment(report, output));
-  else output.line(report.summary.headline.text === '' ? '' : safeText(report.summary.headline.text));
 }
 
 function render(

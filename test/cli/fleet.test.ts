@@ -1,0 +1,73 @@
+// Every namespace in the order of waves, and one summary over several clusters.
+import { beforeAll, describe, expect, it } from 'vitest';
+import { CLUSTER, CONFIG, EDGES, documentOf, makeHome, sallyport } from './shop.ts';
+
+let home = '';
+async function expected(code: number, ...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
+  const ended = await sallyport([...args, '--json'], { home });
+  expect(ended.code, ended.stderr + ended.stdout).toBe(code);
+  return documentOf(ended);
+}
+const FLAGS = ['--manifests', 'cluster', '--state', 'state.sqlite', '--config', 'config.yaml'];
+
+beforeAll(async () => {
+  home = await makeHome({
+    ...CLUSTER,
+    'config.yaml': CONFIG,
+    'strict.yaml': CONFIG.replace(/gates: .*/u, 'gates: {window: 10000}'),
+    'edges.jsonl': EDGES,
+    'fleet.yaml': `clusters:
+  - {name: one, manifests: cluster, state: state.sqlite, config: config.yaml}
+  - {name: gone, manifests: nowhere}
+`,
+    'wrong.yaml': 'clusters: [{name: one, manifests: a, context: b}]\n',
+  });
+  await expected(0, ...FLAGS, 'observe', 'edges', 'edges.jsonl');
+  await expected(0, ...FLAGS, 'adopt', 'src=desk/*', '--reason', 'it belongs there');
+});
+
+describe('advance --all', () => {
+  it.each([
+    ['no namespace', ['advance']],
+    ['no phase', ['advance', '--all']],
+    ['a namespace beside it', ['advance', 'shop', '--all', '--to', 'monitor']],
+    ['the hash of one plan', ['advance', '--all', '--to', 'monitor', '--plan-hash', 'abcdefabcdef']],
+  ])('is refused with %s', async (_, args) => {
+    expect(await expected(2, ...FLAGS, ...args)).toMatchObject({ error: { code: 'SP279' } });
+  });
+
+  it('moves the namespaces of the waves, has nothing to do the second time, and stops at a gate', async () => {
+    const first = await expected(0, ...FLAGS, 'advance', '--all', '--to', 'monitor', '--yes', '--pause', '1s');
+    const moved = first['moved'] as readonly { readonly namespace: string; readonly outcome: string }[];
+    expect(moved.map(({ namespace }) => namespace).sort()).toEqual(['desk', 'shop']);
+    expect(new Set(moved.map(({ outcome }) => outcome))).toEqual(new Set(['done']));
+    expect(await expected(0, ...FLAGS, 'advance', '--all', '--to', 'monitor', '--yes')).toMatchObject({
+      moved: [],
+      left: [],
+    });
+    const strict = ['--manifests', 'cluster', '--state', 'state.sqlite', '--config', 'strict.yaml'];
+    const stopped = await expected(3, ...strict, 'advance', '--all', '--to', 'allow-list', '--yes');
+    expect(stopped['moved']).toMatchObject([{ exit: 3, outcome: 'refused', error: { code: 'SP600' } }]);
+    expect(await expected(0, ...FLAGS, 'advance', '--all', '--to', 'permissive-mtls', '--yes')).toMatchObject({
+      left: [],
+    });
+  });
+});
+
+describe('a fleet', () => {
+  it('is summed up over what was read, and says what was not', async () => {
+    const fleet = await expected(7, 'assess', '--fleet', 'fleet.yaml');
+    expect(fleet).toMatchObject({
+      kind: 'Fleet',
+      clusters: [
+        { name: 'one', outcome: 'read', workloads: 3 },
+        { name: 'gone', outcome: 'failed', error: { code: 'SP210' } },
+      ],
+      totals: { clusters: 2, failed: 1, workloads: 3 },
+    });
+  });
+
+  it('whose inventory names a cluster twice over is refused', async () => {
+    expect(await expected(2, 'assess', '--fleet', 'wrong.yaml')).toMatchObject({ error: { code: 'SP212' } });
+  });
+});

@@ -12,18 +12,28 @@ export interface Served {
   readonly metricsType: string;
 }
 
+/** A watch cannot be run like this. */
+export function wrongWatch(message: string, where: string, hint: string, cause?: unknown): Failure {
+  return new Failure({
+    code: 'SP249',
+    exit: EXIT.usage,
+    message,
+    where,
+    hint,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
 /** `:9464`, `127.0.0.1:9464`, `[::1]:9464`. Errors: SP249 for what is no address. */
 export function parseListen(text: string): { readonly host: string | undefined; readonly port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/u.exec(text);
   const port = Number(match?.[3] ?? NaN);
   if (match === null || port > 65_535)
-    throw new Failure({
-      code: 'SP249',
-      exit: EXIT.usage,
-      message: `--listen ${safeText(text)} is not an address`,
-      where: 'watch --listen',
-      hint: 'give it as :9464 or 127.0.0.1:9464',
-    });
+    throw wrongWatch(
+      `--listen ${safeText(text)} is not an address`,
+      'watch --listen',
+      'give it as :9464 or 127.0.0.1:9464',
+    );
   const host = match[1] ?? match[2];
   return { host: host === '' ? undefined : host, port };
 }
@@ -72,14 +82,12 @@ export async function serveWatch(
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new Failure({
-          code: 'SP249',
-          exit: EXIT.usage,
-          message: `cannot listen at ${safeText(listen)}: ${messageOf(cause)}`,
-          where: 'watch --listen',
-          hint: 'choose another port with --listen',
+        wrongWatch(
+          `cannot listen at ${safeText(listen)}: ${messageOf(cause)}`,
+          'watch --listen',
+          'choose another port with --listen',
           cause,
-        }),
+        ),
       ),
     );
     server.listen(port, host, () => resolve());

@@ -65,7 +65,8 @@ export async function endSoak(app: App, run: string): Promise<SoakEnd> {
   } catch (error) {
     if (!isFailure(error)) throw error;
     // Held by another process or another machine, or the cluster is away: later.
-    if (['SP508', 'SP652', 'SP653'].includes(error.detail.code) || error.detail.nature === 'passes')
+    const { code, nature } = error.detail;
+    if (code === 'SP508' || code === 'SP652' || code === 'SP653' || nature === 'passes')
       return { outcome: 'soaking', phase: 'none', text: '' };
     return { outcome: 'failed', phase: 'none', text: `run ${run} could not be ended: ${error.message}` };
   }

@@ -11,7 +11,7 @@ import { openSignals } from '../signals.ts';
 import { openTelemetry } from '../telemetry.ts';
 import { followCluster } from '../watch-cluster.ts';
 import { noticeLine, renderPage, watchLine } from '../watch-page.ts';
-import { serveWatch } from '../watch-serve.ts';
+import { serveWatch, wrongWatch } from '../watch-serve.ts';
 import { endSoak, quietOutput } from '../watch-soak.ts';
 import { openWatcher } from '../watcher.ts';
 import type { Watcher, WatchLoad } from '../watcher.ts';
@@ -26,7 +26,7 @@ import { endpointNamespace } from '../../model/edge.ts';
 import type { Sighting } from '../../plan/soak.ts';
 import { keptEdges } from '../../readiness/view.ts';
 import { systemClock } from '../../shared/io/clock.ts';
-import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import { EXIT, isFailure } from '../../shared/pure/errors.ts';
 import { groupBy, sortBy } from '../../shared/pure/order.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import { connectKube, openDiscovery, readBeside } from '../../sources/kube/index.ts';
@@ -59,10 +59,6 @@ const REOPEN_MS = 30_000;
 const MOST_INBOX = 100_000;
 const MOST_LATEST = 100;
 
-function wrongUse(message: string, where: string, hint: string): Failure {
-  return new Failure({ code: 'SP249', exit: EXIT.usage, message, where, hint });
-}
-
 /**
  * Follows cluster and flows until Ctrl-C, SIGTERM or `--for`, and tells what is noticed: lines of JSON, or on a terminal a page. It writes edges
  * of followed flows to the state, and ends runs that soak; nothing else. Exit 0 at the end, 3 where another took the lead.
@@ -75,13 +71,13 @@ export async function watch(
 ): Promise<number> {
   const { output } = app;
   if (app.options.manifests !== undefined)
-    throw wrongUse(
+    throw wrongWatch(
       'nothing in a directory changes by itself',
       'watch --manifests',
       'watch a cluster: leave --manifests out',
     );
   if (output.json)
-    throw wrongUse(
+    throw wrongWatch(
       'a document is printed once, and a watch never ends',
       'watch --json',
       'sallyport watch -o jsonl prints a line of JSON for each notice',
@@ -375,13 +371,13 @@ async function openFlows(
     if (source === undefined) return;
     const found = findSource(source);
     if (found === undefined)
-      throw wrongUse(
+      throw wrongWatch(
         `there is no source of flows called ${safeText(source)}`,
         'watch',
         `one of: ${FLOW_SOURCES.map((one) => one.name).join(', ')}`,
       );
     if (inputs.length === 0)
-      throw wrongUse(`what of ${found.name} is to be followed is not said`, 'watch', `for example: ${found.example}`);
+      throw wrongWatch(`what of ${found.name} is to be followed is not said`, 'watch', `for example: ${found.example}`);
     const request = await followRequest(app, found, inputs, { follow: true });
     const of = `${found.name} ${inputs.join(' ')}`;
     while (!stop.signal.aborted) {

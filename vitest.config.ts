@@ -1,9 +1,17 @@
 import { defineConfig } from 'vitest/config';
 
 /** Histories of crashes and failing calls: minutes, and so a tier of their own. */
-const FAULTS = ['crash', 'kill', 'api-faults', 'matrix-up', 'matrix-down', 'histories', 'fencing', 'grants'].map(
-  (name) => `test/engine/${name}.test.ts`,
-);
+const FAULTS = [
+  'crash',
+  'kill',
+  'api-faults',
+  'matrix-up',
+  'matrix-down',
+  'histories',
+  'fencing',
+  'grants',
+  'identity-conflict',
+].map((name) => `test/engine/${name}.test.ts`);
 
 export default defineConfig({
   test: {

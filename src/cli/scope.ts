@@ -29,11 +29,11 @@ export interface EdgePart {
   /** By id, ephemeral ports folded. */
   readonly observed: readonly Edge[];
   /** Is an edge that configuration declares a matter of this part? Of others it is not known whether they were seen. */
-  holds(declared: Edge): boolean;
+  readonly holds: (declared: Edge) => boolean;
   /** To be called with the declared edges of each state that is looked at. */
-  note(declared: readonly Edge[]): void;
+  readonly note: (declared: readonly Edge[]) => void;
   /** The part that a plan made from this one turns out to need; undefined where this one is enough. */
-  beyond(plan: Pick<Plan, 'steps'>): EdgePart | undefined;
+  readonly beyond: (plan: Pick<Plan, 'steps'>) => EdgePart | undefined;
 }
 
 interface World {

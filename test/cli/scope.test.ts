@@ -55,13 +55,12 @@ spec: {selector: {app: ${name}}, ports: [{name: http, port: 8080, targetPort: 80
 const namespaceOf = (name: string): string =>
   `apiVersion: v1\nkind: Namespace\nmetadata: {name: ${name}, labels: {kubernetes.io/metadata.name: ${name}}}\n---\n`;
 
-/** In this order: a caller is in the mesh before whom it calls takes mTLS alone. */
+/** In this order: a caller is in the mesh before whom it calls takes mTLS alone. In the one that is left out nothing is ours. */
 const REACHED: readonly (readonly [string, string])[] = [
   ['elk', 'permissive-mtls'],
   ['bee', 'permissive-mtls'],
   ['ant', 'identity'],
   ['cat', 'identity'],
-  ['dog', 'allow-list'],
 ];
 const CONFIG = `gates: {window: off, coverage: 0.5, review: on, schedules: off, unseen-workloads: off, losses: off, corroboration: 3}
 cluster:
@@ -151,7 +150,15 @@ const anyEdge: fc.Arbitrary<Edge> = fc
 /** Somebody who reaches very many, or many but once: of which most lead elsewhere than to the namespace that is asked about. */
 const anyCrowd: fc.Arbitrary<readonly Edge[]> = fc
   .record({
-    src: anyEnd,
+    src: fc.oneof(
+      anyEnd,
+      fc.constantFrom<Endpoint>(
+        { kind: 'external', name: 'api.example' },
+        { kind: 'workload', id: 'gone/Deployment/gone' },
+        workload('dog', 'web'),
+        workload('dog', 'job'),
+      ),
+    ),
     dst: anyEnd,
     width: fc.constantFrom(4, 9, 14, 70),
     length: fc.constantFrom(1, 6),
@@ -163,7 +170,7 @@ const anyCrowd: fc.Arbitrary<readonly Edge[]> = fc
     ),
   );
 const anyRecord: fc.Arbitrary<readonly Edge[]> = fc
-  .tuple(fc.array(anyEdge, { minLength: 10, maxLength: 60 }), fc.array(anyCrowd, { maxLength: 3 }))
+  .tuple(fc.array(anyEdge, { minLength: 10, maxLength: 60 }), fc.array(anyCrowd, { minLength: 1, maxLength: 3 }))
   .map(([edges, crowds]) => [...new Map([...edges, ...crowds.flat()].map((one) => [one.id, one])).values()]);
 
 const output: Output = {
@@ -301,9 +308,9 @@ describe('what is read for one namespace', () => {
           );
         });
       }),
-      { numRuns: 12 },
+      { numRuns: 10 },
     );
     // Otherwise the two would be the same reading.
-    expect(parts).toBeGreaterThan(6);
+    expect(parts).toBeGreaterThan(5);
   }, 240_000);
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { KubeManifest } from '../../src/model/object.ts';
-import { isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
+import { formatRef, isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
 import type { FakeApi } from '../support/fake-api/server.ts';
 import { startFakeApi } from '../support/fake-api/server.ts';
 import type { Ended } from './shop.ts';
@@ -188,6 +188,34 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
       code: 0,
       document: { outcome: 'done', phase: 'allow-list' },
     });
+  });
+
+  it('takes back what it may where somebody changed an object of ours meanwhile and a person left that: resolve --keep theirs', async () => {
+    const start = world();
+    const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
+    expect(left.code, left.stderr).toBe(0);
+    const policy = api.objects().find(({ metadata }) => metadata.name === 'sallyport-db-ingress');
+    if (policy === undefined) throw new Error('the database has a policy');
+    const object = formatRef(refOf(policy));
+    const theirs = { ...policy, spec: { ...(policy['spec'] as object), ingress: [] } };
+    api.put(theirs, 'somebody');
+    appendFileSync(signal(), line({ verdict: 'denied' }));
+    // Nobody has decided: what is theirs is not overwritten, and the run stays as it is.
+    const asked = await run(['resume']);
+    expect({ code: asked.code, text: JSON.stringify(documentOf(asked)) }, asked.stderr).toMatchObject({
+      code: 3,
+      text: expect.stringContaining('SP613') as string,
+    });
+    const decided = await run(['resolve', object, '--keep', 'theirs', '--reason', 'the database moves']);
+    expect(decided.code, decided.stderr).toBe(0);
+    const ended = await run(['resume']);
+    expect({ code: ended.code, document: documentOf(ended) }, ended.stderr).toMatchObject({
+      code: 8,
+      document: { outcome: 'undone', phase: 'none', error: { code: 'SP611' } },
+    });
+    expect(world()).toEqual({ ...start, [refKey(refOf(policy))]: { ...(world()[refKey(refOf(policy))] as object) } });
+    expect(api.get(policy)?.['spec']).toEqual(theirs.spec);
+    expect(documentOf(await run(['status']))['namespaces']).toEqual([]);
   });
 });
 

@@ -1,16 +1,14 @@
 // The whole way on an API server that fails calls: whatever fails and whether or not the call had its effect, the next run
 // converges to the same objects, and back.
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseAllDocuments } from 'yaml';
 import { executePlan, resumeRun, settleOpenRun } from '../../src/engine/run.ts';
-import type { KubeManifest } from '../../src/model/object.ts';
-import { isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
+import { refKey, refOf } from '../../src/model/object.ts';
 import type { PhaseName } from '../../src/model/phase.ts';
 import { EXIT, isFailure } from '../../src/shared/pure/errors.ts';
-import { asArray, asObject } from '../../src/shared/pure/json.ts';
+import { asObject } from '../../src/shared/pure/json.ts';
 import { openClusterTarget } from '../../src/targets/cluster.ts';
 import type { SimulatedClock } from '../support/fake-api/clock.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
@@ -19,33 +17,7 @@ import type { FakeApi, Fault } from '../support/fake-api/server.ts';
 import { startFakeApi } from '../support/fake-api/server.ts';
 import type { Rig } from '../support/rig.ts';
 import { CONFIG, NOW, openRig, twoTeamsEdges } from '../support/rig.ts';
-
-const FIXTURE = new URL('../fixtures/two-teams/cluster/', import.meta.url);
-
-function objects(): readonly KubeManifest[] {
-  return readdirSync(FIXTURE)
-    .flatMap((name) =>
-      parseAllDocuments(readFileSync(new URL(name, FIXTURE), 'utf8')).map((one) => one.toJS() as unknown),
-    )
-    .flatMap((one) => {
-      if (!isKubeManifest(one)) return asArray((one as { items?: [] }).items);
-      return [one];
-    })
-    .filter(isKubeManifest)
-    .filter(({ kind, metadata }) => kind !== 'Namespace' || metadata.name !== 'kube-system');
-}
-
-/** What a controller would report of a Deployment or StatefulSet whose pods are all new and ready. */
-function settled(object: KubeManifest): KubeManifest {
-  const replicas = asObject(object['spec'])['replicas'] ?? 1;
-  const all = { replicas, updatedReplicas: replicas, availableReplicas: replicas, readyReplicas: replicas };
-  const observedGeneration = object.metadata['generation'] ?? 1;
-  const revision = `r-${JSON.stringify(observedGeneration)}`;
-  return {
-    ...object,
-    status: { ...all, observedGeneration, currentRevision: revision, updateRevision: revision },
-  };
-}
+import { fixtureObjects, settled } from './fault-driver.ts';
 
 let api: FakeApi;
 let clock: SimulatedClock;
@@ -72,7 +44,7 @@ function world(): Readonly<Record<string, unknown>> {
 beforeAll(async () => {
   clock = simulatedClock(NOW);
   dir = mkdtempSync(join(tmpdir(), 'sallyport-faults-'));
-  api = await startFakeApi({ objects: objects(), kinds: ISTIO_KINDS, now: () => clock.now() });
+  api = await startFakeApi({ objects: fixtureObjects(), kinds: ISTIO_KINDS, now: () => clock.now() });
   const settle = (): void => {
     for (const object of api.objects())
       if (object.kind === 'Deployment' || object.kind === 'StatefulSet') {

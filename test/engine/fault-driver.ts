@@ -15,8 +15,8 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, isKubeManifest, namespaceOf, refKey, refOf } from '../../src/model/object.ts';
 import type { PhaseName } from '../../src/model/phase.ts';
 import { phaseIndex } from '../../src/model/phase.ts';
-import { assembleUp, openGates } from '../../src/plan/assemble.ts';
-import type { Plan } from '../../src/plan/plan.ts';
+import { assembleDown, assembleUp, openGates } from '../../src/plan/assemble.ts';
+import type { Plan, Step } from '../../src/plan/plan.ts';
 import { resolutionsOf } from '../../src/plan/rollback.ts';
 import type { Divergence } from '../../src/plan/rollback.ts';
 import { judgeEdges } from '../../src/plan/simulate.ts';
@@ -114,7 +114,8 @@ export interface World {
   dispose(): void;
 }
 
-function fixtureObjects(): readonly KubeManifest[] {
+/** The two teams as they are before anything, in the order of their files. */
+export function fixtureObjects(): readonly KubeManifest[] {
   return readdirSync(FIXTURE)
     .sort()
     .flatMap((name) =>
@@ -128,7 +129,7 @@ function fixtureObjects(): readonly KubeManifest[] {
 }
 
 /** What a controller would report of a Deployment or StatefulSet whose pods are all new and ready. */
-function settled(object: KubeManifest): KubeManifest {
+export function settled(object: KubeManifest): KubeManifest {
   const replicas = asObject(object['spec'])['replicas'] ?? 1;
   const all = { replicas, updatedReplicas: replicas, availableReplicas: replicas, readyReplicas: replicas };
   const observedGeneration = object.metadata['generation'] ?? 1;
@@ -266,6 +267,8 @@ export interface Session {
   ): Promise<{ readonly plan: Plan; readonly divergences: readonly Divergence[] }>;
   /** Fields of ours that others changed, whatever was decided of them. */
   disputes(namespace: string): Promise<readonly Divergence[]>;
+  /** The plan of `resolve --keep ours`. */
+  planRepair(steps: readonly Step[], namespace: string): Promise<Plan>;
   execute(plan: Plan): Promise<RunResult>;
   /** As the commands of these names do it, without what they print. */
   advance(namespace: string, to: PhaseName): Promise<RunResult>;
@@ -429,6 +432,11 @@ export async function openSession(world: World, name: string, options: SessionOp
     planUp,
     planDown,
     disputes,
+    planRepair: async (steps, namespace) => {
+      const record = recordNow();
+      const view = { ...viewOf(await target.readSnapshot(), namespace, facts, record), ...record };
+      return assembleDown(view, record.phases.get(namespace) ?? 'none', steps, [], planner);
+    },
     execute,
     advance: async (namespace, to) => {
       const [open] = journal.openRuns();

@@ -16,6 +16,7 @@ import { openState } from '../../state/open.ts';
 import { parseNamespaceRecord } from '../../state/rows.ts';
 import { sampleReport } from '../report/sample.ts';
 import { NO_MORE, TARGET, makeEdge, makeEdit, makeInput, makeRun, makeState, makeStep } from '../state/samples.ts';
+import '../state/clean-up.ts';
 import fc from '../support/fast-check.ts';
 import { HOSTILE_TEXTS, deepJson, jsonMutation, mutate, mutateJson, mutation, runs } from './mutate.ts';
 import { outcomeOf } from './outcome.ts';

@@ -4,9 +4,14 @@ import { phases } from '../../phases/index.ts';
 import { compileWorld } from '../../src/model/evaluate.ts';
 import { connectivity } from '../../src/model/connectivity.ts';
 import { formatRef, refKey, refOf } from '../../src/model/object.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { checkDrift } from '../../src/plan/drift.ts';
+import type { Step } from '../../src/plan/plan.ts';
 import { stateAfter } from '../../src/plan/simulate.ts';
 import { buildReport } from '../../src/report/build.ts';
 import { renderJson, reportFault } from '../../src/report/json.ts';
+import { buildProgress } from '../../src/report/progress.ts';
+import type { JsonObject } from '../../src/shared/pure/json.ts';
 import { renderMarkdown } from '../../src/report/markdown.ts';
 import type { AssessmentReport } from '../../src/report/model.ts';
 import { assumeStates } from '../../src/report/states.ts';
@@ -389,6 +394,53 @@ describe('progress', () => {
     expect(made.progress.phases.find((one) => one.phase === 'allow-list')?.namespaces).toEqual(['front']);
     expect(made.progress.trail[0]?.reason).toBe('password=(masked)');
     expect(made.readiness.namespaces.find((one) => one.namespace === 'front')?.phases[1]?.state).toBe('reached');
+  });
+
+  it('counts no drift where a person decided that what others wrote stays, and counts it anew when they change it again', () => {
+    const policy = (ingress: readonly JsonObject[]): KubeManifest => ({
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: {
+        name: 'sallyport-web-ingress',
+        namespace: 'front',
+        labels: { 'app.kubernetes.io/managed-by': 'sallyport' },
+      },
+      spec: { podSelector: {}, policyTypes: ['Ingress'], ingress },
+    });
+    const theirs = [{ ports: [{ port: 1 }] }];
+    const driftWith = (live: readonly JsonObject[], decided: boolean): number => {
+      const view = viewFor({ with: JSON.stringify(policy(live)), phases: { front: 'allow-list' } });
+      const object = policy([]);
+      const step: Step = {
+        id: 'allow-list/deployment-web-ingress',
+        namespace: 'front',
+        phase: 'allow-list',
+        operation: 'create',
+        title: '',
+        change: { kind: 'create', object },
+        effects: [],
+        risks: [],
+      };
+      const drift = checkDrift(
+        [{ seq: 1, run: 'r1', namespace: 'front', phase: 'allow-list', step, change: step.change, at: 1 }],
+        view.snapshot.objects,
+      );
+      const [one] = drift;
+      if (one === undefined) throw new Error('it differs');
+      return buildProgress(
+        inputOf({
+          ...view,
+          applied: [{ seq: 1, run: 'r1', namespace: 'front', phase: 'allow-list', step, change: step.change, at: 1 }],
+          ...(decided
+            ? { resolved: [{ object: one.object, path: one.field, theirs, keep: 'theirs', by: 'ops', at: 2 }] }
+            : {}),
+        }),
+        0,
+      ).totals.drift;
+    };
+    expect(driftWith(theirs, false)).toBe(1);
+    expect(driftWith(theirs, true)).toBe(0);
+    expect(driftWith([{ ports: [{ port: 2 }] }], true)).toBe(1);
   });
 });
 

@@ -5,6 +5,7 @@ import type { Denial } from '../../src/plan/soak.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState } from '../../state/open.ts';
 import { makeAudit, makeCreate, makeEdit, makeRun, makeState, makeStep, TARGET } from './samples.ts';
+import './clean-up.ts';
 
 function makeJournal(): { readonly journal: Journal; readonly file: string; readonly reopen: () => Journal } {
   const state = makeState();

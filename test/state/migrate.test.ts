@@ -7,6 +7,7 @@ import { migrate, MIGRATIONS, schemaVersion } from '../../state/migrate.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState, openStateWith } from '../../state/open.ts';
 import { failureOf, makeAudit, makeDirectory, makeState, TARGET } from './samples.ts';
+import './clean-up.ts';
 
 /** A file of schema version 1 with something in every table, from the dump that is kept of it. */
 function makeVersion1(): string {

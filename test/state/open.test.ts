@@ -21,6 +21,7 @@ import { openJournal } from '../../state/journal.ts';
 import { MIGRATIONS, newestVersion } from '../../state/migrate.ts';
 import { openState } from '../../state/open.ts';
 import { failureOf, makeCreate, makeDirectory, makeEdge, makeInput, makeState, NO_MORE, TARGET } from './samples.ts';
+import './clean-up.ts';
 
 const CHILD = join(import.meta.dirname, 'child.ts');
 const children: ChildProcess[] = [];

@@ -9,6 +9,7 @@ import { HANDLE } from '../../state/handle.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState } from '../../state/open.ts';
 import { failureOf, makeAudit, makeCreate, makeDirectory, makeRun, makeState, makeStep, TARGET } from './samples.ts';
+import './clean-up.ts';
 
 const STEPS = 6;
 

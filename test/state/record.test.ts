@@ -20,6 +20,7 @@ import {
   NO_MORE,
   TARGET,
 } from './samples.ts';
+import './clean-up.ts';
 
 describe('edges', () => {
   const FULL: readonly Edge[] = [

@@ -15,9 +15,14 @@ import type { ImportRecord } from '../../state/rows.ts';
 export const TARGET: StateTarget = { id: 'uid-of-kube-system', kind: 'cluster', description: 'kind-lab at :6443' };
 
 const directories: string[] = [];
-process.once('exit', () => directories.forEach((directory) => rmSync(directory, { recursive: true, force: true })));
+// In a worker of the tests no such event comes: there clean-up.ts does it.
+process.once('exit', removeDirectories);
 
-/** A directory of its own, removed when the process ends. */
+export function removeDirectories(): void {
+  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
+}
+
+/** A directory of its own, removed when the process or the test file ends. */
 export function makeDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'sallyport-state-'));
   directories.push(directory);

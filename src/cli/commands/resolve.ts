@@ -153,14 +153,14 @@ function findDisputed(
 }
 
 /** Puts back what Sallyport wrote. Not a step in force itself: what it restores is on record already. */
-function repairSteps(
+export function repairSteps(
   object: string,
   newest: AppliedStep,
   mine: readonly AppliedStep[],
   drift: readonly Drift[],
   live: KubeManifest | undefined,
 ): readonly Step[] {
-  const change = live === undefined ? recreate(mine) : repair(newest, drift, live);
+  const change = live === undefined ? recreate(mine) : repair(drift, live);
   if (change === undefined) return [];
   return [
     {
@@ -178,7 +178,7 @@ function repairSteps(
   ];
 }
 
-function repair(newest: AppliedStep, drift: readonly Drift[], live: KubeManifest): Change | undefined {
+function repair(drift: readonly Drift[], live: KubeManifest): Change | undefined {
   const fields = drift.flatMap(({ field, ours }) => leaves(field, ours ?? undefined, getPath(live, field)));
   if (fields.length === 0) return undefined;
   const uid = live.metadata['uid'];
@@ -187,7 +187,8 @@ function repair(newest: AppliedStep, drift: readonly Drift[], live: KubeManifest
     ref: refOf(live),
     ...(typeof uid === 'string' ? { uid } : {}),
     fields,
-    owner: newest.change.kind === 'edit' ? newest.change.owner : 'sallyport',
+    // Whoever changed it owns the field now, also in an object of ours: an apply would conflict, and none is forced. A person has decided.
+    owner: 'other',
   };
 }
 

@@ -94,9 +94,9 @@ export async function resolveManifestRoot(dir: string): Promise<string> {
     new Failure({
       code: 'SP210',
       exit: EXIT.usage,
-      message: `--manifests ${safeText(dir)}: ${message}`,
+      message: `the directory of manifests ${safeText(dir)}: ${message}`,
       where: dir,
-      hint: 'name a directory of Kubernetes manifests with --manifests DIR',
+      hint: 'name a directory of Kubernetes manifests, by its path from here or in full',
       cause,
     });
   let root: string;

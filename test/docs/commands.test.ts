@@ -43,6 +43,7 @@ const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
     'an incident that must be on record',
   ],
   'docs/fleets.md': ['every namespace: test/cli/fleet.test.ts', 'several clusters: test/cli/fleet.test.ts'],
+  'docs/probe.md': ['test/cli/probe.test.ts: an image, and pods that run'],
   'docs/platforms/aks.md': ['commands of a provider'],
   'docs/platforms/calico.md': ['objects of other tools', 'commands of other tools'],
   'docs/platforms/cilium.md': ['commands of other tools', 'commands of other tools'],
@@ -57,8 +58,8 @@ const OTHERS: ReadonlySet<string> = new Set(
   'kubectl istioctl hubble gzip curl npm node npx cd sh grep jq git docker sha256sum'.split(' '),
 );
 
-/** Asked of an API server that answers for everything: test/api runs it. Here its command line is read. */
-const READ_ONLY: ReadonlySet<string> = new Set(['doctor']);
+/** Asked of an API server that answers for everything, or without an end: other tests run them. Here their command lines are read. */
+const READ_ONLY: ReadonlySet<string> = new Set(['doctor', 'watch']);
 
 /** Gates that a cluster this small and this quiet cannot meet; a person confirms what asks for it. */
 const CONFIG = `gates: {window: off, coverage: off, unseen-workloads: off, corroboration: off, soak: off}

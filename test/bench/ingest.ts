@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { createAggregator } from '../../src/flows/aggregate.ts';
 import { hubbleSource } from '../../src/sources/hubble/index.ts';
 import { openInput } from '../../src/sources/input.ts';
+import { createLineMarker } from '../../src/sources/line-marks.ts';
 import { emptyInventory } from '../flows/build.ts';
 import { writeHubbleFile } from './hubble-file.ts';
 
@@ -28,7 +29,8 @@ const WAYS: Readonly<Record<string, (path: string) => Promise<number>>> = {
   sallyport: async (path) => {
     const aggregator = createAggregator(emptyInventory());
     const report = await hubbleSource.read(
-      openInput(path, () => process.stdin),
+      // Lines are marked as an import marks them.
+      { ...openInput(path, () => process.stdin), marker: createLineMarker() },
       { flow: (flow) => aggregator.add(flow), name: (ip, name) => aggregator.addName(ip, name) },
       { badRecords: 'abort', fold: true },
     );

@@ -252,6 +252,12 @@ describe('wrappers of Hubble records', () => {
     expect((await readAll(hubbleSource, input(text))).flows).toHaveLength(1);
   });
 
+  it('are taken off a few times, and not for ever', async () => {
+    const wrap = (times: number): string => `${'{"log":'.repeat(times)}${line}${'}'.repeat(times)}`;
+    expect((await readAll(hubbleSource, input(wrap(2)))).flows).toHaveLength(1);
+    expect(await failureOf(readAll(hubbleSource, input(wrap(50_000))))).toMatchObject({ code: 'SP241', exit: 2 });
+  });
+
   it('pass over what else an agent logs', async () => {
     const { flows, report } = await readAll(
       hubbleSource,

@@ -3,12 +3,17 @@ import type { FlowInput, FlowSink, FlowSource, ReadOptions } from '../flow-sourc
 import { MAX_LINE_BYTES } from '../lines.ts';
 import type { BadRecord, RecordCounter } from '../records.ts';
 import { nameForeignFormat, readRecords } from '../records.ts';
+import type { Payload } from '../unwrap.ts';
+import { unwrap } from '../unwrap.ts';
 import { readFolded } from './fold.ts';
 import { hubbleRelay } from './relay.ts';
 import { createHubbleParser } from './schema.ts';
 
 /** What a container runtime writes before a line: `2026-10-05T00:00:00.0Z stdout F `. `P` marks a part of a longer line. */
 const CRI = /^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) ([FP])[^ ]* /;
+
+/** A shipper in front of a shipper; nobody has more of them. */
+const MAX_WRAPPERS = 4;
 
 async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Promise<InputReport> {
   const parse = createHubbleParser();
@@ -35,11 +40,24 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
     let value: unknown;
     try {
       value = JSON.parse(text);
-      value = unwrap(value);
     } catch {
       return foreign(text, 'not a JSON record');
     }
+    return onValue(value, text, counter);
+  };
+  let depth = 0;
+  const onValue = (value: unknown, text: string, counter: RecordCounter): BadRecord | undefined => {
     if (Array.isArray(value)) return foreign(text, 'not a JSON object');
+    if (depth < MAX_WRAPPERS && typeof value === 'object' && value !== null && !('flow' in value)) {
+      const inner = unwrap(text, value);
+      const [only] = inner;
+      if (inner.length !== 1 || (only !== undefined && only.value !== value)) {
+        depth += 1;
+        const wrong = onWrapped(inner, counter);
+        depth -= 1;
+        return wrong;
+      }
+    }
     const record = parse(value);
     switch (record.kind) {
       case 'flow':
@@ -64,6 +82,21 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
         return { message: record.message };
     }
   };
+  /** What a shipper of logs wrapped: the first that is wrong is what is wrong with the line. */
+  const onWrapped = (inner: readonly Payload[], counter: RecordCounter): BadRecord | undefined => {
+    let wrong: BadRecord | undefined;
+    for (const one of inner) {
+      // The agent's own messages share the stream with its flows.
+      if (one.value === undefined && one.text.charCodeAt(0) !== 123 && !CRI.test(one.text)) {
+        if (nameForeignFormat(one.text) !== undefined) wrong ??= foreign(one.text, 'not a JSON record');
+        else if (one.text.trim() !== '') counter.ignored('a log message');
+        continue;
+      }
+      const fault = one.value === undefined ? onRecord(one.text, counter) : onValue(one.value, one.text, counter);
+      wrong ??= fault;
+    }
+    return wrong;
+  };
   return options.fold === true
     ? readFolded(input, sink, options, onRecord)
     : readRecords('hubble', input, options, onRecord);
@@ -72,13 +105,6 @@ async function read(input: FlowInput, sink: FlowSink, options: ReadOptions): Pro
 function foreign(text: string, otherwise: string): BadRecord {
   const format = nameForeignFormat(text);
   return { message: format === undefined ? otherwise : `this is ${format}, not Hubble's JSON Lines` };
-}
-
-/** Docker's and Fluent Bit's `{"log":"<the line>"}`. */
-function unwrap(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || !('log' in value) || 'flow' in value) return value;
-  const { log } = value;
-  return typeof log === 'string' ? JSON.parse(log) : log;
 }
 
 /** Cilium Hubble: `hubble observe -o json`, the exporter's files, and either as a container's log. */

@@ -43,7 +43,6 @@ const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
     'an incident that must be on record',
   ],
   'docs/fleets.md': ['every namespace: test/cli/fleet.test.ts', 'several clusters: test/cli/fleet.test.ts'],
-  'docs/probe.md': ['test/cli/probe.test.ts: an image, and pods that run'],
   'docs/platforms/aks.md': ['commands of a provider'],
   'docs/platforms/calico.md': ['objects of other tools', 'commands of other tools'],
   'docs/platforms/cilium.md': ['commands of other tools', 'commands of other tools'],

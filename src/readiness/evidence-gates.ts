@@ -67,7 +67,7 @@ export function coverageGates(view: View): readonly Gate[] {
             'coverage',
             'unknown',
             subject,
-            [`${plural(coverage.observed, 'edge')}, too few days or runs to estimate from`],
+            ['too few days or runs on record to estimate from'],
             'observe on three days or three runs at least, or sallyport waive gate=coverage,subject=' + subject,
           )
         : gate(

@@ -125,6 +125,8 @@ export function openDesk(app: App, front: Front): Desk {
     if (app.interrupt.signal.aborted) throw cancelled();
     await front.pause();
     await reload();
+    // What the page begins with now, such as a run to take up, is under the cursor, and not whatever has moved there.
+    replace({ ...here(), state: { ...here().state, cursor: 0, top: 0 } });
   };
 
   /** What a command prints, as a page. */

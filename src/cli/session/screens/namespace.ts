@@ -192,7 +192,7 @@ export function evidence(known: Known, namespace: string): readonly string[] {
   const wanted = loaded.config.gates.window;
   const lines = windows.map((one) =>
     safeText(
-      `window: ${one.hours.toFixed(1)} hours by ${one.source}${wanted === 'off' ? '' : ` (${wanted} wanted)`}, ${one.days.size} days with records${one.gapDays > 0 ? `, ${plural(one.gapDays, 'day')} without` : ''}`,
+      `window: ${one.hours.toFixed(1)} hours by ${one.source}${wanted === 'off' ? '' : ` (${wanted} wanted)`}, ${plural(one.days.size, 'day')} with records${one.gapDays > 0 ? `, ${plural(one.gapDays, 'day')} without` : ''}`,
     ),
   );
   if (lines.length === 0) lines.push(`no traffic on record: sallyport observe SOURCE INPUT`);
@@ -205,7 +205,9 @@ export function evidence(known: Known, namespace: string): readonly string[] {
       coverage.shareUpper === undefined
         ? 'too few days or runs to estimate the unseen share'
         : `at most ${(coverage.shareUpper * 100).toFixed(1)}% unseen${limit === 'off' ? '' : ` (${(limit * 100).toFixed(1)}% allowed)`}`;
-    lines.push(`${direction}: ${plural(coverage.observed, 'edge')} seen; ${share}`);
+    // Of what was seen on too few days nothing is counted: to say "0 edges" of it would be wrong.
+    const counted = coverage.observed === 0 ? '' : `${plural(coverage.observed, 'edge')} seen; `;
+    lines.push(`${direction}: ${counted}${share}`);
   }
   for (const source of view.evidence.sources)
     if (source.lost > 0 || source.bad > 0)

@@ -108,12 +108,8 @@ function reporterEnd(labels: Labels, ends: Ends): RawEnd {
 function destinationEnd(labels: Labels, ends: Ends): RawEnd {
   const namespace = labels['dst_namespace'];
   // Older proxies name the address and its port together: `10.42.0.15:5432`, `[fd00::5]:5432`.
-  const ip =
-    labels['target_ip'] ??
-    /^(?:\[([^\]]+)\]|([^:]+)):\d+$/
-      .exec(labels['target_addr'] ?? '')
-      ?.slice(1)
-      .find((one) => one !== undefined);
+  const address = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(labels['target_addr'] ?? '');
+  const ip = labels['target_ip'] ?? address?.[1] ?? address?.[2];
   const at = ip === undefined || ip === '0.0.0.0' ? {} : { ip };
   if (namespace === undefined) return ends(at);
   const owner = OWNERS.find(([label]) => labels[`dst_${label}`] !== undefined);

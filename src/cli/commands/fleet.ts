@@ -2,7 +2,6 @@ import { PHASES, isPhaseName, phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import { proposeWaves } from '../../readiness/waves.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
-import type { ExitCode } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { readFleet } from '../config.ts';
 import type { App } from '../context.ts';
@@ -70,7 +69,7 @@ export async function advanceSome(app: App, namespace: string | undefined, optio
   const waves = proposeWaves((await loadAll(app)).view(''));
   const moved: Moved[] = [];
   const { output } = app;
-  let stopped: ExitCode | number = EXIT.done;
+  let stopped: number = EXIT.done;
   let first = true;
   for (const { wave, namespaces } of waves) {
     const begin = (await app.state()).reader.phases();

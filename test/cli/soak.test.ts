@@ -190,6 +190,39 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     });
   });
 
+  it.each([
+    ['held', {}],
+    ['pulled-back', { verdict: 'denied' }],
+  ] as const)('a watch ends what --detach left: %s', async (outcome, contact) => {
+    const start = world();
+    const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
+    expect(left.code, left.stderr).toBe(0);
+    appendFileSync(signal(), line(contact));
+    const watched = await sallyport(
+      ['watch', '-o', 'jsonl', '--for', '120s', ...place.filter((word) => word !== '--json')],
+      {
+        home,
+        onStart: (child) =>
+          child.stdout?.on('data', (text: string) => {
+            if (String(text).includes('"kind":"soak"')) child.kill('SIGTERM');
+          }),
+      },
+    );
+    expect(watched.code, watched.stderr).toBe(0);
+    const told = watched.stdout
+      .trim()
+      .split('\n')
+      .map((text) => JSON.parse(text) as Record<string, unknown>);
+    expect(told.find(({ kind }) => kind === 'soak')).toMatchObject({ outcome, namespace: 'shop' });
+    expect(told.at(-1)).toMatchObject({ event: 'ended' });
+    const status = documentOf(await run(['status']));
+    if (outcome === 'held') expect(status).toMatchObject({ namespaces: [{ namespace: 'shop', phase: 'allow-list' }] });
+    else {
+      expect(status['namespaces']).toEqual([]);
+      expect(world()).toEqual(start);
+    }
+  });
+
   it('takes back what it may where somebody changed an object of ours meanwhile and a person left that: resolve --keep theirs', async () => {
     const start = world();
     const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);

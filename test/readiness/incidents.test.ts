@@ -124,10 +124,8 @@ describe('a quarantine', () => {
   it.each<readonly [string, QuarantineKind]>([
     ['cilium', 'cilium'],
     ['calico', 'calico'],
-    ['other', 'labels'],
   ])('on %s cuts both directions of the workload, over every allow, and nobody else', (name, kind) => {
     const found = quarantine(world(name, OPEN_DB), 'shop/Deployment/db', { kind });
-    if (kind === 'labels') return; // Enforcement of an unknown CNI is not known: the case below.
     expect(errors(found)).toEqual([]);
     expect(found.effect.cut.map(({ text }) => text).sort()).toEqual([
       expect.stringContaining('desk/Deployment/toolbox'),
@@ -182,10 +180,10 @@ describe('a block', () => {
     return planBlock(view, { source: parsed, namespace: 'shop', id: 'inc-1', ...(kind === undefined ? {} : { kind }) });
   };
 
-  it.each<readonly [string, BlockKind, string?]>([
-    ['namespace:desk', 'cilium'],
+  it.each<readonly [string, BlockKind, string]>([
+    ['namespace:desk', 'cilium', 'cilium'],
     ['namespace:desk', 'admin', 'calico'],
-  ])('of %s by %s denies that source alone, and isolates nobody', (source, kind, on = 'cilium') => {
+  ])('of %s by %s denies that source alone, and isolates nobody', (source, kind, on) => {
     const found = block(world(on), source, kind);
     expect(errors(found)).toEqual([]);
     expect(found.effect.cut).toHaveLength(2);

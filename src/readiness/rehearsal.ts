@@ -57,6 +57,31 @@ export function rehearsalSteps(view: View): readonly Step[] {
   return draft.steps;
 }
 
+/** ztunnel leaves rehearsed policies alone since this version. (istio/istio release notes, 1.29) */
+const ZTUNNEL_REHEARSES = [1, 29] as const;
+
+/** Where some proxy would enforce what is meant as a rehearsal, none is written: ztunnel before 1.29, or of a version that is not known. */
+export function rehearsableGates(view: View): readonly Gate[] {
+  const ambient = workloadsOf(view).filter(({ podSets }) => podSets.some(({ mesh }) => mesh === 'ambient'));
+  if (ambient.length === 0) return [];
+  const { version } = view.inventory.facts.mesh;
+  const match = /^v?(\d+)\.(\d+)/u.exec(version ?? '');
+  const [major, minor] = [Number(match?.[1]), Number(match?.[2])];
+  const [first, second] = ZTUNNEL_REHEARSES;
+  const isNew = match !== null && (major > first || (major === first && minor >= second));
+  return [
+    gate(
+      'rehearsal',
+      isNew ? 'yes' : match === null ? 'unknown' : 'no',
+      view.namespace,
+      [
+        `ztunnel ${version ?? 'of a version that is not known'}: ${isNew ? 'it leaves rehearsed policies alone' : 'before 1.29 it enforces what is meant as a rehearsal'}`,
+      ],
+      'upgrade the mesh, or state its version in the configuration (cluster.mesh.version)',
+    ),
+  ];
+}
+
 /** Edges that a gate names. */
 const MOST_EDGES = 6;
 

@@ -4,7 +4,7 @@ import { identity } from '../../phases/05-identity/index.ts';
 import type { AppliedStep, View } from '../../src/engine/contract.ts';
 import type { Rehearsal } from '../../src/model/rehearsal.ts';
 import { applyToObjects } from '../../src/plan/change.ts';
-import { rehearsalGates, rehearsalSteps } from '../../src/readiness/rehearsal.ts';
+import { rehearsableGates, rehearsalGates, rehearsalSteps } from '../../src/readiness/rehearsal.ts';
 import { readRehearsals } from '../../src/sources/rehearsal.ts';
 import { snapshotOf, viewFor } from '../phases/worlds.ts';
 import { CONFIG, NOW } from '../support/rig.ts';
@@ -133,6 +133,34 @@ describe('the gate on rehearsals', () => {
     expect(answersOf({ ...rehearsed(EARLIER), rehearsals: gone })).toEqual(['unknown']);
   });
 });
+
+describe('a rehearsal in an ambient mesh', () => {
+  it.each([
+    ['1.28.3', 'no'],
+    ['1.29.0', 'yes'],
+    [undefined, 'unknown'],
+  ] as const)('of %s: %s, since older ztunnels enforce it', (version, wanted) => {
+    const view = meshed();
+    const inventory = {
+      ...view.inventory,
+      facts: {
+        ...view.inventory.facts,
+        mesh: { ...withoutVersion(view), ...(version === undefined ? {} : { version }) },
+      },
+      workloads: view.inventory.workloads.map((workload) => ({
+        ...workload,
+        podSets: workload.podSets.map((podSet) => ({ ...podSet, mesh: 'ambient' as const })),
+      })),
+    };
+    expect(rehearsableGates({ ...view, inventory }).map((gate) => gate.answer)).toEqual([wanted]);
+    expect(rehearsableGates(view)).toEqual([]);
+  });
+});
+
+function withoutVersion({ inventory }: View): Omit<View['inventory']['facts']['mesh'], 'version'> {
+  const { version, ...rest } = inventory.facts.mesh;
+  return version === undefined ? inventory.facts.mesh : rest;
+}
 
 describe('the steps of a rehearsal', () => {
   it('refuse nothing, are not written twice, and are enforced by the phase afterwards', () => {

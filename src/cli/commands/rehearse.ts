@@ -1,6 +1,6 @@
 import { assembleSteps } from '../../plan/assemble.ts';
 import { notJoinedGates } from '../../readiness/joined.ts';
-import { rehearsalSteps } from '../../readiness/rehearsal.ts';
+import { rehearsableGates, rehearsalSteps } from '../../readiness/rehearsal.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
@@ -32,7 +32,12 @@ export async function rehearse(
   requireNamespace(loaded, namespace);
   requireReadable(loaded, await app.decisions());
   const view = loaded.view(namespace);
-  const plan = assembleSteps(view, rehearsalSteps(view), () => notJoinedGates(view), loaded.planner);
+  const plan = assembleSteps(
+    view,
+    rehearsalSteps(view),
+    () => [...notJoinedGates(view), ...rehearsableGates(view)],
+    loaded.planner,
+  );
   const words = `sallyport rehearse ${namespace}`;
   if (dryRun || plan.steps.length === 0) {
     app.output.document('Plan', planDocument(plan));

@@ -1,7 +1,7 @@
 import type { Clock, Signals } from '../engine/contract.ts';
 import type { Config } from '../model/config.ts';
 import type { Gate } from '../model/finding.ts';
-import type { Inventory, Snapshot } from '../model/inventory.ts';
+import type { Inventory } from '../model/inventory.ts';
 import type { PhaseName } from '../model/phase.ts';
 import type { Sighting } from '../plan/soak.ts';
 import { isFailure } from '../shared/pure/errors.ts';
@@ -73,12 +73,12 @@ export interface WatcherHealth {
 
 export interface Watcher {
   /** An event from the cluster. Notices are told before it returns. */
-  take(event: WatchEvent): void;
+  readonly take: (event: WatchEvent) => void;
   /** Does what is due: reads flows and the record, builds anew, judges, ends soaks. */
   turn(): Promise<void>;
-  state(): WatchState;
-  health(): WatcherHealth;
-  gates(): readonly { readonly namespace: string; readonly gates: readonly Gate[] }[];
+  readonly state: () => WatchState;
+  readonly health: () => WatcherHealth;
+  readonly gates: () => readonly { readonly namespace: string; readonly gates: readonly Gate[] }[];
 }
 
 /** The watch without its surroundings: what it knows is in the reducer's state, what it does in `turn`. */

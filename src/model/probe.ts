@@ -1,5 +1,5 @@
 import type { Json, JsonObject } from '../shared/pure/json.ts';
-import { asObject, isJsonObject } from '../shared/pure/json.ts';
+import { asObject, asString, isJsonObject } from '../shared/pure/json.ts';
 import type { KubeManifest } from './object.ts';
 
 /** A pair that is tried by a real connection. */
@@ -159,7 +159,7 @@ const DETAILS: Readonly<Record<ProbeOutcome, string>> = {
 
 /** The answers of a pod from its termination message; undefined where it is not one for so many targets. */
 export function parseProbeMessage(message: string, targets: number): readonly ProbeResult[] | undefined {
-  const letters = [...message.trim()];
+  const letters = Array.from(message.trim());
   if (letters.length !== targets) return undefined;
   return letters.map((letter) => {
     const outcome = LETTERS[letter] ?? 'error';
@@ -294,11 +294,11 @@ export function probeEnd(pod: JsonObject): { readonly message: string } | { read
     return typeof message === 'string' && terminated['exitCode'] === 0
       ? { message }
       : {
-          failed: `the probe ended with ${JSON.stringify(terminated['exitCode'] ?? null)} (${String(terminated['reason'] ?? '?')})`,
+          failed: `the probe ended with ${JSON.stringify(terminated['exitCode'] ?? null)} (${asString(terminated['reason']) ?? '?'})`,
         };
   }
   if (status['phase'] === 'Failed')
-    return { failed: `the pod failed: ${String(status['reason'] ?? status['message'] ?? '?')}` };
+    return { failed: `the pod failed: ${asString(status['reason']) ?? asString(status['message']) ?? '?'}` };
   const waiting = asObject(asObject(own?.['state'])['waiting'])['reason'];
   if (waiting === 'ErrImageNeverPull' || waiting === 'InvalidImageName' || waiting === 'CreateContainerConfigError')
     return { failed: `the container cannot be started: ${String(waiting)}` };

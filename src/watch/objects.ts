@@ -16,7 +16,10 @@ export function findObject(objects: Objects, object: KubeManifest): KubeManifest
 
 export function withObject(objects: Objects, object: KubeManifest): Objects {
   const namespace = namespaceOf(object) ?? '';
-  return new Map(objects).set(namespace, new Map(objects.get(namespace)).set(refKey(refOf(object)), object));
+  return new Map(objects).set(
+    namespace,
+    new Map<string, KubeManifest>(objects.get(namespace) ?? []).set(refKey(refOf(object)), object),
+  );
 }
 
 export function withoutObject(objects: Objects, object: KubeManifest): Objects {
@@ -144,7 +147,7 @@ function isSame(before: KubeManifest | undefined, after: KubeManifest | undefine
   const of = (object: KubeManifest): Json | undefined => {
     const spec = getPath(object, path);
     if (typeof spec !== 'object' || spec === null || Array.isArray(spec)) return spec;
-    return { ...spec, replicas: null };
+    return { ...(spec as JsonObject), replicas: null };
   };
   return equalJson(of(before), of(after));
 }

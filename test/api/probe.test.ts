@@ -67,7 +67,6 @@ it('is admitted, answers, and is gone', async () => {
       [db]: { labels: { app: 'db' }, pods: ['10.0.0.2@n1'] },
     },
   });
-  let seen: unknown;
   const running = runProbes(
     [
       { must: 'pass', from: web, to: db, port: 5432 },
@@ -88,7 +87,7 @@ it('is admitted, answers, and is gone', async () => {
   // The kubelet of this cluster.
   await expect.poll(async () => (await list()).length, { timeout: 20_000 }).toBe(1);
   const [pod] = await list();
-  seen = pod;
+  const seen: unknown = pod;
   await admin.must('PATCH', `${pods}/${pod?.metadata.name ?? ''}/status`, {
     status: {
       phase: 'Succeeded',

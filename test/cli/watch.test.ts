@@ -133,7 +133,7 @@ describe('sallyport watch', () => {
       destination: idOf(0, 1),
       port: '8080/TCP',
     });
-    for (;;) if ((await ask('/readyz')).status === 200) break;
+    await expect.poll(async () => (await ask('/readyz')).status, { timeout: 50_000, interval: 200 }).toBe(200);
     expect(await ask('/healthz')).toMatchObject({ status: 200 });
     const metrics = await ask('/metrics');
     expect(metrics.text).toContain('sallyport_ready 1');
@@ -170,7 +170,8 @@ describe('sallyport watch', () => {
     const port = 20_000 + ((process.pid + 1) % 20_000);
     const one = start({ listen: `127.0.0.1:${port}` });
     await one.until(({ event }) => event === 'watching');
-    for (;;) if ((await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200) break;
+    const ready = async (): Promise<number> => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
+    await expect.poll(ready, { timeout: 50_000, interval: 200 }).toBe(200);
     for (const [name, field] of [
       ['sallyport-app-5-egress', 'egress'],
       ['sallyport-app-1-ingress', 'ingress'],

@@ -484,4 +484,4 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
 }
 
 const keyOf = (object: KubeManifest): string =>
-  `${object.kind}/${String(object.metadata['namespace'])}/${object.metadata.name}`;
+  `${object.kind}/${JSON.stringify(object.metadata['namespace'] ?? null)}/${object.metadata.name}`;

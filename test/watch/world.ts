@@ -183,9 +183,9 @@ export function generate(namespaces: number): Generated {
 }
 
 function withoutServer(object: KubeManifest): KubeManifest {
-  const { resourceVersion: _, ...metadata } = object.metadata as KubeManifest['metadata'] & {
-    resourceVersion?: string;
-  };
+  const metadata = Object.fromEntries(
+    Object.entries(object.metadata).filter(([key]) => key !== 'resourceVersion'),
+  ) as KubeManifest['metadata'];
   return { ...object, metadata };
 }
 

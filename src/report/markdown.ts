@@ -710,7 +710,7 @@ ${table(
     grouped(one.changes),
   ]),
 )}
-### Decisions
+${section.grants.length === 0 ? '' : grants(section.grants)}### Decisions
 
 ${table(
   ['at', 'by', 'what', 'query', 'reason', 'edges'],
@@ -742,6 +742,24 @@ ${section.trailLength > section.trail.length ? `The newest ${grouped(section.tra
       one.run === null ? '' : code(one.run),
     ]),
   )}`;
+}
+
+function grants(list: AssessmentReport['progress']['grants']): string {
+  return `### Access that ends by itself
+
+${table(
+  ['grant', 'kind', 'what', 'reason', 'since', 'until', 'state'],
+  list.map((one) => [
+    code(one.id),
+    one.kind,
+    esc(one.what),
+    esc(one.reason),
+    esc(second(one.since)),
+    esc(second(one.until)),
+    one.state,
+  ]),
+)}
+`;
 }
 
 const DONE: Readonly<Record<Comparison['done'][number]['id'], string>> = {

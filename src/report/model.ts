@@ -1163,6 +1163,23 @@ export interface ProgressSection {
   }[];
   /** Every run, oldest first. */
   readonly runs: readonly ProgressRun[];
+  /** Access that ends by itself and has not ended, oldest first. */
+  readonly grants: readonly {
+    /** Id of the grant. */
+    readonly id: string;
+    /** A connection, a person, or a suspended namespace. */
+    readonly kind: 'connection' | 'person' | 'break-glass';
+    /** What it opens. */
+    readonly what: string;
+    /** Why it was given. */
+    readonly reason: string;
+    /** When it was given. */
+    readonly since: Instant;
+    /** When it is over. */
+    readonly until: Instant;
+    /** `expired`: it is over, and was not taken away yet. */
+    readonly state: 'open' | 'expired';
+  }[];
   /** What people decided, in order. */
   readonly decisions: readonly {
     /** When it was taken. */

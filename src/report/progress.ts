@@ -1,6 +1,7 @@
 import type { Decision } from '../model/decision.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import { checkDrift } from '../plan/drift.ts';
+import { recordedGrants } from '../readiness/grants.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { ReportInput, RunView } from './input.ts';
@@ -36,6 +37,15 @@ export function buildProgress(input: ReportInput, violationsPrevented: number): 
       outcome: run.outcome ?? 'open',
       by: run.by,
       changes: changes.get(run.id)?.length ?? 0,
+    })),
+    grants: recordedGrants(view.applied, () => undefined).map((one) => ({
+      id: one.id,
+      kind: one.kind,
+      what: maskText(one.text),
+      reason: maskText(one.reason),
+      since: iso(one.since),
+      until: iso(one.until),
+      state: one.until <= view.now ? ('expired' as const) : ('open' as const),
     })),
     decisions: view.decisions.map((one) => ({
       at: iso(one.at),

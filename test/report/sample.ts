@@ -863,6 +863,17 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
           changes: 1,
         },
       ],
+      grants: [
+        {
+          id: 'g3f2a90c1',
+          kind: 'connection',
+          what: 'desk/Deployment/toolbox -> shop/Deployment/db 5432/TCP',
+          reason: 'incident 17',
+          since: WINDOW.from,
+          until: WINDOW.from,
+          state: 'expired',
+        },
+      ],
       decisions: [
         {
           at: WINDOW.from,

@@ -439,6 +439,26 @@ export function progressSection(page: Page): Html {
           </div>
           ${runsTable(page, 'runs', 'Runs, as the state file has them', progress.runs)}
           ${
+            progress.grants.length === 0
+              ? undefined
+              : dataTable(page, {
+                  id: 'grants',
+                  caption: 'Access that ends by itself, and has not ended',
+                  columns: [
+                    { title: 'Until', width: 11 },
+                    { title: 'What', width: 30 },
+                    { title: 'Reason', width: 24 },
+                    { title: 'State', width: 8 },
+                  ],
+                  rows: progress.grants.map((one): readonly Cell[] => [
+                    formatInstant(one.until),
+                    one.what,
+                    one.reason,
+                    one.state === 'open' ? { t: 'warn', s: 'open' } : { t: 'bad', s: 'expired' },
+                  ]),
+                })
+          }
+          ${
             progress.decisions.length === 0
               ? undefined
               : dataTable(page, {

@@ -33,16 +33,6 @@ const TUTORIALS = ['docs/tutorial.md'];
 
 /** Blocks that are not run: every one of them, by page and reason. */
 const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
-  'docs/gitops.md': [
-    'a clone beside the cluster: test/cli/git.test.ts',
-    'a clone beside the cluster: test/cli/check.test.ts',
-  ],
-  'docs/incidents.md': [
-    'test/cli/incident.test.ts: a workload and an account that must be there',
-    'nobody is configured to be told',
-    'an incident that must be on record',
-  ],
-  'docs/fleets.md': ['every namespace: test/cli/fleet.test.ts', 'several clusters: test/cli/fleet.test.ts'],
   'docs/platforms/aks.md': ['commands of a provider'],
   'docs/platforms/calico.md': ['objects of other tools', 'commands of other tools'],
   'docs/platforms/cilium.md': ['commands of other tools', 'commands of other tools'],

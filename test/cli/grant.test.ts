@@ -105,6 +105,25 @@ describe('a grant of a connection', () => {
     expect((await must(31, 'grant', 'expire'))['ended']).toEqual([]);
   });
 
+  it('is named where it is over and on another record (SP381)', async () => {
+    const file = join(home, 'cluster', 'foreign.yaml');
+    await writeFile(
+      file,
+      `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: elsewhere
+  namespace: desk
+  labels: {sallyport.dev/grant: gffffffff, app.kubernetes.io/managed-by: sallyport}
+  annotations: {sallyport.dev/expires-at: "2026-01-01T00:00:00.000Z"}
+spec: {podSelector: {matchLabels: {app: none}}, policyTypes: [Ingress]}
+`,
+    );
+    const { beside } = await must(31, 'grant', 'expire');
+    expect(beside).toMatchObject([{ grant: 'gffffffff', outcome: expect.stringContaining('SP381') as string }]);
+    await rm(file);
+  });
+
   it('is no drift when somebody else has ended it, and is then taken down as ended', async () => {
     const opened = await must(0, 'grant', ...TOOLBOX, '--for', '30m', '--reason', 'incident 19', '--yes');
     const { id } = opened['grant'] as { id: string };

@@ -135,41 +135,39 @@ describe('pattern apply', () => {
     expect(message).toContain('a star in the middle');
   });
 
-  it('writes after the edge is accepted, holds, and is taken back to the byte: by remove, and by a rollback', async () => {
+  it.each([
+    ['remove', ['pattern', 'remove', 'tenant-isolation', '-n', 'shop', '--no-dry-run', '--yes']],
+    ['a rollback', ['rollback', 'shop', '--yes']],
+  ] as const)('writes after the edge is accepted, holds, and is taken back to the byte by %s', async (_, back) => {
     await run('accept', 'src=desk/*', '--reason', 'a toolbox');
     const before = await readTree(join(home, 'cluster'));
-    for (const back of [
-      ['pattern', 'remove', 'tenant-isolation', '-n', 'shop', '--no-dry-run', '--yes'],
-      ['rollback', 'shop', '--yes'],
-    ]) {
-      const { hash } = await document<Planned>(0, 'pattern', 'apply', ...APART);
-      const done = await document<{ phase: string; done: string[] }>(
-        0,
-        'pattern',
-        'apply',
-        ...APART,
-        '--no-dry-run',
-        '--yes',
-        '--plan-hash',
-        hash.slice(0, 12),
-      );
-      expect(done).toMatchObject({
-        phase: 'none',
-        done: [expect.stringContaining('pattern/tenant-isolation/'), expect.anything()],
-      });
-      const { patterns } = await document<{ patterns: readonly { answer: string; inForce: string[] }[] }>(
-        0,
-        'pattern',
-        'check',
-        ...APART,
-      );
-      expect(patterns).toMatchObject([{ answer: 'holds', inForce: ['shop'] }]);
-      expect(await document(0, 'pattern', 'apply', ...APART)).toMatchObject({ steps: [] });
-      expect(await readTree(join(home, 'cluster'))).not.toEqual(before);
-      const undone = await run(...back);
-      expect(undone.code, undone.stdout + undone.stderr).toBe(0);
-      expect(await readTree(join(home, 'cluster'))).toEqual(before);
-    }
+    const { hash } = await document<Planned>(0, 'pattern', 'apply', ...APART);
+    const done = await document<{ phase: string; done: string[] }>(
+      0,
+      'pattern',
+      'apply',
+      ...APART,
+      '--no-dry-run',
+      '--yes',
+      '--plan-hash',
+      hash.slice(0, 12),
+    );
+    expect(done).toMatchObject({
+      phase: 'none',
+      done: [expect.stringContaining('pattern/tenant-isolation/'), expect.anything()],
+    });
+    const { patterns } = await document<{ patterns: readonly { answer: string; inForce: string[] }[] }>(
+      0,
+      'pattern',
+      'check',
+      ...APART,
+    );
+    expect(patterns).toMatchObject([{ answer: 'holds', inForce: ['shop'] }]);
+    expect(await document(0, 'pattern', 'apply', ...APART)).toMatchObject({ steps: [] });
+    expect(await readTree(join(home, 'cluster'))).not.toEqual(before);
+    const undone = await run(...back);
+    expect(undone.code, undone.stdout + undone.stderr).toBe(0);
+    expect(await readTree(join(home, 'cluster'))).toEqual(before);
     expect((await told(2, 'pattern', 'remove', 'tenant-isolation', '-n', 'shop')).code).toBe('SP629');
   });
 

@@ -44,7 +44,7 @@ const NOT_RUN: Readonly<Record<string, readonly string[]>> = {
 
 /** Programs beside ours in blocks that are run: theirs is not our promise. A name that is not here is a slip of the keyboard. */
 const OTHERS: ReadonlySet<string> = new Set(
-  'kubectl istioctl hubble gzip curl npm node npx cd sh grep jq git docker sha256sum'.split(' '),
+  'kubectl istioctl hubble gzip gunzip base64 curl npm node npx cd sh grep jq git docker sha256sum'.split(' '),
 );
 
 /** Asked of an API server that answers for everything, or without an end: other tests run them. Here their command lines are read. */

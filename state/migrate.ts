@@ -17,7 +17,16 @@ export interface Migration {
 }
 
 /** Every migration, in order. */
-export const MIGRATIONS: readonly Migration[] = [initial, traffic, resolutions, approvals, follow, load, outside, lines];
+export const MIGRATIONS: readonly Migration[] = [
+  initial,
+  traffic,
+  resolutions,
+  approvals,
+  follow,
+  load,
+  outside,
+  lines,
+];
 
 /** The schema version that a list of migrations ends at. */
 export function newestVersion(migrations: readonly Migration[]): number {

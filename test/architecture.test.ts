@@ -107,7 +107,13 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'cron-parser': ['src/flows/schedules.ts'],
   'prom-client': ['src/cli/telemetry.ts'],
   'ipaddr.js': ['src/model/address.ts', 'src/model/cidr-set.ts'],
-  zod: ['src/cli/approvals.ts', 'src/cli/config.ts', 'src/cli/pattern-files.ts', 'src/inventory/signatures.ts', 'src/sources/'],
+  zod: [
+    'src/cli/approvals.ts',
+    'src/cli/config.ts',
+    'src/cli/pattern-files.ts',
+    'src/inventory/signatures.ts',
+    'src/sources/',
+  ],
 };
 
 function mayImport(one: Import): boolean {

@@ -315,7 +315,9 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
         'callers without a mesh identity are admitted by port where the policy says so',
         ...(view.config.identity?.rehearsal === 'required'
           ? []
-          : ['nothing here reads what the rehearsal would have refused: sallyport rehearse, and identity.rehearsal in the configuration']),
+          : [
+              'nothing here reads what the rehearsal would have refused: sallyport rehearse, and identity.rehearsal in the configuration',
+            ]),
       ],
     });
   if (meshed.length > 0)

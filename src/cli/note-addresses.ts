@@ -8,8 +8,6 @@ import { openState } from '../../state/open.ts';
 import type { Writer } from '../../state/writer.ts';
 import type { App } from './context.ts';
 
-/** Another sallyport writes to the state. */
-const LOCKED = 'SP508';
 const DAY_MS = 86_400_000;
 
 /** Who holds which address, as the pods and EndpointSlices of a cluster say; a directory does not say when it was written. */
@@ -51,7 +49,7 @@ export async function noteAddresses(app: App, snapshot: Snapshot): Promise<void>
     }
   } catch (error) {
     if (!isFailure(error) || error.detail.exit !== EXIT.state) throw error;
-    if (error.detail.code !== LOCKED)
+    if (error.detail.code !== 'SP508')
       app.output.note(`who holds which address now was not taken down: ${safeText(error.message)}`);
   }
 }

@@ -71,8 +71,7 @@ export function renderPlan(plan: Plan, output: Output, diffs = true, next?: stri
   );
   const open = openGates(plan);
   const command =
-    next ??
-    `sallyport ${plan.direction === 'up' ? 'advance' : 'rollback'} ${safeText(plan.namespace)} --to ${plan.to}`;
+    next ?? `sallyport ${plan.direction === 'up' ? 'advance' : 'rollback'} ${safeText(plan.namespace)} --to ${plan.to}`;
   if (open.length > 0)
     lines.push(
       wrap(

@@ -11,7 +11,7 @@ import { stateAfter } from '../../src/plan/simulate.ts';
 import { buildReport } from '../../src/report/build.ts';
 import { renderJson, reportFault } from '../../src/report/json.ts';
 import { buildProgress } from '../../src/report/progress.ts';
-import type { JsonObject } from '../../src/shared/pure/json.ts';
+import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { renderMarkdown } from '../../src/report/markdown.ts';
 import type { AssessmentReport } from '../../src/report/model.ts';
 import { assumeStates } from '../../src/report/states.ts';
@@ -408,6 +408,7 @@ describe('progress', () => {
       spec: { podSelector: {}, policyTypes: ['Ingress'], ingress },
     });
     const theirs = [{ ports: [{ port: 1 }] }];
+    const specOf = (ingress: readonly JsonObject[]): Json => policy(ingress)['spec'] ?? null;
     const driftWith = (live: readonly JsonObject[], decided: boolean): number => {
       const view = viewFor({ with: JSON.stringify(policy(live)), phases: { front: 'allow-list' } });
       const object = policy([]);
@@ -432,7 +433,11 @@ describe('progress', () => {
           ...view,
           applied: [{ seq: 1, run: 'r1', namespace: 'front', phase: 'allow-list', step, change: step.change, at: 1 }],
           ...(decided
-            ? { resolved: [{ object: one.object, path: one.field, theirs, keep: 'theirs', by: 'ops', at: 2 }] }
+            ? {
+                resolved: [
+                  { object: one.object, path: one.field, theirs: specOf(theirs), keep: 'theirs', by: 'ops', at: 2 },
+                ],
+              }
             : {}),
         }),
         0,

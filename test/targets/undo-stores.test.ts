@@ -259,13 +259,13 @@ describe('the cluster', () => {
           ...record,
           steps: own.map(({ step, number }) => ({
             run: of.run,
-            position: number,
+            index: number - 1,
             seq: number,
             step,
             state: 'done',
             change: step.change,
           })),
-        } as KeptUndo['record'],
+        },
       });
     }
     const maps = api.objects().filter(({ kind }) => kind === 'ConfigMap');

@@ -1,6 +1,7 @@
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace, requireReadable } from '../load.ts';
+import type { FindingCode } from '../../model/finding-catalogue.ts';
 import type { RunResult } from '../../engine/run.ts';
 import { executePlan } from '../../engine/run.ts';
 import { DEFAULT_GRANTS } from '../../model/config.ts';
@@ -237,6 +238,11 @@ function objectName(change: Plan['steps'][number]['change']): string {
 /** How far the clocks of this machine and of the API server may differ before it is said. */
 const CLOCKS_AGREE_MS = 60_000;
 
+/** A finding among other text. */
+function coded(code: FindingCode, text: string): string {
+  return `(${code}) ${text}`;
+}
+
 /** What is granted counts by the earlier of two clocks; where they differ much, it ends before it was meant to. */
 async function skewNote(app: App, plan: Plan): Promise<readonly string[]> {
   const target = await app.target();
@@ -248,7 +254,10 @@ async function skewNote(app: App, plan: Plan): Promise<readonly string[]> {
   const until = made.grant?.until ?? 0;
   if (end === undefined || Math.abs(until - end) < CLOCKS_AGREE_MS) return [];
   return [
-    `(SP382) the clock here is ahead of the cluster's by about ${Math.round((until - end) / 60_000)} min: the grant ends at ${new Date(end).toISOString()} by the cluster's`,
+    coded(
+      'SP382',
+      `the clock here is ahead of the cluster's by about ${Math.round((until - end) / 60_000)} min: the grant ends at ${new Date(end).toISOString()} by the cluster's`,
+    ),
   ];
 }
 
@@ -262,7 +271,10 @@ async function expirerNote(app: App, { snapshot }: Loaded): Promise<readonly str
   return found
     ? []
     : [
-        '(SP383) no CronJob in the cluster ends grants: until sallyport grant expire runs here or in sallyport watch, they stay; kubectl apply -f templates/grants/expirer.yaml',
+        coded(
+          'SP383',
+          'no CronJob in the cluster ends grants: until sallyport grant expire runs here or in sallyport watch, they stay; kubectl apply -f templates/grants/expirer.yaml',
+        ),
       ];
 }
 
@@ -304,7 +316,7 @@ export function grantLines(one: RecordedGrant, now: number): readonly string[] {
   const until = new Date(one.until).toISOString();
   return [
     safeText(
-      `${one.id} ${one.kind}: ${one.text}; ${one.until <= now ? `(SP380) over since ${until}, and not taken away yet: sallyport grant expire` : `until ${until}`}`,
+      `${one.id} ${one.kind}: ${one.text}; ${one.until <= now ? coded('SP380', `over since ${until}, and not taken away yet: sallyport grant expire`) : `until ${until}`}`,
     ),
     safeText(`    by ${one.by}: ${one.reason}`),
   ];
@@ -372,7 +384,10 @@ function leftOpen(grant: RecordedGrant, { snapshot }: Loaded): readonly string[]
     .filter((object) => isObject(object, '', 'Pod') && pods.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`))
     .map((object) => {
       const namespace = namespaceOf(object) ?? '';
-      return `(SP384) a session in ${namespace}/${object.metadata.name} that is open goes on until its client leaves: kubectl delete pod -n ${namespace} ${object.metadata.name} ends it`;
+      return coded(
+        'SP384',
+        `a session in ${namespace}/${object.metadata.name} that is open goes on until its client leaves: kubectl delete pod -n ${namespace} ${object.metadata.name} ends it`,
+      );
     });
 }
 
@@ -423,7 +438,7 @@ async function endUnrecorded(app: App, alone: boolean): Promise<readonly Beside[
     return expiredGrants(objects, grantNow(app)).map(({ id, ref }) => ({
       grant: id,
       object: `${ref.kind} ${ref.namespace ?? ''}/${ref.name}`,
-      outcome: 'left: (SP381) it is over, and on another record',
+      outcome: `left: ${coded('SP381', 'it is over, and on another record')}`,
     }));
   }
   const { endInCluster } = await import('../../targets/grants.ts');

@@ -93,9 +93,7 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   });
   const now = app.options.now === undefined ? app.clock().now() : parseMoment(app.options.now);
   const grants = readGrants(reader).filter(
-    (one) =>
-      options.namespace === undefined ||
-      one.steps.some(({ namespace }) => namespace === options.namespace),
+    (one) => options.namespace === undefined || one.steps.some(({ namespace }) => namespace === options.namespace),
   );
   output.document('Status', { namespaces, grants: grants.map((one) => grantDocument(one, now)) });
   output.names(namespaces.map((one) => one.namespace));

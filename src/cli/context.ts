@@ -48,7 +48,7 @@ export interface GlobalOptions {
   readonly deployer?: readonly string[];
   readonly push?: boolean;
   /** True where it was given without a time. */
-  readonly wait?: string | boolean;
+  readonly wait?: string;
   /** The file that the text of the pull request goes to. */
   readonly pr?: string;
   readonly color?: boolean;

@@ -369,7 +369,7 @@ ${examples('sallyport break-glass shop --for 30m --reason "incident 17"')}`,
     .command('resume')
     .description('finish what a crash or Ctrl-C left behind, and end what soaks')
     .option('--git <dir>', 'of a run that goes through Git: the clone, where it has moved')
-    .option('--wait [time]', 'of a run that goes through Git: wait for it (10m without a time)')
+    .option('--wait <time>', 'of a run that goes through Git: wait for it so long')
     .option('--push', 'of a run that goes through Git: push what is committed')
     .addHelpText(
       'after',
@@ -886,7 +886,7 @@ function gitOptions(command: Command): Command {
     .addOption(layoutOption())
     .option('--pr <file>', 'where the text of the pull request goes (default: beside the state)')
     .option('--push', 'push each commit, as git is configured')
-    .option('--wait [time]', 'wait until Flux or Argo CD has applied it (10m without a time)')
+    .option('--wait <time>', 'wait so long until Flux or Argo CD has applied it')
     .addOption(
       new Option(
         '--deployer <object>',

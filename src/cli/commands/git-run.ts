@@ -45,13 +45,10 @@ export interface GitOutcome {
   readonly left: number;
 }
 
-const DEFAULT_WAIT_MS = 10 * 60_000;
-
 /** How long to wait for Flux or Argo CD; undefined where nobody asked for it. */
 export function waitMs(app: App): number | undefined {
   const { wait } = app.options;
-  if (wait === undefined || wait === false) return undefined;
-  return wait === true ? DEFAULT_WAIT_MS : parseDuration(wait);
+  return wait === undefined ? undefined : parseDuration(wait);
 }
 
 /**

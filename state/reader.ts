@@ -98,6 +98,8 @@ export interface Reader {
   stepsOf(run: string): readonly JournalStep[];
   /** Steps in force that changed something, oldest first; undone steps and the steps that undid them are left out. */
   applied(): readonly AppliedStep[];
+  /** Those of them that open access which ends by itself. */
+  granted(): readonly AppliedStep[];
   /** Oldest first; with a namespace, the lines that concern it. */
   audit(filter?: { readonly namespace?: string }): readonly AuditEntry[];
   /** Inputs read, oldest first. */
@@ -205,6 +207,13 @@ export function openReader(handle: Handle): Reader {
       all('reading applied steps', "SELECT * FROM steps WHERE state = 'done' ORDER BY seq", parseAppliedRow).filter(
         (applied) => applied.step.undoes === undefined && changesSomething(applied),
       ),
+    granted: () =>
+      all(
+        'reading grants',
+        `SELECT steps.* FROM runs CROSS JOIN steps ON steps.run = runs.id
+         WHERE runs.kind = 'grant' AND steps.state = 'done' ORDER BY steps.seq`,
+        parseAppliedRow,
+      ).filter((applied) => applied.step.undoes === undefined && changesSomething(applied)),
     audit: (filter = {}) => read(handle, 'reading the audit trail', () => readAudit(handle, filter.namespace)),
     imports: () => all('reading imports', 'SELECT * FROM imports ORDER BY id', parseImportRow),
     follow: (key) => all('reading how far was followed', 'SELECT * FROM follows WHERE key = ?', parseFollowRow, key)[0],

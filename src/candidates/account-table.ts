@@ -2,6 +2,7 @@ import { podSpecsOf } from '../model/account-places.ts';
 import type { CloudBinding, CloudKey } from '../model/cloud-identity.ts';
 import { cloudBindings, cloudKeysIn, isWide } from '../model/cloud-identity.ts';
 import type { Edge } from '../model/edge.ts';
+import { matchStringLike } from '../model/glob.ts';
 import type { Inventory, Snapshot, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { annotationsOf, formatRef, isObject, namespaceOf, refKey, refOf } from '../model/object.ts';
@@ -227,14 +228,7 @@ function viewOf(
 
 function coversByPattern(binding: CloudBinding, namespace: string, account: string): boolean {
   if (!isWide(binding)) return false;
-  const matches = (pattern: string, text: string): boolean =>
-    new RegExp(
-      `^${pattern
-        .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
-        .replaceAll('*', '.*')
-        .replaceAll('?', '.')}$`,
-    ).test(text);
-  return matches(binding.namespace, namespace) && matches(binding.account ?? '*', account);
+  return matchStringLike(binding.namespace, namespace) && matchStringLike(binding.account ?? '*', account);
 }
 
 function accountIn(spec: JsonObject): string {

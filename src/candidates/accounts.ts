@@ -111,7 +111,8 @@ function accountName(
 
 /** `<account>-dockercfg-x1y2z` and `-token-`: made by the cluster for that account, and for every new one. */
 function isGenerated(secret: string, account: string, what: string): boolean {
-  return new RegExp(`^${account.replaceAll('.', '\\.')}-${what}-[a-z0-9]{5}$`).test(secret);
+  const prefix = `${account}-${what}-`;
+  return secret.startsWith(prefix) && /^[a-z0-9]{5}$/u.test(secret.slice(prefix.length));
 }
 
 function namesIn(object: KubeManifest | undefined, field: string): readonly string[] {

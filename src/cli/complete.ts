@@ -235,7 +235,7 @@ async function objectNames(app: App): Promise<readonly Candidate[]> {
 }
 
 async function grantIds(app: App): Promise<readonly Candidate[]> {
-  const { readGrants } = await import('./commands/grant.ts');
+  const { readGrants } = await import('./render-grant.ts');
   return readGrants((await app.state()).reader).map(({ id, text }) => ({ word: id, what: text }));
 }
 

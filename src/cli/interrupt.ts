@@ -18,6 +18,11 @@ export interface Interrupt {
   stop(all?: boolean): void;
 }
 
+/** Asked anew after a wait: a look from before it is old. */
+export function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
 export function openInterrupt(): Interrupt {
   const controller = new AbortController();
   let runs = 0;

@@ -27,7 +27,7 @@ import {
 import { matchSelector, parseSelector } from '../model/selector.ts';
 import { parseYaml, renderYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
-import type { Json, JsonObject } from '../shared/pure/json.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import { groupBy } from '../shared/pure/order.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
@@ -467,5 +467,5 @@ export function suggestProbes(loaded: Loaded): string {
     );
     return found === undefined ? [] : [{ from: found.id, to, port, why: 'on no record, and denied by the policies' }];
   });
-  return renderYaml({ apiVersion: 'sallyport.dev/v1', kind: 'Probes', mustPass, mustFail } as unknown as Json);
+  return renderYaml({ apiVersion: 'sallyport.dev/v1', kind: 'Probes', mustPass, mustFail });
 }

@@ -93,6 +93,14 @@ export function renderCommitMessage(proposal: Proposal): string {
   ].join('\n');
 }
 
+/** As the body of an item of a list; empty lines stay empty. */
+function indented(block: string): string {
+  return block
+    .split('\n')
+    .map((line) => (line === '' ? '' : `   ${line}`))
+    .join('\n');
+}
+
 /** The text of a pull request, in Markdown: what a reviewer needs to say yes or no. */
 export function renderPullRequest(proposal: Proposal, commit: string): string {
   const { plan, steps, files, run } = proposal;
@@ -105,7 +113,7 @@ export function renderPullRequest(proposal: Proposal, commit: string): string {
     `## What changes\n\n`,
     ...steps.map(
       (step, index) =>
-        `${index + 1}. ${escapeMarkdown(step.title)}${step.confirm === undefined ? '' : ` (${escapeMarkdown(step.confirm)})`}\n\n${codeBlock(renderChange(step.change).join('\n'), 'diff').replace(/^/gmu, '   ').replace(/ +$/gmu, '')}\n`,
+        `${index + 1}. ${escapeMarkdown(step.title)}${step.confirm === undefined ? '' : ` (${escapeMarkdown(step.confirm)})`}\n\n${indented(codeBlock(renderChange(step.change).join('\n'), 'diff'))}\n`,
     ),
     `## Effect\n\n${list(effectLines(proposal))}\n`,
     `## Evidence\n\n${list(evidenceLines(proposal))}\n`,

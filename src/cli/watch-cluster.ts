@@ -1,5 +1,6 @@
 import type { Clock } from '../engine/contract.ts';
 import type { KubeManifest } from '../model/object.ts';
+import { isOver } from './interrupt.ts';
 import { isFailure } from '../shared/pure/errors.ts';
 import type { Discovery, KubeApi, SnapshotKind } from '../sources/kube/index.ts';
 import { openDiscovery, snapshotKinds, snapshotObject, watchObjects } from '../sources/kube/index.ts';
@@ -59,7 +60,7 @@ export async function followCluster(follow: ClusterFollow): Promise<void> {
   for (const kind of kinds) start(kind, first, true);
   while (!until.aborted) {
     await clock.sleep(1_000, until).catch(() => undefined);
-    if (until.aborted || clock.now() < newKindsAt) continue;
+    if (isOver(until) || clock.now() < newKindsAt) continue;
     newKindsAt = Infinity;
     // What was found before is kept by a discovery: a new one sees what was installed since.
     const discovery = openDiscovery(api);
@@ -127,7 +128,7 @@ async function followKind(
       });
       return;
     } catch (error) {
-      if (signal.aborted) return;
+      if (isOver(signal)) return;
       if (!isFailure(error) || (isFirst && !listed && kind.required)) throw error;
       // The others are judged without it, and it is said.
       if (!listed) emit({ kind: 'listed', of, objects: [] });

@@ -301,6 +301,6 @@ export function probeEnd(pod: JsonObject): { readonly message: string } | { read
     return { failed: `the pod failed: ${asString(status['reason']) ?? asString(status['message']) ?? '?'}` };
   const waiting = asObject(asObject(own?.['state'])['waiting'])['reason'];
   if (waiting === 'ErrImageNeverPull' || waiting === 'InvalidImageName' || waiting === 'CreateContainerConfigError')
-    return { failed: `the container cannot be started: ${String(waiting)}` };
+    return { failed: `the container cannot be started: ${waiting}` };
   return undefined;
 }

@@ -12,7 +12,7 @@ import type { GrantMark } from '../model/grant.ts';
 import { asGranted, GRANT_LABEL, lentAnnotations } from '../model/grant.ts';
 import type { Inventory, Labels, Snapshot, Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { formatRef, isObject, namespaceOf } from '../model/object.ts';
+import { isObject, namespaceOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phaseIndex } from '../model/phase.ts';
 import {
@@ -23,12 +23,12 @@ import {
 } from '../objects/build.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { assembleGrant, driftGate } from '../plan/assemble.ts';
-import { changeRef } from '../plan/change.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import { deriveUndo } from '../plan/rollback.ts';
 import type { Resolution } from '../plan/rollback.ts';
 import { judgeEdges, stateAfter } from '../plan/simulate.ts';
 import { draftSteps } from '../plan/steps.ts';
+import type { RecordedGrant } from './recorded-grants.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
@@ -509,47 +509,6 @@ export function planBreakGlass(view: View, terms: GrantTerms): Granted {
   };
 }
 
-/** A grant as the record has it. */
-export interface RecordedGrant extends GrantMark {
-  readonly by: string;
-  readonly run: string;
-  readonly namespace: string;
-  /** Objects that it holds now, by the record; none where it is over. */
-  readonly objects: readonly string[];
-  readonly steps: readonly AppliedStep[];
-}
-
-/** Grants of which a step is in force, oldest first. */
-export function recordedGrants(
-  applied: readonly AppliedStep[],
-  headOf: (run: string) => { readonly by: string; readonly namespace: string } | undefined,
-): readonly RecordedGrant[] {
-  const byId = new Map<string, AppliedStep[]>();
-  for (const step of applied) {
-    const { grant } = step.step;
-    if (grant === undefined) continue;
-    const known = byId.get(grant.id);
-    if (known === undefined) byId.set(grant.id, [step]);
-    else known.push(step);
-  }
-  return [...byId.values()].flatMap((steps): readonly RecordedGrant[] => {
-    const [first] = steps;
-    const mark = first?.step.grant;
-    if (first === undefined || mark === undefined) return [];
-    const head = headOf(first.run);
-    return [
-      {
-        ...mark,
-        by: head?.by ?? 'unknown',
-        run: first.run,
-        namespace: head?.namespace ?? first.namespace,
-        objects: uniqueSorted(steps.map(({ change }) => formatRef(changeRef(change)))),
-        steps,
-      },
-    ];
-  });
-}
-
 /**
  * The end of a grant: its objects go, what it lent is given back, newest first, whatever somebody made of them meanwhile. Nothing holds it
  * up. What is gone already is taken down as ended.
@@ -566,11 +525,6 @@ export function planEnd(view: View, grant: RecordedGrant): Plan {
     steps.map((step): Step => (mark === undefined ? step : { ...step, grant: mark })),
     [],
   );
-}
-
-/** Grants of the record that are over at `now`, ms since the epoch. */
-export function overdue<T extends Pick<GrantMark, 'until'>>(grants: readonly T[], now: number): readonly T[] {
-  return grants.filter(({ until }) => until <= now);
 }
 
 /** The newest break-glass of a namespace that is not over. */

@@ -1,7 +1,7 @@
 import type { Decision } from '../model/decision.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import { checkDrift } from '../plan/drift.ts';
-import { recordedGrants } from '../readiness/grants.ts';
+import { recordedGrants } from '../readiness/recorded-grants.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { ReportInput, RunView } from './input.ts';

@@ -463,7 +463,7 @@ function withItem(text: string, value: JsonObject): string | undefined {
 function withoutItem(text: string, value: JsonObject): string | undefined {
   const kept = asArray(value['resources']).filter((one) => joined('', asString(one) ?? '') !== TREE_FOLDER);
   const lines = text.split('\n');
-  const at = lines.findLastIndex((line) => new RegExp(`^\\s*- ${TREE_FOLDER}\\s*$`, 'u').test(line));
+  const at = lines.findLastIndex((line) => line.trim() === `- ${TREE_FOLDER}`);
   if (at < 0) return undefined;
   const rest = [...lines.slice(0, at), ...lines.slice(at + 1)];
   const whole = { ...value, resources: kept };

@@ -42,7 +42,7 @@ export function withAllOf(objects: Objects, of: string, listed: readonly KubeMan
   for (const object of listed) {
     const namespace = namespaceOf(object) ?? '';
     let own = out.get(namespace);
-    if (own === undefined) out.set(namespace, (own = new Map()));
+    if (own === undefined) out.set(namespace, (own = new Map<string, KubeManifest>()));
     own.set(refKey(refOf(object)), object);
   }
   return out;

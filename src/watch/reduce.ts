@@ -215,7 +215,7 @@ function takeGates(change: Change, namespace: string, gates: readonly Gate[]): v
       raise(change, {
         ...about,
         kind: 'proxy',
-        text: `${gate.facts.slice(0, 2).join(': ')}`,
+        text: gate.facts.slice(0, 2).join(': '),
         edge: gate.subject,
         what,
         facts: gate.facts,

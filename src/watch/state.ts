@@ -187,7 +187,7 @@ export function clear(change: Change, key: string, why: string): void {
 
 /** Tells of something that is over as it is told: it is never open. */
 export function tell(change: Change, draft: Draft): void {
-  change.notices.push({ ...draft, state: 'raised', at: change.now } as Notice);
+  change.notices.push({ ...draft, state: 'raised', at: change.now });
 }
 
 /** Open matters of which the key begins so. */

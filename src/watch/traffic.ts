@@ -136,7 +136,7 @@ const ports = new WeakMap<Inventory, Map<string, ReadonlySet<string>>>();
 function declares(inventory: Inventory | undefined, dst: Endpoint, key: EdgeKey): DeniedAttempt['declared'] {
   if (inventory === undefined || dst.kind !== 'workload' || key.port === 0) return 'unknown';
   let known = ports.get(inventory);
-  if (known === undefined) ports.set(inventory, (known = new Map()));
+  if (known === undefined) ports.set(inventory, (known = new Map<string, ReadonlySet<string>>()));
   let own = known.get(dst.id);
   if (own === undefined) {
     const workload = inventory.workloads.find(({ id }) => id === dst.id);

@@ -1,3 +1,4 @@
+import { parseAddress } from '../model/cidr-set.ts';
 import type { Notice, NoticeKind } from './notice.ts';
 
 /** What a rule asks for. Rotation is not among them: it is asked of a person each time. */
@@ -139,8 +140,7 @@ function held(
     else if (inside + 1 > Math.floor(all * limits.share) && (inside > 0 || all < 2))
       why.push(`${inside + 1} of ${all} workloads of ${namespace} are more than ${limits.share * 100} %`);
     if (world.isShared(subject)) why.push(`${subject} serves several namespaces`);
-  } else if (!/^\d{1,3}(?:\.\d{1,3}){3}$|^[0-9a-f:]*:[0-9a-f:]*$/u.test(subject))
-    why.push(`${subject} is no single address`);
+  } else if (parseAddress(subject) === undefined) why.push(`${subject} is no single address`);
   return why;
 }
 

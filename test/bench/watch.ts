@@ -114,7 +114,7 @@ if (days > 0) {
       ...object,
       metadata: { ...object.metadata, resourceVersion: String(version) },
       spec: { ...(object['spec'] as object), ...spec },
-    }) as KubeManifest;
+    });
   say(`${namespaces * A_NAMESPACE} workloads, ${objects.length} objects, ${record.edges.length} edges on record`);
   say(`record taken ${ms(recordMs)}; all listed and judged ${ms(listMs)}; built ${ms(first)}`);
   const open = policyOf(namespaceOf(1), 1, 'ingress');

@@ -130,7 +130,7 @@ const FILES: readonly Case[] = [
     code: 'SP210',
     says: /no such directory/,
     where: /^nowhere$/,
-    hint: /--manifests/,
+    hint: /name a directory of Kubernetes manifests/,
   },
   {
     name: 'a directory of manifests that does not exist, where the state alone is asked',
@@ -139,7 +139,7 @@ const FILES: readonly Case[] = [
     code: 'SP210',
     says: /no such directory/,
     where: /^nowhere$/,
-    hint: /--manifests/,
+    hint: /name a directory of Kubernetes manifests/,
   },
   {
     name: 'a file where a directory of manifests is meant',
@@ -148,7 +148,7 @@ const FILES: readonly Case[] = [
     code: 'SP210',
     says: /not a directory/,
     where: /^config\.yaml$/,
-    hint: /--manifests/,
+    hint: /name a directory of Kubernetes manifests/,
   },
   {
     name: 'a namespace that is not there',

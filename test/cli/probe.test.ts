@@ -17,7 +17,7 @@ import {
   parseProbeMessage,
   parseProbes,
 } from '../../src/model/probe.ts';
-import type { ProbeOutcome, ProbePair } from '../../src/model/probe.ts';
+import type { ProbePair } from '../../src/model/probe.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
 import { asArray, asObject } from '../../src/shared/pure/json.ts';
 import { connectKube } from '../../src/sources/kube/index.ts';
@@ -98,7 +98,7 @@ it.each([
   ['fail', 'open', true, 'unknown'],
   ['pass', 'timeout', true, 'no'],
 ] as const)('must %s, and it is %s (proxy: %s): %s', (must, outcome, proxy, answer) => {
-  expect(judgeProbe(must, outcome as ProbeOutcome, proxy).answer).toBe(answer);
+  expect(judgeProbe(must, outcome, proxy).answer).toBe(answer);
 });
 
 it.each([
@@ -227,7 +227,7 @@ describe('a run', () => {
     server.afterCall((call) => {
       if (call.method !== 'POST') return;
       for (const pod of pods())
-        if (pod['status'] === undefined) server.put({ ...pod, status: kubelet(pod) } as KubeManifest);
+        if (pod['status'] === undefined) server.put({ ...pod, status: kubelet(pod) });
     });
     api = await connectKube({ kubeconfig: server.kubeconfig, clock: { sleep: () => Promise.resolve() } });
   });
@@ -268,7 +268,7 @@ describe('a run', () => {
         server.put({
           ...pod,
           spec: { ...asObject(pod['spec']), initContainers: [{ name: 'istio-proxy' }] },
-        } as KubeManifest);
+        });
     });
     const [found] = await run([pair('pass', WEB, DB, 5432)]);
     expect(found?.gates[0]).toMatchObject({ answer: 'unknown' });
@@ -306,7 +306,7 @@ describe('a run', () => {
       [terminated('zz zz zz'), 'something else'],
       [{ phase: 'Failed', reason: 'DeadlineExceeded' }, 'DeadlineExceeded'],
     ] as const) {
-      kubelet = () => status as Json;
+      kubelet = () => status;
       const [found] = await run([pair('pass', WEB, DB, 5432)]);
       expect(found?.gates[0]).toMatchObject({ answer: 'unknown' });
       expect(found?.gates[0]?.facts[0]).toContain(why);

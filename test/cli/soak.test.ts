@@ -204,7 +204,7 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
         home,
         onStart: (child) =>
           child.stdout?.on('data', (text: string) => {
-            if (String(text).includes('"kind":"soak"')) child.kill('SIGTERM');
+            if (text.includes('"kind":"soak"')) child.kill('SIGTERM');
           }),
       },
     );

@@ -42,7 +42,7 @@ const GROUPS: readonly { readonly title: string; readonly when: string; readonly
   {
     title: 'Labels, addresses, port names or accounts that are not known',
     when: 'Add the Namespace, the Pods or the pod template; read the live cluster.',
-    fits: /labels|address|port|selects|only some|what it selects|the other end|What … is, is not known|what … is, is not known|admits it is not known|That is not sure|cannot be told: …/u,
+    fits: /labels|address|port|selects|only some|what it selects|the other end|What … is, is not known|what … is, is not known|admits it is not known|That is not sure|cannot be told: …|account of its pods|the name is not known/u,
   },
   {
     title: 'The mesh: sidecars, hosts and settings that are not known',

@@ -198,7 +198,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
   };
   const later = (at: number, run: () => void): void => void script.push({ at: START + at, run });
   const changed = (object: KubeManifest, spec: object): KubeManifest =>
-    ({ ...object, spec: { ...(object['spec'] as object), ...spec } }) as KubeManifest;
+    ({ ...object, spec: { ...(object['spec'] as object), ...spec } });
   const isOf =
     (kind: Notice['kind'], subject: string) =>
     (notice: Notice): boolean =>

@@ -44,7 +44,7 @@ const changed = (object: KubeManifest, spec: object): KubeManifest =>
     ...object,
     metadata: { ...object.metadata, resourceVersion: '99' },
     spec: { ...(object['spec'] as object), ...spec },
-  }) as KubeManifest;
+  });
 
 beforeEach(() => {
   state = startWatch(CONFIG);

@@ -108,7 +108,7 @@ export function edgeOf(src: string, dst: string, port = 8080, more: Partial<Edge
     origin: { kind: 'observed' },
     review: 'legitimate',
     ...more,
-  } as Edge;
+  };
 }
 
 export function sightingOf(src: string, dst: string, port: number, at: number, more: Partial<Sighting> = {}): Sighting {

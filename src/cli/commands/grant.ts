@@ -1,7 +1,6 @@
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace, requireReadable } from '../load.ts';
-import type { FindingCode } from '../../model/finding-catalogue.ts';
 import type { RunResult } from '../../engine/run.ts';
 import { executePlan } from '../../engine/run.ts';
 import { DEFAULT_GRANTS } from '../../model/config.ts';
@@ -10,15 +9,15 @@ import { endOfGrant, EXPIRER_LABEL, expiredGrants } from '../../model/grant.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { changeRef } from '../../plan/change.ts';
 import type { Plan } from '../../plan/plan.ts';
-import type { Granted, RecordedGrant } from '../../readiness/grants.ts';
+import type { Granted } from '../../readiness/grants.ts';
+import type { RecordedGrant } from '../../readiness/recorded-grants.ts';
+import { overdue } from '../../readiness/recorded-grants.ts';
 import {
   formatPorts,
-  overdue,
   planBreakGlass,
   planConnection,
   planEnd,
   planPerson,
-  recordedGrants,
   suspension,
 } from '../../readiness/grants.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
@@ -26,11 +25,11 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import { errorDocument, few, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
 import { countGates, renderGates } from '../render-gates.ts';
+import { coded, grantDocument, grantLines, readGrants } from '../render-grant.ts';
 import type { GrantOptions } from '../grant-request.ts';
 import { grantNow, readRequest, readTerms } from '../grant-request.ts';
 import { planDocument, stalePlan } from './plan.ts';
 import { nobodyConfirms, notConfirmed, refuseOpenRun, withEngine } from './run.ts';
-import type { Reader } from '../../../state/reader.ts';
 
 /** Opens access that ends by itself: simulated, confirmed, journaled like a run. */
 export async function openGrant(app: App, options: GrantOptions, prompts?: Prompts): Promise<number> {
@@ -238,11 +237,6 @@ function objectName(change: Plan['steps'][number]['change']): string {
 /** How far the clocks of this machine and of the API server may differ before it is said. */
 const CLOCKS_AGREE_MS = 60_000;
 
-/** A finding among other text. */
-function coded(code: FindingCode, text: string): string {
-  return `(${code}) ${text}`;
-}
-
 /** What is granted counts by the earlier of two clocks; where they differ much, it ends before it was meant to. */
 async function skewNote(app: App, plan: Plan): Promise<readonly string[]> {
   const target = await app.target();
@@ -278,28 +272,6 @@ async function expirerNote(app: App, { snapshot }: Loaded): Promise<readonly str
       ];
 }
 
-type Listed = Pick<RecordedGrant, 'id' | 'kind' | 'text' | 'reason' | 'since' | 'until' | 'by' | 'objects' | 'pods'>;
-
-/** As lists and documents have it. */
-export function grantDocument(grant: Listed, now: number): object {
-  return {
-    id: grant.id,
-    kind: grant.kind,
-    what: grant.text,
-    reason: grant.reason,
-    by: grant.by,
-    since: new Date(grant.since).toISOString(),
-    until: new Date(grant.until).toISOString(),
-    state: grant.until <= now ? 'expired' : 'open',
-    objects: grant.objects,
-  };
-}
-
-/** Grants on record, oldest first. */
-export function readGrants(reader: Pick<Reader, 'applied' | 'headOf'>): readonly RecordedGrant[] {
-  return recordedGrants(reader.applied(), (id) => reader.headOf(id));
-}
-
 /** What stands, from the record alone. */
 export async function listGrants(app: App): Promise<number> {
   const { output } = app;
@@ -310,16 +282,6 @@ export async function listGrants(app: App): Promise<number> {
   if (grants.length === 0) output.line('No access that ends by itself is open.');
   for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(line, output.width, 4));
   return EXIT.done;
-}
-
-export function grantLines(one: RecordedGrant, now: number): readonly string[] {
-  const until = new Date(one.until).toISOString();
-  return [
-    safeText(
-      `${one.id} ${one.kind}: ${one.text}; ${one.until <= now ? coded('SP380', `over since ${until}, and not taken away yet: sallyport grant expire`) : `until ${until}`}`,
-    ),
-    safeText(`    by ${one.by}: ${one.reason}`),
-  ];
 }
 
 /** Ends one now. */

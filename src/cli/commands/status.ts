@@ -9,7 +9,7 @@ import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
 import { parseMoment } from '../moment.ts';
-import { grantDocument, grantLines, readGrants } from './grant.ts';
+import { grantDocument, grantLines, readGrants } from '../render-grant.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 export interface StatusOptions extends NamespaceOption {

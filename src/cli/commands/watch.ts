@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import type { App } from '../context.ts';
 import { kubeOptions, openApp } from '../context.ts';
+import { isOver } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
 import { followRequest, parseDuration } from '../observe-followed.ts';
 import { followFlows } from '../observe-follow.ts';
@@ -399,7 +400,7 @@ async function openFlows(
         if (!isFailure(error) || error.detail.exit === EXIT.usage) throw error;
         why = error.message;
       }
-      if (stop.signal.aborted) return;
+      if (isOver(stop.signal)) return;
       watcher()?.take({ kind: 'away', what: 'flows', of, why });
       await clock.sleep(REOPEN_MS, stop.signal).catch(() => undefined);
     }
@@ -429,7 +430,7 @@ async function takeLead(
       const renewing = (async () => {
         while (!stop.signal.aborted) {
           await clock.sleep(RENEW_MS, stop.signal).catch(() => undefined);
-          if (stop.signal.aborted) return;
+          if (isOver(stop.signal)) return;
           try {
             await hold.assertHeld();
           } catch (error) {

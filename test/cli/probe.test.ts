@@ -226,8 +226,7 @@ describe('a run', () => {
     server.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } });
     server.afterCall((call) => {
       if (call.method !== 'POST') return;
-      for (const pod of pods())
-        if (pod['status'] === undefined) server.put({ ...pod, status: kubelet(pod) });
+      for (const pod of pods()) if (pod['status'] === undefined) server.put({ ...pod, status: kubelet(pod) });
     });
     api = await connectKube({ kubeconfig: server.kubeconfig, clock: { sleep: () => Promise.resolve() } });
   });

@@ -197,8 +197,10 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
     script.push({ at: START + at, run });
   };
   const later = (at: number, run: () => void): void => void script.push({ at: START + at, run });
-  const changed = (object: KubeManifest, spec: object): KubeManifest =>
-    ({ ...object, spec: { ...(object['spec'] as object), ...spec } });
+  const changed = (object: KubeManifest, spec: object): KubeManifest => ({
+    ...object,
+    spec: { ...(object['spec'] as object), ...spec },
+  });
   const isOf =
     (kind: Notice['kind'], subject: string) =>
     (notice: Notice): boolean =>

@@ -39,12 +39,11 @@ const gone = (object: KubeManifest): readonly Notice[] =>
   send({ kind: 'gone', of: `${object.apiVersion} ${object.kind}`, object });
 const told = (notices: readonly Notice[]): readonly string[] =>
   notices.map(({ state: is, kind, subject }) => `${is} ${kind} ${subject}`);
-const changed = (object: KubeManifest, spec: object): KubeManifest =>
-  ({
-    ...object,
-    metadata: { ...object.metadata, resourceVersion: '99' },
-    spec: { ...(object['spec'] as object), ...spec },
-  });
+const changed = (object: KubeManifest, spec: object): KubeManifest => ({
+  ...object,
+  metadata: { ...object.metadata, resourceVersion: '99' },
+  spec: { ...(object['spec'] as object), ...spec },
+});
 
 beforeEach(() => {
   state = startWatch(CONFIG);

@@ -109,12 +109,11 @@ if (days > 0) {
   const first = build();
   const put = (object: KubeManifest): number =>
     send({ kind: 'put', of: `${object.apiVersion} ${object.kind}`, object });
-  const stamped = (object: KubeManifest, version: number, spec: object = {}): KubeManifest =>
-    ({
-      ...object,
-      metadata: { ...object.metadata, resourceVersion: String(version) },
-      spec: { ...(object['spec'] as object), ...spec },
-    });
+  const stamped = (object: KubeManifest, version: number, spec: object = {}): KubeManifest => ({
+    ...object,
+    metadata: { ...object.metadata, resourceVersion: String(version) },
+    spec: { ...(object['spec'] as object), ...spec },
+  });
   say(`${namespaces * A_NAMESPACE} workloads, ${objects.length} objects, ${record.edges.length} edges on record`);
   say(`record taken ${ms(recordMs)}; all listed and judged ${ms(listMs)}; built ${ms(first)}`);
   const open = policyOf(namespaceOf(1), 1, 'ingress');

@@ -154,8 +154,11 @@ describe('a terminal as people have it', () => {
     await session.until(SHOP[1]);
     session.keys('Down', 'Enter');
     await session.until(/Write this step .*\(y\/N\)/);
-    session.paste('y\n');
-    expect(await session.until(/pasted text is no answer/)).not.toMatch(/Run \d/);
+    expect(
+      await session.answer(() => {
+        session.paste('y\n');
+      }, /pasted text is no answer/),
+    ).not.toMatch(/Run \d/);
     session.keys('Escape');
     await session.until(/not confirmed; nothing was written[^]*Enter goes on/);
   });
@@ -232,8 +235,9 @@ describe('a live cluster', () => {
     session.keys('C-c');
     const stopped = (await session.until(/Enter goes on/)).replaceAll(/\s+/g, ' ');
     expect(stopped).toMatch(/nothing is lost\. Next: sallyport resume, or sallyport rollback shop/);
-    session.keys('Enter');
-    await session.until(/^shop: phase allow-list/m);
+    await session.answer(() => {
+      session.keys('Enter');
+    }, /^shop: phase allow-list/m);
     session.keys('Escape');
     await session.until(/^> Resume the advance of shop to allow-list that was interrupted/m);
     session.keys('Enter');

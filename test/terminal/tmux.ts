@@ -27,6 +27,8 @@ export interface Terminal {
   screen(): Screen;
   /** Waits for a screen that matches and has stopped moving; where it never stops, `moving` takes the first that matches. */
   until(pattern: RegExp, what?: string, moving?: boolean): Promise<string>;
+  /** Does something, again while nothing moves, until a screen matches. */
+  answer(act: () => void, pattern: RegExp): Promise<string>;
   /** Of the terminal as the program left it. */
   isCursorShown(): boolean;
   end(): void;
@@ -40,7 +42,10 @@ export function openTerminal(folder: string, size: Size, env: Readonly<Record<st
   const home = mkdtempSync(join(tmpdir(), 'sp-tmux-'));
   const socket = join(home, 's');
   const tmux = (...args: readonly string[]): string =>
-    execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], { encoding: 'utf8', env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...(env['TERM'] === undefined ? {} : {}) } }); // prettier-ignore
+    execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], {
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8' },
+    });
   const settings = Object.entries({ PS1: 'READY ', LANG: 'C.UTF-8', ...env }).map(
     ([name, value]) => `${name}=${value}`,
   );
@@ -82,6 +87,23 @@ export function openTerminal(folder: string, size: Size, env: Readonly<Record<st
         await later(100);
       }
       throw new Error(`there was no ${what}; the screen is:\n${before}`);
+    },
+    answer: async (act, pattern) => {
+      const end = performance.now() + PATIENCE_MS;
+      let asked = screen().text;
+      act();
+      let acted = performance.now();
+      while (performance.now() < end) {
+        const { text } = screen();
+        if (pattern.test(text)) return text;
+        // A question is drawn a moment before it listens, and what comes between questions is dropped: nothing moved, so it is said again.
+        if (text === asked && performance.now() > acted + 2000) {
+          act();
+          acted = performance.now();
+        } else if (text !== asked) asked = '';
+        await later(100);
+      }
+      throw new Error(`there was no ${String(pattern)}; the screen is:\n${screen().text}`);
     },
     isCursorShown: () => tmux('display-message', '-p', '-t', 'main', '#{cursor_flag}').trim() === '1',
     end: () => {

@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString, equalJson, isJsonObject } from '../shared/pure/json.ts';
+import { matchValue } from '../model/istio-text.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, groupOf, isObject, namespaceOf, refOf } from '../model/object.ts';
 import { accountUser } from '../model/rbac.ts';
@@ -92,8 +93,8 @@ export function isNamedAlready(objects: readonly KubeManifest[], account: Accoun
         key === 'serviceAccounts' || place.includes('serviceAccount')
           ? serviceAccountText(namespaceOf(object), account).includes(value)
           : value !== '*' &&
-            globMatches(value, principal) &&
-            !globMatches(value, principalOf({ ...account, name: '\u0000' })),
+            matchValue(value, principal) &&
+            !matchValue(value, principalOf({ ...account, name: '\u0000' })),
       );
     return false;
   });
@@ -125,14 +126,6 @@ export function principalOf({ trustDomain, namespace, name }: AccountName): stri
 /** `ns/name`, or the name alone in a policy of its own namespace (istio.io/api security/v1 Source.service_accounts, 1.26). */
 function serviceAccountText(policyNamespace: string | undefined, { namespace, name }: AccountName): readonly string[] {
   return policyNamespace === namespace ? [`${namespace}/${name}`, name] : [`${namespace}/${name}`];
-}
-
-/** Istio matches by prefix or suffix where an asterisk stands at one end (pilot/pkg/security/trustdomain, authz/matcher). */
-function globMatches(pattern: string, text: string): boolean {
-  if (pattern === '*') return text !== '';
-  if (pattern.startsWith('*')) return text.endsWith(pattern.slice(1));
-  if (pattern.endsWith('*')) return text.startsWith(pattern.slice(0, -1));
-  return pattern === text;
 }
 
 interface ListedName {
@@ -216,11 +209,11 @@ function istioNames(
         : listWith(list, hit, hit.includes('/') ? `${to.namespace}/${to.name}` : to.name, mode);
     }
     const [before, after] = [principalOf(from), principalOf(to)];
-    const hit = texts.find((text) => globMatches(text, before));
+    const hit = texts.find((text) => matchValue(text, before));
     if (hit === undefined) return list;
     // A pattern stays: it names others too.
     if (mode === 'forget') return hit === before ? listWith(list, before, after, mode) : list;
-    return texts.some((text) => globMatches(text, after)) ? list : [...list, after];
+    return texts.some((text) => matchValue(text, after)) ? list : [...list, after];
   });
 }
 

@@ -1,4 +1,5 @@
 import { parseAddress } from '../model/cidr-set.ts';
+import { matchText } from '../model/glob.ts';
 import type { Notice, NoticeKind } from './notice.ts';
 
 /** What a rule asks for. Rotation is not among them: it is asked of a person each time. */
@@ -131,7 +132,7 @@ function held(
     why.push(`${limits.most} are in force that nobody confirmed`);
   if (does === 'quarantine') {
     const namespace = subject.split('/')[0] ?? '';
-    if (limits.protected.some((pattern) => matchesName(pattern, namespace))) why.push(`${namespace} is protected`);
+    if (limits.protected.some((pattern) => matchText(pattern, namespace))) why.push(`${namespace} is protected`);
     const all = world.workloads.get(namespace) ?? 0;
     const inside = mine.filter(
       (one) => one.inForce && one.does === 'quarantine' && one.subject.startsWith(`${namespace}/`),
@@ -147,27 +148,11 @@ function held(
 function matches(rule: TriggerRule, notice: Notice): boolean {
   if (rule.notice !== notice.kind) return false;
   if (rule.severity !== undefined && rule.severity !== notice.severity) return false;
-  if (rule.namespaces !== undefined && !rule.namespaces.some((one) => matchesName(one, notice.namespace ?? '')))
+  if (rule.namespaces !== undefined && !rule.namespaces.some((one) => matchText(one, notice.namespace ?? '')))
     return false;
   if (rule.class !== undefined && (notice.kind !== 'denied' || notice.class !== rule.class)) return false;
   if (rule.count !== undefined && (!('count' in notice) || notice.count < rule.count)) return false;
   return rule.targets === undefined || (notice.kind === 'denied' && notice.targetCount >= rule.targets);
-}
-
-/** `*` matches any run of characters; no regular expression is made of it. */
-function matchesName(pattern: string, name: string): boolean {
-  const parts = pattern.split('*');
-  if (parts.length === 1) return pattern === name;
-  const [first = '', ...rest] = parts;
-  const last = rest.pop() ?? '';
-  if (!name.startsWith(first) || !name.endsWith(last) || name.length < first.length + last.length) return false;
-  let at = first.length;
-  for (const part of rest) {
-    const found = name.indexOf(part, at);
-    if (found < 0 || found + part.length > name.length - last.length) return false;
-    at = found + part.length;
-  }
-  return true;
 }
 
 /** Who did it: the sender. A drift, a gate or a policy has none, and can only be told. */

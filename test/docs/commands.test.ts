@@ -1,29 +1,25 @@
 // Every command of Sallyport that the documents show, run as it stands: on the bundled example where a page is about it, else on a small
 // cluster that an API server in this process plays.
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { generateFlows } from '../../examples/fraud-detection/generate.ts';
-import { importFlows } from '../../src/cli/commands/observe.ts';
 import { readConfig } from '../../src/cli/config.ts';
-import { openApp } from '../../src/cli/context.ts';
-import { openInterrupt } from '../../src/cli/interrupt.ts';
 import { readPatterns } from '../../src/cli/pattern-files.ts';
 import { parseCommandLine } from '../../src/cli/program.ts';
 import { main } from '../../src/main.ts';
 import { isKubeManifest } from '../../src/model/object.ts';
 import { isFault, parseNeutralEdge } from '../../src/sources/edges/schema.ts';
-import { hubbleSource } from '../../src/sources/hubble/index.ts';
 import { findSource } from '../../src/sources/registry.ts';
 import { isRemote } from '../../src/sources/remote.ts';
 import { CLUSTER } from '../cli/shop.ts';
 import { fixtures } from '../sources/cluster.ts';
 import type { Block, Command } from '../support/docs.ts';
 import { PAGES, blocksOf, commandsOf, readPage } from '../support/docs.ts';
-import { EXAMPLE } from '../support/example-traffic.ts';
+import { prepareExample } from '../support/example-place.ts';
 import { ISTIO_KINDS } from '../support/fake-api/kinds.ts';
 import type { FakeApi } from '../support/fake-api/server.ts';
 import { startFakeApi } from '../support/fake-api/server.ts';
@@ -368,7 +364,7 @@ describe('the tutorial', { timeout: 240_000 }, () => {
         const args = argumentsOf(command);
         if (program === 'cd') process.chdir(rest[0] ?? '.');
         else if (program === 'node' && rest[0]?.endsWith('generate.ts') === true) generate(rest);
-        else if (args?.[0] === 'demo') await prepare(join(place, args[2] ?? ''));
+        else if (args?.[0] === 'demo') await prepareExample(join(place, args[2] ?? ''));
         else if (args !== undefined) {
           const ended = await sallyport(args);
           said += ended.stdout + ended.stderr;
@@ -379,38 +375,6 @@ describe('the tutorial', { timeout: 240_000 }, () => {
     expect(wrong.join('\n')).toBe('');
   });
 });
-
-/** What `demo --keep DIR` leaves, without the tour. */
-async function prepare(dir: string): Promise<void> {
-  cpSync(join(EXAMPLE, 'cluster'), join(dir, 'cluster'), { recursive: true });
-  for (const file of ['config.yaml', 'decisions.yaml']) copyFileSync(join(EXAMPLE, file), join(dir, file));
-  const flags = { manifests: join(dir, 'cluster'), state: join(dir, 'state.sqlite') };
-  const silent = {
-    json: true,
-    width: 80,
-    note: ignore,
-    progress: ignore,
-    line: ignore,
-    document: ignore,
-    event: ignore,
-  };
-  const app = openApp(flags, silent as never, process.env, openInterrupt());
-  // From the generator: 280 MB of records need no file.
-  const open = async function* () {
-    let batch: string[] = [];
-    for (const line of generateFlows()) {
-      if (batch.push(line) < 2000) continue;
-      yield Buffer.from(`${batch.join('\n')}\n`);
-      batch = [];
-      await Promise.resolve();
-    }
-    if (batch.length > 0) yield Buffer.from(`${batch.join('\n')}\n`);
-  };
-  await importFlows(app, hubbleSource, [{ name: 'nine-days.ndjson', open }], 'abort');
-  await app.close();
-}
-
-const ignore = (): void => undefined;
 
 function generate(args: readonly string[]): void {
   const value = (flag: string): string | undefined => args[args.indexOf(flag) + 1];

@@ -1,9 +1,7 @@
 import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
 import type { Candidate } from '../../src/candidates/network.ts';
-import { guardRail } from '../../src/candidates/dialect.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
-import type { Workload } from '../../src/model/inventory.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
 import type { Direction } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
@@ -11,7 +9,9 @@ import type { Draft } from '../../src/plan/steps.ts';
 import { candidateGates } from '../../src/readiness/candidate-gates.ts';
 import { corroborationGates } from '../../src/readiness/corroboration-gates.ts';
 import { evidenceGates } from '../../src/readiness/evidence-gates.ts';
+import { canBeSelected, ensureGuardRail } from '../../src/readiness/guard-rail.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
+import { endRehearsals } from '../../src/readiness/staged.ts';
 import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
 
 const DEFAULT_DENY = 'sallyport-default-deny';
@@ -48,40 +48,13 @@ export const allowList: Phase = {
       title: `isolate every other pod of ${view.namespace} in both directions`,
       risks: [OPEN_CONNECTIONS, 'pods that start later and match no policy reach nobody'],
     });
-    if (view.config.dialect === 'admin') ensureGuardRail(view, draft, view.namespace);
+    ensureGuardRail(view, draft, view.namespace, { phase: 'allow-list', risks: [OPEN_CONNECTIONS] });
+    endRehearsals(view, draft, 'allow-list');
     return draft.steps;
   },
   verify: () => [],
   down: () => [],
 };
-
-/**
- * In the dialect `admin`: what no NetworkPolicy of a team opens. It denies nothing that the policies of the namespace allow; see
- * candidates/dialect.ts. Filed under the namespace that it is about.
- */
-function ensureGuardRail(view: View, draft: Draft, namespace: string): void {
-  const context = candidateContext(view);
-  const policies = view.inventory.workloads
-    .filter((workload) => workload.namespace === namespace && canBeSelected(workload))
-    .flatMap((workload) =>
-      (['ingress', 'egress'] as const).flatMap(
-        (direction) => deriveNetworkCandidate(context, workload, direction).object ?? [],
-      ),
-    );
-  const rail = guardRail(namespace, policies, context.kinds);
-  if (rail === undefined) return;
-  draft.ensure(rail, {
-    namespace,
-    phase: 'allow-list',
-    id: `guard-rail-${namespace}`,
-    title: `pods of namespaces that no policy of ${namespace} names are denied, whatever a NetworkPolicy says`,
-    risks: [OPEN_CONNECTIONS],
-  });
-}
-
-function canBeSelected(workload: Workload): boolean {
-  return workload.podSets.some((podSet) => !podSet.hostNetwork);
-}
 
 function describe(candidate: Candidate): string {
   const peers = candidate.rules.filter((rule) => Object.keys(rule.rule).length > 0).map((rule) => rule.peer);
@@ -119,6 +92,6 @@ function openPeers(view: View, draft: Draft): void {
     });
     opened.add(workload.namespace);
   }
-  if (view.config.dialect === 'admin')
-    for (const namespace of [...opened].sort()) ensureGuardRail(view, draft, namespace);
+  for (const namespace of [...opened].sort())
+    ensureGuardRail(view, draft, namespace, { phase: 'allow-list', risks: [OPEN_CONNECTIONS] });
 }

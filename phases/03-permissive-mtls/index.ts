@@ -19,6 +19,7 @@ import {
   meshGates,
   meshRevision,
 } from '../../src/readiness/mesh-gates.ts';
+import { ensureGuardRail } from '../../src/readiness/guard-rail.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { candidateContext, workloadsOf } from '../../src/readiness/view.ts';
 import { asObject, asString, getPath, isJsonObject } from '../../src/shared/pure/json.ts';
@@ -46,7 +47,10 @@ function build(view: View, joining: readonly Workload[], edges: readonly Edge[])
   const ahead = { ...view, edges };
   permissiveDefault(view, draft);
   const byNamespace = byRisk(view, workloadsOf(view).filter(joinsByNamespace));
-  openControlPlane(ahead, draft, new Set([...joining, ...byNamespace].map((workload) => workload.id)));
+  const all = new Set([...joining, ...byNamespace].map((workload) => workload.id));
+  // Whatever a policy opens below, a guard rail must pass on to it first.
+  ensureGuardRail(ahead, draft, view.namespace, { phase: 'permissive-mtls', joining: all, standing: true });
+  openControlPlane(ahead, draft, all);
   const joined = new Set<string>();
   for (const workload of joining) {
     joined.add(workload.id);
@@ -147,6 +151,7 @@ function openControlPlane(view: View, draft: Draft, joined: ReadonlySet<string>)
   if (istiod === undefined || istiod.namespace === view.namespace) return;
   const inward = deriveNetworkCandidate(context, istiod, 'ingress').object;
   if (inward === undefined || draft.get(inward) === undefined) return;
+  ensureGuardRail(view, draft, istiod.namespace, { phase: 'permissive-mtls', joining: joined, standing: true });
   draft.ensure(inward, {
     namespace: istiod.namespace,
     phase: 'permissive-mtls',

@@ -266,8 +266,13 @@ export function guardRail(
     ]);
   }
   if (named.ingress === undefined && named.egress === undefined) return undefined;
-  const meta: OwnMeta = { name: `sallyport-${namespace}` };
+  const meta: OwnMeta = { name: railName(namespace) };
   return kind === 'AdminNetworkPolicy'
     ? buildAdminGuardRail(meta, namespace, named)
     : buildClusterGuardRail(meta, namespace, named);
+}
+
+/** The name of a namespace's guard rail, whatever its kind. */
+export function railName(namespace: string): string {
+  return `sallyport-${namespace}`;
 }

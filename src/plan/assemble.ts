@@ -8,6 +8,7 @@ import { refKey } from '../model/object.ts';
 import { showValue } from '../shared/pure/mask.ts';
 import { changeRef } from './change.ts';
 import { checkDrift } from './drift.ts';
+import { groundOf } from './ground.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
 import { deniedByOwn, describeVerdict, judgeBefore, judgeEdges, simulate } from './simulate.ts';
@@ -97,6 +98,8 @@ export function assembleSteps(
 
 /** Phases whose objects follow the evidence: what a plan to the present phase brings up to date. */
 function refreshed(now: PhaseName): readonly PhaseName[] {
+  // Of monitor the policies that are only rehearsed: once they are enforced there are none.
+  if (now === 'monitor') return [now];
   return phasesBetween('none', now).filter((name) => ['allow-list', 'strict-mtls', 'identity'].includes(name));
 }
 
@@ -226,6 +229,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     gates.push(...systemGate(view).map((gate) => planner.settle(view, gate)), ...driftGate(view, parts.steps));
     gates.push(...planner.common(view, parts.steps, { to: parts.to, hash }).map((gate) => planner.settle(view, gate)));
   }
+  const ground = groundOf(view, parts.steps);
   return {
     namespace: view.namespace,
     from: parts.from,
@@ -237,6 +241,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     unknown,
     findings,
     simulated: { edges: parts.edges, states: parts.steps.length },
+    ...(ground === undefined ? {} : { ground }),
     hash,
   };
 }

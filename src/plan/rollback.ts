@@ -204,7 +204,8 @@ function invert(
       return { kind: 'delete', ref: refOf(live), ...(typeof uid === 'string' ? { uid } : {}), before: live };
     }
     case 'delete':
-      return live === undefined ? { kind: 'create', object: change.before } : undefined;
+      // What is made again is another object to the API server: a step that is taken back after this one must not ask for the old one.
+      return live === undefined ? { kind: 'create', object: withoutUid(change.before) } : undefined;
     case 'edit': {
       if (live === undefined) return undefined;
       const fields: FieldChange[] = [];
@@ -252,6 +253,11 @@ function invert(
       };
     }
   }
+}
+
+function withoutUid(object: KubeManifest): KubeManifest {
+  const fields = Object.entries(object.metadata).filter(([key]) => key !== 'uid');
+  return { ...object, metadata: { ...Object.fromEntries(fields), name: object.metadata.name } };
 }
 
 /** Later steps of ours on the same object that are still in force. */

@@ -81,6 +81,38 @@ function editStep(
   };
 }
 
+/** What the API server and controllers write into an object: no part of a plan, whose hash must not follow their figures. */
+const OF_SERVERS: ReadonlySet<string> = new Set([
+  'uid',
+  'resourceVersion',
+  'generation',
+  'creationTimestamp',
+  'managedFields',
+  'selfLink',
+]);
+
+function plain(live: KubeManifest): KubeManifest {
+  const fields = Object.entries(live.metadata).filter(([key]) => !OF_SERVERS.has(key));
+  const rest = Object.fromEntries(Object.entries(live).filter(([key]) => key !== 'status'));
+  const { apiVersion, kind } = live;
+  return { ...rest, apiVersion, kind, metadata: { ...Object.fromEntries(fields), name: live.metadata.name } };
+}
+
+/** The step that takes an object of ours away. What it takes is recorded as it is when it is done (engine). */
+function removeStep(live: KubeManifest, step: StepBase): Step {
+  const uid = live.metadata['uid'];
+  return {
+    ...base(step),
+    operation: 'delete',
+    change: {
+      kind: 'delete',
+      ref: refOf(live),
+      ...(typeof uid === 'string' ? { uid } : {}),
+      before: plain(live),
+    },
+  };
+}
+
 /** Steps in the making: each is planned against the objects as the ones before leave them. */
 export interface Draft {
   get(object: KubeManifest): KubeManifest | undefined;
@@ -93,6 +125,8 @@ export interface Draft {
     fields: readonly { readonly path: FieldPath; readonly after: Json | undefined }[],
     step: StepBase,
   ): void;
+  /** The cluster is not to hold this object of ours any more; nothing where it is not there. */
+  remove(live: KubeManifest, step: StepBase): void;
   readonly steps: readonly Step[];
 }
 
@@ -112,6 +146,7 @@ export function draftSteps(objects: readonly KubeManifest[]): Draft {
     ids.set(id, times);
     steps.push(times === 1 ? step : { ...step, id: `${id}-${times}` });
     if (change.kind === 'create') byKey.set(refKey(refOf(change.object)), change.object);
+    if (change.kind === 'delete') byKey.delete(refKey(change.ref));
     if (change.kind === 'edit') {
       const live = byKey.get(refKey(change.ref));
       if (live !== undefined) byKey.set(refKey(change.ref), editObject(live, change.fields));
@@ -121,6 +156,10 @@ export function draftSteps(objects: readonly KubeManifest[]): Draft {
     ...index,
     ensure: (wanted, step) => add(ensureStep(index, wanted, step)),
     edit: (live, fields, step) => add(editStep(index.get(live) ?? live, fields, step)),
+    remove: (live, step) => {
+      const there = index.get(live);
+      if (there !== undefined) add(removeStep(there, step));
+    },
     steps,
   };
 }

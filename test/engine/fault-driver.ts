@@ -30,6 +30,7 @@ import type { WireFault, WireGuard } from '../support/fake-api/direct.ts';
 import { directApi } from '../support/fake-api/direct.ts';
 import type { EventClock } from '../support/fake-api/event-clock.ts';
 import { eventClock } from '../support/fake-api/event-clock.ts';
+import type { FakeKind } from '../support/fake-api/kinds.ts';
 import { ISTIO_KINDS } from '../support/fake-api/kinds.ts';
 import type { FakeCluster, LoggedCall, SavedCluster } from '../support/fake-api/server.ts';
 import { makeFakeCluster } from '../support/fake-api/server.ts';
@@ -39,7 +40,7 @@ import { CONFIG, NOW, openRig, plannerFor, twoTeamsEdges, viewOf } from '../supp
 
 const FIXTURE = new URL('../fixtures/two-teams/cluster/', import.meta.url);
 /** Nothing follows denials here, so the gate of the watch is off. */
-const FAULT_CONFIG: Config = { ...CONFIG, gates: { ...CONFIG.gates, soak: 'off' } };
+export const FAULT_CONFIG: Config = { ...CONFIG, gates: { ...CONFIG.gates, soak: 'off' } };
 export const NAMESPACES = ['front', 'back'] as const;
 export type MovedNamespace = (typeof NAMESPACES)[number];
 
@@ -168,14 +169,21 @@ export function objectsOf(cluster: FakeCluster): Readonly<Record<string, unknown
   );
 }
 
-export function makeWorld(): World {
+/** What a world has beside the two teams: kinds that its server knows, objects, and what is configured. */
+export interface WorldOptions {
+  readonly kinds?: readonly FakeKind[];
+  readonly objects?: readonly KubeManifest[];
+  readonly config?: Config;
+}
+
+export function makeWorld(more: WorldOptions = {}): World {
   const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
   const root = mkdtempSync(join(base, 'sallyport-faults-'));
   const clock = eventClock(NOW);
   let skewMs = 0;
   const cluster = makeFakeCluster({
-    objects: fixtureObjects(),
-    kinds: ISTIO_KINDS,
+    objects: [...fixtureObjects(), ...(more.objects ?? [])],
+    kinds: [...ISTIO_KINDS, ...(more.kinds ?? [])],
     now: () => clock.now() + skewMs,
   });
   settle(cluster);
@@ -202,7 +210,7 @@ export function makeWorld(): World {
     broken,
     pristine: objectsOf(cluster),
     pristineObjects: cluster.objects().filter((object) => !isApart(object)),
-    facts: { edges: twoTeamsEdges(), config: FAULT_CONFIG },
+    facts: { edges: twoTeamsEdges(), config: more.config ?? FAULT_CONFIG },
     disk,
     stateFile,
     save: () => ({
@@ -279,6 +287,11 @@ export interface Session {
 }
 
 let runNumber = 0;
+
+/** What of the configuration plans and verdicts depend on, among worlds of one process. */
+function wordsOf({ facts: { config } }: World): string {
+  return `${config?.dialect ?? ''} ${config?.cluster.cni?.name ?? ''}`;
+}
 
 /**
  * Planning is pure and takes longer than all the rest, and thousands of histories come to the same few states. Moments and versions of objects
@@ -381,7 +394,7 @@ export async function openSession(world: World, name: string, options: SessionOp
   });
   const planner = plannerFor('cluster');
   const facts: Facts = { ...world.facts, ...(options.edges === undefined ? {} : { edges: options.edges }) };
-  const edges = facts.edges.length;
+  const edges = `${facts.edges.length} ${wordsOf(world)}`;
   const { journal, engine, state } = rig;
 
   const recordNow = (): Pick<View, 'phases' | 'applied' | 'resolved'> => ({
@@ -614,7 +627,7 @@ export function statesJudged(): number {
 /** Edges on record that a cluster of these objects denies. */
 function deniedIn(world: World, all: readonly KubeManifest[]): readonly string[] {
   const objects = all.filter((object) => !isApart(object));
-  const key = JSON.stringify(objects.map((object) => [refKey(refOf(object)), essenceOf(object)]));
+  const key = `${wordsOf(world)} ${JSON.stringify(objects.map((object) => [refKey(refOf(object)), essenceOf(object)]))}`;
   let found = judged.get(key);
   if (found === undefined) {
     const view = viewOf(

@@ -6,10 +6,12 @@ import { guardRail, stagedOf } from '../../candidates/dialect.ts';
 import { deriveNetworkCandidate, evidenceLine } from '../../candidates/network.ts';
 import type { Edge } from '../../model/edge.ts';
 import type { KubeManifest } from '../../model/object.ts';
+import { draftSteps } from '../../plan/steps.ts';
+import { staleRehearsals } from '../../readiness/staged.ts';
 import { candidateContext, workloadsOf } from '../../readiness/view.ts';
 import { renderYaml } from '../../shared/io/yaml.ts';
 import { notStaged, requireDialect } from '../dialect.ts';
-import { safeText } from '../../shared/pure/text.ts';
+import { plural, safeText } from '../../shared/pure/text.ts';
 
 interface Suggested {
   readonly object: KubeManifest;
@@ -88,6 +90,11 @@ export async function suggest(app: App, namespace: string, options: { readonly s
     );
     if (suggested.length === 0) output.raw(`# no evidence for ${safeText(namespace)}, so no policy\n`);
   }
+  const stale = staleRehearsals(view, draftSteps(view.snapshot.objects));
+  if (stale > 0)
+    output.note(
+      `${plural(stale, 'rehearsed policy', 'rehearsed policies')} of ${safeText(namespace)} would be otherwise now: sallyport advance ${safeText(namespace)} --to monitor brings them up to date`,
+    );
   for (const problem of problems) output.note(`not exact: ${safeText(problem)}`);
 }
 

@@ -38,3 +38,19 @@ export const ISTIO_KINDS: readonly FakeKind[] = [
   ...table('security.istio.io/v1', true, ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication']),
   ...table('networking.istio.io/v1', true, ['DestinationRule', 'Sidecar', 'ServiceEntry', 'VirtualService', 'Gateway']),
 ];
+
+export const CILIUM_KINDS: readonly FakeKind[] = [
+  ...table('cilium.io/v2', true, ['CiliumNetworkPolicy']),
+  ...table('cilium.io/v2', false, ['CiliumClusterwideNetworkPolicy']),
+];
+export const CALICO_KINDS: readonly FakeKind[] = [
+  ...table('projectcalico.org/v3', true, ['NetworkPolicy', 'StagedNetworkPolicy']),
+  ...table('projectcalico.org/v3', false, ['GlobalNetworkPolicy', 'Tier']),
+];
+export const ADMIN_KINDS: readonly FakeKind[] = table('policy.networking.k8s.io/v1alpha1', false, [
+  'AdminNetworkPolicy',
+  'BaselineAdminNetworkPolicy',
+]);
+export const CLUSTER_POLICY_KINDS: readonly FakeKind[] = table('policy.networking.k8s.io/v1alpha2', false, [
+  'ClusterNetworkPolicy',
+]);

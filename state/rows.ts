@@ -24,6 +24,7 @@ import { isKubeManifest } from '../src/model/object.ts';
 import { PHASES } from '../src/model/phase.ts';
 import type { Right } from '../src/model/rbac.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
+import type { Ground, GroundList } from '../src/plan/ground.ts';
 import type { EdgeVerdict, Effect, Plan, Step, StepRights, ThroughGit, IncidentMark } from '../src/plan/plan.ts';
 import { PLAYBOOKS } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
@@ -175,6 +176,24 @@ const planRest = object<PlanRest>(
     hash: text,
   },
   {
+    ground: object<Ground>(
+      {
+        lists: list(
+          object<GroundList>(
+            {
+              group: text,
+              kind: text,
+              namespaces: list(text),
+              layer: oneOf(['network', 'mesh', 'both']),
+              counts: oneOf(['all', 'known', 'written']),
+            },
+            {},
+          ),
+        ),
+        objects: list(manifest),
+      },
+      {},
+    ),
     git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, {}),
     incident: object<IncidentMark>(
       { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },

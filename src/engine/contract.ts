@@ -10,6 +10,7 @@ import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
+import type { KindIn } from '../plan/ground.ts';
 import type { Plan, Step } from '../plan/plan.ts';
 import type { Resolved } from '../plan/rollback.ts';
 import type { Denial, KnownEdge, Sighting, SoakMemory } from '../plan/soak.ts';
@@ -46,8 +47,8 @@ export interface View {
   readonly resolved?: readonly Resolved[];
   /** What proxies counted of policies that are only rehearsed. */
   readonly rehearsals?: readonly Rehearsal[];
-  /** What another snapshot amounts to. Pure. */
-  readonly rebuild: (snapshot: Snapshot) => Inventory;
+  /** What another snapshot amounts to, but for findings; `from` is the one that it was made from, where that is known. Pure. */
+  readonly rebuild: (snapshot: Snapshot, from?: Snapshot) => Inventory;
   /**
    * The edges of another state: those observed, and what its configuration declares. A sidecar, say, moves the port that is scraped,
    * so what is declared is a matter of the state. Pure.
@@ -115,6 +116,11 @@ export interface Target {
   readSnapshot(onProgress?: (text: string) => void): Promise<Snapshot>;
   /** One object as it is now; undefined when it does not exist. */
   readObject(ref: ObjectRef): Promise<KubeManifest | undefined>;
+  /**
+   * The objects of some kinds as they are now, by a list for each kind and namespace; a kind that is not served has none, and one of very
+   * many namespaces is read whole. As `readSnapshot` gives them.
+   */
+  readKinds(lists: readonly KindIn[]): Promise<readonly KubeManifest[]>;
   /** Validates without writing: server-side dry run, or a parse of the bytes that would be written. */
   rehearse(change: Change): Promise<void>;
   /**

@@ -30,6 +30,7 @@ import type {
   UndoStore,
 } from './contract.ts';
 import type { Emit } from './events.ts';
+import { assertGround } from './ground.ts';
 import { planRecovery } from './recover.ts';
 import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
@@ -397,7 +398,7 @@ async function perform(
       await hold.assertHeld();
       const outcome = written.has(item.index)
         ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine, watch)
-        : await performStep(run, item, hold, engine, watch);
+        : await performStep(record, item, hold, engine, watch);
       if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
@@ -695,7 +696,7 @@ function reachPhase(plan: Plan, index: number, engine: Engine): void {
 
 /** What was done, or undefined when the operator left while pods were being replaced: the run then stays open. */
 async function performStep(
-  run: string,
+  record: RunRecord,
   item: JournalStep,
   hold: LeaseHold,
   engine: Engine,
@@ -703,6 +704,7 @@ async function performStep(
 ): Promise<string | undefined> {
   const { target, journal, clock } = engine;
   const { step } = item;
+  const { id: run } = record;
   const ref = changeRef(step.change);
   if (changesNothing(step.change)) {
     journal.stepStarted(run, item.index, step.change, clock.now());
@@ -725,6 +727,7 @@ async function performStep(
       hint: 'look at the change, then plan again; what was done so far stays on record',
     });
   }
+  await assertGround(record, item, engine);
   await assertRights(step, engine).catch((error: unknown) => {
     journal.stepFailed(run, item.index, messageOf(error), clock.now());
     throw error;

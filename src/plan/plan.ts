@@ -3,6 +3,7 @@ import type { GrantMark } from '../model/grant.ts';
 import type { PhaseName } from '../model/phase.ts';
 import type { Right } from '../model/rbac.ts';
 import type { Change } from './change.ts';
+import type { Ground } from './ground.ts';
 
 /** What a step sets off that is not an object of ours. */
 export type Effect =
@@ -97,6 +98,8 @@ export interface Plan {
   readonly findings: readonly Finding[];
   /** Counts of connections judged, for the record. */
   readonly simulated: { readonly edges: number; readonly states: number };
+  /** What is read again before each step that may take a connection away; not part of the hash. Absent where no step does. */
+  readonly ground?: Ground;
   /** Of steps and verdicts; leaves out time and row ids. */
   readonly hash: string;
   /** Set where the steps are written into Git; not part of the hash. */

@@ -25,6 +25,7 @@ import {
   METADATA_LIST,
   objectPath,
   openDiscovery,
+  readKubeKinds,
   readKubeSnapshot,
   readManifest,
   readUser,
@@ -85,6 +86,11 @@ export async function clusterTargetOf(
       const live = await readManifest(api, discovery, ref);
       return live === undefined ? undefined : trimManifest(live);
     },
+    readKinds: (lists) =>
+      readKubeKinds(
+        { api, discovery, ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }) },
+        lists,
+      ),
     rehearse: async (change) => {
       await performChange(writer, change, 'rehearse');
     },

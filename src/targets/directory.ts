@@ -2,7 +2,7 @@ import { lstat, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Applied, ApplyOutcome, Clock, LeaseHold, Target } from '../engine/contract.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
-import { formatRef, groupOf, refKey, refOf } from '../model/object.ts';
+import { formatRef, groupOf, namespaceOf, refKey, refOf } from '../model/object.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
 import { changeRef, checkChange, editObject } from '../plan/change.ts';
 import { errorCodeOf, removeEmptyFolders, syncFolder, writeFileAtomic } from '../shared/io/files.ts';
@@ -53,6 +53,15 @@ export async function openDirectoryTarget(options: DirectoryOptions): Promise<Ta
     readObject: async (ref) => {
       const index = await readIndex();
       return index.entries.get(keyIn(index, ref, defaultNamespace ?? 'default'))?.object;
+    },
+    readKinds: async (lists) => {
+      const wanted = new Map(lists.map(({ group, kind, namespaces }) => [`${group}/${kind}`, new Set(namespaces)]));
+      const { snapshot } = await readIndex();
+      return snapshot.objects.filter((object) => {
+        const namespaces = wanted.get(groupKind(object));
+        const namespace = namespaceOf(object);
+        return namespaces !== undefined && (namespace === undefined || namespaces.has(namespace));
+      });
     },
     rehearse: async (change) => {
       await planWrite(change);

@@ -16,6 +16,7 @@ export {
   METADATA_LIST,
   asManifest,
   readBeside,
+  readKubeKinds,
   readKubeSnapshot,
   readManifest,
   snapshotKinds,

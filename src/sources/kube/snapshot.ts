@@ -110,6 +110,50 @@ export async function readBeside(
   };
 }
 
+/** Objects of one kind of `SNAPSHOT_GROUPS`, in some namespaces. */
+export interface KindList {
+  readonly group: string;
+  readonly kind: string;
+  readonly namespaces: readonly string[];
+}
+
+/** Above this many namespaces a kind is read whole, by one list. */
+const MOST_NAMESPACE_LISTS = 8;
+
+/**
+ * Reads some kinds anew, in the versions in which a snapshot reads them: a list for each kind and namespace, page by page. A kind that is not
+ * served has no objects; one that may not be listed is a Failure.
+ */
+export async function readKubeKinds(
+  { api, discovery, concurrency }: Omit<ReadSnapshotOptions, 'onProgress'>,
+  wanted: readonly KindList[],
+): Promise<readonly KubeManifest[]> {
+  const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
+  const served = await planLists(discovery, reading);
+  const lists = wanted.flatMap(({ group, kind, namespaces }) => {
+    const list = served.find(({ resource }) => resource.group === group && resource.kind === kind);
+    if (list === undefined) return [];
+    const whole = !list.resource.namespaced || namespaces.length > MOST_NAMESPACE_LISTS;
+    return whole ? [{ list }] : namespaces.map((namespace) => ({ list, namespace }));
+  });
+  await pool(lists, concurrency ?? 6, async ({ list, namespace }: { list: ListPlan; namespace?: string }) => {
+    const { resource, spec } = list;
+    const subject = {
+      doing: `listing ${resource.kind} objects${namespace === undefined ? '' : ` of ${namespace}`}`,
+      verb: 'list',
+      resource: resourceName(resource),
+      ...(namespace === undefined ? {} : { namespace }),
+    };
+    const pages = await readPages(api, list, subject, namespace);
+    if (!Array.isArray(pages)) throw failureOf(pages as ApiProblem, subject, api);
+    for (const item of pages as readonly JsonObject[]) {
+      const manifest = parseListItem(item, resource.apiVersion, resource.kind);
+      if (manifest !== undefined) keep(reading, withPartialSpec(manifest, spec));
+    }
+  });
+  return sortBy(reading.objects.values(), (object) => refKey(refOf(object)));
+}
+
 interface Reading {
   readonly findings: Finding[];
   readonly unread: Set<string>;
@@ -208,8 +252,9 @@ async function readPages(
   api: KubeApi,
   { resource, spec }: ListPlan,
   subject: { readonly doing: string; readonly verb: string; readonly resource: string },
+  namespace?: string,
 ): Promise<readonly JsonObject[] | ApiProblem> {
-  const path = collectionPath(resource);
+  const path = collectionPath(resource, namespace);
   const accept = spec.metadataOnly === true ? `${METADATA_LIST},application/json` : 'application/json';
   let items: JsonObject[] = [];
   let query: Readonly<Record<string, string>> = { limit: String(PAGE_SIZE) };

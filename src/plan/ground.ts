@@ -1,0 +1,408 @@
+// What a plan rests on beside the objects that it writes: read again before each step that may take a connection away.
+import type { AppliedStep, View } from '../engine/contract.ts';
+import { GRANT_LABEL } from '../model/grant.ts';
+import type { KubeManifest, ObjectRef } from '../model/object.ts';
+import { annotationsOf, formatRef, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
+import { DRY_RUN_ANNOTATION, isOwn } from '../objects/build.ts';
+import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
+import { asArray, asObject, equalJson, getPath, isJsonObject, setPath } from '../shared/pure/json.ts';
+import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import { changeRef, editObject } from './change.ts';
+import { checkDrift } from './drift.ts';
+import type { Step } from './plan.ts';
+import type { Resolved } from './rollback.ts';
+import { bearsOnTraffic } from './soak.ts';
+
+/** Objects of one kind in some namespaces; a kind without namespaces is read whole. */
+export interface KindIn {
+  readonly group: string;
+  readonly kind: string;
+  readonly namespaces: readonly string[];
+}
+
+/** What a plan was made on, as far as its steps rest on it. */
+export interface Ground {
+  readonly lists: readonly GroundList[];
+  /** The parts of objects that connections rest on (`groundPart`), in the state that the plan was made for. */
+  readonly objects: readonly KubeManifest[];
+}
+
+export interface GroundList extends KindIn {
+  /** `network`: which packets pass. `mesh`: who may call, and how. `both`: where the two find pods and ports. */
+  readonly layer: 'network' | 'mesh' | 'both';
+  /** `all`: one more or one less matters too. `known`: those that are on record. `written`: those that the run's own steps write. */
+  readonly counts: 'all' | 'known' | 'written';
+}
+
+/** The kinds that the simulation judges by (model/evaluate) and those in which it finds pods, ports and labels. */
+const KINDS: readonly (readonly [GroundList['layer'], GroundList['counts'], string, readonly string[]])[] = [
+  ['network', 'all', 'networking.k8s.io', ['NetworkPolicy']],
+  [
+    'network',
+    'all',
+    'policy.networking.k8s.io',
+    ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'],
+  ],
+  ['network', 'all', 'cilium.io', ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup']],
+  ...['projectcalico.org', 'crd.projectcalico.org'].map(
+    (group) =>
+      [
+        'network',
+        'all',
+        group,
+        ['NetworkPolicy', 'GlobalNetworkPolicy', 'NetworkSet', 'GlobalNetworkSet', 'Tier'],
+      ] as const,
+  ),
+  ['network', 'all', 'crd.antrea.io', ['ClusterNetworkPolicy', 'NetworkPolicy', 'Tier', 'ClusterGroup', 'Group']],
+  ['network', 'all', 'k8s.ovn.org', ['EgressFirewall']],
+  ['mesh', 'all', 'security.istio.io', ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication']],
+  ['mesh', 'all', 'networking.istio.io', ['DestinationRule', 'Sidecar', 'ServiceEntry', 'EnvoyFilter']],
+  ['both', 'known', '', ['Namespace', 'Service']],
+  ['both', 'known', 'apps', ['Deployment', 'StatefulSet', 'DaemonSet']],
+  ['both', 'known', 'batch', ['CronJob']],
+];
+const KNOWN_KINDS = new Map(
+  KINDS.flatMap(([layer, counts, group, kinds]) => kinds.map((kind) => [`${group}/${kind}`, { layer, counts }])),
+);
+const NETWORK_GROUPS = new Set(KINDS.flatMap(([layer, , group]) => (layer === 'network' ? [group] : [])));
+
+/**
+ * What these steps rest on in the state that they were planned on: in the namespaces that they write to and, of the mesh, in its root
+ * namespace. Objects without a namespace count whole.
+ */
+export function groundOf(view: View, steps: readonly Step[]): Ground | undefined {
+  if (!steps.some((step) => tightens(step))) return undefined;
+  const { mesh } = view.inventory.facts;
+  const near = uniqueSorted([view.namespace, ...steps.flatMap((step) => namespacesOf(step))]);
+  const ofMesh = mesh.kind === 'none' ? near : uniqueSorted([...near, mesh.rootNamespace]);
+  const unread = new Set(view.snapshot.unread);
+  const readable = (group: string, kind: string): boolean =>
+    !unread.has(`${group}/${kind}`) && !unread.has(`${group}/*`);
+  const lists: GroundList[] = [];
+  for (const [layer, counts, group, kinds] of KINDS)
+    for (const kind of kinds)
+      if (readable(group, kind))
+        lists.push({ group, kind, layer, counts, namespaces: layer === 'mesh' ? ofMesh : near });
+  const own = new Map<string, Set<string>>();
+  for (const { change } of steps) {
+    const { apiVersion, kind, namespace } = changeRef(change);
+    const key = `${groupOf(apiVersion)}/${kind}`;
+    if (KNOWN_KINDS.has(key) || !readable(groupOf(apiVersion), kind)) continue;
+    const where = own.get(key) ?? new Set();
+    own.set(key, where);
+    if (namespace !== undefined) where.add(namespace);
+  }
+  for (const [key, where] of [...own].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const [group = '', kind = ''] = key.split('/');
+    lists.push({ group, kind, layer: 'both', counts: 'written', namespaces: [...where].sort() });
+  }
+  const objects = view.snapshot.objects.filter((object) => standsIn(lists, object) !== undefined);
+  return { lists, objects: objects.map(groundPart) };
+}
+
+function namespacesOf({ namespace, change }: Step): readonly string[] {
+  const ref = changeRef(change);
+  return [namespace, ...(ref.namespace === undefined ? [] : [ref.namespace])];
+}
+
+/** The list, other than of what is only written, that an object is on. */
+function standsIn(lists: readonly GroundList[], object: KubeManifest): GroundList | undefined {
+  const group = groupOf(object.apiVersion);
+  const list = lists.find((one) => one.kind === object.kind && one.group === group);
+  if (list === undefined || list.counts === 'written') return undefined;
+  const namespace = isNamespace(object) ? object.metadata.name : namespaceOf(object);
+  // Calico's API server shows the policies of Kubernetes once more under names of its own.
+  if (group === 'projectcalico.org' && /^k(?:np|anp|banp|cnp)\./u.test(object.metadata.name)) return undefined;
+  return namespace === undefined || list.namespaces.includes(namespace) ? list : undefined;
+}
+
+function isNamespace(object: KubeManifest): boolean {
+  return object.kind === 'Namespace' && groupOf(object.apiVersion) === '';
+}
+
+/** Kinds of policy whose creation denies nothing, or that are written to be counted. */
+const REHEARSED_KINDS = new Set(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy']);
+
+/**
+ * May the step take a connection away, given that others change things meanwhile? Everything may that bears on traffic, but for what is
+ * known to admit more alone: peers or rules that are added, mTLS that is made optional, and policies that are rehearsed.
+ */
+export function tightens({ change, effects }: Pick<Step, 'change' | 'effects'>): boolean {
+  if (effects.some(({ kind }) => kind === 'rollout')) return true;
+  if (!bearsOnTraffic(change)) return false;
+  const { kind } = changeRef(change);
+  if (REHEARSED_KINDS.has(kind)) return false;
+  switch (change.kind) {
+    case 'create':
+      return !admitsOnly(change.object);
+    // Taking a policy away opens what no other selects, and closes what another does.
+    case 'delete':
+      return true;
+    case 'edit':
+      return !change.fields.every(({ path, before, after }) => addsOnly(kind, path, before, after));
+  }
+}
+
+function admitsOnly(object: KubeManifest): boolean {
+  if (object.kind === 'PeerAuthentication') return isPermissive(object['spec']);
+  return (
+    object.kind === 'AuthorizationPolicy' &&
+    (annotationsOf(object)[DRY_RUN_ANNOTATION] === 'true' || asObject(object['spec'])['action'] === 'AUDIT')
+  );
+}
+
+function isPermissive(spec: Json | undefined): boolean {
+  const { mtls, portLevelMtls } = asObject(spec);
+  const modes = [asObject(mtls)['mode'], ...Object.values(asObject(portLevelMtls)).map((one) => asObject(one)['mode'])];
+  return modes.every((mode) => mode === 'PERMISSIVE');
+}
+
+function addsOnly(kind: string, path: FieldPath, before: Json | undefined, after: Json | undefined): boolean {
+  if (path[0] === 'metadata' && path[1] === 'annotations' && path[2]?.includes('istio.io/') === false) return true;
+  if (path.join('.') !== 'spec' || !isJsonObject(before) || !isJsonObject(after)) return false;
+  if (kind === 'PeerAuthentication')
+    return equalJson(before['selector'], after['selector']) && isPermissive(after) && portsOf(after) === 0;
+  const rules = kind === 'NetworkPolicy' ? ['ingress', 'egress'] : kind === 'AuthorizationPolicy' ? ['rules'] : [];
+  if (rules.length === 0) return false;
+  if (kind === 'AuthorizationPolicy' && (before['action'] ?? 'ALLOW') !== 'ALLOW') return false;
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].every((key) => {
+    if (!rules.includes(key)) return equalJson(before[key], after[key]);
+    const now = asArray(after[key]);
+    return asArray(before[key]).every((rule) => now.some((one) => equalJson(one, rule)));
+  });
+}
+
+function portsOf(spec: JsonObject): number {
+  return Object.keys(asObject(spec['portLevelMtls'])).length;
+}
+
+/** The lists to read again before a step: one that isolates packets does not rest on what the mesh allows. */
+export function listsFor({ lists }: Ground, step: Pick<Step, 'change' | 'effects'>): readonly GroundList[] {
+  const network =
+    NETWORK_GROUPS.has(groupOf(changeRef(step.change).apiVersion)) &&
+    !step.effects.some(({ kind }) => kind === 'rollout');
+  return network ? lists.filter(({ layer, counts }) => layer !== 'mesh' && counts !== 'written') : lists;
+}
+
+/** A place where the cluster is not what the next step was judged on. Three versions: absent is undefined. */
+export interface GroundDifference {
+  readonly object: string;
+  readonly ref: ObjectRef;
+  readonly path: FieldPath;
+  /** When the plan was made. */
+  readonly planned: Json | undefined;
+  /** As the steps so far leave it. */
+  readonly expected: Json | undefined;
+  readonly now: Json | undefined;
+  /** Written by the run, or marked as Sallyport's. */
+  readonly ours: boolean;
+}
+
+/** A step of the run that is done, oldest first. */
+export type DoneStep = Pick<AppliedStep, 'seq' | 'run' | 'namespace' | 'phase' | 'step' | 'change' | 'uid' | 'at'>;
+
+/**
+ * Compares what was read again with the state that the plan was made on, changed as the steps done so far change it. What others do beside
+ * it (images, replicas, annotations of their own, new workloads) does not count, nor does access of a grant that has ended meanwhile.
+ * A value of theirs that a person kept counts only where no connection rests on it: those are judged by a new plan.
+ */
+export function compareGround(
+  ground: Ground,
+  lists: readonly GroundList[],
+  done: readonly DoneStep[],
+  live: readonly KubeManifest[],
+  resolved: readonly Resolved[] = [],
+): readonly GroundDifference[] {
+  const keyOf = (object: KubeManifest): string => refKey(refOf(object));
+  const relevant = (objects: readonly KubeManifest[]): ReadonlyMap<string, KubeManifest> =>
+    new Map(objects.filter((one) => standsIn(lists, one) !== undefined).map((one) => [keyOf(one), groundPart(one)]));
+  const written = new Map(done.map((step) => [refKey(changeRef(step.change)), step]));
+  const planned = relevant(ground.objects);
+  const expected = relevant(afterSteps(ground.objects, done));
+  const found = relevant(live);
+  const differences: GroundDifference[] = [];
+  for (const key of uniqueSorted([...expected.keys(), ...found.keys()])) {
+    const [was, wanted, now] = [planned.get(key), expected.get(key), found.get(key)];
+    const any = now ?? wanted;
+    if (any === undefined) continue;
+    const counts = standsIn(lists, any)?.counts;
+    const mine = written.has(key) || isOwn(any);
+    const add = (path: FieldPath, of: (object: KubeManifest | undefined) => Json | undefined): void => {
+      differences.push({
+        object: formatRef(refOf(any)),
+        ref: refOf(any),
+        path,
+        planned: of(was),
+        expected: of(wanted),
+        now: of(now),
+        ours: mine,
+      });
+    };
+    if (wanted === undefined || now === undefined) {
+      // A new workload is not on record yet, and one that is gone calls nobody.
+      if (counts === 'known' && !written.has(key)) continue;
+      if (now === undefined && labelsOf(any)[GRANT_LABEL] !== undefined) continue;
+      add([], (object) => object?.['spec'] ?? object);
+      continue;
+    }
+    if (mine && !equalJson(uidOf(wanted), uidOf(now)) && uidOf(wanted) !== undefined && uidOf(now) !== undefined)
+      add(['metadata', 'uid'], (object) => object?.metadata['uid']);
+    const path = firstDifference(groupOf(any.apiVersion), withoutUid(wanted), withoutUid(now));
+    if (path !== undefined) add(path, (object) => getPath(object, path));
+  }
+  const others = done.filter(({ change }) => {
+    const { apiVersion, kind } = changeRef(change);
+    return lists.some((one) => one.counts === 'written' && one.group === groupOf(apiVersion) && one.kind === kind);
+  });
+  for (const one of checkDrift(others, live, resolved)) {
+    const step = others.findLast(({ change }) => formatRef(changeRef(change)) === one.object);
+    if (step === undefined) continue;
+    const before =
+      step.change.kind === 'edit'
+        ? step.change.fields.find(({ path }) => equalJson([...path], [...one.field]))
+        : undefined;
+    differences.push({
+      object: one.object,
+      ref: changeRef(step.change),
+      path: one.field,
+      planned: before?.before,
+      expected: one.ours,
+      now: one.now ?? undefined,
+      ours: true,
+    });
+  }
+  return sortBy(differences, ({ object, path }) => `${object}\n${path.join('\n')}`);
+}
+
+function uidOf(object: KubeManifest): Json | undefined {
+  return object.metadata['uid'];
+}
+
+function withoutUid(object: KubeManifest): JsonObject {
+  return setPath(object, ['metadata', 'uid'], undefined);
+}
+
+function afterSteps(objects: readonly KubeManifest[], done: readonly DoneStep[]): readonly KubeManifest[] {
+  const now = new Map(objects.map((object) => [refKey(refOf(object)), object]));
+  for (const { change, uid } of done) {
+    const key = refKey(changeRef(change));
+    const live = now.get(key);
+    switch (change.kind) {
+      case 'create': {
+        const { object } = change;
+        now.set(key, uid === undefined ? object : { ...object, metadata: { ...object.metadata, uid } });
+        break;
+      }
+      case 'delete':
+        now.delete(key);
+        break;
+      case 'edit':
+        if (live !== undefined) now.set(key, editObject(live, change.fields));
+        break;
+    }
+  }
+  return [...now.values()];
+}
+
+/** The shallowest field in which two objects differ in meaning; lists are compared whole. */
+function firstDifference(
+  group: string,
+  expected: Json | undefined,
+  now: Json | undefined,
+  path: FieldPath = [],
+): FieldPath | undefined {
+  if (isJsonObject(expected) && isJsonObject(now)) {
+    for (const key of uniqueSorted([...Object.keys(expected), ...Object.keys(now)])) {
+      const [a, b] = [expected[key], now[key]];
+      if (a === undefined && isDefault(group, key, b, expected)) continue;
+      if (b === undefined && isDefault(group, key, a, now)) continue;
+      const found = firstDifference(group, a, b, [...path, key]);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+  if (Array.isArray(expected) && Array.isArray(now)) {
+    const [a, b] = [expected as readonly Json[], now as readonly Json[]];
+    const same = a.length === b.length && a.every((one, index) => firstDifference(group, one, b[index]) === undefined);
+    return same ? undefined : path;
+  }
+  return equalJson(expected, now) ? undefined : path;
+}
+
+/**
+ * Does a field that is not there mean this value? Of a NetworkPolicy alone: `protocol` is TCP, an empty list is none, and `policyTypes` are
+ * Ingress, with Egress where there are such rules (SetDefaults_NetworkPolicy in pkg/apis/networking/v1/defaults.go).
+ */
+function isDefault(group: string, key: string, value: Json | undefined, beside: JsonObject): boolean {
+  if (group !== 'networking.k8s.io') return false;
+  if (key === 'protocol') return value === 'TCP';
+  if (key === 'policyTypes')
+    return equalJson(value, ['Ingress', ...(asArray(beside['egress']).length > 0 ? ['Egress'] : [])]);
+  return Array.isArray(value) && value.length === 0 && ['ingress', 'egress', 'from', 'to', 'ports'].includes(key);
+}
+
+const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
+  ['apps/Deployment', ['spec', 'template']],
+  ['apps/StatefulSet', ['spec', 'template']],
+  ['apps/DaemonSet', ['spec', 'template']],
+  ['batch/CronJob', ['spec', 'jobTemplate', 'spec', 'template']],
+]);
+
+/**
+ * Of an object what decides about connections, in the shape of the object: of a policy its spec and the mesh's annotations, of a namespace its
+ * labels, of a Service how it finds pods, of a workload the labels, account and ports of its pods.
+ */
+function groundPart(object: KubeManifest): KubeManifest {
+  const { name, namespace, uid, deletionTimestamp } = object.metadata;
+  const labels = object.metadata['labels'];
+  const kind = `${groupOf(object.apiVersion)}/${object.kind}`;
+  const template = POD_TEMPLATES.get(kind);
+  const isService = kind === '/Service';
+  const annotations = meshAnnotations(annotationsOf(object));
+  const grant = labelsOf(object)[GRANT_LABEL];
+  const shown = isNamespace(object)
+    ? asObject(labels)
+    : {
+        ...(isOwn(object) ? only(asObject(labels), ['app.kubernetes.io/managed-by']) : {}),
+        ...(grant === undefined ? {} : { [GRANT_LABEL]: grant }),
+      };
+  const metadata = {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
+    ...(Object.keys(shown).length === 0 ? {} : { labels: shown }),
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+  } as KubeManifest['metadata'];
+  const head = { apiVersion: object.apiVersion, kind: object.kind, metadata };
+  if (isNamespace(object)) return head;
+  if (template !== undefined)
+    return setPath(head, template, podPart(asObject(getPath(object, template)))) as KubeManifest;
+  if (isService)
+    return {
+      ...head,
+      spec: only(asObject(object['spec']), ['selector', 'ports', 'type', 'externalName', 'clusterIP']),
+    };
+  const rest = Object.entries(object).filter(([key]) => !['apiVersion', 'kind', 'metadata', 'status'].includes(key));
+  return { ...head, ...Object.fromEntries(rest) };
+}
+
+function podPart(template: JsonObject): JsonObject {
+  const metadata = asObject(template['metadata']);
+  const spec = asObject(template['spec']);
+  return {
+    metadata: { labels: asObject(metadata['labels']), annotations: meshAnnotations(asObject(metadata['annotations'])) },
+    spec: {
+      ...only(spec, ['serviceAccountName', 'hostNetwork']),
+      containers: asArray(spec['containers']).map((one) => only(asObject(one), ['name', 'ports'])),
+    },
+  };
+}
+
+function meshAnnotations(annotations: Readonly<Record<string, Json>>): JsonObject {
+  return Object.fromEntries(Object.entries(annotations).filter(([key]) => key.includes('istio.io/')));
+}
+
+function only(object: JsonObject, keys: readonly string[]): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => keys.includes(key)));
+}

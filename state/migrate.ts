@@ -7,6 +7,7 @@ import { follow } from './schema/005-follow.ts';
 import { load } from './schema/006-load.ts';
 import { outside } from './schema/007-outside.ts';
 import { lines } from './schema/008-lines.ts';
+import { triggered } from './schema/009-triggered.ts';
 
 /** One step of the schema, forward only. Frozen once released. */
 export interface Migration {
@@ -26,6 +27,7 @@ export const MIGRATIONS: readonly Migration[] = [
   load,
   outside,
   lines,
+  triggered,
 ];
 
 /** The schema version that a list of migrations ends at. */

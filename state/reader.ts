@@ -8,6 +8,7 @@ import { mergeSources, sortGaps } from '../src/model/edge-merge.ts';
 import type { DaySeen, Evidence, Gap } from '../src/model/evidence.ts';
 import type { Gate } from '../src/model/finding.ts';
 import type { PhaseName } from '../src/model/phase.ts';
+import type { TriggerRecord } from '../src/model/trigger.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAddressHistory } from './addresses.ts';
@@ -17,6 +18,7 @@ import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
 import type { Handle } from './handle.ts';
 import { read } from './handle.ts';
+import { parseTriggeredRow } from './triggered.ts';
 import type { FollowRecord, ImportRecord, Row, RunSummary } from './rows.ts';
 import {
   column,
@@ -100,6 +102,8 @@ export interface Reader {
   applied(): readonly AppliedStep[];
   /** Those of them that open access which ends by itself. */
   granted(): readonly AppliedStep[];
+  /** What rules over notices set off, oldest first. */
+  triggered(): readonly TriggerRecord[];
   /** Oldest first; with a namespace, the lines that concern it. */
   audit(filter?: { readonly namespace?: string }): readonly AuditEntry[];
   /** Inputs read, oldest first. */
@@ -214,6 +218,7 @@ export function openReader(handle: Handle): Reader {
          WHERE runs.kind = 'grant' AND steps.state = 'done' ORDER BY steps.seq`,
         parseAppliedRow,
       ).filter((applied) => applied.step.undoes === undefined && changesSomething(applied)),
+    triggered: () => all('reading what rules set off', 'SELECT * FROM triggered ORDER BY at, id', parseTriggeredRow),
     audit: (filter = {}) => read(handle, 'reading the audit trail', () => readAudit(handle, filter.namespace)),
     imports: () => all('reading imports', 'SELECT * FROM imports ORDER BY id', parseImportRow),
     follow: (key) => all('reading how far was followed', 'SELECT * FROM follows WHERE key = ?', parseFollowRow, key)[0],

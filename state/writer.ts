@@ -8,6 +8,7 @@ import type { Edge } from '../src/model/edge.ts';
 import { formatEdge } from '../src/model/edge.ts';
 import { mergeEdge } from '../src/model/edge-merge.ts';
 import type { Gate } from '../src/model/finding.ts';
+import type { TriggerRecord } from '../src/model/trigger.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Evidence, Gap } from '../src/model/evidence.ts';
 import { sha256 } from '../src/shared/pure/hash.ts';
@@ -25,6 +26,7 @@ import type { LineMarksRecord } from './line-marks.ts';
 import { countForgotten, readLineMarks, recordLineMarks } from './line-marks.ts';
 import type { Reader } from './reader.ts';
 import { openReader } from './reader.ts';
+import { saveTriggered } from './triggered.ts';
 import type { ImportRecord, Row } from './rows.ts';
 import { EDGE_COLUMNS, EDGE_KEY_COLUMNS, edgeColumns, parseEdgeRow, parseFollowRow } from './rows.ts';
 
@@ -94,6 +96,8 @@ export interface Writer extends Reader {
   saveGates(namespace: string, gates: readonly Gate[], at: number): void;
   /** Takes down what was decided of fields that others changed, with a line on the trail for each. */
   addResolutions(resolved: readonly Resolved[], reason: string, namespace: string): void;
+  /** Puts down what a rule set off, or what became of it, with its line on the trail. */
+  saveTriggered(record: TriggerRecord, audit: AuditEntry): void;
   /** One line on the audit trail. */
   appendAudit(entry: AuditEntry): void;
 }
@@ -131,6 +135,8 @@ export function openWriter(handle: Handle): Writer {
           appendAudit(handle, { at, who: by, what, object: `${object} ${path.join('.')}`, reason, namespace });
         }
       }),
+    saveTriggered: (record, audit) =>
+      write(handle, 'recording what a rule set off', () => saveTriggered(handle, record, audit)),
     appendAudit: (entry) => write(handle, 'recording an audit line', () => appendAudit(handle, entry)),
   };
 }

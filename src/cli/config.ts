@@ -8,6 +8,9 @@ import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
 import { PHASES } from '../model/phase.ts';
+import type { TriggerConfig, TriggerRule } from '../model/trigger.ts';
+import { ALWAYS_PROTECTED, DEFAULT_LIMITS, TRIGGERED } from '../model/trigger.ts';
+import { NOTICE_KINDS } from '../watch/notice.ts';
 import type { LatencyMeasurement } from '../report/input.ts';
 import { EGRESS_GROUPS } from '../report/model.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
@@ -153,12 +156,56 @@ const configSchema = z.strictObject({
         .default([]),
     })
     .optional(),
+  triggers: z
+    .strictObject({
+      act: z.boolean().default(false),
+      stop: z.string().trim().min(1).optional(),
+      rules: z
+        .array(
+          z
+            .strictObject({
+              name: z.string().trim().min(1).max(100),
+              notice: z.enum(NOTICE_KINDS),
+              class: z.enum(['attack-like', 'misconfigured', 'new-legitimate', 'unclear']).optional(),
+              severity: z.enum(['info', 'warning', 'error']).optional(),
+              count: z.int().positive().optional(),
+              targets: z.int().positive().optional(),
+              namespaces: z.array(z.string().min(1)).min(1).optional(),
+              does: z.enum(TRIGGERED),
+              how: z.enum(['ask', 'run']).default('ask'),
+            })
+            .refine((one) => one.does === 'escalate' || one.notice === 'denied' || one.notice === 'new-caller', {
+              message: 'only denied and new-caller name who did it: every other notice can only escalate',
+            })
+            .refine((one) => (one.class === undefined && one.targets === undefined) || one.notice === 'denied', {
+              message: 'class and targets are of notice denied',
+            })
+            .refine((one) => one.count === undefined || one.notice === 'denied' || one.notice === 'new-caller', {
+              message: 'count is of notices denied and new-caller',
+            }),
+        )
+        .default([])
+        .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, { message: 'two have one name' }),
+      limits: z
+        .strictObject({
+          perHour: z.int().min(0).max(60),
+          most: z.int().min(0).max(100),
+          share: z.number().min(0).max(0.5),
+          protected: z.array(z.string().min(1)),
+          cooldownMinutes: z.number().min(1).max(10_080),
+          cut: z.int().min(0).max(10_000),
+        })
+        .partial()
+        .default({}),
+    })
+    .optional(),
   git: z
     .strictObject({
       dir: z.string().min(1).optional(),
       layout: z.string().min(1).optional(),
       deployers: z.array(z.string().min(1)).optional(),
       push: z.boolean().default(false),
+      health: z.enum(['wait', 'ignore']).optional(),
     })
     .optional(),
   tenants: z
@@ -204,6 +251,9 @@ const configSchema = z.strictObject({
       // Whether it is pinned is asked where it would run, with a hint.
       image: z.string().min(1),
       namespaces: z.array(z.string().min(1)).min(1).default(['*']),
+      schedule: z
+        .strictObject({ cron: z.string().min(1), timeZone: z.string().min(1).optional(), file: z.string().min(1) })
+        .optional(),
     })
     .optional(),
   assess: z
@@ -282,6 +332,22 @@ function soakOf(given: z.infer<typeof configSchema>['soak'], file: string): Conf
   };
 }
 
+/** What the configuration protects comes beside what is always protected, and never in its place. */
+function triggersOf(given: NonNullable<z.infer<typeof configSchema>['triggers']>): TriggerConfig {
+  const { cooldownMinutes, protected: more = [], ...limits } = given.limits;
+  return {
+    act: given.act,
+    ...(given.stop === undefined ? {} : { stop: given.stop }),
+    rules: given.rules.map((one): TriggerRule => defined(one)),
+    limits: {
+      ...DEFAULT_LIMITS,
+      ...defined(limits),
+      protected: [...ALWAYS_PROTECTED, ...more],
+      ...(cooldownMinutes === undefined ? {} : { cooldownMs: cooldownMinutes * 60_000 }),
+    },
+  };
+}
+
 /** Reads the configuration; what it does not set keeps its default. Exit 2 with file and field for anything else. */
 export async function readConfig(file: string | undefined): Promise<Config> {
   if (file === undefined) return DEFAULT_CONFIG;
@@ -347,7 +413,18 @@ export async function readConfig(file: string | undefined): Promise<Config> {
     ...(given.boundaries === undefined
       ? {}
       : { boundaries: given.boundaries.map((one) => defined(one) as BoundaryFact) }),
-    ...(given.probe === undefined ? {} : { probe: given.probe }),
+    ...(given.probe === undefined
+      ? {}
+      : {
+          probe: defined({
+            ...given.probe,
+            schedule:
+              given.probe.schedule === undefined
+                ? undefined
+                : defined({ ...given.probe.schedule, file: resolve(dirname(file), given.probe.schedule.file) }),
+          }),
+        }),
+    ...(given.triggers === undefined ? {} : { triggers: triggersOf(given.triggers) }),
     ...(given.assess === undefined
       ? {}
       : {

@@ -5,6 +5,7 @@ import { kubeOptions } from './context.ts';
 import type { Loaded } from './load.ts';
 import { explain } from './file-error.ts';
 import type { Clock } from '../engine/contract.ts';
+import type { Config } from '../model/config.ts';
 import { endpointKey, namespaceOfWorkload } from '../model/edge.ts';
 import { compileWorld, evaluateConnection } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
@@ -91,6 +92,19 @@ export async function readProbes(file: string): Promise<readonly ProbePair[]> {
   return pairs;
 }
 
+/** The pairs of a file, all of them from namespaces that may be probed from. Errors: SP206, SP207. */
+export async function allowedPairs(file: string, config: NonNullable<Config['probe']>): Promise<readonly ProbePair[]> {
+  const pairs = await readProbes(file);
+  const [first] = pairs.filter(
+    ({ from }) => !config.namespaces.some((one) => matchText(one, namespaceOfWorkload(from))),
+  );
+  if (first === undefined) return pairs;
+  throw wrongUse(
+    `${namespaceOfWorkload(first.from)} is not among the namespaces that may be probed from`,
+    'add it to probe.namespaces, or leave its pairs out',
+  );
+}
+
 /** `verify --probe`: asks first, then tries every pair, and gives back a gate for each, by the namespace that calls. */
 export async function probeAll(app: App, loaded: Loaded, file: string | undefined): Promise<readonly Probed[]> {
   if (app.options.manifests !== undefined)
@@ -108,16 +122,7 @@ export async function probeAll(app: App, loaded: Loaded, file: string | undefine
       `probe.image ${safeText(config.image)} is not pinned`,
       'name it by its digest: REPOSITORY@sha256:...',
     );
-  const pairs = await readProbes(file);
-  const closed = pairs.filter(
-    ({ from }) => !config.namespaces.some((one) => matchText(one, namespaceOfWorkload(from))),
-  );
-  const [first] = closed;
-  if (first !== undefined)
-    throw wrongUse(
-      `${namespaceOfWorkload(first.from)} is not among the namespaces that may be probed from`,
-      'add it to probe.namespaces, or leave its pairs out',
-    );
+  const pairs = await allowedPairs(file, config);
   if (app.options.yes !== true) {
     const question = `Start probe pods for ${plural(pairs.length, 'pair')} in ${safeText((await app.target()).description)}?`;
     if (!app.output.interactive || !(await (await import('./prompts.ts')).terminalPrompts.confirm(question)))
@@ -155,7 +160,7 @@ export async function probeAll(app: App, loaded: Loaded, file: string | undefine
 /** Does a Service show pods that are not ready, and select these labels? Its name where one does. */
 export type Publishes = (namespace: string, labels: Readonly<Record<string, string>>) => string | undefined;
 
-function publishing(loaded: Pick<Loaded, 'snapshot'>): Publishes {
+export function publishing(loaded: Pick<Loaded, 'snapshot'>): Publishes {
   const services = loaded.snapshot.objects.filter(
     (object) => isObject(object, '', 'Service') && asObject(object['spec'])['publishNotReadyAddresses'] === true,
   );

@@ -7,6 +7,7 @@ import { checkCommandLine, typedOptions } from './check-command-line.ts';
 import type { AccountsOptions } from './commands/accounts.ts';
 import type { AssessOptions } from './commands/assess.ts';
 import type { CheckOptions } from './commands/check.ts';
+import type { CloudApplyOptions } from './commands/cloud-identity-apply.ts';
 import type { CloudIdentityOptions } from './commands/cloud-identity.ts';
 import type { GrantOptions } from './grant-request.ts';
 import type { IncidentOptions } from './commands/incident.ts';
@@ -512,6 +513,7 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .option('--listen <address>', 'answer /healthz, /readyz and /metrics there: :9464')
     .option('--lead <ns>', 'one of several leads, by a Lease in this namespace; the others wait')
     .option('--for <time>', 'end after 30m, 12h, 7d')
+    .option('--act', 'carry out by itself what rules of the configuration say, within their limits; needs --lead')
     .option('--no-soak', 'leave runs that soak to resume')
     .addOption(
       new Option('-o, --output <format>', 'jsonl: a line of JSON for each notice, also on a terminal').choices([
@@ -522,11 +524,14 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
       'after',
       `
 On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
-what it follows to the state, and takes a run back that a soak condemns.
+what it follows to the state, and takes a run back that a soak condemns. Rules of the
+configuration (triggers) propose answers to incidents; with --act they carry them
+out, within limits, until sallyport incident stop.
 ${examples(
   'sallyport watch',
   'sallyport watch hubble grpc://127.0.0.1:4245',
   'sallyport watch -o jsonl --listen 127.0.0.1:9464 | jq .text',
+  'sallyport watch hubble grpc://127.0.0.1:4245 --lead sallyport --act',
 )}`,
     )
     .action((source: string | undefined, inputs: readonly string[], options: WatchOptions) =>
@@ -591,19 +596,54 @@ ${examples(
   program
     .command('cloud-identity')
     .description('who has an identity of a cloud and who a long-lived key, and what replaces the key on both sides')
-    .option('-n, --namespace <ns>', 'this namespace alone')
+    .addArgument(
+      new Argument('[action]', 'show; apply and remove are runs on the side of the cluster').choices([
+        'show',
+        'apply',
+        'remove',
+      ]),
+    )
+    .option('-n, --namespace <ns>', 'this namespace alone; apply and remove need it')
     .option('--terraform', "print the cloud's side as Terraform (HCL) alone")
+    .addOption(repeated('--identity <workload=identity>', 'the e-mail, ARN or client id that a workload is to have'))
+    .addOption(repeated('--workload <w>', 'apply: this workload alone; may be given again'))
+    .addOption(repeated('--way <way>', 'eks-pod-identity or gke-principal, in place of the annotation of IRSA or GKE'))
+    .addOption(
+      repeated(
+        '--proof <[identity=]file>',
+        'what the cloud answered, as JSON of gcloud, aws or az: it trusts the account',
+      ),
+    )
+    .option('--keep-key', 'apply: annotate and open the path; the key stays where it is')
+    .option('--project-token', "apply: put the token for AWS's STS into the pods, where no webhook does")
+    .option('--no-dry-run', 'apply and remove write, after confirmation; without it they show the plan alone')
+    .option('--detach', 'leave the watch after the last step to resume')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
     .addOption(format(true))
     .addHelpText(
       'after',
       `
-GKE, EKS (IRSA and Pod Identity) and AKS. Asks no cloud and writes nothing: what
-only the cloud knows stands in capitals. Keys are told by the names of variables,
-volumes and Secrets.
-${examples('sallyport cloud-identity -n ml', 'sallyport cloud-identity --terraform > trust.tf', 'sallyport cloud-identity --json')}`,
+GKE, EKS (IRSA and Pod Identity) and AKS. Asks no cloud: what only the cloud knows
+stands in capitals. Keys are told by the names of variables, volumes and Secrets;
+no Secret is read, changed or deleted. apply is a run like advance: it opens the
+metadata path, annotates the account, and takes the key away once the cloud's side
+is shown (--proof) or declared (waive gate=cloud-side).
+${examples(
+  'sallyport cloud-identity -n ml',
+  'sallyport cloud-identity --terraform > trust.tf',
+  'sallyport cloud-identity --json',
+  'sallyport cloud-identity apply -n ml --identity ml/Deployment/worker=arn:aws:iam::123456789012:role/worker',
+  'sallyport cloud-identity apply -n ml --identity etl=etl@acme.iam.gserviceaccount.com --proof etl@acme.iam.gserviceaccount.com=trust.json',
+  'sallyport cloud-identity remove -n ml --no-dry-run',
+)}`,
     )
-    .action((options: CloudIdentityOptions) =>
-      set(async (app) => (await import('./commands/cloud-identity.ts')).cloudIdentity(app, options)),
+    .action((action: string | undefined, options: CloudIdentityOptions & CloudApplyOptions) =>
+      set(async (app) =>
+        action === 'apply' || action === 'remove'
+          ? (await import('./commands/cloud-identity-apply.ts')).cloudIdentityRun(app, action, options)
+          : (await import('./commands/cloud-identity.ts')).cloudIdentity(app, options),
+      ),
     );
   program
     .command('waves')
@@ -731,9 +771,14 @@ ${examples(
     );
   program
     .command('incident')
-    .description('answer an incident: quarantine, block, rotate, escalate; list, show and undo what answered one')
+    .description(
+      'answer an incident: quarantine, block, rotate, escalate; list, show and undo answers; run what rules propose',
+    )
     .addArgument(
-      new Argument('<action>', 'quarantine, block, rotate, escalate, list, show or undo').choices([
+      new Argument(
+        '<action>',
+        'quarantine, block, rotate, escalate, list, show, undo; run, dismiss, confirm; stop, start',
+      ).choices([
         'quarantine',
         'block',
         'rotate',
@@ -741,6 +786,11 @@ ${examples(
         'list',
         'show',
         'undo',
+        'run',
+        'dismiss',
+        'confirm',
+        'stop',
+        'start',
       ]),
     )
     .argument('[subject]', 'workload; address, namespace:NAME or account:NS/NAME; NS/ACCOUNT; id')
@@ -771,6 +821,10 @@ Each is simulated against the traffic on record first: who loses what, whether i
 holds, and whether it would reach others; then it is refused. What writes is a run
 on record like any other: resume finishes it, incident undo takes it back.
 A rotation cannot be taken back, and is asked for each time.
+
+Rules over what watch notices propose answers: run carries one out, dismiss lets it
+go, confirm stands behind what ran by itself. stop is the kill switch: nothing is
+begun by itself until start.
 ${examples(
   'sallyport incident quarantine shop/Deployment/web',
   'sallyport incident quarantine shop/Deployment/web --no-dry-run --reason "calls home"',
@@ -778,6 +832,8 @@ ${examples(
   'sallyport incident rotate shop/web',
   'sallyport incident list',
   'sallyport incident show inc-1a2b3c4d -o md',
+  'sallyport incident run inc-1a2b3c4d --no-dry-run',
+  'sallyport incident stop --reason "false alarms"',
 )}`,
     )
     .action((action: string, subject: string | undefined, options: IncidentOptions) =>

@@ -1,5 +1,5 @@
 import type { AuditEntry, JournalStep, RunHead } from '../engine/contract.ts';
-import type { IncidentMark } from '../plan/plan.ts';
+import type { TriggerRecord } from '../model/trigger.ts';
 import { codeSpan, escapeMarkdown } from '../report/markdown.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { sortBy } from '../shared/pure/order.ts';
@@ -8,11 +8,18 @@ const time = (at: number): string => new Date(at).toISOString();
 
 /** The timeline of an incident, for its post-mortem. Times are UTC; texts of the cluster are escaped, and credentials masked. */
 export function renderTimeline(
-  mark: IncidentMark,
+  mark: {
+    readonly id: string;
+    readonly playbook: string;
+    readonly subject: string;
+    readonly reason: string;
+    readonly rule?: string;
+  },
   state: string,
   runs: readonly RunHead[],
   entries: readonly AuditEntry[],
   steps: readonly JournalStep[],
+  trigger?: TriggerRecord,
 ): string {
   const rows = sortBy(
     [
@@ -36,6 +43,17 @@ export function renderTimeline(
               },
             ],
       ),
+      ...(trigger === undefined
+        ? []
+        : [
+            {
+              at: trigger.notice.at,
+              who: 'watch',
+              what: `noticed: ${trigger.notice.kind} (${trigger.notice.severity})`,
+              object: mark.subject,
+              why: trigger.notice.text,
+            },
+          ]),
       ...entries.map(({ at, who, what, object, reason }) => ({ at, who, what, object, why: reason })),
     ],
     ({ at }) => time(at),
@@ -44,6 +62,7 @@ export function renderTimeline(
   return [
     `# Incident ${codeSpan(mark.id)}: ${escapeMarkdown(`${mark.playbook} ${mark.subject}`)}\n\n`,
     `State: ${state}. Reason: ${escapeMarkdown(mark.reason)}${mark.rule === undefined ? '' : ` (rule ${codeSpan(mark.rule)})`}\n\n`,
+    ...(trigger === undefined ? [] : renderTrigger(trigger)),
     '## Timeline (UTC)\n\n| when | who | what | object | why |\n| --- | --- | --- | --- | --- |\n',
     ...rows.map(
       ({ at, who, what, object, why }) =>
@@ -56,4 +75,18 @@ export function renderTimeline(
     ),
     '\n## To be filled in\n\n- What was noticed first, by whom, and how long it had gone on\n- What the attacker had, and what was not reached\n- What to change\n',
   ].join('');
+}
+
+/** Which rule set it off, on what evidence, and how the limits stood. */
+function renderTrigger({ rule, how, why, limits, notice, confirmedBy }: TriggerRecord): readonly string[] {
+  const line = (text: string): string => escapeMarkdown(maskText(text)).replaceAll('\n', ' ');
+  return [
+    '## Trigger\n\n',
+    `- Rule: ${codeSpan(rule)}, ${how === 'run' ? 'by itself' : 'proposed to a person'}\n`,
+    `- Evidence: ${line(notice.kind)}, ${line(notice.text)}\n`,
+    `- Limits then: ${limits.map(line).join('; ')}\n`,
+    ...(why.length === 0 ? [] : [`- Held back, or refused: ${why.map(line).join('; ')}\n`]),
+    ...(confirmedBy === undefined ? [] : [`- Confirmed by ${line(confirmedBy)}\n`]),
+    '\n',
+  ];
 }

@@ -3,6 +3,7 @@ import type { Clock } from '../engine/contract.ts';
 import { endpointKey, formatPort } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import { PHASES } from '../model/phase.ts';
+import type { TriggerRecord } from '../model/trigger.ts';
 import type { Sighting } from '../plan/soak.ts';
 import type { LatencyMeasurement } from '../report/input.ts';
 import { safeText } from '../shared/pure/text.ts';
@@ -35,6 +36,12 @@ export interface Telemetry {
   sighted(sightings: readonly Sighting[]): void;
   told(notice: Notice): void;
   leads(isLeader: boolean): void;
+  /** What a rule set off. */
+  triggered(record: TriggerRecord): void;
+  /** Is the kill switch thrown? */
+  stopped(isStopped: boolean): void;
+  /** What the file of probes came to, and when. */
+  probed(namespaces: readonly { readonly gates: readonly Gate[] }[], at: number): void;
   /** From when on there is something to look at. */
   attach(source: TelemetrySource): void;
   /** In the text format of Prometheus, version 0.0.4. */
@@ -122,6 +129,15 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
     labelNames: ['outcome'],
     registers,
   });
+  const triggers = new Counter({
+    name: 'sallyport_triggers_total',
+    help: 'What rules over notices set off, by what they do and what came of it',
+    labelNames: ['does', 'outcome'],
+    registers,
+  });
+  const stop = own('kill_switch', '1 where nothing may run by itself');
+  const probes = own('probes', 'Pairs of the file of probes when they were tried last, by answer', ['answer']);
+  const lastProbe = own('probe_last_timestamp_seconds', 'When the file of probes was tried last');
   const open = own('open_notices', 'Matters that are open, by kind and severity', ['kind', 'severity']);
   const phase = own('phase', 'The phase that a namespace is in: 1 monitor to 5 identity', ['namespace', 'phase']);
   const phaseLabels = bounded('sallyport_phase', ['namespace', 'phase']);
@@ -172,7 +188,7 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
     for (const kind of ['attack-like', 'misconfigured', 'new-legitimate', 'unclear'] as const)
       denied.set({ class: kind }, 0);
     for (const kind of ['expiring', 'expired'] as const) grants.set({ state: kind }, 0);
-    for (const what of ['objects', 'flows', 'record'] as const) blind.set({ what }, 0);
+    for (const what of ['objects', 'flows', 'record', 'probes'] as const) blind.set({ what }, 0);
     for (const kind of NOTICE_KINDS) open.set({ kind, severity: 'error' }, 0);
     for (const namespace of state.record.phases.keys()) drift.set(driftLabels.of({ namespace }), 0);
     for (const notice of state.open.values()) {
@@ -252,6 +268,14 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
     told(notice) {
       notices.inc({ kind: notice.kind, severity: notice.severity, state: notice.state });
       if (notice.kind === 'soak') soaks.inc({ outcome: notice.outcome });
+    },
+    triggered: ({ does, outcome }) => triggers.inc({ does, outcome }),
+    stopped: (isStopped) => stop.set(isStopped ? 1 : 0),
+    probed(namespaces, at) {
+      const all = namespaces.flatMap((one) => one.gates);
+      for (const answer of ['yes', 'no', 'unknown'] as const)
+        probes.set({ answer }, all.filter((gate) => gate.answer === answer).length);
+      lastProbe.set(at / 1000);
     },
     leads: (isLeader) => leader.set(isLeader ? 1 : 0),
     attach(from) {

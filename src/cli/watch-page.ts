@@ -1,5 +1,6 @@
 import { groupBy } from '../shared/pure/order.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
+import type { TriggerRecord } from '../model/trigger.ts';
 import type { Notice } from '../watch/notice.ts';
 import type { WatchState } from '../watch/state.ts';
 import type { Output } from './output.ts';
@@ -16,6 +17,26 @@ export function noticeLine(notice: Notice): string {
   return escapeJson(JSON.stringify(notice.kind === 'grant' ? { ...body, expires: iso(notice.expires) } : body));
 }
 
+/** What a rule set off, as one line of JSON: the evidence, and how the limits stood. */
+export function triggerLine(record: TriggerRecord): string {
+  const { at, notice, ...rest } = record;
+  return watchLine(at, 'trigger', { ...rest, notice: { ...notice, at: iso(notice.at) }, text: triggerText(record) });
+}
+
+/** The same for people. */
+export function triggerText({ id, rule, does, subject, outcome, why }: TriggerRecord): string {
+  const what = does === 'escalate' ? does : `${does} ${subject}`;
+  const said = why.length === 0 ? '' : `: ${why.join('; ')}`;
+  switch (outcome) {
+    case 'proposed':
+      return `rule ${rule} would ${what}${said} (sallyport incident run ${id})`;
+    case 'refused':
+      return `rule ${rule} could not ${what}${said} (sallyport incident run ${id})`;
+    default:
+      return `rule ${rule}: ${what}${said} (sallyport incident undo ${id})`;
+  }
+}
+
 /** What happened to the watch itself, as a line of JSON. */
 export function watchLine(at: number, event: string, body: object): string {
   return escapeJson(JSON.stringify({ apiVersion: API_VERSION, event, at: iso(at), ...body }));
@@ -30,6 +51,8 @@ export interface Page {
   readonly state: WatchState;
   readonly health: WatcherHealth;
   readonly latest: readonly Notice[];
+  /** What rules set off, newest last. */
+  readonly triggered?: readonly string[];
   readonly now: number;
   readonly rows: number;
   readonly description: string;
@@ -45,7 +68,7 @@ export function renderPage(output: Output, page: Page): readonly string[] {
     ([phase, list]) => `${list.length} in ${phase}`,
   );
   const open = [...state.open.values()].sort((a, b) => RANK[a.severity] - RANK[b.severity] || b.at - a.at);
-  const room = Math.max(4, page.rows - HEAD_LINES - 2);
+  const room = Math.max(4, page.rows - HEAD_LINES - 2 - (page.triggered ?? []).length);
   const forOpen = Math.max(2, Math.ceil(room * 0.6));
   const shown = open.slice(0, forOpen);
   return [
@@ -57,6 +80,7 @@ export function renderPage(output: Output, page: Page): readonly string[] {
           ? `reading the cluster: ${plural(state.awaited.size, 'kind')} to go`
           : 'judging for the first time',
     ),
+    ...(page.triggered ?? []).map((text) => paint(output, 'yellow', line(text))),
     '',
     paint(output, 'bold', open.length === 0 ? 'Nothing is open.' : `Open: ${open.length}`),
     ...shown.map((one) =>

@@ -1,5 +1,6 @@
 import type { IpBlockTarget } from './inventory.ts';
 import type { PhaseName } from './phase.ts';
+import type { TriggerConfig } from './trigger.ts';
 
 /** In which words policies of the network are written. */
 export const DIALECTS = ['kubernetes', 'cilium', 'calico', 'admin'] as const;
@@ -158,6 +159,8 @@ export interface Config {
     readonly cap?: number;
     readonly escalate: readonly Escalation[];
   };
+  /** What notices of `watch` set off. */
+  readonly triggers?: TriggerConfig;
   /** Changes are written into a Git working tree, and others apply them. */
   readonly git?: {
     /** A folder in the tree; absent where only a flag names one. */
@@ -168,6 +171,8 @@ export interface Config {
     readonly deployers?: readonly string[];
     /** Push each commit. */
     readonly push: boolean;
+    /** `ignore`: a commit is in force when it is applied, whatever Flux and Argo CD say of health. Default wait. */
+    readonly health?: 'wait' | 'ignore';
   };
   readonly tenants?: readonly TenantFact[];
   readonly boundaries?: readonly BoundaryFact[];
@@ -177,6 +182,14 @@ export interface Config {
     readonly image: string;
     /** Patterns of namespaces from which may be probed (`*` matches). */
     readonly namespaces: readonly string[];
+    /** Tried by `watch` by itself. */
+    readonly schedule?: {
+      /** Five fields of cron. */
+      readonly cron: string;
+      readonly timeZone?: string;
+      /** The file of pairs. */
+      readonly file: string;
+    };
   };
   readonly assess?: {
     /** A file of measurements of latency. */

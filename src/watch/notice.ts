@@ -45,6 +45,8 @@ export interface NewCallerNotice extends About {
   readonly kind: 'new-caller';
   readonly edge: string;
   readonly source: string;
+  /** Of a source outside the cluster that no record gave a name: its address. */
+  readonly address?: string;
   readonly destination: string;
   readonly port: string;
   readonly count: number;
@@ -57,6 +59,8 @@ export interface DeniedNotice extends About {
   readonly reasons: readonly string[];
   /** Workload id, `external:1.2.3.4`, `node:x` or `unknown:...`. */
   readonly source: string;
+  /** Of a source outside the cluster that no record gave a name: its address. */
+  readonly address?: string;
   /** The first few; `targetCount` has how many there were. */
   readonly targets: readonly string[];
   readonly targetCount: number;
@@ -113,8 +117,16 @@ export interface SoakNotice extends About {
 /** Something is not seen: a kind of object or a source of flows. What happens meanwhile may go unnoticed. */
 export interface BlindNotice extends About {
   readonly kind: 'blind';
-  readonly what: 'objects' | 'flows' | 'record';
+  readonly what: 'objects' | 'flows' | 'record' | 'probes';
   readonly why: string;
+}
+
+/** A pair of the file of probes did not come out as it must, or could not be told, when it was tried last. */
+export interface ProbeNotice extends About {
+  readonly kind: 'probe';
+  readonly answer: GateAnswer;
+  readonly facts: readonly string[];
+  readonly fix: string;
 }
 
 /** So many notices of a kind that only their number is told from here on. */
@@ -136,6 +148,7 @@ export type Notice =
   | GrantNotice
   | SoakNotice
   | BlindNotice
+  | ProbeNotice
   | FoldedNotice;
 
 export type NoticeKind = Notice['kind'];
@@ -151,5 +164,6 @@ export const NOTICE_KINDS: readonly NoticeKind[] = [
   'grant',
   'soak',
   'blind',
+  'probe',
   'folded',
 ];

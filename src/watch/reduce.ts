@@ -78,6 +78,9 @@ function take(change: Change, event: WatchEvent): void {
     case 'judged':
       for (const { namespace, gates } of event.namespaces) takeGates(change, namespace, gates);
       return;
+    case 'probed':
+      takeProbes(change, event.namespaces);
+      return;
     case 'grants':
       change.state = { ...change.state, grants: event.grants };
       judgeGrants(change);
@@ -224,6 +227,33 @@ function takeGates(change: Change, namespace: string, gates: readonly Gate[]): v
   for (const kind of ['gate', 'proxy'])
     for (const { key } of openUnder(change.state, `${kind}\n${namespace}\n`))
       if (!found.has(key)) clear(change, key, 'holds again');
+}
+
+function takeProbes(
+  change: Change,
+  namespaces: readonly { readonly namespace: string; readonly gates: readonly Gate[] }[],
+): void {
+  const found = new Set<string>();
+  for (const { namespace, gates } of namespaces)
+    for (const gate of gates) {
+      if (gate.answer === 'yes') continue;
+      const key = `probe\n${gate.subject}`;
+      found.add(key);
+      raise(change, {
+        kind: 'probe',
+        key,
+        severity: gate.answer === 'no' ? 'error' : 'warning',
+        since: change.now,
+        namespace,
+        subject: gate.subject,
+        text: `${gate.subject}: ${gate.facts[0] ?? ''}`,
+        answer: gate.answer,
+        facts: gate.facts,
+        fix: gate.fix,
+      });
+    }
+  // A pair that is not in the file any more is over as well.
+  for (const { key } of openUnder(change.state, 'probe\n')) if (!found.has(key)) clear(change, key, 'as it must be');
 }
 
 function judgeGrants(change: Change): void {

@@ -33,6 +33,9 @@ export interface WatchedGrant {
   readonly expires: number;
 }
 
+/** What may not be seen. */
+export type Blind = 'objects' | 'flows' | 'record' | 'probes';
+
 /** What happens. `kinds` name a kind of object as `apiVersion Kind`. */
 export type WatchEvent =
   /** The kinds that will be listed: before all are, nothing is judged. */
@@ -48,6 +51,11 @@ export type WatchEvent =
       readonly kind: 'judged';
       readonly namespaces: readonly { readonly namespace: string; readonly gates: readonly Gate[] }[];
     }
+  /** What a file of probes came to. */
+  | {
+      readonly kind: 'probed';
+      readonly namespaces: readonly { readonly namespace: string; readonly gates: readonly Gate[] }[];
+    }
   | { readonly kind: 'grants'; readonly grants: readonly WatchedGrant[] }
   | {
       readonly kind: 'soaked';
@@ -58,14 +66,16 @@ export type WatchEvent =
       readonly text: string;
     }
   /** Something is not seen. */
-  | { readonly kind: 'away'; readonly what: 'objects' | 'flows' | 'record'; readonly of: string; readonly why: string }
-  | { readonly kind: 'back'; readonly what: 'objects' | 'flows' | 'record'; readonly of: string }
+  | { readonly kind: 'away'; readonly what: Blind; readonly of: string; readonly why: string }
+  | { readonly kind: 'back'; readonly what: Blind; readonly of: string }
   | { readonly kind: 'tick' };
 
 /** One source of denied connections. */
 export interface Suspect {
   readonly key: string;
   readonly sourceKind: Edge['src']['kind'];
+  /** Of one outside the cluster; undefined once a record gave it a name, which anybody may invent. */
+  readonly address: string | undefined;
   readonly namespace: string | undefined;
   readonly first: number;
   readonly last: number;

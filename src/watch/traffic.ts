@@ -45,10 +45,20 @@ function takePassed(change: Change, sighting: Sighting): void {
     text: `${formatEdge(key)} is on no record`,
     edge: sighting.id,
     source: endpointKey(key.src),
+    ...withAddress(addressOf(key.src)),
     destination: endpointKey(key.dst),
     port: formatPort(key),
     count: sighting.count,
   });
+}
+
+/** The address of somebody outside whom no record names: a name may be anything, also what looks like an address. */
+function addressOf(end: Endpoint): string | undefined {
+  return end.kind === 'external' && end.name === undefined ? end.ip : undefined;
+}
+
+function withAddress(address: string | undefined): { readonly address?: string } {
+  return address === undefined ? {} : { address };
 }
 
 function takeDenied(change: Change, sighting: Sighting, touched: Set<string>): void {
@@ -78,6 +88,7 @@ function takeDenied(change: Change, sighting: Sighting, touched: Set<string>): v
   const suspect: Suspect = {
     key: source,
     sourceKind: key.src.kind,
+    address: before !== undefined && before.address === undefined ? undefined : addressOf(key.src),
     namespace: endpointNamespace(key.src) ?? endpointNamespace(key.dst),
     first: Math.min(before?.first ?? Infinity, sighting.at),
     last: Math.max(before?.last ?? 0, sighting.at),
@@ -175,6 +186,7 @@ function judgeSuspect(change: Change, key: string): void {
     class: judged.class,
     reasons: judged.reasons,
     source: key,
+    ...withAddress(suspect.address),
     targets: targets.slice(0, MOST_NAMED),
     targetCount: targets.length,
     portCount,

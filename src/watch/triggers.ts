@@ -1,88 +1,71 @@
 import { parseAddress } from '../model/cidr-set.ts';
 import { matchText } from '../model/glob.ts';
-import type { Notice, NoticeKind } from './notice.ts';
+import type { Triggered, TriggerLimits, TriggerRule } from '../model/trigger.ts';
+import { plural } from '../shared/pure/text.ts';
+import type { Notice } from './notice.ts';
 
-/** What a rule asks for. Rotation is not among them: it is asked of a person each time. */
-export const TRIGGERED = ['quarantine', 'block', 'escalate'] as const;
-export type Triggered = (typeof TRIGGERED)[number];
-
-/** A rule over notices, as the configuration has it. */
-export interface TriggerRule {
-  readonly name: string;
-  readonly notice: NoticeKind;
-  /** Of `denied`: how it looks. */
-  readonly class?: string;
-  readonly severity?: 'info' | 'warning' | 'error';
-  /** Connections denied, at least. */
-  readonly count?: number;
-  /** Targets, at least. */
-  readonly targets?: number;
-  /** Namespaces of the notice, patterns with `*`; all where absent. */
-  readonly namespaces?: readonly string[];
-  readonly does: Triggered;
-  /** `ask`: a proposal that a person carries out. `run`: by itself, within the limits. */
-  readonly how: 'ask' | 'run';
-}
-
-/** What holds whatever the rules say. */
-export interface TriggerLimits {
-  /** Runs in any hour, over all rules; escalations do not count. */
-  readonly perHour: number;
-  /** Workloads and sources in force at a time that nobody confirmed. */
-  readonly most: number;
-  /** Share of the workloads of one namespace in quarantine by itself, at most; at least one workload must stay. */
-  readonly share: number;
-  /** Namespaces that nothing happens to by itself: patterns with `*`. */
-  readonly protected: readonly string[];
-  /** After a notice of the same matter, so long nothing more, ms. */
-  readonly cooldownMs: number;
-}
-
-export const DEFAULT_LIMITS: TriggerLimits = {
-  perHour: 2,
-  most: 3,
-  share: 0.1,
-  protected: ['kube-system', 'kube-public', 'kube-node-lease', 'istio-system'],
-  cooldownMs: 3_600_000,
-};
-
-/** What was done by itself, oldest first. */
+/** What was set off before, by rules and by people, oldest first. */
 export interface Fired {
   readonly at: number;
-  readonly rule: string;
   readonly does: Triggered;
   readonly subject: string;
+  readonly namespace: string;
+  /** `run`: by itself. `ask`: it was proposed, or a person did it. */
   readonly how: 'ask' | 'run';
-  /** False once it was undone. */
+  /** False once it was undone, or where nothing of it was written. What may be under way is in force. */
   readonly inForce: boolean;
+  /** A person stands behind it. */
+  readonly confirmed: boolean;
 }
 
+/** What a decision is taken on. */
 export interface TriggerWorld {
   readonly now: number;
-  /** Set where the kill switch is thrown: nothing runs by itself. */
+  /** Why nothing may run by itself: the kill switch, or a watch that was not told to act. */
   readonly killed: string | undefined;
   /** How many workloads each namespace has. */
   readonly workloads: ReadonlyMap<string, number>;
-  /** Of a workload: whether others than itself depend on it so that its loss is an outage (it is called by several namespaces). */
+  readonly isKnown: (workload: string) => boolean;
+  /** Of a workload: callers of several namespaces, or from outside, depend on it, so that its loss is an outage. */
   readonly isShared: (workload: string) => boolean;
+  /** Of an address: edges on record that must work come from it, or it is one of the cluster's own. */
+  readonly isOnRecord: (address: string) => boolean;
+  /** Beside the limits: namespaces of webhooks and of API services, and the watch's own. */
+  readonly isProtected: (namespace: string) => boolean;
 }
 
 export type TriggerDecision =
   | { readonly kind: 'none' }
+  /** More proposals or messages than a person can read: the notice alone stands. */
+  | { readonly kind: 'dropped'; readonly rule: string }
   | {
       readonly kind: 'run' | 'ask';
       readonly rule: string;
       readonly does: Triggered;
       readonly subject: string;
+      readonly namespace: string;
+      /** Of `ask`: what holds it back; of both nothing where the rule itself asks. */
       readonly why: readonly string[];
+      /** How the limits stood. */
+      readonly limits: readonly string[];
     };
 
 const HOUR_MS = 3_600_000;
+/** Told to people in an hour, at most: more would hide what matters. */
+export const MOST_ESCALATIONS = 20;
+/** Proposals in an hour, at most: whoever invents names could fill the record. */
+export const MOST_PROPOSALS = 20;
+
+/** Is there a rule for it at all? Cheap: asked of every notice. */
+export function isTriggering(rules: readonly TriggerRule[], notice: Notice): boolean {
+  return notice.state !== 'cleared' && rules.some((one) => matches(one, notice));
+}
 
 /**
  * What a notice sets off. Pure, and safe whatever notices come: an attacker writes the traffic that they are made of. The subject is who sent, never who
- * was called, so that nobody has another quarantined by calling it; a name that is not a workload of the cluster is never quarantined; and beyond any limit the answer
- * is a proposal to a person. Escalations are told once in the cool-down.
+ * was called, so that nobody has another quarantined by calling it; a name that is not a workload of the cluster is never quarantined; an address
+ * that is on record is not blocked; and beyond any limit the answer is a proposal to a person, of which there are so many in an hour. A matter that changes (a scan
+ * shows itself with its tenth target) is judged again.
  */
 export function decideTrigger(
   rules: readonly TriggerRule[],
@@ -91,58 +74,77 @@ export function decideTrigger(
   notice: Notice,
   world: TriggerWorld,
 ): TriggerDecision {
-  if (notice.state !== 'raised') return { kind: 'none' };
+  if (notice.state === 'cleared') return { kind: 'none' };
   const rule = rules.find((one) => matches(one, notice));
   if (rule === undefined) return { kind: 'none' };
   const subject = subjectOf(rule, notice);
   if (subject === undefined) return { kind: 'none' };
+  const namespace = rule.does === 'quarantine' ? (subject.split('/')[0] ?? '') : (notice.namespace ?? '');
   const again = fired.some(
     (one) =>
-      one.does === rule.does && one.subject === subject && (one.inForce || world.now - one.at < limits.cooldownMs),
+      one.does === rule.does &&
+      one.subject === subject &&
+      (rule.does !== 'block' || one.namespace === namespace) &&
+      (one.inForce || world.now - one.at < limits.cooldownMs),
   );
   if (again) return { kind: 'none' };
-  const base = { rule: rule.name, does: rule.does, subject };
+  // A clock that was set back must not open a new hour.
+  const lately = fired.filter(({ at }) => world.now - at < HOUR_MS);
+  const asks = lately.filter(({ how }) => how === 'ask').length;
+  const base = { rule: rule.name, does: rule.does, subject, namespace };
+  const ask = (why: readonly string[], stood: readonly string[]): TriggerDecision =>
+    asks < MOST_PROPOSALS ? { kind: 'ask', ...base, why, limits: stood } : { kind: 'dropped', rule: rule.name };
   if (rule.does === 'escalate') {
-    const lately = fired.filter((one) => one.does === 'escalate' && world.now - one.at < HOUR_MS).length;
-    return lately < MOST_ESCALATIONS ? { kind: 'run', ...base, why: [notice.text] } : { kind: 'none' };
+    const told = lately.filter(({ does }) => does === 'escalate').length;
+    if (told >= MOST_ESCALATIONS) return { kind: 'dropped', rule: rule.name };
+    const stood = [`${told} of ${MOST_ESCALATIONS} messages in this hour`];
+    if (rule.how === 'ask') return ask([], stood);
+    return world.killed === undefined ? { kind: 'run', ...base, why: [], limits: stood } : ask([world.killed], stood);
   }
-  if (rule.how === 'ask') return { kind: 'ask', ...base, why: [notice.text] };
-  const why = held(limits, fired, rule.does, subject, world);
-  return why.length === 0 ? { kind: 'run', ...base, why: [notice.text] } : { kind: 'ask', ...base, why };
+  const { why, stood } = held(limits, fired, rule.does, subject, namespace, world);
+  if (rule.how === 'ask') return ask([], stood);
+  return why.length === 0 ? { kind: 'run', ...base, why, limits: stood } : ask(why, stood);
 }
 
-/** Told to people in an hour, at most: more would hide what matters. */
-const MOST_ESCALATIONS = 20;
-
-/** Why something may not run by itself. */
+/** Why something may not run by itself, and how the limits stand. */
 function held(
   limits: TriggerLimits,
   fired: readonly Fired[],
   does: Triggered,
   subject: string,
+  namespace: string,
   world: TriggerWorld,
-): readonly string[] {
+): { readonly why: readonly string[]; readonly stood: readonly string[] } {
   const why: string[] = [];
   const mine = fired.filter((one) => one.how === 'run' && one.does !== 'escalate');
-  if (world.killed !== undefined) why.push(`the kill switch is thrown: ${world.killed}`);
-  // A clock that was set back must not open a new hour.
-  if (mine.filter((one) => world.now - one.at < HOUR_MS).length >= limits.perHour)
-    why.push(`${limits.perHour} an hour run by themselves, and they did`);
-  if (mine.filter((one) => one.inForce).length >= limits.most)
-    why.push(`${limits.most} are in force that nobody confirmed`);
-  if (does === 'quarantine') {
-    const namespace = subject.split('/')[0] ?? '';
-    if (limits.protected.some((pattern) => matchText(pattern, namespace))) why.push(`${namespace} is protected`);
-    const all = world.workloads.get(namespace) ?? 0;
-    const inside = mine.filter(
-      (one) => one.inForce && one.does === 'quarantine' && one.subject.startsWith(`${namespace}/`),
-    ).length;
-    if (all === 0) why.push(`${subject} is not known`);
-    else if (inside + 1 > Math.floor(all * limits.share) && (inside > 0 || all < 2))
-      why.push(`${inside + 1} of ${all} workloads of ${namespace} are more than ${limits.share * 100} %`);
-    if (world.isShared(subject)) why.push(`${subject} serves several namespaces`);
-  } else if (parseAddress(subject) === undefined) why.push(`${subject} is no single address`);
-  return why;
+  const lately = mine.filter((one) => world.now - one.at < HOUR_MS).length;
+  const open = mine.filter((one) => one.inForce && !one.confirmed).length;
+  const stood = [`${lately} of ${limits.perHour} in this hour`, `${open} of ${limits.most} in force`];
+  if (world.killed !== undefined) why.push(world.killed);
+  if (lately >= limits.perHour) why.push(`${limits.perHour} an hour run by themselves, and they did`);
+  if (open >= limits.most) why.push(`${limits.most} are in force that nobody confirmed`);
+  if (namespace === '') why.push('it is about no namespace');
+  else if (limits.protected.some((pattern) => matchText(pattern, namespace)) || world.isProtected(namespace))
+    why.push(`${namespace} is protected`);
+  if (does === 'block') {
+    if (parseAddress(subject) === undefined) why.push(`${subject} is no single address`);
+    else if (world.isOnRecord(subject))
+      why.push(`${subject} is on record, or the cluster's own: whoever sends as it is not known`);
+    return { why, stood };
+  }
+  const all = world.workloads.get(namespace) ?? 0;
+  // By whomever: what a person cut off is gone as well.
+  const inside = new Set(
+    fired
+      .filter((one) => one.inForce && one.does === 'quarantine' && one.namespace === namespace)
+      .map((one) => one.subject),
+  ).size;
+  stood.push(`${inside} of ${plural(all, 'workload')} of ${namespace} in quarantine, at most ${limits.share * 100} %`);
+  if (!world.isKnown(subject)) why.push(`${subject} is not known`);
+  else if (all < 2 || (inside > 0 && inside + 1 > Math.floor(all * limits.share)))
+    why.push(`${inside + 1} of ${all} workloads of ${namespace} are more than ${limits.share * 100} %`);
+  if (world.isShared(subject)) why.push(`${subject} serves several namespaces, or the outside`);
+  return { why, stood };
 }
 
 function matches(rule: TriggerRule, notice: Notice): boolean {
@@ -161,6 +163,6 @@ function subjectOf(rule: TriggerRule, notice: Notice): string | undefined {
   const source = notice.kind === 'denied' || notice.kind === 'new-caller' ? notice.source : undefined;
   if (source === undefined) return undefined;
   if (rule.does === 'quarantine') return /^[^/:]+\/[^/]+\/[^/]+$/u.test(source) ? source : undefined;
-  const ip = /^external:(.+)$/u.exec(source)?.[1];
-  return ip;
+  // Not what stands in the key: that may be a name, and whoever invents names may have one like an address.
+  return source.startsWith('external:') && 'address' in notice ? notice.address : undefined;
 }

@@ -1,8 +1,10 @@
 // Rules over notices, against somebody who writes the traffic that notices are made of.
 import { describe, expect, it } from 'vitest';
 import type { DeniedNotice, Notice } from '../../src/watch/notice.ts';
-import type { Fired, TriggerLimits, TriggerRule, TriggerWorld } from '../../src/watch/triggers.ts';
-import { DEFAULT_LIMITS, decideTrigger } from '../../src/watch/triggers.ts';
+import type { TriggerLimits, TriggerRule } from '../../src/model/trigger.ts';
+import { DEFAULT_LIMITS } from '../../src/model/trigger.ts';
+import type { Fired, TriggerWorld } from '../../src/watch/triggers.ts';
+import { MOST_PROPOSALS, decideTrigger } from '../../src/watch/triggers.ts';
 import fc from '../support/fast-check.ts';
 
 const HOUR = 3_600_000;
@@ -18,6 +20,8 @@ const denied = (source: string, more: Partial<DeniedNotice> = {}): DeniedNotice 
   class: 'attack-like',
   reasons: [],
   source,
+  namespace: 'shop',
+  ...(/^external:[0-9]/u.test(source) ? { address: source.slice('external:'.length) } : {}),
   targets: [],
   targetCount: 30,
   portCount: 30,
@@ -37,7 +41,10 @@ const WORLD: TriggerWorld = {
     ['kube-system', 20],
     ['one', 1],
   ]),
+  isKnown: (workload) => !workload.startsWith('nowhere/'),
   isShared: (workload) => workload.endsWith('/shared'),
+  isOnRecord: (address) => address === '203.0.113.1',
+  isProtected: (namespace) => namespace === 'hooks',
 };
 const decide = (
   notice: Notice,
@@ -56,24 +63,56 @@ describe('a rule', () => {
   });
 
   it.each<readonly [string, DeniedNotice, Partial<TriggerWorld>, readonly Fired[], string]>([
-    ['the kill switch is thrown', denied('shop/Deployment/web'), { killed: 'the file is there' }, [], 'kill switch'],
+    ['the kill switch is thrown', denied('shop/Deployment/web'), { killed: 'the kill switch is thrown: why not' }, [], 'kill switch'],
     ['the namespace is protected', denied('kube-system/Deployment/dns'), {}, [], 'protected'],
     ['it is all that a namespace has', denied('one/Deployment/web'), {}, [], 'more than'],
     ['it serves others', denied('shop/Deployment/shared'), {}, [], 'several namespaces'],
-    ['its namespace is not known', denied('nowhere/Deployment/web'), {}, [], 'not known'],
+    ['the API server calls its namespace', denied('hooks/Deployment/web'), {}, [], 'protected'],
+    ['it is not known', denied('nowhere/Deployment/web'), {}, [], 'not known'],
     [
       'too many ran in this hour',
       denied('shop/Deployment/web'),
       {},
       [1, 2].map((minute): Fired => ({
         at: 10 * HOUR - minute * 60_000,
-        rule: 'outside',
         does: 'block',
         subject: `203.0.113.${minute}`,
+        namespace: 'shop',
         how: 'run',
         inForce: false,
+        confirmed: false,
       })),
       'an hour',
+    ],
+    [
+      'three are in force that nobody confirmed',
+      denied('shop/Deployment/web'),
+      {},
+      [5, 6, 7].map((n): Fired => ({
+        at: n * 60_000,
+        does: 'block',
+        subject: `203.0.113.${n}`,
+        namespace: 'shop',
+        how: 'run',
+        inForce: true,
+        confirmed: false,
+      })),
+      'nobody confirmed',
+    ],
+    [
+      'people cut off a tenth of the namespace already',
+      denied('shop/Deployment/web'),
+      {},
+      [1, 2].map((n): Fired => ({
+        at: n * 60_000,
+        does: 'quarantine',
+        subject: `shop/Deployment/w${n}`,
+        namespace: 'shop',
+        how: 'ask',
+        inForce: true,
+        confirmed: true,
+      })),
+      'more than',
     ],
   ])('asks a person where %s', (_, notice, world, fired, why) => {
     const found = decide(notice, fired, world);
@@ -94,56 +133,142 @@ describe('a rule', () => {
       subject: '203.0.113.9',
     });
     expect(decide(denied('external:0.0.0.0/0'), [], {}, RULES.slice(1, 2)).kind).toBe('ask');
-    expect(decide(denied('external:evil.example'), [], {}, RULES.slice(1, 2)).kind).toBe('ask');
+    expect(decide(denied('external:evil.example'), [], {}, RULES.slice(1, 2)).kind).toBe('none');
+    // A name that looks like somebody's address: whoever invents names would choose whom we block.
+    const named = { ...denied('external:evil.example'), source: 'external:198.51.100.7' };
+    expect(decide(named, [], {}, RULES.slice(1, 2)).kind).toBe('none');
+  });
+
+  it('blocks nobody that is on record: a sender may be spoofed', () => {
+    expect(decide(denied('external:203.0.113.1'), [], {}, RULES.slice(1, 2))).toMatchObject({
+      kind: 'ask',
+      why: [expect.stringContaining('on record')],
+    });
+  });
+
+  it('judges a matter again when it changes: a scan shows itself late', () => {
+    expect(decide({ ...denied('shop/Deployment/web'), state: 'changed' }).kind).toBe('run');
+    expect(decide({ ...denied('shop/Deployment/web'), state: 'cleared' }).kind).toBe('none');
+  });
+
+  it('tells nobody while the kill switch is thrown', () => {
+    const drift = {
+      ...denied('x'),
+      kind: 'drift',
+      object: 'o',
+      path: '',
+      step: 's',
+      ours: '',
+      now: '',
+    } as unknown as Notice;
+    expect(decide(drift).kind).toBe('run');
+    expect(decide(drift, [], { killed: 'thrown' }).kind).toBe('ask');
   });
 
   it('is not repeated while it is in force or lately was', () => {
     const fired: Fired = {
       at: WORLD.now - 60_000,
-      rule: 'scan',
       does: 'quarantine',
       subject: 'shop/Deployment/web',
+      namespace: 'shop',
       how: 'run',
       inForce: false,
+      confirmed: false,
     };
     expect(decide(denied('shop/Deployment/web'), [fired]).kind).toBe('none');
   });
 });
 
-it('whatever notices come, no more runs by itself than the limits say, and never where it may not', () => {
+interface Hostile {
+  readonly source: string;
+  readonly namespace: string;
+  readonly kind: 'denied' | 'new-caller' | 'drift';
+  readonly state: 'raised' | 'changed' | 'cleared';
+  readonly wait: number;
+  readonly undo: boolean;
+  readonly confirm: boolean;
+  readonly killed: boolean;
+}
+
+it('whatever notices come, no more runs by itself than the limits say, at any time, and never where it may not', () => {
+  const namespaces = ['shop', 'kube-system', 'one', 'istio-system', 'hooks', 'cilium-test', ''];
   const source = fc.oneof(
     fc
-      .tuple(fc.constantFrom('shop', 'kube-system', 'one', 'istio-system'), fc.integer({ min: 0, max: 30 }))
+      .tuple(fc.constantFrom(...namespaces), fc.integer({ min: 0, max: 40 }))
       .map(([ns, n]) => `${ns}/Deployment/w${n}`),
-    fc.constantFrom('external:203.0.113.9', 'external:0.0.0.0/0', 'shop/Deployment/shared', 'unknown:x'),
+    fc.integer({ min: 1, max: 60 }).map((n) => `external:203.0.113.${n}`),
+    // Invented names, ranges, and what only looks like a workload.
+    fc.constantFrom('external:0.0.0.0/0', 'shop/Deployment/shared', 'unknown:x', 'node:n', 'nowhere/Deployment/x'),
+    fc.string({ maxLength: 12 }).map((name) => `external:${name}`),
+    fc.string({ maxLength: 12 }).map((name) => `shop/Deployment/${name}`),
   );
-  const step = fc.record({ source, wait: fc.integer({ min: -HOUR, max: 2 * HOUR }), undo: fc.boolean() });
-  const limits: TriggerLimits = { ...DEFAULT_LIMITS, cooldownMs: 0 };
+  const step: fc.Arbitrary<Hostile> = fc.record({
+    source,
+    namespace: fc.constantFrom(...namespaces),
+    kind: fc.constantFrom('denied' as const, 'new-caller' as const, 'drift' as const),
+    state: fc.constantFrom('raised' as const, 'changed' as const, 'cleared' as const),
+    wait: fc.integer({ min: -HOUR, max: 2 * HOUR }),
+    undo: fc.boolean(),
+    confirm: fc.boolean(),
+    killed: fc.boolean(),
+  });
+  const world: TriggerWorld = {
+    ...WORLD,
+    isKnown: (id) => /^(?:shop|kube-system|one|istio-system|hooks|cilium-test)\/Deployment\/(?:w\d+|shared)$/u.test(id),
+  };
+  const rules: readonly TriggerRule[] = [
+    ...RULES,
+    { name: 'new', notice: 'new-caller', does: 'quarantine', how: 'run' },
+  ];
+  let ran = 0;
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 150 }), fc.constantFrom(0, 60_000, HOUR), (steps, cooldownMs) => {
+      const limits: TriggerLimits = { ...DEFAULT_LIMITS, cooldownMs };
       let now = 10 * HOUR;
       let fired: readonly Fired[] = [];
-      for (const { source: from, wait, undo } of steps) {
-        now += wait;
-        if (undo) fired = fired.map((one, at) => (at === 0 ? { ...one, inForce: false } : one));
-        const found = decideTrigger(RULES, limits, fired, denied(from), { ...WORLD, now });
-        if (found.kind !== 'run') continue;
+      for (const one of steps) {
+        now += one.wait;
+        if (one.undo) fired = fired.map((other, at) => (at === 0 ? { ...other, inForce: false } : other));
+        if (one.confirm) fired = fired.map((other, at) => (at === 1 ? { ...other, confirmed: true } : other));
+        const notice = {
+          ...denied(one.source, { namespace: one.namespace, state: one.state }),
+          kind: one.kind,
+        } as Notice;
+        const killed = one.killed ? 'thrown' : undefined;
+        const found = decideTrigger(rules, limits, fired, notice, { ...world, now, killed });
+        if (found.kind !== 'run' && found.kind !== 'ask') continue;
+        if (one.killed) expect(found.kind).toBe('ask');
+        if (found.kind === 'run' && found.does !== 'escalate') ran += 1;
+        const { does, subject, namespace, kind: how } = found;
         fired = [
           ...fired,
-          { at: now, rule: found.rule, does: found.does, subject: found.subject, how: 'run', inForce: true },
+          { at: now, does, subject, namespace, how, inForce: how === 'run' && does !== 'escalate', confirmed: false },
         ];
-        expect(fired.filter(({ at }) => now - at < HOUR).length).toBeLessThanOrEqual(limits.perHour);
-        const held = fired.filter(({ inForce }) => inForce);
-        expect(held.length).toBeLessThanOrEqual(limits.most);
+        const asked = fired.filter((other) => other.how === 'ask' && now - other.at < HOUR);
+        expect(asked.length).toBeLessThanOrEqual(MOST_PROPOSALS);
+        const mine = fired.filter((other) => other.how === 'run' && other.does !== 'escalate');
+        // In whatever hour, as the clock stood then; a clock that is set back opens no new one.
+        expect(mine.filter((other) => now - other.at < HOUR).length).toBeLessThanOrEqual(limits.perHour);
+        const held = mine.filter(({ inForce }) => inForce);
+        expect(held.filter(({ confirmed }) => !confirmed).length).toBeLessThanOrEqual(limits.most);
         expect(
           held.filter(
-            ({ subject }) => /^(?:kube-system|istio-system|one)\//u.test(subject) || subject.endsWith('/shared'),
+            (other) =>
+              ['kube-system', 'istio-system', 'hooks', 'cilium-test', ''].includes(other.namespace) ||
+              /^(?:kube-system|istio-system|hooks|cilium-test|one|nowhere)\//u.test(other.subject) ||
+              other.subject.endsWith('/shared') ||
+              other.subject === '203.0.113.1',
           ),
         ).toEqual([]);
-        expect(held.filter(({ subject }) => subject.startsWith('shop/')).length).toBeLessThanOrEqual(
-          Math.max(1, 20 * limits.share),
-        );
+        expect(
+          held.every((other) =>
+            other.does === 'block' ? /^[0-9.]+$/u.test(other.subject) : world.isKnown(other.subject),
+          ),
+        ).toBe(true);
+        const cut = new Set(held.filter((other) => other.does === 'quarantine').map((other) => other.subject));
+        expect(cut.size).toBeLessThanOrEqual(Math.max(1, Math.floor(20 * limits.share)));
       }
     }),
   );
+  expect(ran).toBeGreaterThan(100);
 });

@@ -266,7 +266,7 @@ export const RUN_CODES = {
     title: 'The push failed',
     exit: 4,
     means: 'The commit is made, and the remote does not have it.',
-    causes: ['Somebody else pushed first.', 'No credentials, or a protected branch.'],
+    causes: ['No credentials, no upstream branch, or no network.'],
     fix: ['Push the branch by hand or open the pull request from another one, then `sallyport resume`.'],
   },
   SP644: {
@@ -339,11 +339,68 @@ export const RUN_CODES = {
     causes: ['A run that is still going on, or was killed a moment ago.'],
     fix: ['Wait: the hold of a killed run ends by itself after the time that the hint names.'],
   },
+  SP660: {
+    title: 'The kill switch cannot be moved',
+    exit: 5,
+    means: 'The file beside the state that stops what runs by itself could not be written or removed.',
+    causes: ['The folder of the state may not be written.', 'A full disk.'],
+    fix: [
+      "`kubectl annotate namespace kube-system sallyport.dev/stop='REASON'` stops every watch of the cluster.",
+      'Make the folder writable, then the same command again.',
+    ],
+  },
+  SP661: {
+    title: 'Not what it was: a proposal, or something that was carried out',
+    exit: 2,
+    means: '`incident run` and `dismiss` take a proposal that waits; `confirm` and `undo` take what was carried out.',
+    causes: ['Somebody was faster.', 'The wrong id.'],
+    fix: ['`sallyport incident list` says how each stands.'],
+  },
   SP653: {
     title: 'The hold was lost',
     exit: 3,
     means: 'The Lease could not be renewed in time or was taken; nothing more is written.',
     causes: ['The API server was away for longer than the hold lasts, or the machine slept.'],
     fix: ['When the other run has ended: `sallyport resume`.'],
+  },
+  SP685: {
+    title: 'No key was replaced for that namespace',
+    exit: 2,
+    means:
+      '`cloud-identity remove` takes back what the record says `cloud-identity apply` wrote for a namespace, and there is nothing.',
+    causes: ['It was applied for another namespace.', 'A rollback took it back already.'],
+    fix: ['`sallyport audit -n NS` shows what was done and what was taken back.'],
+  },
+  SP691: {
+    title: 'The branch has moved',
+    exit: 3,
+    means:
+      'The remote has commits that this clone has not, so it does not take the push. Nothing is forced; the commit is here.',
+    causes: ['Somebody else pushed first.'],
+    fix: [
+      '`git pull --rebase`, then `sallyport resume --push`: the commit is found again by its trailer.',
+      'Where it conflicts: `git rebase --abort`, `sallyport rollback NS` with the same `--git`, then plan anew.',
+    ],
+  },
+  SP692: {
+    title: 'The commit is applied, and not healthy',
+    exit: 4,
+    means:
+      'Flux says HealthCheckFailed, or Argo CD says Degraded or Missing, of a revision that holds the commit. What it changes is in the cluster; the run waits on record.',
+    causes: [
+      'A workload that the same object applies does not become ready, for whatever reason.',
+      'It was so before the commit.',
+    ],
+    fix: [
+      'Look at what is not healthy; `sallyport resume --wait 20m` waits for it, `sallyport rollback NS` takes the commit back.',
+      '`git: {health: ignore}` in the configuration goes by the objects of the commit alone.',
+    ],
+  },
+  SP693: {
+    title: 'The remote does not take the branch',
+    exit: 3,
+    means: 'A rule or a hook of the remote refused the push. The commit is here.',
+    causes: ['A protected branch, which takes pull requests alone.'],
+    fix: ['Push it as another branch, open a pull request with the text that was written, then `sallyport resume`.'],
   },
 } as const satisfies CodeTable;

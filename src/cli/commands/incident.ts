@@ -3,6 +3,7 @@ import type { AppliedStep, View } from '../../engine/contract.ts';
 import { executePlan } from '../../engine/run.ts';
 import type { RunResult } from '../../engine/run.ts';
 import type { Workload } from '../../model/inventory.ts';
+import type { TriggerRecord } from '../../model/trigger.ts';
 import { planHash } from '../../plan/hash.ts';
 import type { IncidentMark, Plan, PlaybookName } from '../../plan/plan.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
@@ -12,9 +13,12 @@ import { planQuarantine, QUARANTINE_KINDS } from '../../readiness/quarantine.ts'
 import { IRREVERSIBLE, planRotation } from '../../readiness/rotate.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { sortBy } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
-import type { RunSummary } from '../../../state/rows.ts';
 import type { App } from '../context.ts';
+import type { Answered } from '../fired.ts';
+import { readAnswered, stateOfRecord } from '../fired.ts';
+import { readStop } from '../kill-switch.ts';
 import { loadAll } from '../load.ts';
 import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
@@ -32,7 +36,9 @@ export interface IncidentOptions {
   readonly lastResort?: boolean;
   readonly cap?: string;
   readonly output?: string;
+  /** Of a rule: its name, and the id under which it stands on record. Not flags. */
   readonly rule?: string;
+  readonly id?: string;
 }
 
 /** Edges on record that one answer may cut without a word of its own. */
@@ -56,6 +62,24 @@ export async function incident(
       return undo(app, need(subject, 'undo', 'ID'), options, prompts);
     case 'escalate':
       return (await import('./incident-escalate.ts')).escalate(app, subject, options);
+    case 'run':
+      return (await import('./incident-triggered.ts')).runProposal(
+        app,
+        need(subject, action, 'ID'),
+        options,
+        (record, given) => incident(app, record.does, proposed(record), given, prompts),
+      );
+    case 'confirm':
+    case 'dismiss':
+      return (await import('./incident-triggered.ts')).settleProposal(
+        app,
+        action,
+        need(subject, action, 'ID'),
+        options,
+      );
+    case 'stop':
+    case 'start':
+      return (await import('./incident-triggered.ts')).moveSwitch(app, action, options, prompts);
     case 'quarantine':
       return answer(app, action, need(subject, action, 'namespace/Kind/name'), options, prompts);
     case 'block':
@@ -69,6 +93,11 @@ export async function incident(
     default:
       return answer(app, 'rotate', need(subject, action, 'NAMESPACE/ACCOUNT'), options, prompts);
   }
+}
+
+/** What the playbook of a record is about: an escalation tells the notice. */
+function proposed(record: TriggerRecord): string {
+  return record.does === 'escalate' ? record.notice.text : record.subject;
 }
 
 function need(subject: string | undefined, action: string, what: string): string {
@@ -85,6 +114,10 @@ function oneOf<T extends string>(text: string | undefined, known: readonly T[], 
   const found = known.find((one) => one === text);
   if (found !== undefined) return found;
   throw wrongUse(`${flag} ${text} is none of ${known.join(', ')}`, `${flag} ${known[0] ?? ''}`);
+}
+
+export function newIncidentId(): string {
+  return `inc-${randomBytes(4).toString('hex')}`;
 }
 
 interface Prepared {
@@ -144,7 +177,7 @@ async function answer(
 ): Promise<number> {
   const loaded = await loadAll(app);
   const { incidents } = loaded.config;
-  const id = `inc-${randomBytes(4).toString('hex')}`;
+  const id = options.id ?? newIncidentId();
   const view = loaded.view(text.split('/')[0] ?? '');
   const { namespace, subject, playbook } = prepare(view, action, text, options, id);
   const now = view.phases.get(namespace) ?? 'none';
@@ -329,71 +362,138 @@ function render(app: App, mark: IncidentMark, plan: Plan, { effect, findings, re
   for (const line of byHand) output.line(`    ${safeText(line)}`);
 }
 
+/** An incident as it is listed: a run, what a rule set off, or both. */
 interface Listed {
-  readonly run: RunSummary;
-  readonly mark: IncidentMark;
-  readonly state: 'in force' | 'undone' | 'done' | 'interrupted';
+  readonly answered?: Answered;
+  readonly trigger?: TriggerRecord;
 }
 
 async function listed(app: App): Promise<readonly Listed[]> {
   const { reader } = await app.state();
-  const inForce = new Set(reader.applied().map(({ run }) => run));
-  return reader.runs().flatMap((run): readonly Listed[] => {
-    if (run.from !== run.to) return [];
-    const mark = reader.run(run.id)?.plan.incident;
-    if (mark === undefined || mark.undoes !== undefined) return [];
-    const state =
-      run.outcome === undefined
-        ? 'interrupted'
-        : mark.playbook === 'rotate'
-          ? 'done'
-          : inForce.has(run.id)
-            ? 'in force'
-            : 'undone';
-    return [{ run, mark, state }];
+  const answered = readAnswered(reader);
+  const records = new Map(reader.triggered().map((one) => [one.id, one]));
+  const runs = answered.map((one): Listed => {
+    const trigger = records.get(one.mark.id);
+    return { answered: one, ...(trigger === undefined ? {} : { trigger }) };
   });
+  const known = new Set(answered.map(({ mark }) => mark.id));
+  const others = [...records.values()].filter(({ id }) => !known.has(id)).map((trigger): Listed => ({ trigger }));
+  return sortBy([...runs, ...others], (one) => new Date(aboutOf(one).at).toISOString());
+}
+
+function aboutOf({ answered, trigger }: Listed): Omit<IncidentMark, 'playbook'> & {
+  readonly playbook: string;
+  readonly run: string | null;
+  readonly namespace: string;
+  readonly state: string;
+} {
+  if (answered !== undefined) {
+    const { mark, run, state } = answered;
+    return { ...mark, run: run.id, namespace: run.namespace, state };
+  }
+  if (trigger === undefined) throw new Error('an incident is a run or a record');
+  return {
+    id: trigger.id,
+    playbook: trigger.does,
+    subject: trigger.subject,
+    reason: trigger.notice.text,
+    at: trigger.at,
+    rule: trigger.rule,
+    run: null,
+    namespace: trigger.namespace,
+    state: stateOfRecord(trigger, undefined),
+  };
+}
+
+/** What a rule knew and was held to, for documents. */
+function triggerDocument(trigger: TriggerRecord | undefined): object {
+  if (trigger === undefined) return {};
+  const { rule, how, outcome, why, limits, notice, confirmedBy } = trigger;
+  return {
+    trigger: {
+      rule,
+      how,
+      outcome,
+      why,
+      limits,
+      notice: { ...notice, at: new Date(notice.at).toISOString() },
+      confirmedBy: confirmedBy ?? null,
+    },
+  };
 }
 
 async function list(app: App): Promise<number> {
   const all = await listed(app);
+  const stop = readStop((await app.state()).file);
   app.output.document('Incidents', {
-    incidents: all.map(({ run, mark, state }) => ({ ...mark, run: run.id, namespace: run.namespace, state })),
+    incidents: all.map((one) => ({ ...aboutOf(one), ...triggerDocument(one.trigger) })),
+    stopped: stop ?? null,
   });
-  app.output.names(all.map(({ mark }) => mark.id));
+  app.output.names(all.map((one) => aboutOf(one).id));
+  if (stop !== undefined) app.output.line(wrap(safeText(stop), app.output.width, 4));
   if (all.length === 0) app.output.line('No incident is on record.');
-  for (const { run, mark, state } of all)
+  for (const one of all) {
+    const { id, at, playbook, subject, state, namespace, reason } = aboutOf(one);
+    const by = one.trigger === undefined ? '' : `, rule ${one.trigger.rule}`;
     app.output.line(
       wrap(
         safeText(
-          `${mark.id}  ${new Date(mark.at).toISOString()}  ${mark.playbook} ${mark.subject} (${state}, ${run.namespace}): ${mark.reason}`,
+          `${id}  ${new Date(at).toISOString()}  ${playbook} ${subject} (${state}, ${namespace}${by}): ${reason}`,
         ),
         app.output.width,
         4,
       ),
     );
+  }
+  const waiting = all.find((one) => aboutOf(one).state === 'proposed');
+  if (waiting !== undefined)
+    app.output.line(`Next: sallyport incident run ${aboutOf(waiting).id}, or incident dismiss`);
   return EXIT.done;
 }
 
-async function find(app: App, id: string): Promise<Listed> {
+async function findListed(app: App, id: string): Promise<Listed> {
   const all = await listed(app);
-  const found = all.find(({ mark, run }) => mark.id === id || run.id === id);
+  const found = all.find((one) => aboutOf(one).id === id || one.answered?.run.id === id);
   if (found !== undefined) return found;
   throw wrongUse(`there is no incident ${id}`, all.length === 0 ? 'none is on record' : 'sallyport incident list');
 }
 
+/** One that was carried out. Errors: SP661 for a proposal. */
+async function find(app: App, id: string): Promise<Answered> {
+  const { answered } = await findListed(app, id);
+  if (answered !== undefined) return answered;
+  throw new Failure({
+    code: 'SP661',
+    exit: EXIT.usage,
+    message: `${id} was not carried out: there is nothing to take back`,
+    hint: `sallyport incident dismiss ${id} lets the proposal go`,
+  });
+}
+
 /** What happened, in order, as Markdown for the post-mortem. */
 async function show(app: App, id: string, options: IncidentOptions): Promise<number> {
-  const { run, mark, state } = await find(app, id);
+  const found = await findListed(app, id);
+  const about = aboutOf(found);
   const { reader } = await app.state();
-  const runs = reader.runs().filter((one) => one.id === run.id || reader.run(one.id)?.plan.incident?.undoes === run.id);
+  const run = found.answered?.run.id;
+  const runs =
+    run === undefined
+      ? []
+      : reader.runs().filter((one) => one.id === run || reader.run(one.id)?.plan.incident?.undoes === run);
   const ids = new Set(runs.map((one) => one.id));
-  const entries = reader.audit().filter((entry) => entry.run !== undefined && ids.has(entry.run));
+  const entries = reader
+    .audit()
+    .filter(
+      (entry) =>
+        (entry.run !== undefined && ids.has(entry.run)) ||
+        (found.trigger !== undefined && entry.run === undefined && entry.reason.startsWith(`${about.id} `)),
+    );
   const steps = runs.flatMap((one) => reader.stepsOf(one.id));
-  const text = renderTimeline(mark, state, runs, entries, steps);
+  const text = renderTimeline(about, about.state, runs, entries, steps, found.trigger);
   if (options.output === 'md') app.output.raw(text);
   else {
     app.output.document('IncidentTimeline', {
-      incident: { ...mark, run: run.id, namespace: run.namespace, state },
+      incident: { ...about, ...triggerDocument(found.trigger) },
       entries: entries.map(({ at, who, what, object, reason, run: of }) => ({
         at: new Date(at).toISOString(),
         who,

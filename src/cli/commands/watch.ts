@@ -9,18 +9,28 @@ import { followRequest, parseDuration } from '../observe-followed.ts';
 import { followFlows } from '../observe-follow.ts';
 import type { Output } from '../output.ts';
 import { openSignals } from '../signals.ts';
+import type { Telemetry } from '../telemetry.ts';
 import { openTelemetry } from '../telemetry.ts';
 import { followCluster } from '../watch-cluster.ts';
-import { noticeLine, renderPage, watchLine } from '../watch-page.ts';
+import { noticeLine, renderPage, triggerLine, triggerText, watchLine } from '../watch-page.ts';
+import { readFired } from '../fired.ts';
+import { readStop } from '../kill-switch.ts';
+import type { Probed } from '../probe.ts';
+import { allowedPairs, publishing, runProbes } from '../probe.ts';
+import { probeOnSchedule, probeSchedule } from '../watch-probes.ts';
+import type { Carried, Responder } from '../watch-respond.ts';
+import { openResponder } from '../watch-respond.ts';
 import { serveWatch, wrongWatch } from '../watch-serve.ts';
 import { endSoak, quietOutput } from '../watch-soak.ts';
 import { openWatcher } from '../watcher.ts';
 import type { Watcher, WatchLoad } from '../watcher.ts';
+import { incident, newIncidentId } from './incident.ts';
 import { judgeNamespaces, namespacesUnderWay } from './verify.ts';
 import type { Clock, Signals, Target } from '../../engine/contract.ts';
 import type { Flow } from '../../model/flow.ts';
 import { grantObjects } from '../../model/grant.ts';
 import type { Inventory, Snapshot } from '../../model/inventory.ts';
+import type { TriggerRecord } from '../../model/trigger.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { refKey, refOf } from '../../model/object.ts';
 import { endpointNamespace } from '../../model/edge.ts';
@@ -35,6 +45,9 @@ import type { Discovery, KubeApi } from '../../sources/kube/index.ts';
 import { findSource, FLOW_SOURCES } from '../../sources/registry.ts';
 import { acquireNamed } from '../../targets/lease.ts';
 import type { Notice } from '../../watch/notice.ts';
+import { findObject } from '../../watch/objects.ts';
+import { stopOf } from '../../watch/trigger-world.ts';
+import { openState } from '../../../state/open.ts';
 import type { WatchedGrant, WatchState } from '../../watch/state.ts';
 
 export interface WatchOptions {
@@ -43,6 +56,8 @@ export interface WatchOptions {
   /** The namespace of the Lease by which one of several leads. */
   readonly lead?: string;
   readonly for?: string;
+  /** Carry out what rules of the configuration say, within their limits. */
+  readonly act?: boolean;
   /** Commander's `--no-soak`: runs that soak are left alone. */
   readonly soak?: boolean;
 }
@@ -59,6 +74,8 @@ const REOPEN_MS = 30_000;
 /** Records between two looks: beyond it the oldest are not looked at, and it is said. */
 const MOST_INBOX = 100_000;
 const MOST_LATEST = 100;
+/** Lines of what rules set off that a page shows. */
+const MOST_NEWS = 5;
 
 /**
  * Follows cluster and flows until Ctrl-C, SIGTERM or `--for`, and tells what is noticed: lines of JSON, or on a terminal a page. It writes edges
@@ -100,6 +117,16 @@ async function run(
   const forMs = options.for === undefined ? undefined : parseDuration(options.for);
   if (forMs !== undefined) clock.sleep(forMs, stop.signal).then(onInterrupt, () => undefined);
 
+  const config = await app.config();
+  const acts = options.act === true || config.triggers?.act === true;
+  if (acts && options.lead === undefined)
+    throw wrongWatch(
+      'a watch that acts leads by a Lease: two that act would each have the limits',
+      'watch --act',
+      'add --lead NAMESPACE',
+    );
+  const schedule = probeSchedule(config, clock.now());
+
   const telemetry = openTelemetry();
   const speaker = openSpeaker(app, options);
   let watcher: Watcher | undefined;
@@ -126,6 +153,7 @@ async function run(
         });
   const api = await connectKube({ ...kubeOptions(app.options, app.env), clock });
   let lead: Lead | undefined;
+  let responder: Responder | undefined;
   try {
     if (options.lead !== undefined) {
       lead = await takeLead(app, api, clock, options.lead, stop);
@@ -142,11 +170,13 @@ async function run(
       (notice) => {
         telemetry.told(notice);
         speaker.tell(notice);
+        responder?.notice(notice);
       },
       (sightings) => telemetry.sighted(sightings),
       options.soak !== false,
     );
     watcher = opened;
+    responder = await openResponses(world, opened, { acts, own: options.lead, lead, telemetry, speaker });
     telemetry.attach({
       state: opened.state,
       health: opened.health,
@@ -170,9 +200,23 @@ async function run(
       note: (text) => speaker.note(text),
     }).catch(failed);
     const reading = flows.run().catch(failed);
+    const probing =
+      schedule === undefined
+        ? Promise.resolve()
+        : probeOnSchedule({
+            schedule,
+            clock,
+            signal: stop.signal,
+            isReady: () => opened.health().ready,
+            probe: () => probeOnce(world, opened.state(), schedule.file, (text) => speaker.note(text)),
+            take: opened.take,
+            probed: telemetry.probed,
+            note: (text) => speaker.note(text),
+          }).catch(failed);
     while (!stop.signal.aborted) {
       try {
         await opened.turn();
+        await responder?.turn(opened.state());
       } catch (error) {
         failed(error);
         break;
@@ -180,7 +224,7 @@ async function run(
       speaker.draw();
       await clock.sleep(TURN_MS, stop.signal).catch(() => undefined);
     }
-    await Promise.all([following, reading]);
+    await Promise.all([following, reading, probing]);
     await flows.close();
     if (failure !== undefined) throw failure as Error;
     speaker.end();
@@ -409,6 +453,8 @@ async function openFlows(
 }
 
 interface Lead {
+  /** Surely, by this machine's own clock. */
+  isOpen(): boolean;
   release(): Promise<void>;
 }
 
@@ -441,6 +487,7 @@ async function takeLead(
         }
       })();
       return {
+        isOpen: () => hold.isOpen(),
         release: async () => {
           await renewing;
           await hold.release().catch(() => undefined);
@@ -457,10 +504,152 @@ async function takeLead(
   return undefined;
 }
 
+interface Responses {
+  readonly acts: boolean;
+  readonly own: string | undefined;
+  readonly lead: Lead | undefined;
+  readonly telemetry: Telemetry;
+  readonly speaker: Speaker;
+}
+
+/** What carries the rules of the configuration out; undefined where it has none. */
+async function openResponses(
+  { app, clock, stop }: World,
+  watcher: Watcher,
+  { acts, own, lead, telemetry, speaker }: Responses,
+): Promise<Responder | undefined> {
+  const config = (await app.config()).triggers;
+  if (config === undefined || config.rules.length === 0) return undefined;
+  const { path, target } = await app.stateFile();
+  const known = (): Iterable<KubeManifest> =>
+    [...watcher.state().objects.values()].flatMap((list) => [...list.values()]);
+  const responder = openResponder({
+    config,
+    now: () => clock.now(),
+    acts,
+    own,
+    fired: async () => readFired((await app.state()).reader, known()),
+    killed: async () => {
+      const here = readStop(path);
+      if (here !== undefined) return here;
+      // Read anew: what is followed may be a moment behind.
+      return stopOf(
+        await (await app.target()).readObject({ apiVersion: 'v1', kind: 'Namespace', name: 'kube-system' }),
+      );
+    },
+    leads: () => !stop.signal.aborted && (lead === undefined ? !acts : lead.isOpen()),
+    newId: newIncidentId,
+    save: (record, what) => {
+      const state = openState(path, { target, mode: 'write', create: true });
+      try {
+        state.writer.saveTriggered(record, {
+          at: clock.now(),
+          who: app.by,
+          what,
+          object: record.subject,
+          reason: `${record.id} (rule ${record.rule}): ${record.does}; ${[...record.why, ...record.limits, record.notice.text].join('; ')}`,
+          ...(record.namespace === '' ? {} : { namespace: record.namespace }),
+        });
+      } finally {
+        state.close();
+      }
+      return Promise.resolve();
+    },
+    carryOut: (record) => carryOutRecord(app, record, config.limits.cut),
+    tell: (record) => {
+      telemetry.triggered(record);
+      speaker.triggered(record);
+    },
+    note: (text) => speaker.note(text),
+  });
+  return {
+    ...responder,
+    turn: async (state) => {
+      const inCluster = stopOf(findObject(state.objects, KUBE_SYSTEM));
+      telemetry.stopped((config.stop ?? readStop(path) ?? inCluster) !== undefined);
+      await responder.turn(state);
+    },
+  };
+}
+
+const KUBE_SYSTEM: KubeManifest = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
+
+/** By an app of its own, as the command does it and nobody is asked: the limits answered for the person. */
+async function carryOutRecord(app: App, record: TriggerRecord, cut: number): Promise<Carried> {
+  const own = openApp(
+    { ...app.options, yes: true },
+    quietOutput(app.output, () => undefined),
+    app.env,
+    app.interrupt,
+  );
+  try {
+    const code = await incident(own, record.does, record.does === 'escalate' ? record.notice.text : record.subject, {
+      dryRun: false,
+      reason: `${record.rule}: ${record.notice.text}`,
+      rule: record.rule,
+      id: record.id,
+      cap: String(cut),
+      ...(record.namespace === '' ? {} : { namespace: record.namespace }),
+    });
+    return code === EXIT.done
+      ? { outcome: 'done', why: [] }
+      : { outcome: 'refused', why: [`it ended with exit ${code}: sallyport audit`] };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return { outcome: 'refused', why: [`${error.detail.code} ${error.message}`] };
+  } finally {
+    await own.close();
+  }
+}
+
+/** The pairs of the file, tried by pods that are gone afterwards. The configuration is the consent: it names image, namespaces and times. */
+async function probeOnce(
+  world: World,
+  state: WatchState,
+  file: string,
+  note: (text: string) => void,
+): Promise<readonly Probed[]> {
+  const { app, api, clock, stop } = world;
+  const config = (await app.config()).probe;
+  if (config === undefined) return [];
+  const pairs = await allowedPairs(file, config);
+  const snapshot = await snapshotOf(state, world);
+  const loaded = await loadAll(
+    appOver(app, () => Promise.resolve(snapshot), note),
+    { kind: 'none' },
+  );
+  const { path, target } = await app.stateFile();
+  const run = `p${randomBytes(4).toString('hex')}`;
+  return runProbes(pairs, loaded.inventory, publishing(loaded), {
+    api,
+    clock,
+    image: config.image,
+    run,
+    signal: stop.signal,
+    note,
+    journal: (pod) => {
+      const own = openState(path, { target, mode: 'write', create: true });
+      try {
+        own.writer.appendAudit({
+          at: clock.now(),
+          who: app.by,
+          what: 'probe',
+          object: `Pod ${pod}`,
+          namespace: pod.split('/')[0] ?? '',
+          reason: `watch, on schedule, run ${run}`,
+        });
+      } finally {
+        own.close();
+      }
+    },
+  });
+}
+
 interface Speaker {
   begin(watcher: Watcher, description: string): void;
   tell(notice: Notice): void;
   note(text: string): void;
+  triggered(record: TriggerRecord): void;
   draw(): void;
   end(): void;
 }
@@ -479,6 +668,7 @@ function lineSpeaker(output: Output): Speaker {
     begin: (_, description) => output.raw(`${watchLine(Date.now(), 'watching', { target: description })}\n`),
     tell: (notice) => output.raw(`${noticeLine(notice)}\n`),
     note: (text) => output.raw(`${watchLine(Date.now(), 'note', { text })}\n`),
+    triggered: (record) => output.raw(`${triggerLine(record)}\n`),
     draw: () => undefined,
     end: () => output.raw(`${watchLine(Date.now(), 'ended', {})}\n`),
   };
@@ -490,6 +680,7 @@ function pageSpeaker(output: Output): Speaker {
   let drawnAt = 0;
   let isNews = true;
   const latest: Notice[] = [];
+  const news: string[] = [];
   return {
     begin: (opened, of) => {
       watcher = opened;
@@ -501,6 +692,11 @@ function pageSpeaker(output: Output): Speaker {
       isNews = true;
     },
     note: () => undefined,
+    triggered: (record) => {
+      news.push(triggerText(record));
+      if (news.length > MOST_NEWS) news.shift();
+      isNews = true;
+    },
     draw: () => {
       const now = Date.now();
       if (watcher === undefined || (!isNews && now - drawnAt < DRAW_MS)) return;
@@ -511,6 +707,7 @@ function pageSpeaker(output: Output): Speaker {
         state: watcher.state(),
         health: watcher.health(),
         latest,
+        triggered: news,
         now,
         rows,
         description,

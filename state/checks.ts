@@ -33,6 +33,11 @@ export const number: Check<number> = (value, place, path) => {
   return value;
 };
 
+export const boolean: Check<boolean> = (value, place, path) => {
+  if (typeof value !== 'boolean') throw badRow(place, path, 'true or false expected');
+  return value;
+};
+
 export function oneOf<const T extends string>(values: readonly T[]): Check<T> {
   return (value, place, path) => {
     const found = values.find((one) => one === value);

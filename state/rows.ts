@@ -31,7 +31,19 @@ import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
 import type { Json } from '../src/shared/pure/json.ts';
 import type { Check, Place } from './checks.ts';
-import { badRow, json, jsonColumn, list, nullable, number, object, oneOf, plainObject, text } from './checks.ts';
+import {
+  badRow,
+  boolean,
+  json,
+  jsonColumn,
+  list,
+  nullable,
+  number,
+  object,
+  oneOf,
+  plainObject,
+  text,
+} from './checks.ts';
 
 /** A row as the database gives it: nothing is known of it. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -194,7 +206,7 @@ const planRest = object<PlanRest>(
       },
       {},
     ),
-    git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, {}),
+    git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, { push: boolean }),
     incident: object<IncidentMark>(
       { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },
       { rule: text, undoes: text },

@@ -1,6 +1,7 @@
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, isObject, refOf } from '../model/object.ts';
 import { asArray, asObject, asString } from '../shared/pure/json.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
 import { sortBy } from '../shared/pure/order.ts';
 
 /** What an object of Flux or Argo CD says of the revision it has applied. */
@@ -12,7 +13,16 @@ export interface AppliedRevision {
   /** False while a newer revision is being applied, and where the last one failed. */
   readonly settled: boolean;
   /** Set where it says that applying failed: at which revision, and why. */
-  readonly failure?: { readonly revision: string; readonly message: string };
+  readonly failure?: AtRevision;
+  /** Set where a revision is applied, and what it applied is not healthy. */
+  readonly unhealthy?: AtRevision;
+  /** Why it does nothing, or has done nothing yet, where it says so. */
+  readonly note?: string;
+}
+
+interface AtRevision {
+  readonly revision: string;
+  readonly message: string;
 }
 
 const DEPLOYER_KINDS = [
@@ -118,54 +128,93 @@ function commitIn(revision: string | undefined): string | undefined {
 
 /**
  * What a deployer says it has applied. Flux: `status.lastAppliedRevision`, and the condition Ready for the generation that is asked for
- * (https://fluxcd.io/flux/components/kustomize/kustomizations/#status); a HelmRelease says the version of the chart
- * (https://fluxcd.io/flux/components/helm/helmreleases/#status), which holds a commit where the chart follows revisions. Argo CD:
- * `status.sync` with status Synced and the operation that did it Succeeded
- * (https://argo-cd.readthedocs.io/en/stable/operator-manual/argocd-cm.yaml, Application `status.operationState`).
+ * (https://fluxcd.io/flux/components/kustomize/kustomizations/#kustomization-status). Where the checks of health fail, a revision is applied and
+ * `lastAppliedRevision` stays the one before (kustomize-controller, kustomization_controller.go, checkHealth). One that is suspended looks at
+ * nothing, its own new generation included. A HelmRelease says the version of the chart
+ * (https://fluxcd.io/flux/components/helm/helmreleases/#status), which holds a commit where the chart follows revisions. Argo CD: `status.sync`
+ * with status Synced, which is a comparison of that revision with the cluster, `status.health`, and `status.operationState`, the last operation,
+ * which may have been of a revision before
+ * (https://argo-cd.readthedocs.io/en/stable/operator-manual/application.yaml, `pkg/apis/application/v1alpha1/types.go`).
  */
 export function appliedRevision(object: KubeManifest): AppliedRevision {
-  const name = formatRef(refOf(object));
+  return isObject(object, 'argoproj.io', 'Application') ? argoRevision(object) : fluxRevision(object);
+}
+
+function argoRevision(object: KubeManifest): AppliedRevision {
   const status = asObject(object['status']);
-  if (isObject(object, 'argoproj.io', 'Application')) {
-    const sync = asObject(status['sync']);
-    const operation = asObject(status['operationState']);
-    const phase = asString(operation['phase']);
-    const result = asObject(operation['syncResult']);
-    const revisions = [asString(sync['revision']), ...asArray(sync['revisions']).map((one) => asString(one))].flatMap(
+  const { automated } = asObject(asObject(object['spec'])['syncPolicy']);
+  const sync = asObject(status['sync']);
+  const health = asObject(status['health']);
+  const operation = asObject(status['operationState']);
+  const phase = asString(operation['phase']);
+  const commits = (of: JsonObject): readonly string[] =>
+    [asString(of['revision']), ...asArray(of['revisions']).map((one) => asString(one))].flatMap(
       (one) => commitIn(one) ?? [],
     );
-    const failed = phase === 'Failed' || phase === 'Error';
-    const at = commitIn(asString(result['revision'])) ?? revisions[0];
-    return {
-      object: name,
-      revisions,
-      settled: sync['status'] === 'Synced' && (phase === undefined || phase === 'Succeeded'),
-      ...(failed && at !== undefined
-        ? { failure: { revision: at, message: asString(operation['message']) ?? phase } }
-        : {}),
-    };
-  }
+  const revisions = commits(sync);
+  const failed = phase === 'Failed' || phase === 'Error';
+  const result = commits(asObject(operation['syncResult']));
+  const tried = result.length > 0 ? result : revisions;
+  const synced = sync['status'] === 'Synced';
+  // An operation that failed before the cluster became as the revision says is over.
+  const before = failed && synced && !tried.some((one) => revisions.includes(one));
+  const at = tried[0];
+  const isAuto = automated !== undefined && automated !== null && asObject(automated)['enabled'] !== false;
+  const ill = ['Degraded', 'Missing'].includes(asString(health['status']) ?? '');
+  return {
+    object: formatRef(refOf(object)),
+    revisions,
+    settled: synced && (phase === undefined || phase === 'Succeeded' || before),
+    ...(failed && !before && at !== undefined
+      ? { failure: { revision: at, message: asString(operation['message']) ?? phase } }
+      : {}),
+    ...(synced && ill && revisions[0] !== undefined
+      ? {
+          unhealthy: {
+            revision: revisions[0],
+            message: [`health is ${asString(health['status']) ?? ''}`, asString(health['message'])]
+              .filter((one) => one !== undefined)
+              .join(': '),
+          },
+        }
+      : {}),
+    ...(sync['status'] === 'OutOfSync' && !isAuto
+      ? { note: `it is OutOfSync and syncs by hand: argocd app sync ${object.metadata.name}` }
+      : {}),
+  };
+}
+
+function fluxRevision(object: KubeManifest): AppliedRevision {
+  const status = asObject(object['status']);
+  const suspended = asObject(object['spec'])['suspend'] === true;
   const applied = commitIn(asString(status['lastAppliedRevision'])) ?? helmCommit(status['history']);
   const attempted = commitIn(asString(status['lastAttemptedRevision']));
   const ready = asArray(status['conditions'])
     .map((one) => asObject(one))
     .find((one) => one['type'] === 'Ready');
   const stale =
+    !suspended &&
     typeof status['observedGeneration'] === 'number' &&
     typeof object.metadata['generation'] === 'number' &&
     status['observedGeneration'] < object.metadata['generation'];
+  const said = `${asString(ready?.['reason']) ?? ''}: ${asString(ready?.['message']) ?? ''}`;
+  const failed = ready?.['status'] === 'False';
+  const ill = failed && ready['reason'] === 'HealthCheckFailed';
   return {
-    object: name,
+    object: formatRef(refOf(object)),
     revisions: applied === undefined ? [] : [applied],
     settled: ready?.['status'] === 'True' && !stale,
-    ...(ready?.['status'] === 'False' && attempted !== undefined && attempted !== applied
-      ? {
-          failure: {
-            revision: attempted,
-            message: `${asString(ready['reason']) ?? ''}: ${asString(ready['message']) ?? ''}`,
-          },
-        }
+    ...(failed && !ill && attempted !== undefined && attempted !== applied
+      ? { failure: { revision: attempted, message: said } }
       : {}),
+    ...(ill && (attempted ?? applied) !== undefined
+      ? { unhealthy: { revision: attempted ?? applied ?? '', message: said } }
+      : {}),
+    ...(suspended
+      ? { note: `it is suspended: flux resume ${object.kind.toLowerCase()} ${object.metadata.name}` }
+      : failed
+        ? { note: said }
+        : {}),
   };
 }
 
@@ -180,6 +229,8 @@ export type Applied =
   | { readonly kind: 'applied' }
   | { readonly kind: 'waiting'; readonly facts: readonly string[] }
   | { readonly kind: 'failed'; readonly object: string; readonly message: string }
+  /** It is applied, and what was applied is not healthy: that may pass. */
+  | { readonly kind: 'unhealthy'; readonly object: string; readonly message: string }
   /** No deployer says a commit that is known here: the objects themselves must answer. */
   | { readonly kind: 'unknown'; readonly facts: readonly string[] };
 
@@ -190,24 +241,32 @@ export function judgeApplied(
 ): Applied {
   const facts: string[] = [];
   let waiting = false;
-  for (const { object, revisions, settled, failure } of states) {
+  let ill: Extract<Applied, { kind: 'unhealthy' }> | undefined;
+  for (const { object, revisions, settled, failure, unhealthy, note } of states) {
     if (failure !== undefined && holds(failure.revision) === 'yes')
       return { kind: 'failed', object, message: failure.message };
+    if (unhealthy !== undefined && holds(unhealthy.revision) === 'yes') {
+      ill ??= { kind: 'unhealthy', object, message: unhealthy.message };
+      continue;
+    }
     const answers = revisions.map(holds);
     if (answers.includes('yes') && settled) continue;
+    const why = note === undefined ? '' : `; ${note}`;
     if (answers.includes('yes')) {
       waiting = true;
-      facts.push(`${object} has the commit and is not ready yet`);
-    } else if (revisions.length === 0) facts.push(`${object} names no commit that it has applied`);
+      facts.push(`${object} has the commit and is not ready yet${why}`);
+    } else if (revisions.length === 0) facts.push(`${object} names no commit that it has applied${why}`);
     else if (answers.includes('unknown'))
-      facts.push(`${object} is at ${revisions.join(', ')}, which is not in this clone`);
+      facts.push(
+        `${object} is at ${revisions.map((one) => one.slice(0, 12)).join(', ')}, which is not in this clone (git fetch brings it)${why}`,
+      );
     else {
       waiting = true;
-      facts.push(`${object} is at ${revisions.map((one) => one.slice(0, 12)).join(', ')}, without the commit`);
+      facts.push(`${object} is at ${revisions.map((one) => one.slice(0, 12)).join(', ')}, without the commit${why}`);
     }
   }
   if (states.length === 0)
     return { kind: 'unknown', facts: ['no Kustomization, HelmRelease or Application is known that applies it'] };
-  if (facts.length === 0) return { kind: 'applied' };
-  return waiting ? { kind: 'waiting', facts } : { kind: 'unknown', facts };
+  if (facts.length > 0) return waiting ? { kind: 'waiting', facts } : { kind: 'unknown', facts };
+  return ill ?? { kind: 'applied' };
 }

@@ -10,6 +10,8 @@ export type Arrival =
   | { readonly kind: 'arrived' }
   | { readonly kind: 'waiting'; readonly facts: readonly string[] }
   | { readonly kind: 'failed'; readonly message: string }
+  /** It is applied, and what was applied is not healthy yet. */
+  | { readonly kind: 'unhealthy'; readonly message: string }
   /** Nobody says: the object itself must answer. */
   | { readonly kind: 'unknown'; readonly facts: readonly string[] };
 
@@ -35,7 +37,7 @@ const GRACE_MS = 30_000;
 
 /**
  * Waits until a commit is applied and every change shows. Throws a Failure: SP644 where it is not in force in time (exit 3) or was not applied
- * (exit 4), SP645 (exit 6) where it is applied and an object is not as it says.
+ * (exit 4), SP692 (exit 4) where it is applied and not healthy in time, SP645 (exit 6) where it is applied and an object is not as it says.
  */
 export async function awaitCommit(
   options: Omit<FollowOptions, 'pending' | 'commit'>,
@@ -56,10 +58,18 @@ export async function awaitCommit(
         nature: 'passes',
       });
     if (arrival.kind === 'arrived') arrivedAt ??= clock.now();
+    if (arrival.kind === 'unhealthy' && clock.now() >= until)
+      throw new Failure({
+        code: 'SP692',
+        exit: EXIT.cluster,
+        message: `the commit is applied, and what applied it says that it is not healthy: ${arrival.message}`,
+        hint: 'look at what is not healthy; sallyport resume --wait TIME waits for it, sallyport rollback with the same --git takes the commit back, and git.health: ignore in the configuration goes by the objects alone',
+        nature: 'passes',
+      });
     const live: (KubeManifest | undefined)[] = [];
     for (const change of changes) live.push(await target.readObject(changeRef(change)));
     const missing = changes.find((change, at) => !options.shows(change, live[at]));
-    if (missing === undefined && arrival.kind !== 'waiting') return { live, arrivedAt };
+    if (missing === undefined && arrival.kind !== 'waiting' && arrival.kind !== 'unhealthy') return { live, arrivedAt };
     const what = missing === undefined ? '' : formatRef(changeRef(missing));
     if (missing !== undefined && arrivedAt !== undefined && clock.now() >= Math.min(arrivedAt + GRACE_MS, until))
       throw new Failure({
@@ -70,7 +80,12 @@ export async function awaitCommit(
         hint: 'look at the object: an overlay, another controller or a hook of the repository changed it on the way; then sallyport resume, or rollback',
         nature: 'passes',
       });
-    const facts = arrival.kind === 'arrived' ? [`${what} is not there yet`] : arrival.facts;
+    const facts =
+      arrival.kind === 'arrived'
+        ? [`${what} is not there yet`]
+        : arrival.kind === 'unhealthy'
+          ? [`not healthy yet: ${arrival.message}`]
+          : arrival.facts;
     if (clock.now() >= until)
       throw new Failure({
         code: 'SP644',
@@ -108,6 +123,7 @@ export function followTarget(options: FollowOptions): Target {
     description: target.description,
     ...(target.user === undefined ? {} : { user: target.user }),
     readSnapshot: (onProgress) => target.readSnapshot(onProgress),
+    readKinds: (kinds) => target.readKinds(kinds),
     awaitRollout: (workload, signal) => target.awaitRollout(workload, signal),
     close: () => target.close(),
     readObject: async (ref) => {

@@ -42,7 +42,10 @@ export interface Repository {
   commitOf(run: string, from?: string): Promise<string | undefined>;
   /** Whether a revision holds a commit or, where it was squashed or cherry-picked, the run's trailer; unknown for a revision that is not here. */
   holds(revision: string, commit: string, run: string): Promise<'yes' | 'no' | 'unknown'>;
-  /** `git push`, as it is configured for the branch. */
+  /**
+   * `git push`, as it is configured for the branch; a push of what is there already does nothing. Never forced. Throws a Failure: SP691 (exit
+   * 3) where the remote has commits that are not here, SP693 (exit 3) where it does not take this branch, SP643 (exit 4) for the rest.
+   */
   push(): Promise<void>;
 }
 
@@ -236,16 +239,8 @@ export async function openRepository(dir: string, env: NodeJS.ProcessEnv): Promi
       return found.some(({ text }) => hasTrailer(text, RUN_TRAILER, run)) ? 'yes' : 'no';
     },
     async push() {
-      const answer = await git(['push', '--quiet']);
-      if (answer.code === 0) return;
-      throw new Failure({
-        code: 'SP643',
-        exit: EXIT.cluster,
-        message: `git push failed: ${said(answer)}`,
-        where: safeText(root),
-        hint: `the commit is there: git -C ${shellWord(root)} push, then sallyport resume`,
-        nature: 'passes',
-      });
+      const answer = await git(['push', '--porcelain']);
+      if (answer.code !== 0) throw pushFailed(root, branch, answer);
     },
   };
 }
@@ -254,6 +249,45 @@ export async function openRepository(dir: string, env: NodeJS.ProcessEnv): Promi
 function said({ stderr, stdout }: Answer): string {
   const text = (stderr.trim() === '' ? stdout : stderr).trim().split('\n').slice(-MOST_NAMED).join('; ');
   return safeText(maskText(text)).slice(0, 500);
+}
+
+/**
+ * Why a push did not go through, by the lines of `git push --porcelain` (`!`, the refs, the reason; git-push(1), "Output"): nothing here
+ * overwrites what others pushed, so each says what a person does.
+ */
+function pushFailed(root: string, branch: string, answer: Answer): Failure {
+  const reason = answer.stdout
+    .split('\n')
+    .flatMap((line) => (line.startsWith('!\t') ? [line.split('\t')[2] ?? ''] : []))
+    .join('; ');
+  const where = safeText(root);
+  const at = `git -C ${shellWord(root)}`;
+  if (/\[rejected\] \((?:fetch first|non-fast-forward|stale info|needs force)\)/u.test(reason))
+    return new Failure({
+      code: 'SP691',
+      exit: EXIT.refused,
+      message: `the branch ${safeText(branch)} has moved: the remote has commits that this clone has not, and nothing is forced`,
+      where,
+      hint: `${at} pull --rebase, then sallyport resume --push: the commit is found again by its trailer. Where it conflicts: ${at} rebase --abort, then sallyport rollback with the same --git, and plan anew`,
+      nature: 'passes',
+    });
+  if (reason.includes('[remote rejected]'))
+    return new Failure({
+      code: 'SP693',
+      exit: EXIT.refused,
+      message: `the remote does not take ${safeText(branch)}: ${said({ ...answer, stderr: `${reason}\n${answer.stderr}` })}`,
+      where,
+      hint: `push it as another branch (${at} push origin HEAD:refs/heads/NAME), open a pull request with the text that was written, then sallyport resume`,
+      nature: 'passes',
+    });
+  return new Failure({
+    code: 'SP643',
+    exit: EXIT.cluster,
+    message: `git push failed: ${said(answer)}`,
+    where,
+    hint: `the commit is there: ${at} push, then sallyport resume`,
+    nature: 'passes',
+  });
 }
 
 function failed(root: string, args: readonly string[], answer: Answer): Failure {

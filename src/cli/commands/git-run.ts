@@ -3,12 +3,14 @@ import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { AppliedStep, JournalStep, RunRecord, View } from '../../engine/contract.ts';
 import type { RunResult } from '../../engine/run.ts';
+import { assertGround } from '../../engine/ground.ts';
 import { resumeRun, settleOpenRun } from '../../engine/run.ts';
 import { formatRef, refOf } from '../../model/object.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import type { Change } from '../../plan/change.ts';
+import { changeRef } from '../../plan/change.ts';
 import { commitsOf } from '../../plan/commits.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import type { Plan, Step } from '../../plan/plan.ts';
@@ -16,6 +18,7 @@ import type { Applied } from '../../readiness/gitops-applied.ts';
 import { appliedRevision, deployersOf, isDeployer, judgeApplied } from '../../readiness/gitops-applied.ts';
 import { removeEmptyFolders, writeFileAtomic } from '../../shared/io/files.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import { maskText } from '../../shared/pure/mask.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { Arrival } from '../../targets/follow.ts';
@@ -72,6 +75,7 @@ export async function carryOutInGit(
   for (const [index, steps] of parts.entries()) {
     const record = recordOf(app, plan, steps, parts.slice(index + 1).flat(), kind, place, loaded);
     const state = await app.writableState();
+    await assertGroundOfCommit(app, plan, record, commits);
     openJournal(state.writer).openRun(record);
     const made = await propose(app, record, view, place, [index + 1, parts.length], plan);
     commits.push(made);
@@ -90,6 +94,37 @@ export async function carryOutInGit(
   };
 }
 
+/** The wait for the commit before may have been long: is what this one was judged on still there? Throws SP654 with nothing written. */
+async function assertGroundOfCommit(
+  app: App,
+  plan: Plan,
+  record: RunRecord,
+  before: GitOutcome['commits'],
+): Promise<void> {
+  const state = await app.writableState();
+  const journal = openJournal(state.writer);
+  const done = { ...journal, stepsOf: () => before.flatMap(({ run }) => journal.stepsOf(run)) };
+  const target = await app.target();
+  for (const [index, step] of record.plan.steps.entries())
+    try {
+      await assertGround(
+        { ...record, plan },
+        { seq: 0, run: record.id, index, step, state: 'pending' },
+        { target, journal: done },
+      );
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+      const { code, exit, message } = error.detail;
+      throw new Failure({
+        code,
+        exit,
+        message,
+        where: `namespace ${plan.namespace}, before commit ${before.length + 1}`,
+        hint: `sallyport plan ${plan.namespace} judges what is there now; what was committed before stays`,
+      });
+    }
+}
+
 const NOTHING = { run: '', outcome: 'done' as const, done: [], failed: [], notRun: [], exit: EXIT.done };
 
 function proposed({ id, plan }: RunRecord): GitOutcome['result'] {
@@ -102,6 +137,11 @@ function proposed({ id, plan }: RunRecord): GitOutcome['result'] {
     notRun: plan.steps.map((step) => step.id),
     exit: EXIT.done,
   };
+}
+
+/** Looked at before the commit: when its steps are found in the cluster, others have taken them already. */
+function withoutGround(plan: Plan): Plan {
+  return Object.fromEntries(Object.entries(plan).filter(([key]) => key !== 'ground')) as unknown as Plan;
 }
 
 /** The run of one commit. It ends in the phase that its last step completes, and otherwise where the namespace is. */
@@ -125,6 +165,7 @@ function recordOf(
     to = later.length === 0 ? plan.to : whole && phaseIndex(phase) > phaseIndex(plan.from) ? phase : from;
   } else to = later.length === 0 ? plan.to : below;
   const deployers = app.options.deployer ?? loaded.config.git?.deployers;
+  const push = app.options.push ?? loaded.config.git?.push ?? false;
   return {
     id: `${new Date().toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}-${randomBytes(3).toString('hex')}`,
     kind,
@@ -135,11 +176,16 @@ function recordOf(
     startedAt: Date.now(),
     by: app.by,
     plan: {
-      ...plan,
+      ...withoutGround(plan),
       from,
       to,
       steps,
-      git: { dir: place.dir, layout: layoutName(place.layout), deployers: deployers ?? [] },
+      git: {
+        dir: place.dir,
+        layout: layoutName(place.layout),
+        deployers: deployers ?? [],
+        ...(push ? { push } : {}),
+      },
     },
   };
 }
@@ -193,8 +239,13 @@ async function propose(
       run,
     });
   }
-  if (app.options.push ?? (await app.config()).git?.push === true) await repository.push();
+  await pushAsAsked(app, plan, place);
   return { run, commit, pullRequest };
+}
+
+/** Pushes where the run was begun so, or this call says so: after a crash the commit may be here alone. */
+async function pushAsAsked(app: App, plan: Plan, { repository }: GitPlace): Promise<void> {
+  if (app.options.push ?? plan.git?.push ?? (await app.config()).git?.push === true) await repository.push();
 }
 
 function inRepository(place: GitPlace, file: string): string {
@@ -275,8 +326,17 @@ async function writePullRequest(app: App, text: string, run: string): Promise<st
   return path;
 }
 
-/** Goes on with an open run of Git: commits where a crash came before, waits, and finds the objects in the cluster. */
-export async function awaitRun(app: App, record: RunRecord, place: GitPlace, wait: number): Promise<RunResult> {
+/**
+ * Goes on with an open run of Git: waits, and finds the objects in the cluster. `adopt`: what is in force is put on record for a way back, so
+ * that neither health nor a soak is waited for.
+ */
+export async function awaitRun(
+  app: App,
+  record: RunRecord,
+  place: GitPlace,
+  wait: number,
+  adopt = false,
+): Promise<RunResult> {
   const target = await app.target();
   const loaded = await loadAll(app);
   const { reader } = await app.state();
@@ -291,7 +351,8 @@ export async function awaitRun(app: App, record: RunRecord, place: GitPlace, wai
     names.length > 0
       ? named(names, loaded.snapshot.objects)
       : deployersOf(loaded.snapshot.objects, place.folder, await place.repository.remotes());
-  const soak = record.kind === 'advance' ? await soakWorld(app, loaded, record.namespace, false) : undefined;
+  const healthCounts = !adopt && loaded.config.git?.health !== 'ignore';
+  const soak = record.kind === 'advance' ? await soakWorld(app, loaded, record.namespace, adopt) : undefined;
   const { signal } = app.interrupt;
   const pending = steps
     .filter(({ state }) => state === 'pending' || state === 'skipped')
@@ -303,6 +364,7 @@ export async function awaitRun(app: App, record: RunRecord, place: GitPlace, wai
     waitMs: wait,
     arrived: async () =>
       arrivalOf(
+        healthCounts,
         await judge(
           await Promise.all(deployers.map(async (one) => (await target.readObject(refOf(one))) ?? one)),
           (revision) =>
@@ -351,22 +413,29 @@ async function judge(
 ): Promise<Applied> {
   const states = objects.map(appliedRevision);
   const revisions = uniqueSorted(
-    states.flatMap(({ revisions: all, failure }) => [...all, ...(failure === undefined ? [] : [failure.revision])]),
+    states.flatMap(({ revisions: all, failure, unhealthy }) => [
+      ...all,
+      ...[failure, unhealthy].flatMap((one) => (one === undefined ? [] : [one.revision])),
+    ]),
   );
   const answers = new Map<string, 'yes' | 'no' | 'unknown'>();
   for (const revision of revisions) answers.set(revision, await holds(revision));
   return judgeApplied(states, (revision) => answers.get(revision) ?? 'unknown');
 }
 
-function arrivalOf(applied: Applied): Arrival {
+function arrivalOf(healthCounts: boolean, applied: Applied): Arrival {
   switch (applied.kind) {
+    case 'unhealthy':
+      return healthCounts
+        ? { kind: 'unhealthy', message: safeText(maskText(`${applied.object}: ${applied.message}`)) }
+        : { kind: 'arrived' };
     case 'applied':
       return { kind: 'arrived' };
     case 'failed':
-      return { kind: 'failed', message: safeText(`${applied.object}: ${applied.message}`) };
+      return { kind: 'failed', message: safeText(maskText(`${applied.object}: ${applied.message}`)) };
     case 'waiting':
     case 'unknown':
-      return { kind: applied.kind, facts: applied.facts.map((fact) => safeText(fact)) };
+      return { kind: applied.kind, facts: applied.facts.map((fact) => safeText(maskText(fact))) };
   }
 }
 
@@ -430,7 +499,7 @@ async function commitBack(app: App, place: GitPlace, record: RunRecord, change: 
     [],
     `${record.namespace}: ${change.kind === 'delete' ? 'take back' : 'put back'} ${writes.map(({ file }) => file).join(', ')}\n\nDenied in the watch after run ${record.id}.\n`,
   );
-  if (app.options.push ?? (await app.config()).git?.push === true) await place.repository.push();
+  await pushAsAsked(app, record.plan, place);
 }
 
 /** Resumes a run of Git: commits what a crash left uncommitted, then looks or waits. */
@@ -439,9 +508,11 @@ export async function resumeInGit(app: App, run: string): Promise<RunResult> {
   const record = state.reader.run(run);
   if (record?.plan.git === undefined) throw new Error(`run ${run} does not go through Git`);
   const place = await openGitPlace(app, app.options.git ?? record.plan.git.dir, record.plan.git.layout);
-  if (isUntouched(state.reader.stepsOf(run)) && (await place.repository.commitOf(run)) === undefined) {
-    const loaded = await loadAll(app);
-    await propose(app, record, loaded.view(record.namespace), place, [1, 1], record.plan);
+  if (isUntouched(state.reader.stepsOf(run))) {
+    if ((await place.repository.commitOf(run)) === undefined) {
+      const loaded = await loadAll(app);
+      await propose(app, record, loaded.view(record.namespace), place, [1, 1], record.plan);
+    } else await pushAsAsked(app, record.plan, place);
   }
   return awaitRun(app, record, place, waitMs(app) ?? 0);
 }
@@ -452,15 +523,29 @@ export function isUntouched(steps: readonly JournalStep[]): boolean {
 }
 
 /**
- * Takes a proposal back that is not in force: its commit is reverted, where it is on the branch, and the run is closed having done nothing.
- * Answers false where some of it is in force already: then the ordinary way back is the way.
+ * Takes a proposal back that is not in force: its commit is reverted, where it is on the branch, and the run is closed having done nothing. So is
+ * one of which a part is in force: its steps need no order, neither there nor back. Undefined where all of it is in force: its steps are then on
+ * record as done, whatever the deployer says of health, and the ordinary way back, which is simulated, is the way.
  */
 export async function withdrawProposal(app: App, record: RunRecord): Promise<string | undefined> {
   const { git } = record.plan;
   if (git === undefined) return undefined;
+  const state = await app.writableState();
+  if (!isUntouched(state.reader.stepsOf(record.id))) return undefined;
   const target = await app.target();
-  for (const { change } of record.plan.steps)
-    if (shows(change, await target.readObject('ref' in change ? change.ref : refOf(change.object)))) return undefined;
+  const shown: boolean[] = [];
+  for (const { change } of record.plan.steps) shown.push(shows(change, await target.readObject(changeRef(change))));
+  if (shown.every((one) => one)) {
+    const adopted = await awaitRun(
+      app,
+      record,
+      await openGitPlace(app, app.options.git ?? git.dir, git.layout),
+      0,
+      true,
+    );
+    if (adopted.failure !== undefined) throw adopted.failure;
+    return undefined;
+  }
   const place = await openGitPlace(app, app.options.git ?? git.dir, git.layout);
   const commit = await place.repository.commitOf(record.id);
   let reverted = '';
@@ -478,7 +563,19 @@ export async function withdrawProposal(app: App, record: RunRecord): Promise<str
       await place.repository.staged(),
       `${safeText(record.namespace)}: withdraw ${record.id}\n\nThis reverts commit ${commit}.\n\nSallyport-Reverts: ${record.id}\n`,
     );
-    if (app.options.push ?? (await app.config()).git?.push === true) await place.repository.push();
+    await pushAsAsked(app, record.plan, place);
+    const parts = record.plan.steps.filter((_, index) => shown[index] === true).map(({ change }) => changeRef(change));
+    // What failed half-way may not be on the deployer's own list, and then nobody prunes it.
+    if (parts.length > 0)
+      app.output.note(
+        wrap(
+          safeText(
+            `In force in part: ${parts.map(formatRef).join(', ')}. The commit that takes it back is made; if the deployer does not take it out of the cluster, do: sallyport verify ${record.namespace} looks`,
+          ),
+          app.output.width,
+          2,
+        ),
+      );
   }
   await withEngine(app, [], (engine) =>
     settleOpenRun(record.id, {

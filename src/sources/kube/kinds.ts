@@ -94,6 +94,9 @@ export const SNAPSHOT_GROUPS: readonly GroupSpec[] = [
   // What Argo CD and Flux manage: who would take an edit back, or prune.
   { group: 'argoproj.io', kinds: ['Application'], need: 'optional' },
   { group: 'kustomize.toolkit.fluxcd.io', kinds: ['Kustomization'], need: 'optional' },
+  // Which repository they apply, and whether they have: what a commit waits for.
+  { group: 'helm.toolkit.fluxcd.io', kinds: ['HelmRelease'], need: 'optional' },
+  { group: 'source.toolkit.fluxcd.io', kinds: ['GitRepository'], need: 'optional' },
   { group: 'batch.volcano.sh', kinds: ['Job'], need: 'optional' },
   { group: 'jobset.x-k8s.io', kinds: ['JobSet'], need: 'optional' },
   { group: 'leaderworkerset.x-k8s.io', kinds: ['LeaderWorkerSet'], need: 'optional' },

@@ -54,26 +54,113 @@ function pruneFields(fields: JsonObject, before: JsonObject = {}): JsonObject {
   return out;
 }
 
-/** Of the objects that say what Argo CD and Flux manage, that and how: values for charts, which may hold credentials, are left out. */
+/**
+ * Of the objects of Argo CD and Flux: what they manage and how, where in Git it comes from, and what they say of the commit that they have
+ * applied (readiness/gitops, readiness/gitops-applied). Values for charts, which may hold credentials, are left out, as is what an address
+ * holds of a user.
+ */
 function trimDeployer(object: KubeManifest): KubeManifest {
-  const group = object.apiVersion.split('/')[0];
-  const kept =
-    group === 'argoproj.io' && object.kind === 'Application'
-      ? { spec: ['syncPolicy', 'ignoreDifferences', 'destination'], status: ['resources'] }
-      : group === 'kustomize.toolkit.fluxcd.io' && object.kind === 'Kustomization'
-        ? { spec: ['suspend', 'prune', 'force', 'interval'], status: ['inventory'] }
-        : undefined;
-  if (kept === undefined) return object;
-  const only = (value: Json | undefined, keys: readonly string[]): JsonObject =>
-    Object.fromEntries(Object.entries(asObject(value)).filter(([key]) => keys.includes(key)));
+  const keep = DEPLOYERS.get(`${object.apiVersion.split('/')[0] ?? ''}/${object.kind}`);
+  if (keep === undefined) return object;
+  const { spec, status } = keep(asObject(object['spec']), asObject(object['status']));
   return {
     apiVersion: object.apiVersion,
     kind: object.kind,
     // Annotations hold the object as it was applied last, values and all.
     metadata: without(object.metadata, ['annotations']) as KubeManifest['metadata'],
-    spec: only(object['spec'], kept.spec),
-    status: only(object['status'], kept.status),
+    spec,
+    status,
   };
+}
+
+interface Kept {
+  readonly spec: JsonObject;
+  readonly status: JsonObject;
+}
+
+const FLUX_STATUS = ['inventory', 'lastAppliedRevision', 'lastAttemptedRevision', 'observedGeneration', 'conditions'];
+
+const DEPLOYERS: ReadonlyMap<string, (spec: JsonObject, status: JsonObject) => Kept> = new Map([
+  [
+    'argoproj.io/Application',
+    (spec, status): Kept => ({
+      spec: {
+        ...only(spec, ['syncPolicy', 'ignoreDifferences', 'destination']),
+        ...(isJsonObject(spec['source']) ? { source: sourceOf(spec['source']) } : {}),
+        ...(Array.isArray(spec['sources'])
+          ? { sources: asArray(spec['sources']).map((one) => sourceOf(asObject(one))) }
+          : {}),
+      },
+      status: {
+        ...only(status, ['resources', 'health']),
+        ...inside(status, 'sync', ['status', 'revision', 'revisions']),
+        ...(isJsonObject(status['operationState'])
+          ? {
+              operationState: {
+                ...only(status['operationState'], ['phase', 'message']),
+                ...inside(status['operationState'], 'syncResult', ['revision', 'revisions']),
+              },
+            }
+          : {}),
+      },
+    }),
+  ],
+  [
+    'kustomize.toolkit.fluxcd.io/Kustomization',
+    (spec, status): Kept => ({
+      spec: only(spec, ['suspend', 'prune', 'force', 'interval', 'path', 'sourceRef']),
+      status: only(status, FLUX_STATUS),
+    }),
+  ],
+  [
+    'helm.toolkit.fluxcd.io/HelmRelease',
+    (spec, status): Kept => ({
+      spec: {
+        ...only(spec, ['suspend', 'interval']),
+        ...(isJsonObject(spec['chart'])
+          ? { chart: inside(spec['chart'], 'spec', ['chart', 'sourceRef', 'reconcileStrategy']) }
+          : {}),
+      },
+      status: {
+        ...only(status, FLUX_STATUS),
+        ...(Array.isArray(status['history'])
+          ? { history: asArray(status['history']).map((one) => only(asObject(one), ['status', 'chartVersion'])) }
+          : {}),
+      },
+    }),
+  ],
+  [
+    'source.toolkit.fluxcd.io/GitRepository',
+    (spec): Kept => ({
+      spec: {
+        ...only(spec, ['suspend', 'interval']),
+        ...(typeof spec['url'] === 'string' ? { url: withoutUser(spec['url']) } : {}),
+      },
+      status: {},
+    }),
+  ],
+]);
+
+function only(value: JsonObject, keys: readonly string[]): JsonObject {
+  return Object.fromEntries(Object.entries(value).filter(([key]) => keys.includes(key)));
+}
+
+function inside(value: JsonObject, key: string, keys: readonly string[]): JsonObject {
+  const inner = value[key];
+  return isJsonObject(inner) ? { [key]: only(inner, keys) } : {};
+}
+
+function sourceOf(source: JsonObject): JsonObject {
+  const { repoURL } = source;
+  return {
+    ...only(source, ['path', 'targetRevision', 'ref']),
+    ...(typeof repoURL === 'string' ? { repoURL: withoutUser(repoURL) } : {}),
+  };
+}
+
+/** `https://user:token@host/org/repo` without the user; `git@host:org/repo` names no person and stays. */
+function withoutUser(url: string): string {
+  return url.replace(/^([a-z+]+:\/\/)[^@/]*@/u, '$1');
 }
 
 const POD_SPEC_NOISE = ['tolerations', 'affinity', 'topologySpreadConstraints', 'schedulingGates', 'readinessGates'];

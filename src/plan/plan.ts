@@ -65,6 +65,8 @@ export interface ThroughGit {
   readonly layout: string;
   /** Objects of Flux or Argo CD that apply it, `Kind namespace/name`; empty where none is known. */
   readonly deployers: readonly string[];
+  /** Its commits are pushed. */
+  readonly push?: boolean;
 }
 
 export const PLAYBOOKS = ['quarantine', 'block', 'rotate'] as const;

@@ -15,6 +15,7 @@ import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
 import type { RehearseOptions } from './commands/rehearse.ts';
 import type { ReachOptions } from './commands/reach.ts';
+import type { TuneOptions } from './commands/tune.ts';
 import type { VerifyOptions } from './commands/verify.ts';
 import type { WatchOptions } from './commands/watch.ts';
 import type { Shell } from './completion-script.ts';
@@ -745,6 +746,47 @@ ${examples(
     )
     .action((action: string, name: string | undefined, options: PatternOptions) =>
       set(async (app) => (await import('./commands/pattern.ts')).pattern(app, action, name, options)),
+    );
+  program
+    .command('tune')
+    .description(
+      'what the controls cost, measured, against a budget; what would make them cost less, and its steps as a run',
+    )
+    .argument('<ns...>', 'namespaces')
+    .option('--prometheus <url>', 'a Prometheus that scrapes the proxies')
+    .option('--metrics <file>', 'figures from a file (JSON) instead: docs/tuning.md')
+    .option('--window <time>', 'of --prometheus: so long back (default: 24h)')
+    .option('--save <file>', 'write the figures there, for --metrics')
+    .addOption(
+      repeated(
+        '--budget <key=value>',
+        "a control and milliseconds, cpu and cores for 1000 requests a second, memory and bytes of a proxy: mtls=3, cpu=0.5, memory=128Mi; over the configuration's",
+      ),
+    )
+    .addOption(repeated('--apply <proposal>', 'show the plan of this proposal; may be given again'))
+    .option('--no-dry-run', 'with --apply: write, after confirmation')
+    .option('--detach', 'leave the watch after the last step to resume')
+    .option('--token-file <file>', 'of --prometheus: a bearer token, or user:password')
+    .option('--ca <file>', 'of --prometheus: certificates of authorities to trust')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
+    .addOption(format(true))
+    .addHelpText(
+      'after',
+      `
+Each proposal names its evidence, what it is expected to gain and by which
+formula, its risk, and what stands against it. Those that are objects are steps
+like any others: simulated, gated, journalled, and taken back by a rollback of
+the namespace. What is applied is measured again by the next call.
+${examples(
+  'sallyport tune shop --prometheus http://prometheus.istio-system:9090',
+  'sallyport tune shop --metrics figures.json --budget mtls=3 --budget memory=128Mi',
+  'sallyport tune shop --metrics figures.json --apply http2:shop/web:8080 --no-dry-run',
+  'sallyport tune shop ml --prometheus http://127.0.0.1:9090 --window 7d --json',
+)}`,
+    )
+    .action((ns: readonly string[], options: TuneOptions) =>
+      set(async (app) => (await import('./commands/tune.ts')).tune(app, ns, options)),
     );
   program
     .command('assess')

@@ -74,6 +74,11 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   freeze: 'by subject',
   'pattern-holds': 'by subject',
   'pattern-opens': 'by subject',
+  'cloud-side': 'by subject',
+  'cloud-account': 'by subject',
+  'cloud-nodes': 'by subject',
+  'key-reference': 'by subject',
+  'metadata-path': 'by subject',
   tunnels: 'by subject',
   rehearsal: 'by subject',
 };

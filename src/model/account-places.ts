@@ -354,6 +354,60 @@ export function podSpecsOf(manifest: KubeManifest): readonly { readonly place: s
     .map(({ place, holder }) => ({ place: place.slice(0, place.lastIndexOf('.')), spec: holder }));
 }
 
+export interface FieldEdit {
+  readonly path: FieldPath;
+  /** Undefined: the field goes. */
+  readonly after: Json | undefined;
+}
+
+/** The fields that turn every pod spec of the object into what `change` makes of it. Lists are written whole. */
+export function podSpecEdit(manifest: KubeManifest, change: (spec: JsonObject) => JsonObject): readonly FieldEdit[] {
+  const places = (accountKindOf(manifest)?.places ?? []).filter((place) => place.podSpec);
+  return holderEdit(
+    manifest,
+    places.map(({ holder }) => holder),
+    change,
+  );
+}
+
+/** The same of pod templates (`metadata` and `spec`); undefined where a pod spec of the kind stands in no template. */
+export function podTemplateEdit(
+  manifest: KubeManifest,
+  change: (template: JsonObject) => JsonObject,
+): readonly FieldEdit[] | undefined {
+  const places = (accountKindOf(manifest)?.places ?? []).filter((place) => place.podSpec);
+  if (places.length === 0 || places.some(({ holder }) => holder.at(-1) !== 'spec' || holder.at(-2) !== 'template'))
+    return undefined;
+  return holderEdit(
+    manifest,
+    places.map(({ holder }) => holder.slice(0, -1)),
+    change,
+  );
+}
+
+function holderEdit(
+  manifest: KubeManifest,
+  holders: readonly FieldPath[],
+  change: (holder: JsonObject) => JsonObject,
+): readonly FieldEdit[] {
+  const edits = new Map<string, { readonly path: FieldPath; after: Json }>();
+  for (const holder of holders)
+    for (const [path, value] of roots(manifest, holder)) {
+      const key = path.join('\n');
+      const after = rewrite(edits.get(key)?.after ?? value, holder.slice(path.length), change);
+      edits.set(key, { path, after });
+    }
+  return [...edits.values()].flatMap(({ path, after }) => differences(getPath(manifest, path), after, path));
+}
+
+/** Where two values differ: field by field, and lists whole. */
+function differences(before: Json | undefined, after: Json | undefined, path: FieldPath): readonly FieldEdit[] {
+  if (equalJson(before, after)) return [];
+  if (!isJsonObject(before) || !isJsonObject(after)) return [{ path, after }];
+  const keys = uniqueSorted([...Object.keys(before), ...Object.keys(after)]);
+  return keys.flatMap((key) => differences(before[key], after[key], [...path, key]));
+}
+
 function nameIn(holder: JsonObject, place: AccountPlace): string | undefined {
   const own = asString(holder[place.field]);
   if (own !== undefined && own !== '') return own;

@@ -78,6 +78,16 @@ export const AZURE_ANNOTATION = 'azure.workload.identity/client-id';
 /** Only pods with this label are given a token by Azure's webhook (Azure/azure-workload-identity, v1.0 on). */
 export const AZURE_LABEL = 'azure.workload.identity/use';
 
+/**
+ * Ours, on an account: the way by which a cloud trusts it where no other object of the cluster shows it. Without it nobody could tell that its
+ * pods need the path of the agent or of the metadata server.
+ */
+export const WAY_ANNOTATION = 'sallyport.dev/cloud-identity';
+const STATED_WAYS: ReadonlyMap<string, Cloud> = new Map([
+  ['eks-pod-identity', 'aws'],
+  ['gke-principal', 'gcp'],
+]);
+
 const ANNOTATIONS: readonly (readonly [string, Cloud, BindingWay])[] = [
   [GKE_ANNOTATION, 'gcp', 'gke-annotation'],
   [IRSA_ANNOTATION, 'aws', 'irsa'],
@@ -106,6 +116,16 @@ export function cloudBindings(objects: readonly KubeManifest[]): readonly CloudB
             by: `${by} ${key}`,
           });
       }
+      const stated = annotations[WAY_ANNOTATION];
+      const cloud = stated === undefined ? undefined : STATED_WAYS.get(stated);
+      if (cloud !== undefined)
+        found.push({
+          cloud,
+          way: stated as BindingWay,
+          namespace: namespaceOf(object) ?? '',
+          account: object.metadata.name,
+          by: `${by} ${WAY_ANNOTATION}`,
+        });
       continue;
     }
     found.push(...configured(object, by));
@@ -259,11 +279,62 @@ const KEY_FILES: readonly (readonly [RegExp, Cloud])[] = [
 const OTHER_STORE =
   /^(?:AWS_ENDPOINT_URL(?:_S3)?|S3_ENDPOINT(?:_URL)?|MLFLOW_S3_ENDPOINT_URL|MINIO_ENDPOINT|FEAST_S3_ENDPOINT_URL)$/;
 
+type Volumes = ReadonlyMap<string, JsonObject>;
+
+/** The volumes of a pod spec by name. */
+export function volumesOf(spec: JsonObject): Volumes {
+  return new Map(asArray(spec['volumes']).map((item) => [asString(asObject(item)['name']) ?? '', asObject(item)]));
+}
+
+/** A variable of a container that holds a key, or names the file of one: whose, and where the key lies. Values are never read. */
+export function keyOfVariable(
+  variable: JsonObject,
+  container: JsonObject,
+  volumes: Volumes,
+  namespace: string,
+): Pick<CloudKey, 'cloud' | 'reference'> | undefined {
+  const name = asString(variable['name']) ?? '';
+  const hit = KEY_VARIABLES.find(([pattern]) => pattern.test(name));
+  if (hit === undefined) return undefined;
+  const otherStore = asArray(container['env'])
+    .map(asObject)
+    .some((one) => {
+      const value = asString(one['value']);
+      return OTHER_STORE.test(asString(one['name']) ?? '') && value?.includes('amazonaws.com') !== true;
+    });
+  const cloud = hit[1] === 'aws' && otherStore ? 's3-compatible' : hit[1];
+  const secret = secretOf(asObject(asObject(variable['valueFrom'])['secretKeyRef']), namespace);
+  const path = asString(variable['value']);
+  const file = /CREDENTIALS$|_FILE$|_PATH$|OVERRIDE$/.test(name) && path?.startsWith('/') === true ? path : undefined;
+  const mounts = asArray(container['volumeMounts']).map(asObject);
+  const mounted = file === undefined ? undefined : volumeAt(file, mounts, volumes, namespace);
+  // A file of a ConfigMap or a projected token is a configuration for federation, and no key.
+  if (mounted === NO_KEY) return undefined;
+  const reference = secret ?? mounted;
+  return { cloud, ...(reference === undefined ? {} : { reference }) };
+}
+
+/** A mount of a container whose Secret is a key of a cloud, by the names of the Secret, the path and the files. */
+export function keyOfMount(
+  mount: JsonObject,
+  volumes: Volumes,
+  namespace: string,
+): { readonly cloud: Cloud; readonly reference: string } | undefined {
+  const secret = asObject(volumes.get(asString(mount['name']) ?? '')?.['secret']);
+  const name = asString(secret['secretName']);
+  if (name === undefined) return undefined;
+  const path = asString(mount['mountPath']) ?? '';
+  const items = asArray(secret['items']).map((one) => asString(asObject(one)['path']) ?? '');
+  const text = `${name} ${path} ${items.join(' ')}`;
+  const hit = KEY_FILES.find(([pattern]) => pattern.test(text));
+  return hit !== undefined && /key|cred|\.json|\.aws|service-?account|(?:^|[-_])sa(?:[-_]|$)/i.test(text)
+    ? { cloud: hit[1], reference: `Secret ${namespace}/${name}` }
+    : undefined;
+}
+
 /** Keys of a cloud that do not end by themselves, in one pod spec: by the names of variables, volumes and Secrets. Values are never read. */
 export function cloudKeysIn(spec: JsonObject, namespace: string): readonly CloudKey[] {
-  const volumes = new Map(
-    asArray(spec['volumes']).map((item) => [asString(asObject(item)['name']) ?? '', asObject(item)]),
-  );
+  const volumes = volumesOf(spec);
   const found = new Map<string, CloudKey>();
   const add = (key: CloudKey): void => {
     found.set(`${key.cloud} ${key.place} ${key.reference ?? ''}`, key);
@@ -271,41 +342,16 @@ export function cloudKeysIn(spec: JsonObject, namespace: string): readonly Cloud
   for (const item of [...asArray(spec['containers']), ...asArray(spec['initContainers'])]) {
     const container = asObject(item);
     const of = `of container ${asString(container['name']) ?? ''}`;
-    const env = asArray(container['env']).map(asObject);
-    const otherStore = env.some((one) => {
-      const value = asString(one['value']);
-      return OTHER_STORE.test(asString(one['name']) ?? '') && value?.includes('amazonaws.com') !== true;
-    });
-    const mounts = asArray(container['volumeMounts']).map(asObject);
-    for (const one of env) {
-      const name = asString(one['name']) ?? '';
-      const hit = KEY_VARIABLES.find(([pattern]) => pattern.test(name));
-      if (hit === undefined) continue;
-      const cloud = hit[1] === 'aws' && otherStore ? 's3-compatible' : hit[1];
-      const secret = secretOf(asObject(asObject(one['valueFrom'])['secretKeyRef']), namespace);
-      const path = asString(one['value']);
-      const file =
-        /CREDENTIALS$|_FILE$|_PATH$|OVERRIDE$/.test(name) && path?.startsWith('/') === true ? path : undefined;
-      const mounted = file === undefined ? undefined : volumeAt(file, mounts, volumes, namespace);
-      // A file of a ConfigMap or a projected token is a configuration for federation, and no key.
-      if (mounted === NO_KEY) continue;
-      const reference = secret ?? mounted;
-      add({ cloud, place: `env ${name} ${of}`, ...(reference === undefined ? {} : { reference }) });
+    for (const one of asArray(container['env']).map(asObject)) {
+      const key = keyOfVariable(one, container, volumes, namespace);
+      if (key !== undefined) add({ ...key, place: `env ${asString(one['name']) ?? ''} ${of}` });
     }
-    for (const mount of mounts) {
-      const volume = volumes.get(asString(mount['name']) ?? '');
-      const secret = asObject(volume?.['secret']);
-      const name = asString(secret['secretName']);
-      if (name === undefined) continue;
-      const path = asString(mount['mountPath']) ?? '';
-      const items = asArray(secret['items']).map((one) => asString(asObject(one)['path']) ?? '');
-      const text = `${name} ${path} ${items.join(' ')}`;
-      const hit = KEY_FILES.find(([pattern]) => pattern.test(text));
-      if (hit !== undefined && /key|cred|\.json|\.aws|service-?account|(?:^|[-_])sa(?:[-_]|$)/i.test(text))
+    for (const mount of asArray(container['volumeMounts']).map(asObject)) {
+      const key = keyOfMount(mount, volumes, namespace);
+      if (key !== undefined)
         add({
-          cloud: hit[1],
-          place: `volume ${asString(mount['name']) ?? ''} at ${path} ${of}`,
-          reference: `Secret ${namespace}/${name}`,
+          ...key,
+          place: `volume ${asString(mount['name']) ?? ''} at ${asString(mount['mountPath']) ?? ''} ${of}`,
         });
     }
   }

@@ -1,5 +1,8 @@
 // The two commands about identity, as processes, on a namespace where one account runs two workloads and a key lies about.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readTree } from '../support/folder.ts';
 import { documentOf, makeHome, sallyport } from './shop.ts';
 
 const CLUSTER = {
@@ -141,5 +144,65 @@ describe('cloud-identity', () => {
     expect(ended.stdout).toContain('values   = ["system:serviceaccount:ml:worker"]');
     expect(ended.stdout.split('\n').filter((line) => line.startsWith('Cloud:'))).toEqual([]);
     expect((await run({}, 'cloud-identity', '--terraform', '--json')).stdout).toContain('SP261');
+  });
+
+  it('replaces the key by a run of its own, and takes that back to the byte; never what a Secret holds', async () => {
+    const files = {
+      'cluster/node.yaml':
+        'apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec: {providerID: "aws:///eu-central-1a/i-0"}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: ml}\n',
+      'cluster/ml.yaml': CLUSTER['cluster/ml.yaml'].replace(
+        'serviceAccountName: team\n',
+        'serviceAccountName: worker\n',
+      ),
+      'config.yaml': 'gates: {soak: off}\n',
+      'trust.json': JSON.stringify({ associations: [{ namespace: 'ml', serviceAccount: 'worker' }] }),
+    };
+    const home = await makeHome({ ...CLUSTER, ...files });
+    const go = (...args: readonly string[]) =>
+      sallyport(
+        ['--manifests', 'cluster', '--state', 's.sqlite', '--config', 'config.yaml', 'cloud-identity', ...args],
+        {
+          home,
+        },
+      );
+    const bare = await go('apply', '-n', 'ml', '--json');
+    expect(documentOf(bare)).toMatchObject({ error: { code: 'SP132' } });
+    expect((await go('apply', '--json')).stdout).toContain('SP132');
+    expect((await go('remove', '-n', 'ml', '--json')).stdout).toContain('SP685');
+    expect((await go('apply', '-n', 'ml', '--proof', 'config.yaml', '--json')).stdout).toContain('SP133');
+
+    const before = await readTree(join(home, 'cluster'));
+    const how = ['apply', '-n', 'ml', '--way', 'eks-pod-identity'];
+    const waits = await go(...how);
+    expect(waits.code, waits.stderr).toBe(0);
+    expect(waits.stdout).toContain('cloud-side');
+    expect(waits.stderr).toContain('delete the key behind it in the cloud');
+    expect((await go(...how, '--no-dry-run', '--yes')).code).toBe(3);
+    expect(await readTree(join(home, 'cluster'))).toEqual(before);
+    const done = await go(...how, '--proof', 'trust.json', '--no-dry-run', '--yes', '--json');
+    expect(done.code, done.stderr + done.stdout).toBe(0);
+    expect(await readFile(join(home, 'cluster/ml.yaml'), 'utf8')).not.toContain('AWS_SECRET_ACCESS_KEY');
+    const back = await go('remove', '-n', 'ml', '--no-dry-run', '--yes');
+    const waived = await sallyport(
+      [
+        '--manifests',
+        'cluster',
+        '--state',
+        's.sqlite',
+        'waive',
+        'gate=cloud-side,subject=ml/Deployment/worker',
+        '--reason',
+        'done',
+      ],
+      { home },
+    );
+    expect(waived.code, waived.stderr).toBe(0);
+    const { gates } = documentOf(await go(...how, '--json')) as unknown as {
+      readonly gates: readonly { readonly id: string; readonly waived?: string }[];
+    };
+    expect(gates.find(({ id }) => id === 'cloud-side')?.waived).toContain('done');
+    expect(back.code, back.stderr + back.stdout).toBe(0);
+    expect(await readTree(join(home, 'cluster'))).toEqual(before);
+    for (const { stdout, stderr } of [waits, done, back]) expect(stdout + stderr).not.toContain('hunter2');
   });
 });

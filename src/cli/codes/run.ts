@@ -363,6 +363,20 @@ export const RUN_CODES = {
     causes: ['The API server was away for longer than the hold lasts, or the machine slept.'],
     fix: ['When the other run has ended: `sallyport resume`.'],
   },
+  SP670: {
+    title: 'What is proposed cannot be applied',
+    exit: 3,
+    means:
+      'A proposal that was named is refused, rests on something that was not measured, or is not ours to write. Nothing was written.',
+    causes: [
+      'The condition that the proposal names does not hold: a port that declares no protocol, a rule of somebody else, a record that is too short.',
+      'It is an instruction: what it changes is no object of Kubernetes that Sallyport writes.',
+    ],
+    fix: [
+      '`sallyport tune NAMESPACE` shows why, and what to do by hand.',
+      'Change what stands against it, and run tune again.',
+    ],
+  },
   SP685: {
     title: 'No key was replaced for that namespace',
     exit: 2,

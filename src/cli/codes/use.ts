@@ -75,6 +75,59 @@ export const USE_CODES = {
     causes: ['A slip of the keyboard.', 'A code of a later version.'],
     fix: ['Copy the code from the message; docs/troubleshooting.md lists all.'],
   },
+  SP110: {
+    title: 'There is no such proposal',
+    exit: 2,
+    means:
+      'An id given to `tune --apply` is none of the proposals for these namespaces, or they are of several namespaces.',
+    causes: [
+      'A slip of the keyboard.',
+      'Other figures than the id was made from: what was proposed then is no longer called for.',
+    ],
+    fix: [
+      '`sallyport tune NAMESPACE -o name` lists those that may be applied.',
+      'Apply the proposals of one namespace at a time.',
+    ],
+  },
+  SP111: {
+    title: 'The budget is not one that can be held',
+    exit: 2,
+    means:
+      '`tune --budget` takes a control and milliseconds, `cpu` and cores for 1000 requests a second, or `memory` and bytes of one proxy.',
+    causes: ['A control that there is not.', 'A value without a number.'],
+    fix: [
+      '`--budget mtls=3 --budget cpu=0.5 --budget memory=128Mi`, or `budget` in the configuration: docs/tuning.md.',
+    ],
+  },
+  SP112: {
+    title: 'The measurements cannot be read',
+    exit: 2,
+    means:
+      'The file given to `tune --metrics` is no document of kind TuningMetrics; every field that is wrong is named.',
+    causes: ['Answers of Prometheus themselves, which `--prometheus` reads.', 'A unit other than the one documented.'],
+    fix: [
+      'docs/tuning.md has the fields.',
+      '`sallyport tune NAMESPACE --prometheus URL --save FILE` writes such a file.',
+    ],
+  },
+  SP113: {
+    title: 'The answer is none of Prometheus',
+    exit: 2,
+    means:
+      'What was asked for figures answered with something else, or with a part of them. Nothing was taken from it.',
+    causes: ['The address of a proxy, or of its start page.', 'A Thanos that did not reach all of its stores.'],
+    fix: ['Name the address up to the path of the API, without /api/v1.', 'Ask again when all stores answer.'],
+  },
+  SP114: {
+    title: 'Where the figures come from is not said, or twice',
+    exit: 2,
+    means: '`tune` takes `--prometheus` or `--metrics`, at least one namespace, and a window such as `24h`.',
+    causes: ['Both given, or neither.', 'A window without a unit.'],
+    fix: [
+      '`sallyport tune shop --prometheus http://prometheus.istio-system:9090 --window 24h`',
+      '`sallyport tune shop --metrics figures.json`',
+    ],
+  },
   SP120: {
     title: 'A query cannot be read',
     exit: 2,
@@ -97,6 +150,30 @@ export const USE_CODES = {
     means: 'The plan was shown and not confirmed; nothing was written.',
     causes: ['The answer was no.'],
     fix: ['Run the command again when the plan is what you want.'],
+  },
+  SP132: {
+    title: 'The identities asked for do not fit what is there',
+    exit: 2,
+    means:
+      '`cloud-identity apply` replaces keys by identities of a cloud; all that is wrong with what was asked is listed. Nothing was planned or written.',
+    causes: [
+      'A workload that holds no key, or whose name is another.',
+      'No `--identity` for one that needs it, or one in the form of another cloud.',
+      'A way that the cloud does not have.',
+    ],
+    fix: [
+      '`sallyport cloud-identity -n NS` lists who holds a key.',
+      'Name each as `--identity NS/KIND/NAME=IDENTITY`, or leave some out with `--workload`.',
+    ],
+  },
+  SP133: {
+    title: 'An answer of a cloud cannot be read',
+    exit: 2,
+    means: '`--proof` takes what `gcloud`, `aws` or `az` printed as JSON. Nothing was planned or written.',
+    causes: ['A table in place of JSON.', 'The answer to another command.', 'A file that is not there.'],
+    fix: [
+      'The gate `cloud-side` of the plan names the command; of gcloud and az say whose it is: `--proof IDENTITY=FILE`.',
+    ],
   },
   SP200: {
     title: 'The command line cannot be read',

@@ -9,6 +9,7 @@ import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { maskText } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { Output } from '../output.ts';
 import { paint, wrap } from '../output.ts';
@@ -35,18 +36,8 @@ export async function cloudIdentity(app: App, options: CloudIdentityOptions): Pr
     });
   const loaded = await loadAll(app);
   if (options.namespace !== undefined) requireNamespace(loaded, options.namespace);
-  const view = loaded.view(options.namespace ?? '');
-  const table = buildAccountTable({
-    snapshot: loaded.snapshot,
-    inventory: loaded.inventory,
-    edges: view.edges,
-    ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
-    // Which account a workload would have, once the cloud trusts it: that is what is planned here.
-    trusted: (workload) =>
-      waiverFor({ ...view, namespace: workload.slice(0, workload.indexOf('/')) }, TRUST_GATE, workload) !== undefined,
-  });
-  const facts = readCloud(loaded.snapshot.objects);
-  const plan = planCloud(table, facts, loaded.inventory.facts.cni.name);
+  const plan = cloudPlanOf(loaded, options.namespace);
+  const facts = plan.cloud;
   const subjects = new Set(plan.moves.map((move) => move.workload));
   const findings = loaded.inventory.findings.filter(
     ({ code, subject }) =>
@@ -67,6 +58,21 @@ export async function cloudIdentity(app: App, options: CloudIdentityOptions): Pr
     return;
   }
   print(output, plan, findings);
+}
+
+/** What clouds trust and what holds keys, as it was loaded: of one namespace or of all. */
+export function cloudPlanOf(loaded: Loaded, namespace: string | undefined): CloudPlan {
+  const view = loaded.view(namespace ?? '');
+  const table = buildAccountTable({
+    snapshot: loaded.snapshot,
+    inventory: loaded.inventory,
+    edges: view.edges,
+    ...(namespace === undefined ? {} : { namespace }),
+    // Which account a workload would have, once the cloud trusts it: that is what is planned here.
+    trusted: (workload) =>
+      waiverFor({ ...view, namespace: workload.slice(0, workload.indexOf('/')) }, TRUST_GATE, workload) !== undefined,
+  });
+  return planCloud(table, readCloud(loaded.snapshot.objects), loaded.inventory.facts.cni.name);
 }
 
 function masked(move: CloudMove): object {
@@ -167,6 +173,12 @@ function print(output: Output, plan: CloudPlan, findings: readonly Finding[]): v
     output.line();
     output.line('To be filled in:');
     for (const line of plan.fill) output.line(`  ${safeText(line)}`);
+  }
+  if (plan.moves.some((move) => move.state !== 'federated')) {
+    output.line();
+    output.line(
+      'Next: sallyport cloud-identity apply -n NS --identity NS/KIND/NAME=IDENTITY plans the side of the cluster',
+    );
   }
   const others = findings.filter(({ code }) => code !== 'SP362');
   if (others.length > 0) {

@@ -114,9 +114,12 @@ export async function rollback(
     const ended = await withdraw(app, id);
     if (ended !== undefined) return ended;
   }
-  if (open.length > 0) {
+  // One that was in force is on record now, and closed or in its soak.
+  const { reader } = await app.state();
+  const left = open.filter(({ id }) => reader.runs().some((run) => run.id === id && run.outcome === undefined));
+  if (left.length > 0) {
     await withEngine(app, [], async (engine) => {
-      for (const run of open) await settleOpenRun(run.id, engine);
+      for (const run of left) await settleOpenRun(run.id, engine);
     });
   }
   await endOverdue(app);

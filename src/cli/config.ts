@@ -8,6 +8,8 @@ import { explain } from './file-error.ts';
 import { waiverFault } from '../flows/decide.ts';
 import { parseQuery } from '../flows/query.ts';
 import { PHASES } from '../model/phase.ts';
+import { TUNED_CONTROLS } from '../model/tuning.ts';
+import { parseQuantity } from '../candidates/tuning/proxy-resources.ts';
 import type { TriggerConfig, TriggerRule } from '../model/trigger.ts';
 import { ALWAYS_PROTECTED, DEFAULT_LIMITS, TRIGGERED } from '../model/trigger.ts';
 import { NOTICE_KINDS } from '../watch/notice.ts';
@@ -256,6 +258,20 @@ const configSchema = z.strictObject({
         .optional(),
     })
     .optional(),
+  budget: z
+    .strictObject({
+      latency: z.partialRecord(z.enum(TUNED_CONTROLS), z.number().positive()),
+      cpuPer1000Rps: z.number().positive(),
+      // In bytes; a quantity of Kubernetes as well.
+      memoryPerProxy: z.union([z.number().positive(), z.string()]).transform((value, context) => {
+        const bytes = parseQuantity(value);
+        if (bytes === undefined || bytes <= 0)
+          context.addIssue({ code: 'custom', message: 'is no quantity such as 128Mi' });
+        return bytes ?? 0;
+      }),
+    })
+    .partial()
+    .optional(),
   assess: z
     .strictObject({
       latency: z.string().min(1).optional(),
@@ -425,6 +441,14 @@ export async function readConfig(file: string | undefined): Promise<Config> {
           }),
         }),
     ...(given.triggers === undefined ? {} : { triggers: triggersOf(given.triggers) }),
+    ...(given.budget === undefined
+      ? {}
+      : {
+          budget: defined({
+            ...given.budget,
+            latency: given.budget.latency === undefined ? undefined : defined(given.budget.latency),
+          }),
+        }),
     ...(given.assess === undefined
       ? {}
       : {

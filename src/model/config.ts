@@ -1,5 +1,6 @@
 import type { IpBlockTarget } from './inventory.ts';
 import type { PhaseName } from './phase.ts';
+import type { TuningBudget } from './tuning.ts';
 import type { TriggerConfig } from './trigger.ts';
 
 /** In which words policies of the network are written. */
@@ -191,6 +192,8 @@ export interface Config {
       readonly file: string;
     };
   };
+  /** What the controls may cost: what tune measures is held against it. */
+  readonly budget?: TuningBudget;
   readonly assess?: {
     /** A file of measurements of latency. */
     readonly latency?: string;

@@ -28,7 +28,8 @@ export interface OwnMeta {
   readonly annotations?: Labels;
 }
 
-function metadata(own: OwnMeta): KubeManifest['metadata'] {
+/** Name, mark and annotations of an object of ours. */
+export function metadata(own: OwnMeta): KubeManifest['metadata'] {
   const annotations: Record<string, string> = { ...own.annotations };
   if (own.workload !== undefined) annotations[WORKLOAD_ANNOTATION] = own.workload;
   return {

@@ -148,7 +148,8 @@ function wrongUse(message: string, hint: string): Failure {
   return new Failure({ code: 'SP259', exit: EXIT.usage, message, where: 'INPUT', hint });
 }
 
-type Ask = (path: string, query: Readonly<Record<string, string>>) => Promise<Buffer>;
+/** Asks an engine for a path with parameters; what fails after its repetitions is SP258. */
+export type Ask = (path: string, query: Readonly<Record<string, string>>) => Promise<Buffer>;
 
 /** The last second of the hour, so that the sum is of that hour and of its day. Undefined where there is nothing. */
 async function askPrometheus(ask: Ask, query: string, hour: number): Promise<Buffer | undefined> {
@@ -263,7 +264,10 @@ async function askLoki(ask: Ask, query: string, hour: number, asLines: boolean):
   return Buffer.from(JSON.stringify({ status: 'success', data: { resultType: 'streams', result: sorted } }));
 }
 
-function createAsker(address: string, options: RemoteOptions): Ask {
+export function createAsker(
+  address: string,
+  options: Pick<RemoteOptions, 'tokenFile' | 'caFile' | 'signal' | 'sleep'>,
+): Ask {
   const base = new URL(address);
   const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'sallyport' };
   if (options.tokenFile !== undefined) {

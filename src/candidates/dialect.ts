@@ -276,3 +276,23 @@ export function guardRail(
 export function railName(namespace: string): string {
   return `sallyport-${namespace}`;
 }
+
+/**
+ * What a dialect writes of its own, beside NetworkPolicy: alternatives in one list, the one that is preferred first.
+ */
+export const DIALECT_KINDS: Readonly<
+  Record<Dialect, readonly (readonly { readonly apiVersion: string; readonly kind: string }[])[]>
+> = {
+  kubernetes: [],
+  cilium: [[{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy' }]],
+  calico: [
+    [{ apiVersion: 'projectcalico.org/v3', kind: 'NetworkPolicy' }],
+    [{ apiVersion: 'projectcalico.org/v3', kind: 'StagedNetworkPolicy' }],
+  ],
+  admin: [
+    [
+      { apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+      { apiVersion: 'policy.networking.k8s.io/v1alpha1', kind: 'AdminNetworkPolicy' },
+    ],
+  ],
+};

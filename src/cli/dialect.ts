@@ -1,11 +1,13 @@
 import { dialectFault } from '../candidates/dialect.ts';
 import type { View } from '../engine/contract.ts';
 import type { Dialect } from '../model/config.ts';
-import { isObject } from '../model/object.ts';
+import { groupOf, isObject } from '../model/object.ts';
 import { changeRef } from '../plan/change.ts';
 import { servedKinds } from '../readiness/view.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
+import type { App } from './context.ts';
+import { kubeOptions } from './context.ts';
 
 function refuse(dialect: Dialect, why: string, hint: string): Failure {
   return new Failure({
@@ -60,6 +62,48 @@ export function requireDialect(view: View): void {
       `${safeText(view.namespace)} is enforced by ${others.join(', ')} already, which would be left beside it`,
       `sallyport rollback ${view.namespace} --to monitor first, or go on in the dialect it has`,
     );
+}
+
+/** Groups of the kinds that dialects write: what the mesh serves is asked by its own gates. */
+const DIALECT_GROUPS: ReadonlySet<string> = new Set(['cilium.io', 'projectcalico.org', 'policy.networking.k8s.io']);
+
+/**
+ * Refuses a plan whose kinds the API server does not serve in the very version that would be written, before a step is. A definition by its
+ * name says nothing of versions. Nothing is asked of a directory, nor where no step is of a dialect's kind. Error: SP430 (exit 4).
+ */
+export async function requireServed(
+  app: App,
+  objects: readonly { readonly apiVersion: string; readonly kind: string }[],
+): Promise<void> {
+  if (app.options.manifests !== undefined) return;
+  const wanted = new Map(
+    objects
+      .filter(({ apiVersion }) => DIALECT_GROUPS.has(groupOf(apiVersion)))
+      .map(({ apiVersion, kind }) => [`${kind} of ${apiVersion}`, { apiVersion, kind }]),
+  );
+  if (wanted.size === 0) return;
+  const { connectKube, openDiscovery } = await import('../sources/kube/index.ts');
+  const api = await connectKube({ ...kubeOptions(app.options, app.env), clock: app.clock() });
+  try {
+    const discovery = openDiscovery(api);
+    const groups = await discovery.groups();
+    const lacking: string[] = [];
+    for (const [name, { apiVersion, kind }] of wanted) {
+      if ((await discovery.find(apiVersion, kind)) !== undefined) continue;
+      const versions = groups.get(groupOf(apiVersion)) ?? [];
+      lacking.push(`${name} (of that group it serves ${versions.length === 0 ? 'nothing' : versions.join(', ')})`);
+    }
+    if (lacking.length === 0) return;
+    throw new Failure({
+      code: 'SP430',
+      exit: EXIT.cluster,
+      message: `the cluster does not serve ${safeText(lacking.join('; '))}, which the plan would write; nothing is written`,
+      where: '--dialect, or dialect in the configuration',
+      hint: 'sallyport doctor names what each dialect needs; install the definition of that version, or leave --dialect out',
+    });
+  } finally {
+    api.close();
+  }
 }
 
 export function notStaged(dialect: Dialect): Failure {

@@ -9,6 +9,10 @@ const HEADS: Readonly<Record<SideRole, string>> = {
     'Follows what a planner reads, and leads by a Lease: watch. To end runs that soak it needs the operator as well.',
   prober:
     'Starts pods that try connections, and removes them: verify --probe. Whoever may start pods may act as any account of the namespace: bind it by RoleBindings, in the namespaces that are probed from.',
+  'cluster-policies':
+    'Beside operator, where the dialect admin or a pattern writes kinds that act in every namespace. Whoever holds it may cut or open any of them.',
+  'mesh-traffic':
+    'Beside operator, where a pattern writes what the mesh routes: controlled-egress and waypoints. Whoever holds it may send traffic of the namespace elsewhere.',
 };
 
 describe.each(SIDE_ROLES)('the role %s', (role) => {

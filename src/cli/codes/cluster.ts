@@ -94,6 +94,17 @@ export const CLUSTER_CODES = {
     causes: ['An overloaded API server.'],
     fix: ['Try again after the time that the hint names.'],
   },
+  SP430: {
+    title: 'A kind that a dialect writes is not served in that version',
+    exit: 4,
+    means:
+      'A definition of the kind is there, but the API server does not serve the version that would be written. It was asked before the first step: nothing was written.',
+    causes: [
+      'An older or newer definition than the dialect writes: cilium.io/v2, projectcalico.org/v3, policy.networking.k8s.io/v1alpha1 and v1alpha2.',
+      "Calico's API server is registered and does not run.",
+    ],
+    fix: ['`sallyport doctor` names each kind with the versions that are served.', 'Leave `--dialect` out.'],
+  },
   SP450: {
     title: 'The API server failed',
     exit: 4,

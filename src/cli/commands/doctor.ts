@@ -2,10 +2,16 @@ import { ROLES } from '../../sources/kube/rights.ts';
 import type { Role } from '../../sources/kube/rights.ts';
 import type { Access, AccessReport } from '../../sources/kube/access.ts';
 import { groupBy } from '../../shared/pure/order.ts';
+import type { BesideAccess } from '../../sources/kube/access.ts';
+import type { Piece } from '../../sources/kube/pieces.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
 import { kubeOptions } from '../context.ts';
+import type { Output } from '../output.ts';
 import { paint, wrap } from '../output.ts';
+import { readPatterns } from '../pattern-files.ts';
+import { dialectsHere, readWritable } from './doctor-writes.ts';
+import type { DialectHere, WritableKind } from './doctor-writes.ts';
 
 /** Leases are judged by the server's clock, evidence by that of its sources: only a gross difference is worth a word. */
 const SKEW_SEC = 30;
@@ -15,6 +21,15 @@ const USES: Readonly<Record<Role, string>> = {
   planner: 'plan without unknowns for want of rights',
   operator: 'advance and rollback, up to strict-mtls',
   identity: 'advance and rollback of the identity phase',
+};
+
+const BESIDE_USES: Readonly<Record<BesideAccess['role'], string>> = {
+  watcher: 'watch',
+  prober: 'verify --probe',
+  'cluster-policies': 'the dialect admin, and patterns whose kinds act in every namespace',
+  'mesh-traffic': 'patterns that write what the mesh routes',
+  responder: 'incident',
+  access: 'grant to a person',
 };
 
 interface Missing {
@@ -35,13 +50,18 @@ export async function doctor(app: App, options: { readonly namespace?: string })
     return;
   }
   const { connectKube, openDiscovery, readAccess } = await import('../../sources/kube/index.ts');
+  const { readPieces } = await import('../../sources/kube/pieces.ts');
   output.progress('asking the API server what this account may do');
   const api = await connectKube({ ...kubeOptions(app.options, app.env), clock: app.clock() });
   try {
-    const report = await readAccess(api, openDiscovery(api), {
+    const discovery = openDiscovery(api);
+    const report = await readAccess(api, discovery, {
       ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
       now: () => Date.now(),
     });
+    const kinds = await readWritable(api, discovery, await readPatterns(), options.namespace);
+    const dialects = dialectsHere(kinds);
+    const pieces = await readPieces(api, app.clock().now());
     const missing = report.access.filter((one) => one.allowed !== true).map(describeMissing);
     const roles = ROLES.map((role) => ({ role, answer: answerOf(role, report.access), uses: USES[role] }));
     output.document('Doctor', {
@@ -57,6 +77,10 @@ export async function doctor(app: App, options: { readonly namespace?: string })
       asked: report.access.length,
       roles,
       missing,
+      beside: report.beside,
+      dialects,
+      kinds: kinds.map((one) => ({ ...one, role: one.role ?? null })),
+      pieces: pieces.map((one) => ({ ...one, where: one.where ?? null, lastRun: one.lastRun ?? null })),
     });
     const who = report.user === undefined ? 'somebody the server does not name' : safeText(report.user);
     output.line(
@@ -70,6 +94,9 @@ export async function doctor(app: App, options: { readonly namespace?: string })
           8,
         ),
       );
+    renderBeside(output, report.beside);
+    renderWrites(output, dialects, kinds);
+    renderPieces(output, pieces);
     for (const [role, lines] of groupBy(missing, (one) => one.role)) {
       output.line();
       output.line(`Missing for ${role}:`);
@@ -83,6 +110,69 @@ export async function doctor(app: App, options: { readonly namespace?: string })
       );
   } finally {
     api.close();
+  }
+}
+
+function mark(output: Output, answer: string): string {
+  return paint(output, answer === 'yes' ? 'green' : 'yellow', answer.padEnd(7));
+}
+
+/** Roles that are bound where somebody asks for them: what lacks is no fault. */
+function renderBeside(output: Output, beside: readonly BesideAccess[]): void {
+  output.line();
+  output.line('Beside these, where they are wanted:');
+  for (const { role, answer, missing } of beside) {
+    const said = answer === 'not-served' ? 'none' : answer;
+    const lacking = answer === 'no' ? ` (lacks ${plural(missing.length, 'right')}: templates/rbac/${role}.yaml)` : '';
+    const file = role === 'access' ? lacking.replace('rbac/access', 'grants/access') : lacking;
+    output.line(
+      wrap(
+        `${mark(output, said)} ${role}: ${BESIDE_USES[role]}${answer === 'not-served' ? ' (the cluster has none of its kinds)' : file}`,
+        output.width,
+        8,
+      ),
+    );
+  }
+}
+
+function renderWrites(output: Output, dialects: readonly DialectHere[], kinds: readonly WritableKind[]): void {
+  output.line();
+  output.line('Dialects, by kinds and rights:');
+  for (const { dialect, answer, why } of dialects)
+    output.line(wrap(`${mark(output, answer)} ${dialect}${why === '' ? '' : `: ${safeText(why)}`}`, output.width, 8));
+  const lacking = kinds.filter(({ served, rights }) => served === 'no' || rights !== 'yes');
+  if (lacking.length === 0) return;
+  output.line();
+  output.line('Kinds that patterns and dialects write and this account cannot:');
+  for (const one of lacking) {
+    const versions = one.servedVersions.length === 0 ? '' : `, of that group ${one.servedVersions.join(', ')} is`;
+    const what =
+      one.served === 'no'
+        ? `is not served${versions}`
+        : one.rights === 'no'
+          ? `may not ${one.missing.join(', ')}: bind ${one.role ?? 'a role of your own'}`
+          : 'could not be asked';
+    output.line(wrap(safeText(`  ${one.kind} of ${one.apiVersion} (${one.for.join(', ')}): ${what}`), output.width, 4));
+  }
+}
+
+const PIECE_NAMES: Readonly<Record<Piece['name'], string>> = {
+  expirer: 'the expirer of grants',
+  watch: 'the watch',
+  prober: 'probes',
+  access: 'sallyport-access',
+};
+
+function renderPieces(output: Output, pieces: readonly Piece[]): void {
+  output.line();
+  output.line('In the cluster:');
+  for (const { name, installed, where, facts, problems } of pieces) {
+    const text = [where ?? (installed === 'unknown' ? 'not known' : ''), ...facts]
+      .filter((one) => one !== '')
+      .join('; ');
+    output.line(wrap(safeText(`  ${PIECE_NAMES[name]}: ${text}`), output.width, 4));
+    for (const problem of problems)
+      output.line(wrap(`    ${paint(output, 'yellow', '!')} ${safeText(problem)}`, output.width, 6));
   }
 }
 

@@ -1,11 +1,14 @@
+import { resolve as pathResolve } from 'node:path';
 import { resolveParameters } from '../../candidates/patterns/parameters.ts';
 import type { Resolved } from '../../candidates/patterns/parameters.ts';
 import type { Pattern } from '../../candidates/patterns/pattern.ts';
 import { judgeInvariants } from '../../candidates/patterns/judge.ts';
 import type { InvariantResult } from '../../candidates/patterns/judge.ts';
+import type { AppliedPattern, PatternMark } from '../../model/applied-pattern.ts';
 import type { Finding } from '../../model/finding.ts';
 import {
   RANGES_MAY_BE_OLD,
+  appliedPatterns,
   fillPattern,
   patternsInForce,
   planPattern,
@@ -17,11 +20,13 @@ import {
 import type { FilledPattern } from '../../readiness/pattern-plan.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import { sortBy } from '../../shared/pure/order.ts';
 import { shellWord } from '../../shared/pure/shell.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import { nearest } from '../check-command-line.ts';
 import type { App } from '../context.ts';
+import { requireServed } from '../dialect.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace, requireReadable } from '../load.ts';
 import { wrap } from '../output.ts';
@@ -54,7 +59,7 @@ export async function pattern(
   const patterns = await readPatterns(options.templates);
   switch (action) {
     case 'list':
-      return list(app, patterns);
+      return list(app, patterns, options);
     case 'show':
       return show(app, find(patterns, name));
     case 'check':
@@ -96,7 +101,10 @@ function requireOne(options: PatternOptions, action: string): string {
   });
 }
 
-function list(app: App, patterns: readonly Pattern[]): number {
+/** What there is, and where it is applied with what: the latter from the state alone, where there is one for what is asked about. */
+async function list(app: App, patterns: readonly Pattern[], options: PatternOptions): Promise<number> {
+  const { applied, why } = await appliedHere(app);
+  const here = applied?.filter(({ namespace }) => options.namespace === undefined || namespace === options.namespace);
   app.output.document('Patterns', {
     patterns: patterns.map(({ name, title, summary, phase, parameters }) => ({
       name,
@@ -104,11 +112,29 @@ function list(app: App, patterns: readonly Pattern[]): number {
       summary,
       phase,
       parameters,
+      applied:
+        here
+          ?.filter((one) => one.name === name)
+          .map(({ namespace, mark }) => ({ namespace, set: mark?.set ?? null, templates: mark?.templates ?? null })) ??
+        null,
     })),
   });
   app.output.names(patterns.map((one) => one.name));
-  app.output.line(renderPatternList(patterns, app.output));
+  app.output.line(renderPatternList(patterns, app.output, here));
+  if (why !== undefined) app.output.note(wrap(safeText(`Where they are applied is not known: ${why}`), app.output.width, 2));
   return EXIT.done;
+}
+
+/** Without a cluster or a state to ask there is still a list of patterns. */
+async function appliedHere(
+  app: App,
+): Promise<{ readonly applied?: readonly AppliedPattern[]; readonly why?: string }> {
+  try {
+    return { applied: appliedPatterns((await app.state()).reader.applied()) };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return { why: error.detail.message };
+  }
 }
 
 function show(app: App, one: Pattern): number {
@@ -256,7 +282,9 @@ async function apply(app: App, one: Pattern, options: PatternOptions, prompts: P
         ? 'choose another dialect: --set dialect=...'
         : 'install what defines them first',
     });
-  const { plan, before, after } = planPattern(view, one, filled, loaded.planner);
+  // By name they are there; the version that the template writes may not be.
+  await requireServed(app, filled.objects);
+  const { plan, before, after } = planPattern(view, one, filled, loaded.planner, markOf(one, options));
   const { reader } = await app.state();
   const findings = ageFindings(`pattern ${one.name}`, values, app.now(reader));
   for (const finding of findings)
@@ -286,6 +314,12 @@ async function apply(app: App, one: Pattern, options: PatternOptions, prompts: P
   }
   const soak = await soakWorld(app, loaded, namespace, options.detach === true);
   return carryOut(app, plan, loaded, view, 'advance', prompts, soak, words);
+}
+
+/** What goes on record with the steps: the promise is judged by it from then on. */
+function markOf({ name }: Pattern, { set, templates }: PatternOptions): PatternMark {
+  const typed = sortBy(parseSet(set), ([key]) => key).map(([key, value]) => `${key}=${value}`);
+  return { name, set: typed, ...(templates === undefined ? {} : { templates: pathResolve(templates) }) };
 }
 
 function fillOrFail(

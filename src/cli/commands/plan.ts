@@ -8,7 +8,7 @@ import { formatRef } from '../../model/object.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import { PHASES, isPhaseName, phaseIndex } from '../../model/phase.ts';
-import { assembleUp } from '../../plan/assemble.ts';
+import { draftUp, judgeUp } from '../../plan/assemble.ts';
 import { changeRef, maskChange } from '../../plan/change.ts';
 import type { Plan } from '../../plan/plan.ts';
 import { stateAfter } from '../../plan/simulate.ts';
@@ -17,7 +17,7 @@ import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { maskManifest } from '../../shared/pure/mask.ts';
 import { groupBy } from '../../shared/pure/order.ts';
 import { explain } from '../file-error.ts';
-import { requireDialect } from '../dialect.ts';
+import { requireDialect, requireServed } from '../dialect.ts';
 import { renderPlan } from '../render-plan.ts';
 
 /** The phase asked for, or the next one. Exit 2 for a phase that does not exist or does not lie ahead. */
@@ -82,13 +82,18 @@ export async function planUp(app: App, namespace: string, to: string | undefined
   const begun = await loadAll(app, { kind: 'planning', namespace });
   requireNamespace(begun, namespace);
   requireReadable(begun, await app.decisions());
+  // Steps alone tell what the plan rests on: they are judged when all of that is there.
   const { loaded, made } = planWhole(begun, (read) => {
     const view = read.view(namespace);
     requireDialect(view);
     const now = view.phases.get(namespace) ?? 'none';
-    return { view, plan: assembleUp(view, targetPhase(namespace, to, now, 'up'), read.planner) };
+    return { view, plan: draftUp(view, targetPhase(namespace, to, now, 'up'), read.planner) };
   });
-  return { loaded, ...made };
+  await requireServed(
+    app,
+    made.plan.steps.map(({ change }) => changeRef(change)),
+  );
+  return { loaded, view: made.view, plan: judgeUp(made.view, made.plan, loaded.planner) };
 }
 
 export function planDocument(plan: Plan): object {

@@ -1,8 +1,8 @@
 import { asBoolean, asObject, asString } from '../../shared/pure/json.ts';
 import type { ApiCall, KubeApi } from './connect.ts';
 import type { Discovery } from './discovery.ts';
-import { allRights } from './rights.ts';
-import type { Right, Verb } from './rights.ts';
+import { ACCESS_RULES, RESPONDER_RULES, SIDE_ROLES, allRights, sideRights } from './rights.ts';
+import type { RbacRule, Right, SideRight, SideRole, Verb } from './rights.ts';
 
 /** One question to the authorizer and its answer. `undefined` where it could not be asked. */
 export interface Access {
@@ -14,6 +14,17 @@ export interface Access {
   readonly allowed: boolean | undefined;
 }
 
+/** Roles that are bound beside those of the row. */
+export const BESIDE = [...SIDE_ROLES, 'responder', 'access'] as const;
+export type Beside = SideRole | 'responder' | 'access';
+
+/** Of a role beside the row: what of it is missing; `not-served` where the cluster has none of the kinds that it is about. */
+export interface BesideAccess {
+  readonly role: Beside;
+  readonly answer: 'yes' | 'no' | 'unknown' | 'not-served';
+  readonly missing: readonly { readonly verb: string; readonly resource: string }[];
+}
+
 export interface AccessReport {
   /** As the API server names the caller; undefined where it does not serve SelfSubjectReview. */
   readonly user: string | undefined;
@@ -22,6 +33,7 @@ export interface AccessReport {
   /** Clock of this machine less that of the server, seconds; undefined where the server's answer has no date. */
   readonly skewSec: number | undefined;
   readonly access: readonly Access[];
+  readonly beside: readonly BesideAccess[];
   /** May it list Secrets? Sallyport never does. */
   readonly readsSecrets: boolean | undefined;
 }
@@ -64,17 +76,26 @@ export async function readAccess(
   const askedAt = options.now();
   const who = await api.send(WHO_AM_I);
   const userInfo = who.ok ? asObject(asObject(who.body['status'])['userInfo']) : {};
-  const questions = await planQuestions(discovery);
-  const answers: Access[] = [];
-  const queue = [...questions].entries();
+  const ask = asking(api, options.namespace);
+  const questions = await planQuestions(discovery, allRights());
+  const beside: { readonly role: Beside; readonly questions: readonly Question<SideRight>[] }[] = [];
+  for (const role of BESIDE) {
+    const rights = role === 'responder' ? RESPONDER : role === 'access' ? ACCESS : sideRights(role);
+    beside.push({ role, questions: await planQuestions(discovery, rights) });
+  }
+  const all = [...questions, ...beside.flatMap((one) => one.questions)];
+  const queue = all.values();
   const worker = async (): Promise<void> => {
-    for (const [index, question] of queue)
-      answers[index] = {
-        ...question,
-        allowed: await review(api, reviewOf(question), question.right.namespace ?? options.namespace),
-      };
+    for (const question of queue) await ask(question);
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
+  const answers = await Promise.all(questions.map(async (one) => ({ ...one, allowed: await ask(one) })));
+  const sides = await Promise.all(
+    beside.map(async ({ role, questions: own }) => {
+      const known = await Promise.all(own.map(async (one) => ({ ...one, allowed: await ask(one) })));
+      return besideOf(role, known);
+    }),
+  );
   return {
     user: asString(userInfo['username']),
     groups: Array.isArray(userInfo['groups'])
@@ -83,6 +104,7 @@ export async function readAccess(
     version: asString(version['gitVersion']),
     skewSec: who.serverTime === undefined ? undefined : Math.round((askedAt - who.serverTime) / 1000),
     access: answers,
+    beside: sides,
     readsSecrets: await review(
       api,
       { verb: 'list', group: '', resource: 'secrets', namespaced: true },
@@ -91,37 +113,113 @@ export async function readAccess(
   };
 }
 
-type Question = Omit<Access, 'allowed'>;
-type Review = Pick<Question, 'verb' | 'group' | 'resource' | 'namespaced'> & { readonly name?: string };
+/** What RBAC's rules of a role that is not of the table ask for. */
+function rightsOfRules(rules: readonly RbacRule[], why: string): readonly SideRight[] {
+  return rules.flatMap(({ apiGroups, resources, verbs, resourceNames }) =>
+    apiGroups.map((group) => ({
+      group,
+      resources,
+      verbs: verbs as readonly Verb[],
+      ...(resourceNames === undefined ? {} : { names: resourceNames }),
+      why,
+    })),
+  );
+}
 
-async function planQuestions(discovery: Discovery): Promise<readonly Question[]> {
+const RESPONDER = rightsOfRules(RESPONDER_RULES, 'answers to incidents');
+const ACCESS = rightsOfRules(ACCESS_RULES, 'grants to persons');
+
+function besideOf(
+  role: Beside,
+  known: readonly (Question<SideRight> & { readonly allowed: boolean | undefined })[],
+): BesideAccess {
+  const lacking = known.filter(({ allowed }) => allowed !== true);
+  const missing = lacking.map(({ verb, group, resource }) => ({
+    verb,
+    resource: `${resource}${group === '' ? '' : `.${group}`}`,
+  }));
+  if (known.length === 0) return { role, answer: 'not-served', missing };
+  const answer = known.some(({ allowed }) => allowed === false) ? 'no' : lacking.length > 0 ? 'unknown' : 'yes';
+  return { role, answer, missing };
+}
+
+interface Question<R extends SideRight> {
+  readonly right: R;
+  readonly verb: Verb;
+  readonly group: string;
+  readonly resource: string;
+  readonly namespaced: boolean;
+}
+type Review = Pick<Access, 'verb' | 'group' | 'resource' | 'namespaced'> & { readonly name?: string };
+
+/** Each question once: roles share most of theirs. */
+function asking(
+  api: KubeApi,
+  namespace: string | undefined,
+): (question: Question<SideRight>) => Promise<boolean | undefined> {
+  const asked = new Map<string, Promise<boolean | undefined>>();
+  return (question) => {
+    const where = question.right.namespace ?? namespace;
+    const reviewed = reviewOf(question);
+    const key = JSON.stringify([reviewed, where]);
+    const known = asked.get(key) ?? review(api, reviewed, where);
+    asked.set(key, known);
+    return known;
+  };
+}
+
+async function planQuestions<R extends SideRight>(
+  discovery: Discovery,
+  rights: readonly R[],
+): Promise<readonly Question<R>[]> {
   const groups = await discovery.groups();
-  const questions: Question[] = [];
-  for (const right of allRights()) {
+  const questions: Question<R>[] = [];
+  for (const right of rights) {
     const served = (
       await Promise.all((groups.get(right.group) ?? []).map((version) => discovery.resources(version).catch(() => [])))
     ).flat();
-    const named = right.resources;
-    const wanted = new Map(
+    const known = new Map(
       served
         .filter(({ verbs, kind }) => (verbs.includes('list') || kind === 'SubjectAccessReview') && kind !== 'Secret')
-        .filter(({ plural }) => named === 'all' || named.includes(plural))
         .map(({ plural, namespaced }) => [plural, namespaced]),
     );
-    for (const [resource, namespaced] of wanted)
+    const named = right.resources === 'all' ? [...known.keys()] : right.resources;
+    for (const resource of named) {
+      // Of a subresource, and of what Calico asks beside RBAC, the resource itself tells whether it is there.
+      const namespaced = known.get(resource.replace(/^tier\./u, '').replace(/\/.*$/u, ''));
+      if (namespaced === undefined) continue;
       for (const verb of right.verbs) questions.push({ right, verb, group: right.group, resource, namespaced });
+    }
   }
   return questions;
 }
 
-function reviewOf({ verb, group, resource, namespaced, right }: Question): Review {
+function reviewOf({ verb, group, resource, namespaced, right }: Question<SideRight>): Review {
   const name = right.names?.[0];
   return { verb, group, resource, namespaced, ...(name === undefined ? {} : { name }) };
+}
+
+/** May this account create, patch and delete objects of a kind? The verbs that it may not, or of which that is not known. */
+export async function readWriting(
+  api: KubeApi,
+  resource: { readonly group: string; readonly plural: string; readonly namespaced: boolean },
+  namespace: string | undefined,
+): Promise<{ readonly refused: readonly string[]; readonly unknown: readonly string[] }> {
+  const refused: string[] = [];
+  const unknown: string[] = [];
+  for (const verb of ['create', 'patch', 'delete'] as const) {
+    const { group, plural, namespaced } = resource;
+    const answer = await review(api, { verb, group, resource: plural, namespaced }, namespace);
+    if (answer === undefined) unknown.push(verb);
+    else if (!answer) refused.push(verb);
+  }
+  return { refused, unknown };
 }
 
 /** The authorizer's word; undefined where it does not give one. */
 async function review(api: KubeApi, question: Review, namespace: string | undefined): Promise<boolean | undefined> {
   const { name } = question;
+  const [resource = '', subresource] = question.resource.split('/');
   const call: ApiCall = {
     method: 'POST',
     path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
@@ -132,7 +230,8 @@ async function review(api: KubeApi, question: Review, namespace: string | undefi
         resourceAttributes: {
           verb: question.verb,
           group: question.group,
-          resource: question.resource,
+          resource,
+          ...(subresource === undefined ? {} : { subresource }),
           ...(namespace === undefined || !question.namespaced ? {} : { namespace }),
           ...(name === undefined ? {} : { name }),
         },

@@ -11,6 +11,13 @@ import { SNAPSHOT_CONFIG_MAPS, SNAPSHOT_GROUPS, UNDO_CONFIG_MAPS, UNDO_NAMESPACE
 export const ROLES = ['observer', 'planner', 'operator', 'identity'] as const;
 export type Role = (typeof ROLES)[number];
 
+/**
+ * Roles that nobody needs for the phases alone, bound beside `operator` where a pattern or a dialect asks for them. `cluster-policies`: kinds that
+ * deny or admit in every namespace. `mesh-traffic`: kinds that say where the mesh sends traffic.
+ */
+export const OPT_IN_ROLES = ['cluster-policies', 'mesh-traffic'] as const;
+export type OptInRole = (typeof OPT_IN_ROLES)[number];
+
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'bind';
 
 export interface Right {
@@ -28,7 +35,7 @@ export interface Right {
 
 /** What a phase may write of a kind. */
 interface WrittenKind {
-  readonly role: 'operator' | 'identity';
+  readonly role: 'operator' | 'identity' | OptInRole;
   readonly group: string;
   readonly kinds: readonly string[];
   readonly verbs: readonly ('create' | 'patch' | 'delete')[];
@@ -47,13 +54,6 @@ export const WRITTEN_KINDS: readonly WrittenKind[] = [
     kinds: ['NetworkPolicy', 'StagedNetworkPolicy'],
     verbs: WHOLE,
     why: 'monitor and allow-list in the dialect calico',
-  },
-  {
-    role: 'operator',
-    group: 'policy.networking.k8s.io',
-    kinds: ['AdminNetworkPolicy', 'ClusterNetworkPolicy'],
-    verbs: WHOLE,
-    why: 'guard rails in the dialect admin',
   },
   {
     role: 'operator',
@@ -106,6 +106,82 @@ export const WRITTEN_KINDS: readonly WrittenKind[] = [
     kinds: ['SecurityContextConstraints'],
     verbs: ['patch'],
     why: 'the users that it names',
+  },
+  {
+    role: 'cluster-policies',
+    group: 'policy.networking.k8s.io',
+    kinds: ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'],
+    verbs: WHOLE,
+    why: 'guard rails: the dialect admin, tenant-isolation',
+  },
+  {
+    role: 'cluster-policies',
+    group: 'projectcalico.org',
+    kinds: ['GlobalNetworkPolicy', 'Tier'],
+    verbs: WHOLE,
+    why: 'patterns in the dialect calico',
+  },
+  {
+    role: 'cluster-policies',
+    group: 'cilium.io',
+    kinds: ['CiliumClusterwideNetworkPolicy'],
+    verbs: WHOLE,
+    why: 'patterns in the dialect cilium',
+  },
+  {
+    role: 'mesh-traffic',
+    group: 'networking.istio.io',
+    kinds: ['ServiceEntry', 'Sidecar', 'Gateway', 'VirtualService', 'DestinationRule'],
+    verbs: WHOLE,
+    why: 'controlled-egress through the mesh',
+  },
+  {
+    role: 'mesh-traffic',
+    group: 'gateway.networking.k8s.io',
+    kinds: ['Gateway'],
+    verbs: WHOLE,
+    why: 'waypoints of model-serving',
+  },
+];
+
+/**
+ * Calico's API server asks its own question beside RBAC's: for a policy of a tier the verb on `tier.RESOURCE`, by the name `TIER.*` or the
+ * policy's own, and `get` on the Tier; a list leaves out the tiers that one may not see (projectcalico/calico, apiserver, authorizer: "tiered
+ * policy"). These names are in no discovery.
+ */
+const TIERED = 'projectcalico.org';
+const tiered = (kinds: readonly string[]): readonly string[] => kinds.map((kind) => `tier.${pluralOf(kind)}`);
+
+const TIER_RIGHTS: readonly (Omit<Right, 'role'> & { readonly role: Role | OptInRole })[] = [
+  {
+    role: 'observer',
+    group: TIERED,
+    resources: tiered(['NetworkPolicy', 'GlobalNetworkPolicy', 'StagedNetworkPolicy', 'StagedGlobalNetworkPolicy']),
+    verbs: ['get', 'list'],
+    why: 'policies of every tier: those of a tier that one may not see are left out of a list without a word',
+  },
+  {
+    role: 'operator',
+    group: TIERED,
+    resources: tiered(['NetworkPolicy', 'StagedNetworkPolicy']),
+    verbs: WHOLE,
+    names: ['default.*'],
+    why: 'the tier of what the dialect calico writes',
+  },
+  {
+    role: 'identity',
+    group: TIERED,
+    resources: tiered(['NetworkPolicy', 'GlobalNetworkPolicy']),
+    verbs: ['patch'],
+    why: 'policies that name an account, in whatever tier they are',
+  },
+  {
+    role: 'cluster-policies',
+    group: TIERED,
+    resources: tiered(['GlobalNetworkPolicy']),
+    verbs: WHOLE,
+    names: ['sallyport-guard.*'],
+    why: 'the tier that tenant-isolation makes for itself',
   },
 ];
 
@@ -203,13 +279,12 @@ export function allRights(): readonly Right[] {
       why: 'the same, the first time',
     },
   ];
-  const writes = WRITTEN_KINDS.map(({ role, group, kinds, verbs, why }): Right => ({
-    role,
-    group,
-    resources: resourcesOf(kinds),
-    verbs,
-    why,
-  }));
+  const writes = WRITTEN_KINDS.flatMap(({ role, group, kinds, verbs, why }): readonly Right[] =>
+    isOptIn(role) ? [] : [{ role, group, resources: resourcesOf(kinds), verbs, why }],
+  );
+  const tiers = TIER_RIGHTS.flatMap(({ role, ...right }): readonly Right[] =>
+    isOptIn(role) ? [] : [{ role, ...right }],
+  );
   const bind: Right = {
     role: 'identity',
     group: 'rbac.authorization.k8s.io',
@@ -224,7 +299,17 @@ export function allRights(): readonly Right[] {
     verbs: ['create'],
     why: 'no workload moves to an account that may not do what the one before may',
   };
-  return [...reads, configMaps, addresses, lease, ...undo, ...writes, bind, reviews];
+  return [...reads, configMaps, addresses, lease, ...undo, ...writes, ...tiers, bind, reviews];
+}
+
+function isOptIn(role: Role | OptInRole): role is OptInRole {
+  return (OPT_IN_ROLES as readonly string[]).includes(role);
+}
+
+/** The role that brings the right to write a kind; undefined where the program writes no such kind. */
+export function roleForKind(group: string, kind: string): Role | OptInRole | undefined {
+  return WRITTEN_KINDS.find((one) => one.group === group && one.kinds.includes(kind) && one.verbs.includes('create'))
+    ?.role;
 }
 
 /** What a role holds: its own rights and those of the roles before it. */
@@ -304,14 +389,34 @@ export const ACCESS_RULES: readonly RbacRule[] = [
   },
 ];
 
-/** Roles beside the row: what a watch that runs for days, and probes, need. Each is enough by itself. */
-export const SIDE_ROLES = ['watcher', 'prober'] as const;
+/**
+ * Roles beside the row: what a watch that runs for days, and probes, need, each enough by itself; and those that are bound beside `operator`
+ * for patterns and dialects.
+ */
+export const SIDE_ROLES = ['watcher', 'prober', ...OPT_IN_ROLES] as const;
 export type SideRole = (typeof SIDE_ROLES)[number];
 
-type SideRight = Omit<Right, 'role'>;
+export type SideRight = Omit<Right, 'role'>;
 
 /** `watcher`: reads and follows what a planner reads, and leads by a Lease. `prober`: starts and removes pods, wherever it is bound. */
 export function sideRights(role: SideRole): readonly SideRight[] {
+  if (role === 'cluster-policies' || role === 'mesh-traffic')
+    return [
+      ...WRITTEN_KINDS.filter((one) => one.role === role).map(({ group, kinds, verbs, why }): SideRight => ({
+        group,
+        resources: resourcesOf(kinds),
+        // A write reads the object before and after.
+        verbs: ['get', ...verbs],
+        why,
+      })),
+      ...TIER_RIGHTS.filter((one) => one.role === role).map(({ group, resources, verbs, names, why }): SideRight => ({
+        group,
+        resources,
+        verbs: ['get', ...verbs],
+        ...(names === undefined ? {} : { names }),
+        why,
+      })),
+    ];
   if (role === 'prober')
     return [
       {

@@ -54,3 +54,5 @@ export const ADMIN_KINDS: readonly FakeKind[] = table('policy.networking.k8s.io/
 export const CLUSTER_POLICY_KINDS: readonly FakeKind[] = table('policy.networking.k8s.io/v1alpha2', false, [
   'ClusterNetworkPolicy',
 ]);
+/** Roles, for tests about rights: `isAllowed` reads them. */
+export const ROLE_KINDS: readonly FakeKind[] = table('rbac.authorization.k8s.io/v1', false, ['ClusterRole']);

@@ -377,6 +377,16 @@ function answerCall(store: Store, call: LoggedCall, complain: (what: string) => 
     const review = asObject(call.body);
     return { status: 201, body: { ...review, status: { allowed: isAllowed(store.all(), review['spec']) } } };
   }
+  if (call.method === 'GET' && call.path === '/version')
+    return { status: 200, body: { major: '1', minor: '34', gitVersion: 'v1.34.0' } };
+  // Whoever asks is `tester`, whose rights are what the bindings among the objects give.
+  if (call.method === 'POST' && call.path === '/apis/authentication.k8s.io/v1/selfsubjectreviews')
+    return { status: 201, body: { status: { userInfo: { username: 'tester', groups: ['system:authenticated'] } } } };
+  if (call.method === 'POST' && call.path === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews') {
+    const review = asObject(call.body);
+    const spec = { ...asObject(review['spec']), user: 'tester', groups: ['system:authenticated'] };
+    return { status: 201, body: { ...review, status: { allowed: isAllowed(store.all(), spec) } } };
+  }
   const target = locate(store, call.path);
   if (target === undefined)
     return { status: 404, body: statusBody(404, 'NotFound', 'the server could not find the requested resource') };

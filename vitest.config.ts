@@ -11,6 +11,7 @@ const FAULTS = [
   'fencing',
   'grants',
   'identity-conflict',
+  'foreign-edit',
 ].map((name) => `test/engine/${name}.test.ts`);
 
 export default defineConfig({

@@ -125,9 +125,11 @@ export interface Target {
   rehearse(change: Change): Promise<void>;
   /**
    * Writes one change. Creates by POST; edits own objects by server-side apply and those of others by JSON Patch with `test`
-   * on uid and old values; deletes with preconditions. A conflict is a Failure with exit 3 and writes nothing.
+   * on uid and old values; deletes with preconditions. A conflict is a Failure with exit 3 and writes nothing. `version`: the
+   * resourceVersion of the object that was judged; where it has another by now, also in fields beside those of the change, nothing is written
+   * either, and the Failure is of the nature `moved`.
    */
-  apply(change: Change): Promise<Applied>;
+  apply(change: Change, version?: string): Promise<Applied>;
   /** Takes the Leases in name order, `''` standing for cluster-scoped and mesh-root objects. Exit 3 when held by another. */
   acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
   /** May an account do this? The authorizer is asked. A directory has none. */

@@ -1,8 +1,10 @@
 // Before a step that may take a connection away: is what it was judged on still there?
-import { formatRef } from '../model/object.ts';
+import { formatRef, refKey, refOf } from '../model/object.ts';
+import { changeRef } from '../plan/change.ts';
 import { compareGround, listsFor, tightens } from '../plan/ground.ts';
 import type { DoneStep, GroundDifference } from '../plan/ground.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { asString } from '../shared/pure/json.ts';
 import { showValue } from '../shared/pure/mask.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { Journal, JournalStep, RunRecord, Target } from './contract.ts';
@@ -15,14 +17,16 @@ const MOST_TEXT = 300;
  * Reads again what a step rests on that may take a connection away: policies, mesh objects, labels and accounts of pods in the namespaces of
  * the plan, and what the run wrote itself. Throws SP654 (exit 3) where it is not as the plan and the steps so far have it, and nothing is
  * written. Nothing is read for other steps; nor where the run mends a denial or contains an incident, which must not wait for anybody.
+ * Answers with the version of the step's own object that was looked at, where it is one of these.
  */
 export async function assertGround(
   { id: run, plan, pullsBack }: RunRecord,
   { step }: JournalStep,
   { target, journal }: { readonly target: Pick<Target, 'readKinds'>; readonly journal: Journal },
-): Promise<void> {
+): Promise<string | undefined> {
   const { ground } = plan;
-  if (ground === undefined || pullsBack !== undefined || plan.incident !== undefined || !tightens(step)) return;
+  if (ground === undefined || pullsBack !== undefined || plan.incident !== undefined || !tightens(step))
+    return undefined;
   const steps = journal.stepsOf(run);
   const done = steps.flatMap((item): readonly DoneStep[] => {
     if (item.state !== 'done') return [];
@@ -42,9 +46,12 @@ export async function assertGround(
     ];
   });
   const lists = listsFor(ground, step);
-  const found = compareGround(ground, lists, done, await target.readKinds(lists), journal.resolutions());
-  const [first] = found;
-  if (first === undefined) return;
+  const live = await target.readKinds(lists);
+  const found = compareGround(ground, lists, done, live, journal.resolutions());
+  if (found.length === 0) {
+    const key = refKey(changeRef(step.change));
+    return asString(live.find((object) => refKey(refOf(object)) === key)?.metadata['resourceVersion']);
+  }
   const more = found.length - MOST_SHOWN;
   const begun = done.length > 0;
   const ours = found.find((one) => one.ours);

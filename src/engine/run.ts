@@ -14,6 +14,7 @@ import { equalJson, getPath } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { plural } from '../shared/pure/text.ts';
 import type {
+  Applied,
   AppliedStep,
   AuditEntry,
   Clock,
@@ -41,6 +42,8 @@ import { assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, r
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
 /** A Lease lasts a minute; it is renewed while pods are waited for. */
 const RENEW_MS = 15_000;
+/** How often an object that others write all the time is looked at before it is written. */
+const JUDGE_ATTEMPTS = 8;
 /** Subjects of open gates that a message names; the document has all. */
 const MOST_NAMED = 3;
 /** Between two looks at the signals while pods are waited for. */
@@ -155,7 +158,7 @@ function isHoldLost(error: unknown): boolean {
 
 /** Need only be tried again; planning anew half-way is more than that, and may come to something else. */
 function passes({ detail }: Failure): boolean {
-  return detail.nature === 'passes' || detail.exit === EXIT.state;
+  return detail.nature === 'passes' || detail.nature === 'moved' || detail.exit === EXIT.state;
 }
 
 function withResume(failure: Failure): Failure {
@@ -727,7 +730,6 @@ async function performStep(
       hint: 'look at the change, then plan again; what was done so far stays on record',
     });
   }
-  await assertGround(record, item, engine);
   await assertRights(step, engine).catch((error: unknown) => {
     journal.stepFailed(run, item.index, messageOf(error), clock.now());
     throw error;
@@ -742,16 +744,32 @@ async function performStep(
     journal.stepFailed(run, item.index, messageOf(error), clock.now());
     throw error;
   }
-  let applied;
-  try {
-    applied = await target.apply(change);
-  } catch (error) {
-    // A refusal is certain to have written nothing; of any other failure the object alone can tell.
-    if (isFailure(error) && error.detail.exit === EXIT.refused && !isHoldLost(error))
-      journal.stepFailed(run, item.index, error.message, clock.now());
-    throw error;
-  }
+  const applied = await applyJudged(record, { ...item, change }, engine);
   return finishStep(run, { ...item, change }, applied.live, applied.outcome, hold, engine, watch);
+}
+
+/**
+ * Looks as late as can be whether what the step rests on is there, and writes the very version of the object that was looked at. Where that
+ * one moved in between (a status, say) both are done again.
+ */
+async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine): Promise<Applied> {
+  const { target, journal, clock } = engine;
+  const change = item.change ?? item.step.change;
+  for (let attempt = 1; ; attempt += 1) {
+    const version = await assertGround(record, item, engine).catch((error: unknown) => {
+      if (isFailure(error) && error.detail.exit === EXIT.refused) journal.stepReset(record.id, item.index);
+      throw error;
+    });
+    try {
+      return await target.apply(change, version);
+    } catch (error) {
+      if (isFailure(error) && error.detail.nature === 'moved' && attempt < JUDGE_ATTEMPTS) continue;
+      // A refusal is certain to have written nothing; of any other failure the object alone can tell.
+      if (isFailure(error) && error.detail.exit === EXIT.refused && !isHoldLost(error))
+        journal.stepFailed(record.id, item.index, error.message, clock.now());
+      throw error;
+    }
+  }
 }
 
 /** Is what a step would take away gone, or what it would give back in its place, already? */

@@ -11,8 +11,9 @@ import { checkDrift } from './drift.ts';
 import { groundOf } from './ground.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
-import { deniedByOwn, describeVerdict, judgeBefore, judgeEdges, simulate } from './simulate.ts';
-import type { Simulated, State } from './simulate.ts';
+import { openJudge } from './judge.ts';
+import { deniedByOwn, describeVerdict, judgeEdges, judgePassage, passThrough, simulate } from './simulate.ts';
+import type { Passage, Simulated, State } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
 export interface Planner {
@@ -29,41 +30,67 @@ export interface Planner {
   ) => readonly Gate[];
 }
 
+/** The steps of one phase, with the states that they lead through. */
+interface PhaseDraft {
+  readonly phase: Phase;
+  /** As the phase finds it. */
+  readonly at: View;
+  readonly steps: readonly Step[];
+  readonly passage: Passage;
+}
+
+/** Steps that nothing was judged of yet: judging changes none. */
+export interface UpDraft {
+  readonly from: PhaseName;
+  readonly to: PhaseName;
+  readonly phases: readonly PhaseDraft[];
+  readonly steps: readonly Step[];
+}
+
 /** Steps from the namespace's present phase up to another, each phase planned on the state that the one before leaves. */
 export function assembleUp(view: View, to: PhaseName, planner: Planner): Plan {
+  return judgeUp(view, draftUp(view, to, planner), planner);
+}
+
+export function draftUp(view: View, to: PhaseName, planner: Planner): UpDraft {
   const from = view.phases.get(view.namespace) ?? 'none';
   const world = simulated(view, planner);
-  const start = world.edgesIn(view.inventory);
-  const before = judgeBefore(view.inventory, start);
-  before.judge([view.namespace]);
-  let edges = before.verdicts.size;
-  const steps: Step[] = [];
-  const gates: Gate[] = [];
-  const denied = new Map<string, EdgeVerdict>();
-  const unknown = new Map<string, EdgeVerdict>();
+  const drafts: PhaseDraft[] = [];
   let now = view;
   for (const name of from === to ? refreshed(from) : phasesBetween(from, to)) {
     const phase = planner.phases.find((candidate) => candidate.name === name);
     if (phase === undefined) continue;
-    gates.push(...phase.requires(now).map((gate) => planner.settle(now, gate)));
-    const made = phase.up(now);
-    const result = simulate({ snapshot: now.snapshot, inventory: now.inventory }, made, world, before);
+    const steps = phase.up(now);
+    const passage = passThrough({ snapshot: now.snapshot, inventory: now.inventory }, steps, world);
+    drafts.push({ phase, at: now, steps, passage });
+    const { snapshot, inventory } = passage.end;
+    const phases = new Map([...now.phases, [view.namespace, name]] as const);
+    now = { ...now, snapshot, inventory, edges: view.edgesIn(inventory), phases };
+  }
+  return { from, to, phases: drafts, steps: drafts.flatMap((draft) => draft.steps) };
+}
+
+/** The plan of a draft that was made of this view. */
+export function judgeUp(view: View, { from, to, phases, steps }: UpDraft, planner: Planner): Plan {
+  const world = simulated(view, planner);
+  const start = world.edgesIn(view.inventory);
+  const judge = openJudge(view.inventory, start);
+  judge.judge([view.namespace]);
+  let edges = judge.before.size;
+  const gates: Gate[] = [];
+  const denied = new Map<string, EdgeVerdict>();
+  const unknown = new Map<string, EdgeVerdict>();
+  for (const { phase, at, steps: made, passage } of phases) {
+    gates.push(...phase.requires(at).map((gate) => planner.settle(at, gate)));
+    const result = judgePassage(passage, made, world, judge);
     edges = Math.max(edges, result.edges);
     for (const verdict of result.denied) if (!denied.has(verdict.edge)) denied.set(verdict.edge, verdict);
     for (const verdict of result.unknown) if (!unknown.has(verdict.edge)) unknown.set(verdict.edge, verdict);
-    steps.push(...made);
-    now = {
-      ...now,
-      snapshot: result.end.snapshot,
-      inventory: result.end.inventory,
-      edges: view.edgesIn(result.end.inventory),
-      phases: new Map([...now.phases, [view.namespace, name]]),
-    };
   }
   // What a policy of our own denies already blocks as well, unless this plan puts it right.
   const mine = start.filter((edge) => [edge.src, edge.dst].some((end) => endpointNamespace(end) === view.namespace));
-  const cut = deniedByOwn(view.inventory, mine, before.verdicts);
-  const after = judgeEdges(now.inventory, cut);
+  const cut = deniedByOwn(view.inventory, mine, judge.before);
+  const after = judgeEdges(phases.at(-1)?.passage.end.inventory ?? view.inventory, cut);
   for (const edge of cut) {
     const verdict = after.get(edge.id);
     if (verdict?.answer === 'denied') denied.set(edge.id, describeVerdict('now', edge, verdict));
@@ -229,7 +256,7 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     gates.push(...systemGate(view).map((gate) => planner.settle(view, gate)), ...driftGate(view, parts.steps));
     gates.push(...planner.common(view, parts.steps, { to: parts.to, hash }).map((gate) => planner.settle(view, gate)));
   }
-  const ground = groundOf(view, parts.steps);
+  const ground = groundOf(view, parts.steps, planner.keep(view.edges));
   return {
     namespace: view.namespace,
     from: parts.from,

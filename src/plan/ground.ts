@@ -1,5 +1,7 @@
 // What a plan rests on beside the objects that it writes: read again before each step that may take a connection away.
 import type { AppliedStep, View } from '../engine/contract.ts';
+import type { Edge } from '../model/edge.ts';
+import { endpointKey, endpointNamespace } from '../model/edge.ts';
 import { GRANT_LABEL } from '../model/grant.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { annotationsOf, formatRef, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
@@ -67,36 +69,62 @@ const KNOWN_KINDS = new Map(
 const NETWORK_GROUPS = new Set(KINDS.flatMap(([layer, , group]) => (layer === 'network' ? [group] : [])));
 
 /**
- * What these steps rest on in the state that they were planned on: in the namespaces that they write to and, of the mesh, in its root
- * namespace. Objects without a namespace count whole.
+ * What these steps rest on in the state that they were planned on. Policies on packets count in the namespaces that they write to; what the
+ * mesh and pods' labels say also where their peers by the edges given are, and of the mesh in its root namespace. Objects without a
+ * namespace count whole.
  */
-export function groundOf(view: View, steps: readonly Step[]): Ground | undefined {
+export function groundOf(view: View, steps: readonly Step[], edges: readonly Edge[]): Ground | undefined {
   if (!steps.some((step) => tightens(step))) return undefined;
-  const { mesh } = view.inventory.facts;
-  const near = uniqueSorted([view.namespace, ...steps.flatMap((step) => namespacesOf(step))]);
-  const ofMesh = mesh.kind === 'none' ? near : uniqueSorted([...near, mesh.rootNamespace]);
+  const { workloads, services, facts } = view.inventory;
+  const near = new Set([view.namespace, ...steps.flatMap((step) => namespacesOf(step))]);
+  const peers = new Set<string>();
+  const callers = new Set<string>();
+  for (const { src, dst } of edges)
+    for (const [end, other] of [
+      [src, dst],
+      [dst, src],
+    ] as const) {
+      const [here, there] = [endpointNamespace(end), endpointNamespace(other)];
+      if (here === undefined || !near.has(here) || there === undefined || near.has(there)) continue;
+      peers.add(there);
+      callers.add(endpointKey(other));
+    }
+  const around = uniqueSorted([...near, ...peers]);
+  const ofMesh = facts.mesh.kind === 'none' ? around : uniqueSorted([...around, facts.mesh.rootNamespace]);
+  const where = { network: uniqueSorted(near), mesh: ofMesh, both: around };
   const unread = new Set(view.snapshot.unread);
   const readable = (group: string, kind: string): boolean =>
     !unread.has(`${group}/${kind}`) && !unread.has(`${group}/*`);
   const lists: GroundList[] = [];
   for (const [layer, counts, group, kinds] of KINDS)
     for (const kind of kinds)
-      if (readable(group, kind))
-        lists.push({ group, kind, layer, counts, namespaces: layer === 'mesh' ? ofMesh : near });
+      if (readable(group, kind)) lists.push({ group, kind, layer, counts, namespaces: where[layer] });
   const own = new Map<string, Set<string>>();
   for (const { change } of steps) {
     const { apiVersion, kind, namespace } = changeRef(change);
     const key = `${groupOf(apiVersion)}/${kind}`;
     if (KNOWN_KINDS.has(key) || !readable(groupOf(apiVersion), kind)) continue;
-    const where = own.get(key) ?? new Set();
-    own.set(key, where);
-    if (namespace !== undefined) where.add(namespace);
+    const places = own.get(key) ?? new Set();
+    own.set(key, places);
+    if (namespace !== undefined) places.add(namespace);
   }
-  for (const [key, where] of [...own].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const key of uniqueSorted(own.keys())) {
     const [group = '', kind = ''] = key.split('/');
-    lists.push({ group, kind, layer: 'both', counts: 'written', namespaces: [...where].sort() });
+    lists.push({ group, kind, layer: 'both', counts: 'written', namespaces: uniqueSorted(own.get(key) ?? []) });
   }
-  const objects = view.snapshot.objects.filter((object) => standsIn(lists, object) !== undefined);
+  // Of a peer's namespace only the workloads that are spoken with, and their Services.
+  const met = new Set([
+    ...workloads.filter(({ id }) => callers.has(id)).map(({ ref }) => refKey(ref)),
+    ...services
+      .filter((service) => service.workloads.some((id) => callers.has(id)))
+      .map(({ namespace, name }) => `/Service/${namespace}/${name}`),
+  ]);
+  const objects = view.snapshot.objects.filter((object) => {
+    const list = standsIn(lists, object);
+    if (list === undefined) return false;
+    const namespace = namespaceOf(object);
+    return list.counts !== 'known' || namespace === undefined || near.has(namespace) || met.has(refKey(refOf(object)));
+  });
   return { lists, objects: objects.map(groundPart) };
 }
 
@@ -199,12 +227,12 @@ export interface GroundDifference {
 }
 
 /** A step of the run that is done, oldest first. */
-export type DoneStep = Pick<AppliedStep, 'seq' | 'run' | 'namespace' | 'phase' | 'step' | 'change' | 'uid' | 'at'>;
+export type DoneStep = AppliedStep;
 
 /**
  * Compares what was read again with the state that the plan was made on, changed as the steps done so far change it. What others do beside
  * it (images, replicas, annotations of their own, new workloads) does not count, nor does access of a grant that has ended meanwhile.
- * A value of theirs that a person kept counts only where no connection rests on it: those are judged by a new plan.
+ * An object that was made anew as it was has the same effect. A value of theirs that a person kept counts only where no connection rests on it: those are judged by a new plan.
  */
 export function compareGround(
   ground: Ground,
@@ -245,9 +273,7 @@ export function compareGround(
       add([], (object) => object?.['spec'] ?? object);
       continue;
     }
-    if (mine && !equalJson(uidOf(wanted), uidOf(now)) && uidOf(wanted) !== undefined && uidOf(now) !== undefined)
-      add(['metadata', 'uid'], (object) => object?.metadata['uid']);
-    const path = firstDifference(groupOf(any.apiVersion), withoutUid(wanted), withoutUid(now));
+    const path = firstDifference(groupOf(any.apiVersion), { ...wanted, apiVersion: '' }, { ...now, apiVersion: '' });
     if (path !== undefined) add(path, (object) => getPath(object, path));
   }
   const others = done.filter(({ change }) => {
@@ -274,25 +300,15 @@ export function compareGround(
   return sortBy(differences, ({ object, path }) => `${object}\n${path.join('\n')}`);
 }
 
-function uidOf(object: KubeManifest): Json | undefined {
-  return object.metadata['uid'];
-}
-
-function withoutUid(object: KubeManifest): JsonObject {
-  return setPath(object, ['metadata', 'uid'], undefined);
-}
-
 function afterSteps(objects: readonly KubeManifest[], done: readonly DoneStep[]): readonly KubeManifest[] {
   const now = new Map(objects.map((object) => [refKey(refOf(object)), object]));
-  for (const { change, uid } of done) {
+  for (const { change } of done) {
     const key = refKey(changeRef(change));
     const live = now.get(key);
     switch (change.kind) {
-      case 'create': {
-        const { object } = change;
-        now.set(key, uid === undefined ? object : { ...object, metadata: { ...object.metadata, uid } });
+      case 'create':
+        now.set(key, change.object);
         break;
-      }
       case 'delete':
         now.delete(key);
         break;
@@ -316,6 +332,8 @@ function firstDifference(
       const [a, b] = [expected[key], now[key]];
       if (a === undefined && isDefault(group, key, b, expected)) continue;
       if (b === undefined && isDefault(group, key, a, now)) continue;
+      // A key that only one side has says little by itself: the map around it is shown.
+      if (path.length > 1 && (a === undefined) !== (b === undefined)) return path;
       const found = firstDifference(group, a, b, [...path, key]);
       if (found !== undefined) return found;
     }
@@ -353,7 +371,7 @@ const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
  * labels, of a Service how it finds pods, of a workload the labels, account and ports of its pods.
  */
 function groundPart(object: KubeManifest): KubeManifest {
-  const { name, namespace, uid, deletionTimestamp } = object.metadata;
+  const { name, namespace, deletionTimestamp } = object.metadata;
   const labels = object.metadata['labels'];
   const kind = `${groupOf(object.apiVersion)}/${object.kind}`;
   const template = POD_TEMPLATES.get(kind);
@@ -369,7 +387,6 @@ function groundPart(object: KubeManifest): KubeManifest {
   const metadata = {
     name,
     ...(namespace === undefined ? {} : { namespace }),
-    ...(uid === undefined ? {} : { uid }),
     ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
     ...(Object.keys(shown).length === 0 ? {} : { labels: shown }),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),

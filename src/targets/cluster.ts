@@ -49,7 +49,7 @@ export interface ClusterTargetOptions extends KubeOptions {
 /**
  * Opens the cluster of a kubeconfig as a target. One call is made, for the UID of kube-system.
  * Errors: exit 2 for the kubeconfig (SP270 to SP276), exit 4 for the cluster (SP401 to SP459), exit 3 for conflicts:
- * SP650 not as recorded, SP651 a field that another manager owns, SP652 and SP653 Leases. SP456 (exit 4) is a write without an
+ * SP650 not as recorded, SP651 a field that another manager owns, SP652 and SP653 Leases, SP655 not the version that was judged. SP456 (exit 4) is a write without an
  * answer that is not to be seen when read again, SP458 (exit 4) a rehearsal in which something else would be stored.
  */
 export async function openClusterTarget(options: ClusterTargetOptions): Promise<Target> {
@@ -94,8 +94,8 @@ export async function clusterTargetOf(
     rehearse: async (change) => {
       await performChange(writer, change, 'rehearse');
     },
-    apply: async (change) => {
-      const { outcome, live } = await performChange(writer, change, 'write');
+    apply: async (change, version) => {
+      const { outcome, live } = await performChange(writer, change, 'write', version);
       return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
     },
     mayAccount: (namespace, account, right) => reviewAccount(api, namespace, account, right),
@@ -146,13 +146,14 @@ const ATTEMPTS = 4;
 /** The server gives up before the client does, so that a write without an answer is not carried out later on. */
 const SERVER_TIMEOUT_SHARE = 0.8;
 
-async function performChange(writer: Writer, change: Change, mode: Mode): Promise<Applied & Outcome> {
+async function performChange(writer: Writer, change: Change, mode: Mode, version?: string): Promise<Applied & Outcome> {
   const ref = changeRef(change);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     const live = await readManifest(writer.api, writer.discovery, ref);
     if (isInPlace(change, live)) return live === undefined ? { outcome: 'unchanged' } : { outcome: 'unchanged', live };
     refuseConflict(change, live);
-    const done = await attemptChange(writer, change, live, mode);
+    if (version !== undefined && live?.metadata['resourceVersion'] !== version) throw movedMeanwhile(ref);
+    const done = await attemptChange(writer, change, live, mode, version !== undefined);
     if (done !== 'again') return done;
   }
   throw new Failure({
@@ -160,6 +161,17 @@ async function performChange(writer: Writer, change: Change, mode: Mode): Promis
     exit: EXIT.refused,
     message: `${safeText(formatRef(ref))} changes all the time: ${ATTEMPTS} attempts each found another version`,
     hint: 'see who writes it: kubectl get --show-managed-fields -o yaml',
+  });
+}
+
+function movedMeanwhile(ref: ObjectRef): Failure {
+  return new Failure({
+    code: 'SP655',
+    exit: EXIT.refused,
+    nature: 'moved',
+    message: `${safeText(formatRef(ref))} changed between the last look at it and the write`,
+    where: safeText(formatRef(ref)),
+    hint: 'nothing was written; see who writes it: kubectl get --show-managed-fields -o yaml',
   });
 }
 
@@ -211,6 +223,7 @@ async function attemptChange(
   change: Change,
   live: KubeManifest | undefined,
   mode: Mode,
+  exact: boolean,
 ): Promise<Attempt> {
   const ref = changeRef(change);
   const resource = await writer.discovery.find(ref.apiVersion, ref.kind);
@@ -220,7 +233,7 @@ async function attemptChange(
   if (live === undefined) return 'again';
   return change.kind === 'delete'
     ? deleteObject(writer, resource, live, mode)
-    : editObject(writer, resource, change, live, mode);
+    : editObject(writer, resource, change, live, mode, exact);
 }
 
 async function createObject(writer: Writer, resource: ApiResource, object: KubeManifest, mode: Mode): Promise<Attempt> {
@@ -280,12 +293,13 @@ async function editObject(
   change: Edit,
   live: KubeManifest,
   mode: Mode,
+  exact: boolean,
 ): Promise<Attempt> {
   if (change.owner === 'sallyport') {
     const applied = await editByApply(writer, resource, change, live, mode);
     if (applied !== 'unsuitable') return applied;
   }
-  return editByPatch(writer, resource, change, live, mode);
+  return editByPatch(writer, resource, change, live, mode, exact);
 }
 
 async function editByPatch(
@@ -294,13 +308,14 @@ async function editByPatch(
   change: Edit,
   live: KubeManifest,
   mode: Mode,
+  exact: boolean,
 ): Promise<Attempt> {
   const call = writeCall(writer, mode, {
     method: 'PATCH',
     path: objectPath(resource, change.ref),
     query: { fieldManager: FIELD_MANAGER },
     contentType: 'application/json-patch+json',
-    body: buildEditPatch(live, change.fields),
+    body: buildEditPatch(live, change.fields, exact),
     subject: subjectOf('editing', 'patch', resource, change.ref),
   });
   const sent = await sendWrite(writer, call, mode, change.ref, (now) => tookChange(change, live, now));

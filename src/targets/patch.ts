@@ -14,15 +14,20 @@ export function jsonPointer(path: FieldPath): string {
 
 /**
  * A JSON Patch (RFC 6902) that makes the edit of the live object and nothing else: all tests come first, on the uid and on each
- * old value. Where that cannot be tested, the whole object must still be the version read.
+ * old value. Where that cannot be tested, the whole object must still be the version read; also where `exact` is wanted, since fields beside
+ * those of the edit may turn what it means (a rule more of an ALLOW that has become a DENY).
  */
-export function buildEditPatch(live: KubeManifest, fields: readonly FieldChange[]): readonly PatchOperation[] {
+export function buildEditPatch(
+  live: KubeManifest,
+  fields: readonly FieldChange[],
+  exact = false,
+): readonly PatchOperation[] {
   const tests: PatchOperation[] = [];
   const writes: PatchOperation[] = [];
   const uid = live.metadata['uid'];
   if (uid !== undefined) tests.push({ op: 'test', path: '/metadata/uid', value: uid });
   const version = live.metadata['resourceVersion'];
-  if (fields.some(({ before }) => !isTestable(before)) && version !== undefined)
+  if ((exact || fields.some(({ before }) => !isTestable(before))) && version !== undefined)
     tests.push({ op: 'test', path: '/metadata/resourceVersion', value: version });
   let edited: JsonObject = live;
   for (const { path, before, after } of fields) {

@@ -14,7 +14,7 @@ import { PHASES, phaseIndex } from '../../src/model/phase.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
 import { asObject, getPath, setPath } from '../../src/shared/pure/json.ts';
-import type { Mischief, MovedNamespace, SavedWorld, Session, World } from './fault-driver.ts';
+import type { Mischief, MovedNamespace, Point, SavedWorld, Session, World } from './fault-driver.ts';
 import {
   DISK_FAULTS,
   FAULT_KINDS,
@@ -27,7 +27,7 @@ import {
   openSession,
   stateProblems,
 } from './fault-driver.ts';
-import { randomOf } from './matrix.ts';
+import { FOREIGN_KINDS, THEIRS, isLookedAgain, meddle, randomOf } from './matrix.ts';
 
 const OPERATORS = ['ann', 'bob'] as const;
 type Operator = (typeof OPERATORS)[number];
@@ -41,10 +41,12 @@ interface Counts {
   faults: number;
   kills: number;
   foreign: number;
+  /** Of them while a run went on. */
+  inRuns: number;
   refused: number;
   codes: Map<string, number>;
 }
-const counts: Counts = { histories: 0, operations: 0, faults: 0, kills: 0, foreign: 0, refused: 0, codes: new Map() };
+const counts: Counts = { histories: 0, operations: 0, faults: 0, kills: 0, foreign: 0, inRuns: 0, refused: 0, codes: new Map() };
 
 let world: World;
 let pristine: SavedWorld;
@@ -55,9 +57,9 @@ beforeAll(() => {
 });
 afterAll(() => {
   world.dispose();
-  const { histories, operations, faults, kills, foreign, refused, codes } = counts;
+  const { histories, operations, faults, kills, foreign, inRuns, refused, codes } = counts;
   process.stdout.write(
-    `\nrandom histories: ${histories}, operations ${operations}, faults ${faults} (of them kills ${kills}), edits of others ${foreign}, refusals ${refused}\n` +
+    `\nrandom histories: ${histories}, operations ${operations}, faults ${faults} (of them kills ${kills}), edits of others ${foreign} (of them in a run ${inRuns}), refusals ${refused}\n` +
       `failures met: ${[...codes]
         .sort()
         .map(([code, count]) => `${code} ${count}`)
@@ -127,16 +129,44 @@ function count(code: string): void {
   counts.codes.set(code, (counts.codes.get(code) ?? 0) + 1);
 }
 
+/**
+ * Others delete or make a policy while a run goes on, at any call but between the first list of what the next step rests on and the write that
+ * follows, where nobody can see it.
+ */
+function meddling(history: History, oneIn: number, session: () => Session): (point: Point) => undefined {
+  let struck = false;
+  let looked = false;
+  let wrote = false;
+  return (point) => {
+    if (wrote) looked = false;
+    if (!struck && !looked && history.random(oneIn) === 0) {
+      struck = true;
+      const kind = pick(history, FOREIGN_KINDS);
+      const gone = meddle(world, session(), kind);
+      counts.foreign += 1;
+      counts.inRuns += 1;
+      history.lines.push(
+        `      at ${point.name}: ${kind}${gone === undefined ? '' : ` (${formatRef(refOf(gone))})`}`,
+      );
+    }
+    looked ||= isLookedAgain(point);
+    wrote = point.writes && !/leases|configmaps/u.test(point.name);
+    return undefined;
+  };
+}
+
 async function withSession(
   name: Operator,
   history: History | undefined,
   oneIn: number,
   work: (session: Session) => Promise<void>,
 ): Promise<void> {
-  const session = await openSession(
+  const session: Session = await openSession(
     world,
     name,
-    history === undefined ? {} : { mischief: mischief(history, oneIn), armLate: true },
+    history === undefined
+      ? {}
+      : { mischief: mischief(history, oneIn), pause: meddling(history, oneIn * 4, () => session), armLate: true },
   );
   try {
     await work(session);
@@ -286,6 +316,8 @@ function checkAlways(history: History): void {
 /** Whoever is left takes everything back, with every dispute decided. */
 async function home(history: History): Promise<void> {
   history.lines.push('  home:');
+  // What denies what must work has to go first: no way back is taken over a denial.
+  if (world.cluster.get(THEIRS) !== undefined) world.cluster.remove(THEIRS);
   for (let round = 0; round < 14; round += 1) {
     world.clock.advance(66_000);
     await withSession('ann', undefined, 0, async (session) => {

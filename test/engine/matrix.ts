@@ -2,6 +2,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isFailure } from '../../src/shared/pure/errors.ts';
 import type { Plan } from '../../src/plan/plan.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { refKey, refOf } from '../../src/model/object.ts';
+import { changeRef } from '../../src/plan/change.ts';
+import { bearsOnTraffic } from '../../src/plan/soak.ts';
+import { withoutServerFields } from '../../src/targets/patch.ts';
 import type { PhaseName } from '../../src/model/phase.ts';
 import { PHASES, phaseIndex } from '../../src/model/phase.ts';
 import type { AppliedStep } from '../../src/engine/contract.ts';
@@ -57,6 +62,8 @@ export interface Tally {
   readonly scenario: string;
   readonly points: number;
   histories: number;
+  /** Of them edits of others. */
+  foreign: number;
   /** Faults that struck; the rest of the histories went past their point. */
   faults: number;
   /** Processes that it took after the fault until all was as wanted; the most of any history. */
@@ -95,6 +102,9 @@ export async function prepare(world: World, pristine: SavedWorld, scenario: Scen
   const start = world.save();
   session = await openSession(world, OPERATOR);
   const plan = await planOf(session, scenario.run);
+  await session.close();
+  // As the histories do it: without what a session learns of the API server while it plans.
+  session = await openSession(world, OPERATOR);
   session.arm();
   const result = await session.execute(plan);
   expect(result, scenario.name).toMatchObject({ outcome: 'done', exit: 0 });
@@ -130,6 +140,57 @@ function essence({ namespace, phase, step, change }: AppliedStep): unknown {
   return JSON.parse(text);
 }
 
+const LISTED =
+  /^GET \S*\/(?:networkpolicies|authorizationpolicies|peerauthentications|requestauthentications|destinationrules|sidecars|serviceentries|deployments|statefulsets|daemonsets|cronjobs|services|serviceaccounts|rolebindings|namespaces)$/u;
+/** One of the lists in which a run looks again at what its next step rests on. */
+export function isLookedAgain({ what, name }: Point): boolean {
+  return what === 'call' && LISTED.test(name);
+}
+
+/** Points between the first of these lists and the write that follows: what others change there may go unseen (docs/faults.md). */
+export function isUnseen(points: readonly Point[]): (point: Point) => boolean {
+  const unseen = new Set<Point>();
+  let first: number | undefined;
+  for (const [index, point] of points.entries()) {
+    if (point.what === 'state') first = undefined;
+    else if (isLookedAgain(point)) first ??= index;
+    else if (point.writes && first !== undefined) for (const one of points.slice(first + 1, index + 1)) unseen.add(one);
+  }
+  return (point) => unseen.has(point);
+}
+
+/** What others do to the cluster while the run is at a point. */
+export const FOREIGN_KINDS = ['a policy of ours deleted by others', 'a policy that denies made by others'] as const;
+export type ForeignKind = (typeof FOREIGN_KINDS)[number];
+export type Strike = FaultKind | ForeignKind;
+
+export const THEIRS: KubeManifest = {
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { name: 'theirs', namespace: 'front' },
+  spec: { podSelector: {}, policyTypes: ['Ingress'] },
+};
+
+/** Does it, and answers with the object of ours that is gone now. */
+export function meddle(world: World, { rig: { journal } }: Session, kind: ForeignKind): KubeManifest | undefined {
+  if (kind === 'a policy that denies made by others') {
+    world.cluster.put(THEIRS, 'people');
+    return undefined;
+  }
+  const there = new Map(world.cluster.objects().map((object) => [refKey(refOf(object)), object]));
+  const mine = journal
+    .applied()
+    .filter(({ change }) => change.kind === 'create' && bearsOnTraffic(change))
+    .map(({ change }) => there.get(refKey(changeRef(change))))
+    .findLast((object) => object !== undefined);
+  if (mine !== undefined) world.cluster.remove(mine);
+  return mine;
+}
+
+function isForeign(kind: Strike): kind is ForeignKind {
+  return FOREIGN_KINDS.some((one) => one === kind);
+}
+
 /** What may happen at a point: a disk fails in fewer ways than a network. */
 export function faultsAt(point: Point): readonly FaultKind[] {
   if (point.what !== 'call') return DISK_FAULTS;
@@ -144,20 +205,36 @@ export async function runHistory(
   world: World,
   prepared: Prepared,
   point: number,
-  kind: FaultKind,
+  kind: Strike,
   recovery: Recovery,
   tally: Tally,
 ): Promise<void> {
   const { scenario, start, ended, begun } = prepared;
   const [direction, namespace, to] = scenario.run;
   world.restore(start);
-  let session = await openSession(world, OPERATOR, {
+  let gone: KubeManifest | undefined;
+  let struck = false;
+  let session: Session = await openSession(world, OPERATOR, {
     mischief: (at) => {
-      if (at.number !== point) return undefined;
+      if (at.number !== point || isForeign(kind)) return undefined;
       tally.faults += 1;
       return kind;
     },
+    pause: (at) => {
+      if (at.number !== point || !isForeign(kind) || struck) return undefined;
+      struck = true;
+      tally.faults += 1;
+      tally.foreign += 1;
+      gone = meddle(world, session, kind);
+      return undefined;
+    },
   });
+  const putBack = (): void => {
+    if (world.cluster.get(THEIRS) !== undefined) world.cluster.remove(THEIRS);
+    if (gone !== undefined && world.cluster.get(gone) === undefined)
+      world.cluster.put(withoutServerFields(gone), 'people');
+  };
+  const notTheirs = (keys: readonly string[]): readonly string[] => keys.filter((key) => key !== refKey(refOf(THEIRS)));
   session.arm();
   await attempt(() => session.execute(prepared.plan));
   await session.close();
@@ -165,7 +242,9 @@ export async function runHistory(
 
   // As it is now, whatever happened: the file is whole, and what is kept beside it takes everything back.
   expect(stateProblems(world.stateFile(OPERATOR))).toEqual([]);
-  expect(sameObjects(undoneByBundles(world, OPERATOR), world.pristineObjects)).toEqual([]);
+  expect(notTheirs(sameObjects(undoneByBundles(world, OPERATOR), world.pristineObjects))).toEqual([]);
+  // Whoever wants to go on puts it back first; whoever takes back need not.
+  if (recovery === 'resume') putBack();
 
   const goal = recovery === 'resume' || direction === 'down' ? to : scenario.back;
   const said: string[] = [];
@@ -183,6 +262,8 @@ export async function runHistory(
       } else await session.rollback(namespace, goal);
     });
     if (failure !== undefined) said.push(messageFor(failure));
+    // A way back that their policy would make deny something is refused as long as it stands.
+    if (isForeign(kind) && isFailure(failure) && failure.detail.code === 'SP600') putBack();
     const there =
       journal.openRuns().length === 0 &&
       (journal.phases().get(namespace) ?? 'none') === goal &&
@@ -193,6 +274,9 @@ export async function runHistory(
     world.clock.advance(66_000);
   }
   tally.mostTries = Math.max(tally.mostTries, tries);
+  const key = gone === undefined ? '' : refKey(refOf(gone));
+  if (!Object.hasOwn((goal === to ? ended : begun).objects as object, key)) gone = undefined;
+  putBack();
   const outcome = outcomeOf(world, session);
   await session.close();
   const { kept, ...wanted } = goal === to ? ended : begun;
@@ -223,17 +307,25 @@ async function attempt(work: () => Promise<unknown>): Promise<Error | undefined>
 }
 
 /** All that the seed picks of the points, faults and recoveries of a scenario; a share of 1 picks all. Failures are collected and named. */
-export async function runMatrix(world: World, prepared: Prepared, picks: () => boolean): Promise<Tally> {
+export async function runMatrix(
+  world: World,
+  prepared: Prepared,
+  picks: () => boolean,
+  looks: () => boolean = () => true,
+): Promise<Tally> {
   const tally: Tally = {
     scenario: prepared.scenario.name,
     points: prepared.points.length,
     histories: 0,
+    foreign: 0,
     faults: 0,
     mostTries: 0,
   };
   const failures: string[] = [];
-  for (const point of prepared.points)
-    for (const kind of faultsAt(point))
+  const unseen = isUnseen(prepared.points);
+  // The lists before a step are many and alike: of a share a part of them is enough.
+  for (const point of prepared.points.filter((one) => !isLookedAgain(one) || looks()))
+    for (const kind of [...faultsAt(point), ...(point.what === 'call' && !unseen(point) ? FOREIGN_KINDS : [])])
       for (const recovery of RECOVERIES) {
         if (!picks()) continue;
         try {
@@ -290,10 +382,12 @@ export const DOWNWARDS: readonly Scenario[] = [
   },
 ];
 
-/** The same picks for the same seed: one of `every`. */
+/** The same picks for the same seed: one of `every`; of all of them the part that FAULTS_PART names. */
 export function picker(seed: number, every: number): () => boolean {
   const next = randomOf(seed);
-  return () => every <= 1 || next(every) === 0;
+  const [part = 1, parts = 1] = (process.env['FAULTS_PART'] ?? '1/1').split('/').map(Number);
+  let asked = 0;
+  return () => (every <= 1 ? (asked += 1) % parts === part % parts : next(every) === 0);
 }
 
 /** A small generator (mulberry32): numbers from 0 to below. The same seed gives the same numbers. */
@@ -307,7 +401,10 @@ export function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** `FAULTS_SEED` names another share of the histories, `FAULTS_EVERY=1` takes all of them. */
+/**
+ * `FAULTS_SEED` names another share of the histories, `FAULTS_EVERY=1` takes all of them, and `FAULTS_PART=3/40` with it the third of forty parts,
+ * which together are all.
+ */
 export function settings(): { readonly seed: number; readonly every: number } {
   const of = (name: string, usual: number): number => {
     const value = Number(process.env[name] ?? usual);
@@ -347,7 +444,7 @@ export function describeMatrix(title: string, scenarios: readonly Scenario[]): v
     afterAll(() => {
       world.dispose();
       process.stdout.write(
-        `\n${renderTallies(title, tallies)}\n${statesJudged()} states of the cluster judged edge by edge\n`,
+        `\n${renderTallies(title, tallies)}\n${tallies.reduce((all, one) => all + one.foreign, 0)} of the faults are edits of others; ${statesJudged()} states of the cluster judged edge by edge\n`,
       );
     });
     it.each(scenarios.map((scenario, index) => ({ ...scenario, index })))(
@@ -358,6 +455,7 @@ export function describeMatrix(title: string, scenarios: readonly Scenario[]): v
           world,
           prepared,
           picker(seed * 1000 + scenario.index, every * (every > 1 ? (scenario.oneIn ?? 1) : 1)),
+          every > 1 ? picker(seed * 1000 + scenario.index + 500, 4) : undefined,
         );
         tallies.push(tally);
         expect(tally.faults).toBe(tally.histories);

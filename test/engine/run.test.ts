@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -48,8 +49,15 @@ describe('a change of somebody else between plan and step', () => {
   it('stops with exit 3 before anything of that object is written, and keeps what was done', async () => {
     const rig = await open();
     const plan = await rig.planUp('front', 'permissive-mtls');
-    await replaceIn('front.yaml', 'labels: {app: web}', 'labels: {app: web, sidecar.istio.io/inject: "false"}');
-    const result = await executePlan(plan, 'advance', rig.engine);
+    const path = join(place.cluster, 'front.yaml');
+    const result = await executePlan(plan, 'advance', {
+      ...rig.engine,
+      emit: (event) => {
+        if (event.kind !== 'step-started' || event.step.id !== 'permissive-mtls/deployment-web-join') return;
+        const text = readFileSync(path, 'utf8');
+        writeFileSync(path, text.replace('labels: {app: web}', 'labels: {app: web, sidecar.istio.io/inject: "false"}'));
+      },
+    });
     expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused, phase: 'allow-list' });
     expect(result.failure?.detail).toMatchObject({ code: 'SP601' });
     expect(result.failure?.detail.where).toContain('sidecar.istio.io/inject');
@@ -67,8 +75,34 @@ describe('a change of somebody else between plan and step', () => {
       'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: sallyport-default-deny, namespace: front}\nspec: {podSelector: {}}\n',
     );
     const result = await executePlan(plan, 'advance', rig.engine);
-    expect(result.failure?.detail).toMatchObject({ code: 'SP601', exit: EXIT.refused });
+    expect(result.failure?.detail).toMatchObject({ code: 'SP654', exit: EXIT.refused });
+    expect(result.failure?.message).toContain('NetworkPolicy front/sallyport-default-deny was (absent) when the plan');
     expect(result.phase).toBe('monitor');
+  });
+
+  it('stops before the first step that rests on it, goes on once it is put back, and says so where nothing is done', async () => {
+    const rig = await open();
+    const plan = await rig.planUp('front', 'permissive-mtls');
+    await replaceIn('front.yaml', 'labels: {app: web}', 'labels: {app: web, sidecar.istio.io/inject: "false"}');
+    const result = await executePlan(plan, 'advance', rig.engine);
+    expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused, phase: 'monitor', failed: [] });
+    expect(result.failure?.detail).toMatchObject({ code: 'SP654' });
+    expect(result.failure?.message).toContain('spec.template.metadata.labels was {"app":"web"} when the plan was made');
+    await expect(resumeRun(result.run, rig.engine)).resolves.toMatchObject({ failure: { detail: { code: 'SP654' } } });
+    await replaceIn('front.yaml', 'labels: {app: web, sidecar.istio.io/inject: "false"}', 'labels: {app: web}');
+    await expect(resumeRun(result.run, rig.engine)).resolves.toMatchObject({
+      outcome: 'done',
+      phase: 'permissive-mtls',
+    });
+    // With nothing done there is no run to go on with.
+    const further = await rig.planUp('front', 'strict-mtls');
+    await replaceIn('front.yaml', 'labels: {app: web', 'labels: {tier: x, app: web');
+    const refused = await executePlan(further, 'advance', rig.engine);
+    expect(refused.failure?.detail).toMatchObject({
+      code: 'SP654',
+      hint: 'sallyport plan front judges what is there now',
+    });
+    expect(rig.journal.openRuns()).toEqual([]);
   });
 
   it('can be taken back from where it stopped', async () => {

@@ -11,7 +11,7 @@ import type { Drift } from '../../plan/drift.ts';
 import type { Step } from '../../plan/plan.ts';
 import { deriveUndo, findResolved } from '../../plan/rollback.ts';
 import type { Resolved } from '../../plan/rollback.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import { equalJson, getPath, isJsonObject } from '../../shared/pure/json.ts';
 import type { FieldPath, Json } from '../../shared/pure/json.ts';
 import { showValue } from '../../shared/pure/mask.ts';
@@ -74,7 +74,10 @@ export async function resolve(
   if (reason === '')
     throw reasonMissing(`sallyport resolve "${object}" --keep ${options.keep}`, 'sallyport resolve --help');
   if (options.keep === 'ours') {
-    await refuseOpenRun(app, newest.namespace);
+    // A run that stands still because of this very change goes on afterwards; one that is being performed holds its Leases.
+    await refuseOpenRun(app, newest.namespace).catch((error: unknown) => {
+      if (!isFailure(error) || error.detail.code !== 'SP607') throw error;
+    });
     const steps = repairSteps(object, newest, mine, drift, live);
     if (steps.length === 0) throw nothingToWrite(object);
     const phase = view.phases.get(view.namespace) ?? 'none';

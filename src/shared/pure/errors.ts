@@ -25,9 +25,10 @@ export interface FailureDetail {
   readonly cause?: unknown;
   /**
    * What a run makes of it. `passes`: by itself, or once somebody has seen to the cluster or the disk, and the plan is as good afterwards.
-   * `hold-lost`: somebody else may be at work by now. Absent: neither.
+   * `hold-lost`: somebody else may be at work by now. `moved`: what it was judged on is to be looked at again, and it may be tried once more.
+   * Absent: none of these.
    */
-  readonly nature?: 'passes' | 'hold-lost';
+  readonly nature?: 'passes' | 'hold-lost' | 'moved';
 }
 
 /** An expected failure: the user or the cluster did something the program has words for. Anything else thrown is a bug. */

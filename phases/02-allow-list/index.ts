@@ -2,6 +2,7 @@ import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
 import type { Candidate } from '../../src/candidates/network.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
+import { workloadById } from '../../src/model/inventory-index.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
 import type { Direction } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
@@ -74,7 +75,7 @@ function openPeers(view: View, draft: Draft): void {
   }
   const opened = new Set<string>();
   for (const [, peer] of [...peers].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const workload = view.inventory.workloads.find((one) => one.id === peer.workload);
+    const workload = workloadById(view.inventory, peer.workload);
     if (workload === undefined) continue;
     const candidate = deriveNetworkCandidate(context, workload, peer.direction);
     if (candidate.object === undefined) continue;

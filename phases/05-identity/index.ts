@@ -5,6 +5,7 @@ import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
+import { edgesAt } from '../../src/model/edge-index.ts';
 import type { Workload } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, refKey, refOf } from '../../src/model/object.ts';
@@ -264,8 +265,8 @@ function lingering(view: View, splits: readonly AccountSplit[]): Extra {
 function ownPeerPolicies(view: View, draft: Draft, workload: Workload): readonly Workload[] {
   const context = candidateContext(view);
   const called = new Set(
-    keptEdges(view.edges)
-      .filter((edge) => endpointKey(edge.src) === workload.id && edge.protocol === 'TCP')
+    edgesAt(keptEdges(view.edges), 'src', workload.id)
+      .filter((edge) => edge.protocol === 'TCP')
       .map((edge) => endpointKey(edge.dst)),
   );
   return view.inventory.workloads.filter((server) => {

@@ -3,8 +3,9 @@ import type { AccountEdit, Takes } from '../model/account-places.ts';
 import type { Edge } from '../model/edge.ts';
 import { followsTemplate } from '../model/inventory.ts';
 import type { Inventory, PodSet, Workload } from '../model/inventory.ts';
+import { workloadsIn } from '../model/inventory-index.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { annotationsOf, isObject, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
+import { annotationsOf, isObject, labelsOf, namespaceOf, objectKey, refKey } from '../model/object.ts';
 import { grantsOf, readRbac, rightsOf, subjectApplies } from '../model/rbac.ts';
 import type { Rbac } from '../model/rbac.ts';
 import { buildAccount } from '../objects/account.ts';
@@ -26,11 +27,8 @@ export function accountsOf(workload: Workload): readonly string[] {
 /** Other workloads of the namespace that run as the account, or as any of the workload's accounts. */
 export function sharesWith(workload: Workload, inventory: Inventory, account?: string): readonly Workload[] {
   const mine = new Set(account === undefined ? accountsOf(workload) : [account]);
-  return inventory.workloads.filter(
-    (other) =>
-      other.namespace === workload.namespace &&
-      other.id !== workload.id &&
-      accountsOf(other).some((one) => mine.has(one)),
+  return workloadsIn(inventory, workload.namespace).filter(
+    (other) => other.id !== workload.id && accountsOf(other).some((one) => mine.has(one)),
   );
 }
 
@@ -167,7 +165,8 @@ function splitOne(
     (object) =>
       isObject(object, '', 'ServiceAccount') && namespaceOf(object) === namespace && object.metadata.name === from,
   );
-  const owner = objects.find((object) => refKey(refOf(object)) === refKey(workload.ref));
+  const key = refKey(workload.ref);
+  const owner = objects.find((object) => objectKey(object) === key);
   const free = accountName(workload, role, inventory, objects);
   const to = free ?? workload.name;
   const name: AccountName = { namespace, name: to, trustDomain: inventory.facts.mesh.trustDomain };

@@ -1,7 +1,9 @@
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey } from '../model/edge.ts';
 import { UNREDIRECTED_PORTS } from '../model/evaluate.ts';
+import { edgesAtAny } from '../model/edge-index.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
+import { workloadById } from '../model/inventory-index.ts';
 import { speaksHttp } from '../model/istio-protocol.ts';
 import { comparedPath } from '../model/istio-text.ts';
 import type { KubeManifest } from '../model/object.ts';
@@ -34,7 +36,7 @@ export function principal(trustDomain: string, namespace: string, serviceAccount
 
 /** The principals of a workload's sidecars; empty where no pod of it has one. */
 export function principalsOfWorkload(inventory: Inventory, id: string): readonly string[] {
-  const workload = inventory.workloads.find((candidate) => candidate.id === id);
+  const workload = workloadById(inventory, id);
   if (workload === undefined) return [];
   return uniqueSorted(
     workload.podSets
@@ -142,7 +144,7 @@ export function deriveAuthorization(
 ): AuthorizationCandidate {
   const { inventory } = context;
   const edgesTo = (ids: readonly string[]): readonly Edge[] =>
-    context.edges.filter((edge) => edge.protocol === 'TCP' && ids.includes(endpointKey(edge.dst)));
+    edgesAtAny(context.edges, 'dst', ids).filter((edge) => edge.protocol === 'TCP');
   const own = edgesTo([workload.id]);
   if (own.length === 0) return { workload: workload.id, rules: [], problems: [] };
   const choice = chooseSelector(workload, inventory);

@@ -1,14 +1,16 @@
 import { plural } from '../shared/pure/text.ts';
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { REMOTE_NODE, edgeId, endpointKey, formatEdge, namespaceOfWorkload } from '../model/edge.ts';
+import { edgesAtAny } from '../model/edge-index.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
+import { workloadById, workloadsIn } from '../model/inventory-index.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
 import type { Direction } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { Dialect } from '../model/config.ts';
-import { inDialect } from './dialect.ts';
+import { inDialect, portRules } from './dialect.ts';
 import { chooseSelector } from './selector.ts';
 import type { SystemPeers } from './system.ts';
 
@@ -63,8 +65,8 @@ const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
 
 /** `sallyport-<workload>-<direction>`, with the kind where two kinds share the name in the namespace. */
 export function policyName(workload: Workload, inventory: Inventory, suffix: string): string {
-  const twins = inventory.workloads.filter(
-    (other) => other.namespace === workload.namespace && other.name === workload.name && other.id !== workload.id,
+  const twins = workloadsIn(inventory, workload.namespace).filter(
+    (other) => other.name === workload.name && other.id !== workload.id,
   );
   const kind = twins.length === 0 ? '' : `-${workload.kind.toLowerCase()}`;
   return `sallyport-${workload.name}${kind}${suffix === '' ? '' : `-${suffix}`}`;
@@ -98,15 +100,13 @@ function networkPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
 }
 
 function ciliumPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
-  return [
-    {
-      ports: ports.map(({ protocol, port, endPort }) => ({
-        port: String(port),
-        ...(endPort === undefined ? {} : { endPort }),
-        protocol,
-      })),
-    },
-  ];
+  return portRules(
+    ports.map(({ protocol, port, endPort }) => ({
+      port: String(port),
+      ...(endPort === undefined ? {} : { endPort }),
+      protocol,
+    })),
+  );
 }
 
 function podPeer(namespace: string, labels: Labels, from: string): JsonObject {
@@ -141,7 +141,7 @@ function byPeer(
   workloads: readonly string[],
   direction: Direction,
 ): readonly (readonly [string, readonly Edge[]])[] {
-  const mine = edges.filter((edge) => workloads.includes(endpointKey(direction === 'ingress' ? edge.dst : edge.src)));
+  const mine = edgesAtAny(edges, direction === 'ingress' ? 'dst' : 'src', workloads);
   const groups = groupBy(mine, (edge) => endpointKey(direction === 'ingress' ? edge.src : edge.dst));
   return sortBy(groups.entries(), ([key]) => key);
 }
@@ -154,7 +154,7 @@ interface PeerLabels {
 
 /** The selector of a workload, and the problem where it is not exact. */
 function selectorFor(context: CandidateContext, id: string): PeerLabels | CandidateProblem {
-  const workload = context.inventory.workloads.find((candidate) => candidate.id === id);
+  const workload = workloadById(context.inventory, id);
   const label = `sallyport.dev/workload: ${id.slice(id.lastIndexOf('/') + 1)}`;
   if (workload === undefined) {
     return {
@@ -223,7 +223,7 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
     ...built,
     object: cilium
       ? buildCiliumPolicy(meta, own.labels, rules)
-      : inDialect(buildNetworkPolicy(meta, own.labels, direction, rules), context.dialect ?? 'kubernetes'),
+      : inDialect(buildNetworkPolicy(meta, own.labels, direction, rules), context.dialect ?? 'kubernetes', context.kinds),
   };
 }
 
@@ -242,7 +242,7 @@ export function deriveMeshEgress(context: CandidateContext, workload: Workload):
   };
   return cilium
     ? buildCiliumPolicy(meta, own.labels, rules)
-    : inDialect(buildNetworkPolicy(meta, own.labels, 'egress', rules), context.dialect ?? 'kubernetes');
+    : inDialect(buildNetworkPolicy(meta, own.labels, 'egress', rules), context.dialect ?? 'kubernetes', context.kinds);
 }
 
 /** Cilium does not match the API server, host names or its own host by ipBlock: such egress needs its own kind. */

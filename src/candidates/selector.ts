@@ -1,5 +1,6 @@
 import { isDurableLabel } from '../model/durable-labels.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
+import { workloadsIn } from '../model/inventory-index.ts';
 import { compareText } from '../shared/pure/order.ts';
 
 /** Keys that name what a pod is, best first. A policy on them reads well and lasts. */
@@ -53,9 +54,7 @@ export function chooseSelector(workload: Workload, inventory: Inventory): Select
   const labels = commonDurableLabels(workload);
   const keys = Object.keys(labels).sort((a, b) => rank(a) - rank(b) || compareText(a, b));
   if (keys.length === 0) return { kind: 'none' };
-  const neighbours = inventory.workloads.filter(
-    (other) => other.namespace === workload.namespace && other.id !== workload.id,
-  );
+  const neighbours = workloadsIn(inventory, workload.namespace).filter((other) => other.id !== workload.id);
   const pick = (chosen: readonly string[]): Labels =>
     Object.fromEntries(chosen.map((key) => [key, labels[key] as string]));
   const alsoSelected = (selector: Labels): readonly string[] =>

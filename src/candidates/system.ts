@@ -19,6 +19,17 @@ export interface SystemPeers {
 }
 
 export function findSystemPeers(inventory: Inventory): SystemPeers {
+  const known = peersOf.get(inventory);
+  if (known !== undefined) return known;
+  const found = lookForPeers(inventory);
+  peersOf.set(inventory, found);
+  return found;
+}
+
+/** Asked for every candidate of a state. */
+const peersOf = new WeakMap<Inventory, SystemPeers>();
+
+function lookForPeers(inventory: Inventory): SystemPeers {
   const dns = findDns(inventory);
   const istiod = inventory.workloads.find((workload) => workload.classification.component === 'istiod');
   const istiodSelector = istiod === undefined ? undefined : chooseSelector(istiod, inventory);

@@ -1,5 +1,5 @@
 import type { Edge } from '../model/edge.ts';
-import { endpointKey } from '../model/edge.ts';
+import { edgesAt } from '../model/edge-index.ts';
 import type { Workload } from '../model/inventory.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asBoolean, asObject, asString } from '../shared/pure/json.ts';
@@ -51,7 +51,8 @@ export function tokenUse(
     for (const source of defaultTokenVolumes(spec)) used.push(`volume ${source} projects a token for the API server`);
     if (mentionsTokenPath(spec)) used.push(`a container names ${TOKEN_PATH}`);
   }
-  const mine = edges?.filter((edge) => endpointKey(edge.src) === workload.id && edge.origin.kind === 'observed') ?? [];
+  const mine =
+    edges === undefined ? [] : edgesAt(edges, 'src', workload.id).filter((edge) => edge.origin.kind === 'observed');
   if (mine.some((edge) => edge.dst.kind === 'api-server')) used.push('connections to the API server are on record');
   else if (mine.length === 0) unknown.push('no connection of it is on record');
   if (used.length > 0) return { answer: 'used', why: used };

@@ -1,17 +1,20 @@
 import { shellWord } from '../shared/pure/shell.ts';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { phases } from '../../phases/index.ts';
 import type { Target, View } from '../engine/contract.ts';
 import { decisionId, declaredEdges, reviewEdges } from '../flows/decide.ts';
 import { withoutGoneSidecars } from '../flows/sidecar.ts';
-import { buildInventory } from '../inventory/build.ts';
+import { inventoryStates } from '../inventory/states.ts';
 import { mergeSignatures, parseSignatures } from '../inventory/signatures.ts';
 import type { Signatures } from '../inventory/signatures.ts';
 import type { Config } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { isAboutGates } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
+import { endpointKey } from '../model/edge.ts';
+import { edgesAt } from '../model/edge-index.ts';
 import type { PastGrant } from '../model/grant.ts';
 import { withoutGranted } from '../model/grant.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
@@ -55,7 +58,7 @@ export interface Loaded {
   readonly planner: Planner;
   /** Where the configuration asks for approvals. */
   readonly approvals?: ApprovalFacts;
-  readonly rebuild: (snapshot: Snapshot) => Inventory;
+  readonly rebuild: View['rebuild'];
   view(namespace: string): View;
   /** The same with what of the record this plan rests on as well; undefined where what was read is enough. */
   beyond(plan: Pick<Plan, 'steps'>): Loaded | undefined;
@@ -79,8 +82,8 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   leaveIfStopped(app);
   // What a plan is made for has read all pods: the history of addresses has it for nothing.
   if (scope.kind === 'planning') await noteAddresses(app, snapshot);
-  const rebuild = (from: Snapshot): Inventory => buildInventory(from, { config, signatures, now });
-  const inventory = rebuild(snapshot);
+  const { start, rebuild } = inventoryStates({ config, signatures, now });
+  const inventory = start(snapshot);
   const taken = await app.decisions();
   const part = readPart(
     reader,
@@ -110,11 +113,17 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   );
   const decided = (decisions: readonly Decision[], { observed, holds, note, beyond }: EdgePart): Loaded => {
     const reviewed = withoutGranted(reviewEdges(observed, decisions), granted);
-    const edgesIn = (state: Inventory): readonly Edge[] => {
-      const declared = declaredEdges(state, observed).filter(holds);
-      note(declared);
-      return [...withoutGoneSidecars(reviewed, state, joinedAt), ...reviewEdges(declared, decisions)];
-    };
+    const edgesIn = edgesOfStates(
+      (state) => {
+        // Whether it was seen is told by what reaches the same destination.
+        const ends = new Set(state.declared.map(({ dst }) => endpointKey(dst)));
+        const seen = [...ends].flatMap((key) => edgesAt(observed, 'dst', key));
+        const declared = declaredEdges(state, seen).filter(holds);
+        note(declared);
+        return reviewEdges(declared, decisions);
+      },
+      (state) => withoutGoneSidecars(reviewed, state, joinedAt),
+    );
     const edges = edgesIn(inventory);
     const base = {
       snapshot,
@@ -152,6 +161,45 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   return loaded;
 }
 
+/**
+ * The edges of states: those observed, and what is declared. Most states of a plan declare what the one before did and hold the same workloads, and
+ * are given the same list, so that what is derived of it is kept.
+ */
+function edgesOfStates(
+  declaredIn: (state: Inventory) => readonly Edge[],
+  observedIn: (state: Inventory) => readonly Edge[],
+): (state: Inventory) => readonly Edge[] {
+  let last:
+    { readonly state: Inventory; readonly observed: readonly Edge[]; readonly declared: readonly Edge[] } | undefined;
+  let list: readonly Edge[] = [];
+  return (state) => {
+    const of = last?.state;
+    const same = of?.workloads === state.workloads && of.services === state.services;
+    const observed =
+      last === undefined ? observedIn(state) : same ? last.observed : sameList(last.observed, observedIn(state));
+    const stated = last !== undefined && of?.declared === state.declared ? last.declared : declaredIn(state);
+    const declared = last === undefined ? stated : sameEdges(last.declared, stated);
+    if (observed !== last?.observed || declared !== last.declared) list = [...observed, ...declared];
+    last = { state, observed, declared };
+    return list;
+  };
+}
+
+function sameList<T>(old: readonly T[], fresh: readonly T[]): readonly T[] {
+  return old === fresh || (old.length === fresh.length && fresh.every((item, at) => item === old[at])) ? old : fresh;
+}
+
+/** The new list, with the edges of the old one that say the same; the old one where all do. */
+function sameEdges(old: readonly Edge[], fresh: readonly Edge[]): readonly Edge[] {
+  if (old === fresh) return old;
+  const known = new Map(old.map((edge) => [edge.id, edge]));
+  const out = fresh.map((edge) => {
+    const before = known.get(edge.id);
+    return before !== undefined && isDeepStrictEqual(before, edge) ? before : edge;
+  });
+  return sameList(old, out);
+}
+
 /** Every grant that was ever opened by this record. */
 function pastGrants(reader: Pick<Reader, 'runs' | 'run'>): readonly PastGrant[] {
   return reader.runs().flatMap(({ id, kind }): readonly PastGrant[] => {
@@ -161,7 +209,7 @@ function pastGrants(reader: Pick<Reader, 'runs' | 'run'>): readonly PastGrant[] 
 }
 
 /** Plans with what was read, and again with what the plan turns out to rest on, until nothing is missing. */
-export function planWhole<T extends { readonly plan: Plan }>(
+export function planWhole<T extends { readonly plan: Pick<Plan, 'steps'> }>(
   loaded: Loaded,
   make: (loaded: Loaded) => T,
 ): { readonly loaded: Loaded; readonly made: T } {

@@ -1,5 +1,6 @@
 import { findDns } from '../inventory/system-traffic.ts';
 import type { Edge } from '../model/edge.ts';
+import { edgesAt } from '../model/edge-index.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
 
 /** Where sidecars reach istiod (Istio, "Ports used by Istio"). */
@@ -57,9 +58,18 @@ export function withoutGoneSidecars(
   const bare = idsOf(state, (one) => one.podSets.length > 0 && one.podSets.every((set) => set.mesh === 'none'));
   const toIstiod = istiodEdges(state);
   const asks = asksNames(state);
-  return edges.filter((edge) => {
-    const { src } = edge;
-    if (edge.origin.kind !== 'observed' || src.kind !== 'workload' || !bare.has(src.id)) return true;
-    return !toIstiod(edge) && !(asks(edge) && isSince(edge, joinedAt));
-  });
+  const servers = [
+    ...idsOf(state, (one) => one.classification.component === 'istiod'),
+    ...(findDns(state)?.workloadIds ?? []),
+  ];
+  const gone = new Set(
+    servers
+      .flatMap((id) => edgesAt(edges, 'dst', id))
+      .filter((edge) => {
+        const { src } = edge;
+        if (edge.origin.kind !== 'observed' || src.kind !== 'workload' || !bare.has(src.id)) return false;
+        return toIstiod(edge) || (asks(edge) && isSince(edge, joinedAt));
+      }),
+  );
+  return gone.size === 0 ? edges : edges.filter((edge) => !gone.has(edge));
 }

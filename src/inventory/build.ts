@@ -3,6 +3,7 @@ import type { Config } from '../model/config.ts';
 import type { Finding } from '../model/finding.ts';
 import type {
   Classification,
+  ClusterFacts,
   Declared,
   Inventory,
   PodSet,
@@ -14,7 +15,7 @@ import { endpointKey } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
 import type { Analysis, AnalyzerContext } from './analyzers/context.ts';
 import { finding } from './analyzers/context.ts';
-import { analyzeCloud } from './analyzers/cloud.ts';
+import { analyzeCloud, declaredByClouds } from './analyzers/cloud.ts';
 import { analyzeGateways } from './analyzers/gateways.ts';
 import { analyzeHygiene, namespaceFindings } from './analyzers/hygiene.ts';
 import { analyzeIngress } from './analyzers/ingress.ts';
@@ -29,9 +30,11 @@ import type { CompiledSignatures } from './classify.ts';
 import { buildFacts, buildNodes } from './facts.ts';
 import { memoByObject, memoWithInputs } from './memo.ts';
 import { buildNamespaces } from './namespaces.ts';
+import type { ObjectIndex } from './object-index.ts';
 import { buildIndex } from './object-index.ts';
 import { policiesOf } from './policies.ts';
-import { buildLabelIndex, buildServices } from './services.ts';
+import type { NamespaceLabels } from './services.ts';
+import { buildServices, labelsByNamespace } from './services.ts';
 import type { Signatures } from './signatures.ts';
 import { buildDrafts } from './workloads.ts';
 import type { WorkloadDraft } from './workloads.ts';
@@ -46,44 +49,35 @@ export interface InventoryOptions {
 const compiledOf: (signatures: Signatures) => CompiledSignatures = memoByObject(compileSignatures);
 const workloadOf = memoWithInputs<Workload>();
 
+/** What is known half-way: the context of the analyzers, and what they do not need. */
+export interface Survey extends AnalyzerContext {
+  readonly facts: ClusterFacts;
+  readonly labels: NamespaceLabels;
+}
+
 /**
  * What the cluster is, from everything read at one moment. Pure; objects of the snapshot must not change afterwards, because
  * what is parsed of them is kept for the next snapshot that has the same object.
  */
 export function buildInventory(snapshot: Snapshot, options: InventoryOptions): Inventory {
+  return surveySnapshot(snapshot, options).inventory;
+}
+
+/** The same, with what it was made from. */
+export function surveySnapshot(
+  snapshot: Snapshot,
+  options: InventoryOptions,
+): { readonly survey: Survey; readonly inventory: Inventory } {
   const index = buildIndex(snapshot);
   const { facts, findings: factFindings } = buildFacts(index, options.config);
-  const namespaceOfName = (name: string): KubeManifest | undefined => index.byKey.get(`/Namespace//${name}`);
-  const { drafts, unreadOwners } = buildDrafts(index, namespaceOfName, facts.mesh);
-  const labels = buildLabelIndex(drafts);
-  const services = buildServices(index, labels, drafts);
-  const namespaces = buildNamespaces(index, drafts, facts.mesh);
-  const workloads = buildWorkloads(drafts, services, compiledOf(options.signatures));
-  const context: AnalyzerContext = {
-    index,
-    labels,
-    drafts,
-    workloads,
-    byId: new Map(workloads.map((workload) => [workload.id, workload])),
-    services,
-    serviceByName: new Map(services.map((service) => [`${service.namespace}/${service.name}`, service])),
-    namespaces,
-  };
-  const analyses: readonly Analysis[] = [
-    analyzeWebhooks(context),
-    analyzeProbes(context),
-    analyzeIngress(context),
-    analyzeGateways(context),
-    analyzeScrapes(context),
-    analyzeReferences(context),
-    analyzeMesh(context),
-    analyzeCloud(context, facts),
-  ];
+  const { drafts, unreadOwners } = buildDrafts(index, namespaceNamed(index), facts.mesh);
+  const survey = surveyOf(index, facts, drafts, options.signatures);
+  const analyses = [...analyze(survey), analyzeCloud(survey, facts)];
   const policies = policiesOf(index);
-  return {
-    namespaces,
-    workloads,
-    services,
+  const inventory: Inventory = {
+    namespaces: survey.namespaces,
+    workloads: survey.workloads,
+    services: survey.services,
     nodes: buildNodes(index),
     facts,
     declared: distinctDeclared(analyses.flatMap((analysis) => analysis.declared)),
@@ -93,10 +87,92 @@ export function buildInventory(snapshot: Snapshot, options: InventoryOptions): I
       ...factFindings,
       ...unreadOwners.map((owner) => finding('SP306', 'info', owner, `${owner} owns pods and was not read`)),
       ...analyses.flatMap((analysis) => analysis.findings),
-      ...analyzeHygiene(context),
+      ...analyzeHygiene(survey),
       ...analyzePolicies(policies, facts, snapshot),
     ]),
   };
+  return { survey, inventory };
+}
+
+/** As `surveySnapshot`, without a single finding: what states of a plan are judged by. */
+export function surveyState(
+  snapshot: Snapshot,
+  options: InventoryOptions,
+): { readonly survey: Survey; readonly inventory: Inventory } {
+  const index = buildIndex(snapshot);
+  const { facts } = buildFacts(index, options.config);
+  const { drafts } = buildDrafts(index, namespaceNamed(index), facts.mesh);
+  const survey = surveyOf(index, facts, drafts, options.signatures);
+  const inventory: Inventory = {
+    namespaces: survey.namespaces,
+    workloads: survey.workloads,
+    services: survey.services,
+    nodes: buildNodes(index),
+    facts,
+    declared: declaredIn(survey),
+    policies: policiesOf(index),
+    findings: [],
+  };
+  return { survey, inventory };
+}
+
+export function namespaceNamed(index: ObjectIndex): (name: string) => KubeManifest | undefined {
+  return (name) => index.byKey.get(`/Namespace//${name}`);
+}
+
+function surveyOf(
+  index: ObjectIndex,
+  facts: ClusterFacts,
+  drafts: readonly WorkloadDraft[],
+  signatures: Signatures,
+): Survey {
+  const labels = labelsByNamespace(drafts);
+  const services = buildServices(index, labels, drafts);
+  return completeSurvey({
+    index,
+    facts,
+    drafts,
+    labels,
+    services,
+    namespaces: buildNamespaces(index, drafts, facts.mesh),
+    workloads: classifyDrafts(drafts, services, signatures),
+  });
+}
+
+/** The survey with its tables. */
+export function completeSurvey(parts: Omit<Survey, 'byId' | 'serviceByName'>): Survey {
+  return {
+    ...parts,
+    byId: new Map(parts.workloads.map((workload) => [workload.id, workload])),
+    serviceByName: new Map(parts.services.map((service) => [`${service.namespace}/${service.name}`, service])),
+  };
+}
+
+function analyze(context: AnalyzerContext): readonly Analysis[] {
+  return [
+    analyzeWebhooks(context),
+    analyzeProbes(context),
+    analyzeIngress(context),
+    analyzeGateways(context),
+    analyzeScrapes(context),
+    analyzeReferences(context),
+    analyzeMesh(context),
+  ];
+}
+
+/** What configuration states of connections. */
+export function declaredIn(survey: Survey): readonly Declared[] {
+  const all = analyze(survey).flatMap((analysis) => analysis.declared);
+  return distinctDeclared([...all, ...declaredByClouds(survey, survey.facts)]);
+}
+
+/** Workloads from drafts and the Services that lead to them. */
+export function classifyDrafts(
+  drafts: readonly WorkloadDraft[],
+  services: readonly ServiceInfo[],
+  signatures: Signatures,
+): readonly Workload[] {
+  return buildWorkloads(drafts, services, compiledOf(signatures));
 }
 
 const UNCLASSIFIED: Classification = {
@@ -116,9 +192,8 @@ const UNCLASSIFIED: Classification = {
 export function buildConnectionInventory(snapshot: Snapshot, { config }: Pick<InventoryOptions, 'config'>): Inventory {
   const index = buildIndex(snapshot);
   const { facts, findings } = buildFacts(index, config);
-  const namespaceOfName = (name: string): KubeManifest | undefined => index.byKey.get(`/Namespace//${name}`);
-  const { drafts } = buildDrafts(index, namespaceOfName, facts.mesh);
-  const services = buildServices(index, buildLabelIndex(drafts), drafts);
+  const { drafts } = buildDrafts(index, namespaceNamed(index), facts.mesh);
+  const services = buildServices(index, labelsByNamespace(drafts), drafts);
   const namespaces = buildNamespaces(index, drafts, facts.mesh);
   return {
     namespaces,

@@ -6,6 +6,7 @@ import type { Finding } from '../model/finding.ts';
 import type { ClusterFacts, CniFacts, IpBlockTarget, MeshFacts, NodeInfo } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { namespaceOf } from '../model/object.ts';
+import { memoByObject } from './memo.ts';
 import type { ObjectIndex } from './object-index.ts';
 import { metaLabels, objectsOf, wasRead } from './object-index.ts';
 import { expectedPods, parseTime } from './owners.ts';
@@ -320,15 +321,17 @@ const DEFAULT_TRUST_DOMAIN = 'cluster.local';
 
 /** Deployments of Istio's control plane. */
 export function istiodDeployments(index: ObjectIndex): readonly KubeManifest[] {
-  return objectsOf(index, 'apps', 'Deployment').filter((manifest) => {
-    const [pods] = expectedPods(manifest);
-    if (pods === undefined) return false;
-    return (
-      pods.facts.labels['app'] === 'istiod' ||
-      pods.facts.containers.some((container) => /(?:^|\/)pilot(?:[:@]|$)/.test(container.image))
-    );
-  });
+  return objectsOf(index, 'apps', 'Deployment').filter(isIstiod);
 }
+
+export const isIstiod: (owner: KubeManifest) => boolean = memoByObject((owner) => {
+  const [pods] = expectedPods(owner);
+  if (pods === undefined) return false;
+  return (
+    pods.facts.labels['app'] === 'istiod' ||
+    pods.facts.containers.some((container) => /(?:^|\/)pilot(?:[:@]|$)/.test(container.image))
+  );
+});
 
 function meshFacts(index: ObjectIndex, config: Config, kubernetes: string | undefined, findings: Finding[]): MeshFacts {
   const [istiod] = istiodDeployments(index);

@@ -4,12 +4,12 @@ import { uniqueSorted } from '../shared/pure/order.ts';
 import type { Labels, Snapshot } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { isKindName, isObjectName } from '../model/names.ts';
-import { annotationsOf, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
+import { annotationsOf, groupOf, labelsOf, namespaceOf, objectKey } from '../model/object.ts';
 import { memoByObject } from './memo.ts';
 
 /** Texts by which an object is looked up, made once: one table for both, because snapshots are large. */
-const identityOf: (manifest: KubeManifest) => { readonly key: string; readonly kind: string } = memoByObject(
-  (manifest) => ({ key: refKey(refOf(manifest)), kind: `${groupOf(manifest.apiVersion)}/${manifest.kind}` }),
+export const identityOf: (manifest: KubeManifest) => { readonly key: string; readonly kind: string } = memoByObject(
+  (manifest) => ({ key: objectKey(manifest), kind: `${groupOf(manifest.apiVersion)}/${manifest.kind}` }),
 );
 /** Labels of an object's own metadata, made once. */
 export const metaLabels: (manifest: KubeManifest) => Labels = memoByObject(labelsOf);

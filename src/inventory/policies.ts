@@ -1,6 +1,6 @@
 import { sortBy } from '../shared/pure/order.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { refKey, refOf } from '../model/object.ts';
+import { objectKey } from '../model/object.ts';
 import type { ObjectIndex } from './object-index.ts';
 
 /** Kinds of policy groups that are known not to decide about connections. */
@@ -85,7 +85,7 @@ export function policiesOf(index: ObjectIndex): readonly KubeManifest[] {
     const slash = key.indexOf('/');
     return isPolicyKind(key.slice(0, slash), key.slice(slash + 1)) ? objects : [];
   });
-  return sortBy(found, (manifest) => refKey(refOf(manifest)));
+  return sortBy(found, objectKey);
 }
 
 /** True for a kind of a policy group that is known not to decide about connections. */

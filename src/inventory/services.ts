@@ -1,6 +1,6 @@
 import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asNumber, asObject, asString, asStringMap, getPath } from '../shared/pure/json.ts';
-import { uniqueSorted } from '../shared/pure/order.ts';
+import { groupBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { ContainerInfo, Labels, ServiceInfo, ServicePort } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { namespaceOf } from '../model/object.ts';
@@ -53,6 +53,33 @@ export function buildLabelIndex(drafts: readonly WorkloadDraft[]): LabelIndex {
       }
       return (rarest ?? []).filter(({ set }) => set.variants.some((variant) => carries(variant, pairs)));
     },
+  };
+}
+
+export interface NamespaceLabels extends LabelIndex {
+  /** The index in which these are the drafts of a namespace. */
+  readonly replaced: (namespace: string, drafts: readonly WorkloadDraft[]) => NamespaceLabels;
+}
+
+/** The same, made for a namespace when it is first asked for. */
+export function labelsByNamespace(drafts: readonly WorkloadDraft[]): NamespaceLabels {
+  return labelsOver(
+    new Map([...groupBy(drafts, (draft) => draft.namespace)].map(([name, own]) => [name, lazily(own)])),
+  );
+}
+
+type Lazily = () => LabelIndex;
+
+function lazily(drafts: readonly WorkloadDraft[]): Lazily {
+  let made: LabelIndex | undefined;
+  return () => (made ??= buildLabelIndex(drafts));
+}
+
+function labelsOver(byNamespace: ReadonlyMap<string, Lazily>): NamespaceLabels {
+  return {
+    all: (namespace) => byNamespace.get(namespace)?.().all(namespace) ?? [],
+    select: (namespace, labels) => byNamespace.get(namespace)?.().select(namespace, labels) ?? [],
+    replaced: (namespace, drafts) => labelsOver(new Map(byNamespace).set(namespace, lazily(drafts))),
   };
 }
 
@@ -135,18 +162,21 @@ function parseServicePort(port: JsonObject): readonly ServicePort[] {
   ];
 }
 
-/** Every Service with the workloads behind it, by selector or, where it has none, by EndpointSlices that name pods. */
+/** The Services of a snapshot. */
+export function servicesOf(index: ObjectIndex): readonly KubeManifest[] {
+  return objectsOf(index, '', 'Service').filter((manifest) => namespaceOf(manifest) !== undefined);
+}
+
+/** Every Service, or these, with the workloads behind it, by selector or, where it has none, by EndpointSlices that name pods. */
 export function buildServices(
   index: ObjectIndex,
   labels: LabelIndex,
   drafts: readonly WorkloadDraft[],
+  services: readonly KubeManifest[] = servicesOf(index),
 ): readonly ServiceInfo[] {
-  const services = objectsOf(index, '', 'Service').filter((manifest) => namespaceOf(manifest) !== undefined);
-  const selectorless = services.some((manifest) => parseService(manifest).selector === undefined);
-  const targets = selectorless ? endpointTargets(index) : new Map<string, Target[]>();
-  const pods = selectorless
-    ? podOwners(drafts)
-    : { byName: new Map<string, string>(), byIp: new Map<string, string>() };
+  const targets = endpointTargets(index, services);
+  const pods =
+    targets.size > 0 ? podOwners(drafts) : { byName: new Map<string, string>(), byIp: new Map<string, string>() };
   return services.map((manifest) => {
     const service = parseService(manifest);
     if (service.type === 'ExternalName') return { ...service, workloads: [] };
@@ -167,13 +197,21 @@ interface Target {
   readonly pod?: string;
 }
 
-function endpointTargets(index: ObjectIndex): Map<string, Target[]> {
+/** Whom the Services without a selector lead to, by `namespace/name`. */
+function endpointTargets(index: ObjectIndex, services: readonly KubeManifest[]): Map<string, Target[]> {
   const targets = new Map<string, Target[]>();
+  const wanted = new Set<string>();
+  for (const manifest of services) {
+    const { namespace, name, selector } = parseService(manifest);
+    if (selector === undefined) wanted.add(`${namespace}/${name}`);
+  }
+  if (wanted.size === 0) return targets;
   for (const slice of objectsOf(index, 'discovery.k8s.io', 'EndpointSlice')) {
     const service = metaLabels(slice)['kubernetes.io/service-name'];
     const namespace = namespaceOf(slice);
     if (service === undefined || namespace === undefined) continue;
     const key = `${namespace}/${service}`;
+    if (!wanted.has(key)) continue;
     const list = targets.get(key) ?? [];
     for (const endpoint of asArray(slice['endpoints'])) list.push(...targetsOf(asObject(endpoint), namespace));
     targets.set(key, list);

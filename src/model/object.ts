@@ -55,6 +55,17 @@ export function refKey(ref: ObjectRef): string {
   return `${groupOf(ref.apiVersion)}/${ref.kind}/${ref.namespace ?? ''}/${ref.name}`;
 }
 
+const keys = new WeakMap<KubeManifest, string>();
+
+/** The refKey of an object; made once, since states of a cluster share nearly all of their objects. */
+export function objectKey(manifest: KubeManifest): string {
+  const known = keys.get(manifest);
+  if (known !== undefined) return known;
+  const key = refKey(refOf(manifest));
+  keys.set(manifest, key);
+  return key;
+}
+
 /** For people: `NetworkPolicy shop/allow-web`. */
 export function formatRef(ref: ObjectRef): string {
   return `${ref.kind} ${ref.namespace === undefined ? '' : `${ref.namespace}/`}${ref.name}`;

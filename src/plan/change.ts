@@ -1,7 +1,7 @@
 import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
 import { equalJson, getPath, setPath } from '../shared/pure/json.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
-import { formatRef, refKey, refOf } from '../model/object.ts';
+import { formatRef, objectKey, refKey, refOf } from '../model/object.ts';
 import { maskField, maskManifest } from '../shared/pure/mask.ts';
 import { sortBy } from '../shared/pure/order.ts';
 
@@ -123,17 +123,46 @@ export function checkChange(change: Change, live: KubeManifest | undefined): Cha
   return undefined;
 }
 
+/** Lists that are known to be in the order of refKey. */
+const ordered = new WeakSet<readonly KubeManifest[]>();
+
+function isOrdered(objects: readonly KubeManifest[]): boolean {
+  if (ordered.has(objects)) return true;
+  let last = '';
+  for (const object of objects) {
+    const key = objectKey(object);
+    if (key < last) return false;
+    last = key;
+  }
+  ordered.add(objects);
+  return true;
+}
+
 /** The objects after a change. The caller has checked that it applies. Keeps the order by refKey. */
 export function applyToObjects(objects: readonly KubeManifest[], change: Change): readonly KubeManifest[] {
   const key = refKey(changeRef(change));
+  const inOrder = isOrdered(objects);
+  const after = changedObjects(objects, change, key, inOrder);
+  if (inOrder) ordered.add(after);
+  return after;
+}
+
+function changedObjects(
+  objects: readonly KubeManifest[],
+  change: Change,
+  key: string,
+  inOrder: boolean,
+): readonly KubeManifest[] {
   switch (change.kind) {
-    case 'create':
-      return sortBy([...objects.filter((object) => refKey(refOf(object)) !== key), change.object], (object) =>
-        refKey(refOf(object)),
-      );
+    case 'create': {
+      const others = objects.filter((object) => objectKey(object) !== key);
+      if (!inOrder) return sortBy([...others, change.object], objectKey);
+      const at = others.findIndex((object) => objectKey(object) > key);
+      return at < 0 ? [...others, change.object] : others.toSpliced(at, 0, change.object);
+    }
     case 'delete':
-      return objects.filter((object) => refKey(refOf(object)) !== key);
+      return objects.filter((object) => objectKey(object) !== key);
     case 'edit':
-      return objects.map((object) => (refKey(refOf(object)) === key ? editObject(object, change.fields) : object));
+      return objects.map((object) => (objectKey(object) === key ? editObject(object, change.fields) : object));
   }
 }

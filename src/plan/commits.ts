@@ -65,7 +65,7 @@ function isAnyOrder(state: State, steps: readonly Step[], world: Simulated, befo
     [[step], steps.filter((one) => one !== step)].every((some) => {
       let objects = state.snapshot.objects;
       for (const { change } of some) objects = applyToObjects(objects, change);
-      const inventory = world.rebuild({ ...state.snapshot, objects });
+      const inventory = world.rebuild({ ...state.snapshot, objects }, state.snapshot);
       const edges = world.edgesIn(inventory);
       const now = judgeEdges(inventory, edges);
       return edges.every(({ id }) => now.get(id)?.answer !== 'denied' || before.get(id)?.answer === 'denied');

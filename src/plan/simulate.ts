@@ -1,13 +1,17 @@
-import { compileWorld, evaluateConnection } from '../model/evaluate.ts';
 import type { ConnectionVerdict } from '../model/evaluate.ts';
 import type { Edge } from '../model/edge.ts';
-import { endpointKey, endpointNamespace, formatEdge } from '../model/edge.ts';
+import { formatEdge } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import { formatRef, groupOf, isObject, namespaceOf, refOf } from '../model/object.ts';
 import { isOwn } from '../objects/build.ts';
 import { plural } from '../shared/pure/text.ts';
 import { applyToObjects, changeRef } from './change.ts';
+import type { Bearing, Judge, Judged, Verdicts } from './judge.ts';
+import { openJudge } from './judge.ts';
 import type { EdgeVerdict, Step } from './plan.ts';
+
+export type { Bearing, Verdicts } from './judge.ts';
+export { judgeEdges } from './judge.ts';
 
 /** A state on the way: the objects, and what they amount to. */
 export interface State {
@@ -15,7 +19,7 @@ export interface State {
   readonly inventory: Inventory;
 }
 
-export type Rebuild = (snapshot: Snapshot) => Inventory;
+export type Rebuild = (snapshot: Snapshot, from?: Snapshot) => Inventory;
 
 /**
  * The state after a step. Where pods are replaced, the old ones are taken out, so that the new ones are judged by their template and
@@ -32,40 +36,13 @@ export function stateAfter(state: State, step: Step, rebuild: Rebuild): State {
           workload.podSets.flatMap((podSet) => podSet.pods.map((pod) => `${workload.namespace}/${pod.name}`)),
         ),
     );
-    objects = objects.filter(
-      (object) => !(isObject(object, '', 'Pod') && gone.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`)),
-    );
+    if (gone.size > 0)
+      objects = objects.filter(
+        (object) => !(isObject(object, '', 'Pod') && gone.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`)),
+      );
   }
   const snapshot: Snapshot = { ...state.snapshot, objects };
-  return { snapshot, inventory: rebuild(snapshot) };
-}
-
-export type Verdicts = ReadonlyMap<string, ConnectionVerdict>;
-
-/** Edges with a request on record for the same pair and port: the bare connection is judged through them where only a request can be. */
-function withRequests(edges: readonly Edge[]): ReadonlySet<string> {
-  return new Set(edges.filter((edge) => edge.l7 !== undefined).map(pairKey));
-}
-
-function pairKey(edge: Edge): string {
-  return `${endpointKey(edge.src)}\n${endpointKey(edge.dst)}\n${edge.protocol}\n${edge.port}`;
-}
-
-/** Judges every edge in one state. */
-export function judgeEdges(inventory: Inventory, edges: readonly Edge[]): Verdicts {
-  const world = compileWorld(inventory);
-  const requests = withRequests(edges);
-  const verdicts = new Map<string, ConnectionVerdict>();
-  for (const edge of edges) {
-    const verdict = evaluateConnection(world, edge);
-    const throughRequests =
-      verdict.answer === 'unknown' &&
-      edge.l7 === undefined &&
-      requests.has(pairKey(edge)) &&
-      verdict.reasons.every((reason) => reason.decision !== 'unknown' || reason.layer === 'authorization');
-    verdicts.set(edge.id, throughRequests ? { ...verdict, answer: 'allowed' } : verdict);
-  }
-  return verdicts;
+  return { snapshot, inventory: rebuild(snapshot, state.snapshot) };
 }
 
 /** How states are read: what their objects amount to, and which edges must then work. */
@@ -82,9 +59,6 @@ export interface Simulation {
   readonly end: State;
 }
 
-/** Namespaces whose edges a step can change. */
-export type Bearing = 'everywhere' | readonly string[];
-
 /**
  * Where a step bears on connections: in the namespace being moved and that of the object written; everywhere where the object acts on the
  * whole cluster (policies without a namespace, Istio's objects in the mesh's root namespace).
@@ -98,37 +72,24 @@ export function bearingOf(step: Pick<Step, 'namespace' | 'change'>, rootNamespac
   return everywhere ? 'everywhere' : [step.namespace, ...(namespace === undefined ? [] : [namespace])];
 }
 
-/** Edges whose verdict can change there. */
-function affected(edges: readonly Edge[], bearing: Bearing): readonly Edge[] {
-  if (bearing === 'everywhere') return edges;
-  const near = new Set(bearing);
-  return edges.filter((edge) => {
-    const [src, dst] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
-    return (src !== undefined && near.has(src)) || (dst !== undefined && near.has(dst));
-  });
+/** The states that steps lead through, without the objects of those between: what is judged, and where they end. */
+export interface Passage {
+  /** One a step. */
+  readonly inventories: readonly Inventory[];
+  readonly end: State;
 }
 
-/** Verdicts in the state before the first step, of the edges that the steps bear on; each is judged once, when it is first asked for. */
-export interface Before {
-  /** Judges the edges there. */
-  judge(bearing: Bearing): void;
-  readonly verdicts: Verdicts;
-}
-
-export function judgeBefore(inventory: Inventory, edges: readonly Edge[]): Before {
-  const verdicts = new Map<string, ConnectionVerdict>();
-  const done = new Set<string>();
-  return {
-    verdicts,
-    judge(bearing) {
-      const fresh = bearing === 'everywhere' ? [bearing] : bearing.filter((one) => !done.has(one));
-      if (done.has('everywhere') || fresh.every((one) => done.has(one))) return;
-      // An edge and its requests have the same ends: they are all there, or none is.
-      const near = affected(edges, bearing === 'everywhere' ? bearing : fresh).filter(({ id }) => !verdicts.has(id));
-      for (const [id, verdict] of judgeEdges(inventory, near)) verdicts.set(id, verdict);
-      for (const one of fresh) done.add(one);
-    },
-  };
+/** Passes through every intermediate state. */
+export function passThrough(start: State, steps: readonly Step[], world: Simulated): Passage {
+  const inventories: Inventory[] = [];
+  let state = start;
+  for (const step of steps) {
+    state = stateAfter(state, step, world.rebuild);
+    // What a state declares may be a matter of more of the record.
+    world.edgesIn(state.inventory);
+    inventories.push(state.inventory);
+  }
+  return { inventories, end: state };
 }
 
 /**
@@ -140,35 +101,49 @@ export function simulate(
   start: State,
   steps: readonly Step[],
   world: Simulated,
-  before: Before = judgeBefore(start.inventory, world.edgesIn(start.inventory)),
+  judge: Judge = openJudge(start.inventory, world.edgesIn(start.inventory)),
+): Simulation {
+  return judgePassage(passThrough(start, steps, world), steps, world, judge);
+}
+
+/** The same of states that were passed through before. With a judge that has seen earlier states, what stands from there is not reported again. */
+export function judgePassage(
+  { inventories, end }: Passage,
+  steps: readonly Step[],
+  world: Pick<Simulated, 'edgesIn'>,
+  judge: Judge,
 ): Simulation {
   const denied = new Map<string, EdgeVerdict>();
   const unknown = new Map<string, EdgeVerdict>();
-  const judged = new Set<string>();
-  let state = start;
-  for (const step of steps) {
-    state = stateAfter(state, step, world.rebuild);
-    const bearing = bearingOf(step, state.inventory.facts.mesh.rootNamespace);
-    before.judge(bearing);
-    const near = affected(world.edgesIn(state.inventory), bearing);
-    for (const edge of near) judged.add(edge.id);
-    const now = judgeEdges(state.inventory, near);
-    for (const edge of near) {
-      const verdict = now.get(edge.id);
-      if (verdict === undefined || verdict.answer === 'allowed') continue;
-      if (verdict.answer === 'denied' && before.verdicts.get(edge.id)?.answer === 'denied') continue;
-      const list = verdict.answer === 'denied' ? denied : unknown;
-      if (!list.has(edge.id)) list.set(edge.id, describeVerdict(step.id, edge, verdict));
-    }
+  judge.begin();
+  for (const [at, step] of steps.entries()) {
+    const inventory = inventories[at];
+    if (inventory === undefined) break;
+    const bearing = bearingOf(step, inventory.facts.mesh.rootNamespace);
+    judge.judge(bearing);
+    const edges = world.edgesIn(inventory);
+    const found = judge.next(inventory, edges, bearing).filter(({ edge, verdict }) => {
+      if (verdict.answer === 'allowed') return false;
+      if (verdict.answer === 'denied' && judge.before.get(edge.id)?.answer === 'denied') return false;
+      return !(verdict.answer === 'denied' ? denied : unknown).has(edge.id);
+    });
+    for (const { edge, verdict } of inOrderOf(edges, found))
+      (verdict.answer === 'denied' ? denied : unknown).set(edge.id, describeVerdict(step.id, edge, verdict));
   }
-  for (const id of before.verdicts.keys()) judged.add(id);
   return {
     denied: [...denied.values()],
     unknown: [...unknown.values()],
     states: steps.length,
-    edges: judged.size,
-    end: state,
+    edges: new Set([...judge.near, ...judge.before.keys()]).size,
+    end,
   };
+}
+
+/** What was judged in the order of the edges. */
+function inOrderOf(edges: readonly Edge[], found: readonly Judged[]): readonly Judged[] {
+  if (found.length < 2) return found;
+  const byEdge = new Map(found.map((one) => [one.edge, one]));
+  return edges.flatMap((edge) => byEdge.get(edge) ?? []);
 }
 
 /** Edges that an object of Sallyport's own denies in a state. */

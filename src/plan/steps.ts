@@ -1,5 +1,6 @@
+import type { PatternMark } from '../model/applied-pattern.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { refKey, refOf } from '../model/object.ts';
+import { objectKey, refKey, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { isOwn } from '../objects/build.ts';
 import type { FieldPath, Json } from '../shared/pure/json.ts';
@@ -17,6 +18,7 @@ export interface StepBase {
   readonly effects?: readonly Effect[];
   readonly risks?: readonly string[];
   readonly rights?: StepRights;
+  readonly pattern?: PatternMark;
 }
 
 function base(step: StepBase): Omit<Step, 'operation' | 'change'> {
@@ -30,6 +32,7 @@ function base(step: StepBase): Omit<Step, 'operation' | 'change'> {
     effects: step.effects ?? [],
     risks: step.risks ?? [],
     ...(step.rights === undefined ? {} : { rights: step.rights }),
+    ...(step.pattern === undefined ? {} : { pattern: step.pattern }),
   };
 }
 
@@ -131,9 +134,9 @@ export interface Draft {
 }
 
 export function draftSteps(objects: readonly KubeManifest[]): Draft {
-  const byKey = new Map(objects.map((object) => [refKey(refOf(object)), object]));
+  const byKey = new Map(objects.map((object) => [objectKey(object), object]));
   const index: ObjectIndex = {
-    get: (object) => byKey.get(refKey(refOf(object))),
+    get: (object) => byKey.get(objectKey(object)),
     byKey: (key) => byKey.get(key),
   };
   const steps: Step[] = [];

@@ -1,6 +1,7 @@
 import type { View } from '../engine/contract.ts';
 import { predictMembership } from '../inventory/mesh.ts';
 import { endpointKey, formatEdge } from '../model/edge.ts';
+import { edgesAt } from '../model/edge-index.ts';
 import { UNREDIRECTED_PORTS, mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
@@ -220,12 +221,8 @@ export function joinedGates(view: View): readonly Gate[] {
 
 export function exemptPorts(view: View, workload: Workload): readonly number[] {
   const ports = new Set<number>();
-  for (const edge of keptEdges(view.edges))
-    if (
-      endpointKey(edge.dst) === workload.id &&
-      edge.protocol === 'TCP' &&
-      waiverFor(view, 'plaintext', plaintextSubject(workload.id, edge.port)) !== undefined
-    )
+  for (const edge of edgesAt(keptEdges(view.edges), 'dst', workload.id))
+    if (edge.protocol === 'TCP' && waiverFor(view, 'plaintext', plaintextSubject(workload.id, edge.port)) !== undefined)
       ports.add(edge.port);
   return [...ports].sort((a, b) => a - b);
 }

@@ -6,6 +6,7 @@ import type { Edge } from '../model/edge.ts';
 import { endpointNamespace, hasPassed } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
+import { workloadsIn } from '../model/inventory-index.ts';
 import { isObject } from '../model/object.ts';
 
 /**
@@ -13,20 +14,27 @@ import { isObject } from '../model/object.ts';
  * Unreviewed ones count: nobody has said that they may go.
  */
 export function keptEdges(edges: readonly Edge[]): readonly Edge[] {
-  return edges.filter(
+  const known = kept.get(edges);
+  if (known !== undefined) return known;
+  const found = edges.filter(
     (edge) =>
       edge.review !== 'to-be-cut' &&
       hasPassed(edge) &&
       (edge.origin.kind === 'observed' || edge.origin.strength === 'strong' || edge.review === 'legitimate'),
   );
+  kept.set(edges, found);
+  return found;
 }
+
+/** By the list that was asked about: it is the same in most states of a plan. */
+const kept = new WeakMap<readonly Edge[], readonly Edge[]>();
 
 export function touches(edge: Pick<Edge, 'src' | 'dst'>, namespace: string): boolean {
   return endpointNamespace(edge.src) === namespace || endpointNamespace(edge.dst) === namespace;
 }
 
 export function workloadsOf(view: View): readonly Workload[] {
-  return view.inventory.workloads.filter((workload) => workload.namespace === view.namespace);
+  return workloadsIn(view.inventory, view.namespace);
 }
 
 /** The waiver of a gate for a subject, if a person gave one: the newest. */

@@ -2,7 +2,8 @@
  * A state as large as they get: 200 namespaces, a million edges, five years of runs and audit. How long each command takes as a whole
  * process, and what readers meet while a run writes; `beside` measures the latter alone.
  *
- *     npm run bench -- state [EDGES] [DIR] [beside]        DIR keeps the state and the cluster, and is used again when it holds them
+ *     npm run bench -- state [EDGES] [DIR] [beside|fill]        DIR keeps the state and the cluster, and is used again when it holds them;
+ *                                                               `fill` makes both and measures nothing
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -335,6 +336,7 @@ async function measure(count: number, dir: string, only: string | undefined): Pr
   write(
     `state ${(statSync(file).size / 1e6).toFixed(0)} MB: ${NAMESPACES} namespaces, ${count} edges, ${NAMESPACES * RUNS_A_NAMESPACE} runs of ${STEPS_A_RUN} steps, ${NAMESPACES * DECISIONS_A_NAMESPACE} decisions`,
   );
+  if (only === 'fill') return;
   const env = { ...process.env, XDG_STATE_HOME: join(dir, 'home'), NO_COLOR: '1' };
   const args = ['--manifests', cluster, '--state', file];
   const timed = (command: readonly string[], rounds: number): Timed => {

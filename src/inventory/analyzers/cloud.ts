@@ -12,11 +12,10 @@ import {
 } from '../../model/cloud-identity.ts';
 import type { Endpoint } from '../../model/edge.ts';
 import type { Finding } from '../../model/finding.ts';
-import type { ClusterFacts, Declared, Workload } from '../../model/inventory.ts';
+import type { ClusterFacts, Declared, PodSet, Workload } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { annotationsOf, namespaceOf } from '../../model/object.ts';
-import type { JsonObject } from '../../shared/pure/json.ts';
-import { uniqueSorted } from '../../shared/pure/order.ts';
+import { groupBy, uniqueSorted } from '../../shared/pure/order.ts';
 import { memoByObject } from '../memo.ts';
 import { objectsOf } from '../object-index.ts';
 import type { Analysis, AnalyzerContext } from './context.ts';
@@ -27,15 +26,10 @@ import { NODE, finding, workloadEndpoint } from './context.ts';
  * trusts that do not fit together.
  */
 export function analyzeCloud(context: AnalyzerContext, facts: ClusterFacts): Analysis {
-  const objects = TRUST_KINDS.flatMap(([group, kind]) => objectsOf(context.index, group, kind));
-  const bindings = cloudBindings(objects);
-  const cloud = readCloud(objectsOf(context.index, '', 'Node'));
-  const owners = new Map(context.drafts.map((draft) => [draft.id, draft.manifest]));
-  const declared: Declared[] = [];
-  const findings: Finding[] = [...trustFindings(context, bindings)];
+  const findings: Finding[] = [...trustFindings(context, bindingsIn(context))];
+  const owners = ownersIn(context);
   for (const workload of context.workloads) {
-    const owner = owners.get(workload.id);
-    const { specs, keys } = owner === undefined ? NOTHING : readOwner(owner);
+    const { keys } = ownerOf(workload, owners);
     const [key] = keys;
     if (key !== undefined)
       findings.push(
@@ -46,9 +40,23 @@ export function analyzeCloud(context: AnalyzerContext, facts: ClusterFacts): Ana
           `${workload.id} holds a long-lived key of ${key.cloud}: ${uniqueSorted(keys.map((one) => `${one.place}${one.reference === undefined ? '' : ` from ${one.reference}`}`)).join('; ')}`,
         ),
       );
-    const ways = waysOf(workload, specs, bindings);
-    for (const { way, by } of ways)
-      for (const { ip, port, why } of metadataPaths(way, facts.cni.name, cloud.cloud === 'gcp'))
+    findings.push(...azureFindings(workload, context));
+  }
+  return { declared: declaredByClouds(context, facts), findings };
+}
+
+/** The metadata paths alone. */
+export function declaredByClouds(context: AnalyzerContext, facts: ClusterFacts): readonly Declared[] {
+  const bindings = groupBy(
+    bindingsIn(context).filter((binding) => !isWide(binding)),
+    (binding) => `${binding.namespace}/${binding.account ?? ''}`,
+  );
+  const { cloud } = readCloud(objectsOf(context.index, '', 'Node'));
+  const owners = ownersIn(context);
+  const declared: Declared[] = [];
+  for (const workload of context.workloads)
+    for (const { way, by } of waysOf(workload, ownerOf(workload, owners), bindings))
+      for (const { ip, port, why } of metadataPaths(way, facts.cni.name, cloud === 'gcp'))
         declared.push({
           src: workloadEndpoint(workload.id),
           dst: ip === undefined ? NODE : metadataEndpoint(ip),
@@ -57,9 +65,29 @@ export function analyzeCloud(context: AnalyzerContext, facts: ClusterFacts): Ana
           strength: 'strong',
           by: `${by} (${why})`,
         });
-    findings.push(...azureFindings(workload, context));
-  }
-  return { declared, findings };
+  return declared;
+}
+
+function ownersIn(context: AnalyzerContext): ReadonlyMap<string, KubeManifest | undefined> {
+  return new Map(context.drafts.map((draft) => [draft.id, draft.manifest]));
+}
+
+function ownerOf({ id }: Workload, owners: ReadonlyMap<string, KubeManifest | undefined>): OwnerFacts {
+  const owner = owners.get(id);
+  return owner === undefined ? NOTHING : readOwner(owner);
+}
+
+/** What one object states; kept, since simulated states share most objects. */
+const bindingsOfObject = memoByObject((object: KubeManifest) => cloudBindings([object]));
+
+function bindingsIn(context: AnalyzerContext): readonly CloudBinding[] {
+  const objects = TRUST_KINDS.flatMap(([group, kind]) => objectsOf(context.index, group, kind));
+  return cloudBindings(objects.filter((object) => bindingsOfObject(object).length > 0));
+}
+
+/** Does this object state no trust of a cloud? Of accounts nothing else is declared. */
+export function trustsNobody(object: KubeManifest): boolean {
+  return bindingsOfObject(object).length === 0;
 }
 
 /** Kinds by which a cluster states whom a cloud trusts. */
@@ -73,17 +101,21 @@ const TRUST_KINDS: readonly (readonly [string, string])[] = [
 ];
 
 interface OwnerFacts {
-  readonly specs: readonly JsonObject[];
+  /** How its pod specs come to an identity. */
+  readonly ways: ReturnType<typeof federationIn>;
   readonly keys: readonly CloudKey[];
 }
 
-const NOTHING: OwnerFacts = { specs: [], keys: [] };
+const NOTHING: OwnerFacts = { ways: [], keys: [] };
 
 /** Pod specs of an owner and the keys in them; kept, since simulated states share most objects. */
 const readOwner = memoByObject((owner: KubeManifest): OwnerFacts => {
   const specs = podSpecsOf(owner).map(({ spec }) => spec);
   const keys = specs.flatMap((spec) => cloudKeysIn(spec, namespaceOf(owner) ?? ''));
-  return { specs, keys: keys.filter((key) => key.cloud !== 's3-compatible') };
+  return {
+    ways: specs.flatMap((spec) => federationIn(spec, {}, {})),
+    keys: keys.filter((key) => key.cloud !== 's3-compatible'),
+  };
 });
 
 /** As attribution names it, so that what is seen and what is stated are one edge. */
@@ -96,18 +128,21 @@ interface Way {
   readonly by: string;
 }
 
+const waysOfPods = memoByObject((podSet: PodSet) => federationIn({}, podSet.labels, podSet.annotations));
+
 /** How the pods of a workload come to an identity of a cloud, as configuration has it: one of each way. Trusts by pattern name nobody. */
-function waysOf(workload: Workload, specs: readonly JsonObject[], bindings: readonly CloudBinding[]): readonly Way[] {
+function waysOf(
+  workload: Workload,
+  owner: OwnerFacts,
+  bindings: ReadonlyMap<string, readonly CloudBinding[]>,
+): readonly Way[] {
   const found = new Map<BindingWay, string>();
+  const add = (way: BindingWay, by: string): void => void found.set(way, found.get(way) ?? by);
   for (const podSet of workload.podSets) {
-    for (const binding of bindings)
-      if (binding.namespace === workload.namespace && binding.account === podSet.serviceAccount && !isWide(binding))
-        found.set(binding.way, found.get(binding.way) ?? binding.by);
-    for (const { way, because } of federationIn({}, podSet.labels, podSet.annotations))
-      found.set(way, found.get(way) ?? because);
+    for (const { way, by } of bindings.get(`${workload.namespace}/${podSet.serviceAccount}`) ?? []) add(way, by);
+    for (const { way, because } of waysOfPods(podSet)) add(way, because);
   }
-  for (const spec of specs)
-    for (const { way, because } of federationIn(spec, {}, {})) found.set(way, found.get(way) ?? because);
+  for (const { way, because } of owner.ways) add(way, because);
   return [...found].map(([way, by]) => ({ way, by }));
 }
 

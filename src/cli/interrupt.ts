@@ -72,12 +72,12 @@ export function cancelled(message = 'cancelled; nothing was written by this comm
   });
 }
 
-/** Bytes of an input until the signal; then SP130, also where the input itself would never end. */
-export async function* untilStopped(
-  source: AsyncIterable<Uint8Array>,
+/** What an input gives until the signal; then SP130, also where the input itself would never end. */
+export async function* untilStopped<T>(
+  source: AsyncIterable<T>,
   signal: AbortSignal,
   message: string,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<T> {
   const iterator = source[Symbol.asyncIterator]();
   let stop: (() => void) | undefined;
   const stopped = new Promise<'stopped'>((resolve) => {

@@ -9,6 +9,8 @@ export interface FlowInput {
   /** Of a file: for formats that are read from several places at once. */
   readonly path?: string;
   open(): AsyncIterable<Uint8Array>;
+  /** Ends what a reader draws from `path` by itself when the user stops the reading; `open` sees to it for its own bytes. */
+  readonly untilStopped?: <T>(source: AsyncIterable<T>) => AsyncIterable<T>;
   /** Bytes, out of their compression, that are passed over: they are on record. */
   readonly skip?: number;
   /** What may stand at the beginning, behind `skip`, and is on record: SHA-256 by length. Where it does, reading it throws KnownBeginning. */

@@ -38,26 +38,29 @@ async function* readFileBytes(path: string): AsyncIterable<Uint8Array> {
       yield piece;
     }
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === undefined) throw error;
-    const reasons: Readonly<Record<string, string>> = {
-      ENOENT: 'there is no such file',
-      EISDIR: 'it is a directory',
-      EACCES: 'you may not read it',
-      EPERM: 'you may not read it',
-    };
-    throw new Failure({
-      code: 'SP240',
-      exit: EXIT.usage,
-      message: `reading ${safeText(path)}: ${reasons[code] ?? messageOf(error)}`,
-      where: path,
-      hint:
-        code === 'EISDIR'
-          ? 'name the files in it: sallyport observe SOURCE DIR/*'
-          : 'check the path and its permissions',
-      cause: error,
-    });
+    throw unreadable(path, error);
   } finally {
     await handle?.close();
   }
+}
+
+/** What is thrown where a file cannot be read; what is no fault of the file is thrown as it is. */
+export function unreadable(path: string, error: unknown): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === undefined) return error;
+  const reasons: Readonly<Record<string, string>> = {
+    ENOENT: 'there is no such file',
+    EISDIR: 'it is a directory',
+    EACCES: 'you may not read it',
+    EPERM: 'you may not read it',
+  };
+  return new Failure({
+    code: 'SP240',
+    exit: EXIT.usage,
+    message: `reading ${safeText(path)}: ${reasons[code] ?? messageOf(error)}`,
+    where: path,
+    hint:
+      code === 'EISDIR' ? 'name the files in it: sallyport observe SOURCE DIR/*' : 'check the path and its permissions',
+    cause: error,
+  });
 }

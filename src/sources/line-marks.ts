@@ -26,11 +26,13 @@ export interface LineRange {
 
 /** 8 MiB. */
 export const MAX_MARKS = 1 << 21;
-/** Of a line that goes on over pieces, so much is kept to mark it by. */
+/** So much of a line is what it is marked by. */
 const MAX_CARRIED = 1 << 20;
 
 export interface LineMarker {
   push(chunk: Uint8Array): void;
+  /** Takes what another marker made of all of the input. */
+  adopt(marks: LineMarks): void;
   finish(): LineMarks;
 }
 
@@ -43,6 +45,7 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
   let passed = 0;
   /** The last line as it was, until it is known to be the last. */
   let newest: Uint8Array | undefined;
+  let adopted: LineMarks | undefined;
 
   const add = (mark: number): void => {
     if (count === marks.length && marks.length < limit) {
@@ -84,15 +87,21 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
       }
       let begin = -1;
       for (let end = bytes.indexOf(10, at); end >= 0; end = bytes.indexOf(10, at)) {
-        add(markOf(view, at, end, end - at));
-        first ??= digest(bytes.subarray(at, end));
+        // As much of it as is kept of one that comes in pieces.
+        const kept = Math.min(end, at + MAX_CARRIED);
+        add(markOf(view, at, kept, end - at));
+        first ??= digest(bytes.subarray(at, kept));
         begin = at;
         at = end + 1;
       }
-      if (begin >= 0) newest = new Uint8Array(bytes.subarray(begin, at - 1));
+      if (begin >= 0) newest = new Uint8Array(bytes.subarray(begin, Math.min(at - 1, begin + MAX_CARRIED)));
       if (at < bytes.length) carry(bytes.subarray(at));
     },
+    adopt(given) {
+      adopted = given;
+    },
     finish() {
+      if (adopted !== undefined) return adopted;
       const isOpen = passed > 0;
       if (isOpen) close();
       const from = count > marks.length ? count % marks.length : 0;

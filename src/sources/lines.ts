@@ -14,6 +14,19 @@ export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 /** For answers of an API, which put a whole result on one line. */
 export const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
+export interface BytesRead {
+  readonly sha256: string;
+  readonly bytes: number;
+  /** Set when the compressed stream broke off or was damaged: everything before it has been handed over. */
+  readonly damage?: Damage;
+}
+
+/** What happened to compressed data. */
+export interface Damage {
+  readonly cutOff: boolean;
+  readonly cause: unknown;
+}
+
 export interface LinesRead {
   readonly sha256: string;
   readonly bytes: number;
@@ -153,15 +166,35 @@ export const NOT_UTF8: BadLine = {
   hint: 'mend the input, or leave such lines out with --bad-records skip',
 };
 
-/**
- * Hands the bytes of an input over, out of their compression; `line` says how many lines were read, for messages. A promise that
- * `onChunk` gives is waited for before more is read.
- */
+/** Hands the bytes of an input over, as readBytes does; `line` says how many lines were read, for messages. */
 export async function readChunks(
   input: FlowInput,
   onChunk: (chunk: Uint8Array) => Promise<void> | void,
   line: () => number,
 ): Promise<Omit<LinesRead, 'lines'>> {
+  const { damage, ...read } = await readBytes(input, onChunk);
+  return { ...read, ...(damage === undefined ? {} : { broken: brokenOff(input, damage, line()) }) };
+}
+
+/** What is said of compressed data that were damaged behind line `line`. */
+export function brokenOff({ name }: FlowInput, { cutOff, cause }: Damage, line: number): Failure {
+  return new Failure({
+    code: 'SP242',
+    exit: EXIT.usage,
+    message: cutOff
+      ? `${safeText(name)}: the gzip data break off after line ${line}`
+      : `${safeText(name)}: the gzip data are damaged after line ${line}: ${messageOf(cause)}`,
+    where: `${name}:${line + 1}`,
+    hint: 'copy the file again, or take what is there with --bad-records skip',
+    cause,
+  });
+}
+
+/** Hands the bytes of an input over, out of their compression. A promise that `onChunk` gives is waited for before more is read. */
+export async function readBytes(
+  input: FlowInput,
+  onChunk: (chunk: Uint8Array) => Promise<void> | void,
+): Promise<BytesRead> {
   const hash = createHash('sha256');
   let bytes = 0;
   let skipping = input.skip ?? 0;
@@ -193,7 +226,7 @@ export async function readChunks(
     const left = cutter(chunk);
     return left.byteLength === 0 ? undefined : onChunk(left);
   };
-  let broken: Failure | undefined;
+  let damage: Damage | undefined;
   const { gzip, source } = await sniff(input.open());
   if (gzip) {
     const raw = Readable.from(copies(source));
@@ -220,17 +253,7 @@ export async function readChunks(
       if (readError !== undefined) throw readError;
       const code = (error as NodeJS.ErrnoException).code;
       if (typeof code !== 'string' || !code.startsWith('Z_')) throw error;
-      broken = new Failure({
-        code: 'SP242',
-        exit: EXIT.usage,
-        message:
-          code === 'Z_BUF_ERROR'
-            ? `${safeText(input.name)}: the gzip data break off after line ${line()}`
-            : `${safeText(input.name)}: the gzip data are damaged after line ${line()}: ${messageOf(error)}`,
-        where: `${input.name}:${line() + 1}`,
-        hint: 'copy the file again, or take what is there with --bad-records skip',
-        cause: error,
-      });
+      damage = { cutOff: code === 'Z_BUF_ERROR', cause: error };
     }
   } else {
     for await (const chunk of source) {
@@ -238,7 +261,7 @@ export async function readChunks(
       if (waiting !== undefined) await waiting;
     }
   }
-  return { sha256: hash.digest('hex'), bytes, ...(broken === undefined ? {} : { broken }) };
+  return { sha256: hash.digest('hex'), bytes, ...(damage === undefined ? {} : { damage }) };
 }
 
 /** The decompression keeps what it is given for longer than it holds. */
@@ -271,5 +294,15 @@ async function sniff(
       await iterator.return?.();
     }
   }
-  return { gzip: first?.[0] === 0x1f && first[1] === 0x8b, source: whole() };
+  return { gzip: first !== undefined && isGzip(first), source: whole() };
+}
+
+/** By its first two bytes (RFC 1952, section 2.3.1). */
+export function isGzip(head: Uint8Array): boolean {
+  return head[0] === 0x1f && head[1] === 0x8b;
+}
+
+/** The beginning of an input without the byte order mark that some tools put there. */
+export function withoutMark(chunk: Uint8Array): Uint8Array {
+  return chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf ? chunk.subarray(3) : chunk;
 }

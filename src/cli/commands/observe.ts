@@ -261,9 +261,12 @@ export async function importFlows(
       if (!skips.has(input)) app.output.note(`reading ${input.name === '-' ? 'standard input' : safeText(input.name)}`);
       const { signal } = app.interrupt;
       const skip = skips.get(input) ?? 0;
+      const untilNow = <T>(all: AsyncIterable<T>): AsyncIterable<T> =>
+        untilStopped(all, signal, 'cancelled; nothing was imported');
       const stoppable: FlowInput = {
         ...input,
-        open: () => untilStopped(input.open(), signal, 'cancelled; nothing was imported'),
+        open: () => untilNow(input.open()),
+        untilStopped: untilNow,
         ...(skip === 0 ? {} : { skip }),
         ...overlaps.of(input),
         // What is read once cannot be read anew.

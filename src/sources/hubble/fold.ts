@@ -1,21 +1,31 @@
 import { isUtf8 } from 'node:buffer';
+import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { InputReport, RawEnd } from '../../model/flow.ts';
 import type { FlowInput, FlowSink, ReadOptions } from '../flow-source.ts';
-import { MAX_LINE_BYTES, NOT_UTF8, longLine, readChunks } from '../lines.ts';
+import type { LinesRead } from '../lines.ts';
+import { MAX_LINE_BYTES, NOT_UTF8, brokenOff, longLine, readChunks, withoutMark } from '../lines.ts';
 import type { BadRecord, RecordCounter } from '../records.ts';
 import { createReading, isBlank } from '../records.ts';
+import type { Memory } from './batches.ts';
+import { BATCH_BYTES, createBatcher, memoryOf } from './batches.ts';
+import type { ReadAhead } from './read-ahead.ts';
+import { readAhead } from './read-ahead.ts';
+import { MAX_ROWS, readRows } from './rows.ts';
 import type { Folded, Meaning } from './scan.ts';
-import { MAX_ROWS, ROW, createScanner } from './scan.ts';
+import { createScanner } from './scan.ts';
+import { threadFile } from './thread-file.ts';
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts';
 
-const BATCH_BYTES = 4 * 1024 * 1024;
-/** What is read before threads are worth their start. */
+/** What is read before threads are worth their start, in batches; of a file whose size is known, in bytes. */
 const ALONE_BATCHES = 2;
+const ALONE_BYTES = ALONE_BATCHES * BATCH_BYTES;
 const MAX_WORKERS = 4;
-/** Sources run as TypeScript in a checkout and as JavaScript when installed. */
-const WORKER = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+/** Batches at a time for each thread: one it works on, and others that wait for it. */
+const DEPTH = 3;
+/** Batches that are read and not yet given to a thread. */
+const AHEAD = 3;
 
 /**
  * Reads as readRecords does, but folds plain records where the bytes are: in this thread to begin with, and in threads of its own once an
@@ -65,19 +75,17 @@ export async function readFolded(
       meanings.push(...folded.meanings);
       if (folded.records > 0) reading.seenMany(folded.records, folded.first, folded.last);
       for (const [reason, count] of folded.ignored) reading.counter.ignored(reason, count);
-      const { rows } = folded;
-      for (let at = 0; at < rows.length; at += ROW) {
-        const [src, dst, meaning] = [ends[rows[at] ?? 0], ends[rows[at + 1] ?? 0], meanings[rows[at + 3] ?? 0]];
+      readRows(folded.rows, (from, to, port, number, first, last, records) => {
+        const [src, dst, meaning] = [ends[from], ends[to], meanings[number]];
         if (src === undefined || dst === undefined || meaning === undefined) throw new Error('a row without its ends');
-        const records = rows[at + 6] ?? 1;
         // Spelled out: there are hundreds of thousands of them.
         sink.flow({
-          first: rows[at + 4] ?? 0,
-          last: rows[at + 5] ?? 0,
+          first,
+          last,
           src,
           dst,
           protocol: meaning.protocol,
-          port: rows[at + 2] ?? 0,
+          port,
           verdict: meaning.verdict,
           view: meaning.view,
           tap: meaning.tap,
@@ -90,7 +98,7 @@ export async function readFolded(
           mtls: meaning.mtls,
           source: meaning.source,
         });
-      }
+      });
     };
   };
 
@@ -103,116 +111,134 @@ export async function readFolded(
     if (scanner.rows >= MAX_ROWS) takeOwn(scanner.take());
   };
 
+  const file = await largeFile(input);
+  const ahead = file === undefined || workers === 0 ? undefined : readAhead(input, file, workers * DEPTH + AHEAD);
+  const unused: Memory[] = [];
+  let memories = 0;
+  let freed: (() => void) | undefined;
+  const free = (memory: Memory): void => {
+    if (ahead !== undefined) {
+      ahead.free(memory);
+      return;
+    }
+    unused.push(memory.length === BATCH_BYTES ? memory : memoryOf(BATCH_BYTES));
+    freed?.();
+  };
   const pool =
-    workers > 0 ? createPool(workers, onRest, (lines) => (line += lines), createTaker, options.latest) : undefined;
+    workers > 0
+      ? createPool(
+          workers,
+          (batch, lines, rest) => {
+            onRest(Buffer.from(batch.buffer), rest);
+            line += lines;
+            free(batch);
+          },
+          createTaker,
+          options.latest,
+        )
+      : undefined;
   let batches = 0;
-  let spare: Uint8Array<SharedArrayBuffer> | undefined;
-  let batch = memoryOf(BATCH_BYTES);
-  let filled = 0;
-  /** Inside of a line that is too long. */
-  let passing = false;
-
-  /** Hands over `length` bytes, which end with a line break; what is behind them begins the next batch. */
-  const handOver = async (length: number): Promise<void> => {
-    const done = batch;
-    const left = filled - length;
+  const onBatch = async (memory: Memory, length: number): Promise<void> => {
     batches += 1;
-    if (pool === undefined || batches <= ALONE_BATCHES || done.length > BATCH_BYTES) {
-      // Lines are numbered in their order: what is on its way comes before.
-      if (pool !== undefined) await pool.settle();
-      scanHere(Buffer.from(done.buffer, 0, length));
-      if (done.length > BATCH_BYTES) {
-        batch = memoryOf(BATCH_BYTES);
-        batch.set(done.subarray(length, filled));
-      } else done.copyWithin(0, length, filled);
-    } else {
-      const next = spare ?? (await pool.memory()) ?? memoryOf(BATCH_BYTES);
-      spare = undefined;
-      next.set(done.subarray(length, filled));
-      batch = next;
-      await pool.send(done, length);
+    const isAlone = pool === undefined || (ahead === undefined && batches <= ALONE_BATCHES);
+    if (!isAlone && memory.length === BATCH_BYTES) {
+      await pool.send(memory, length);
+      return;
     }
-    filled = left;
+    // Lines are numbered in their order: what is on its way comes before.
+    await pool?.settle();
+    scanHere(Buffer.from(memory.buffer, 0, length));
+    free(memory);
   };
-
-  const onChunk = async (given: Uint8Array): Promise<void> => {
-    let chunk = given;
-    while (chunk.byteLength > 0) {
-      if (passing) {
-        const end = chunk.indexOf(10);
-        if (end < 0) return;
-        passing = false;
-        chunk = chunk.subarray(end + 1);
-        continue;
-      }
-      const room = Math.min(batch.length - filled, chunk.byteLength);
-      batch.set(chunk.subarray(0, room), filled);
-      filled += room;
-      chunk = chunk.subarray(room);
-      if (filled < batch.length) return;
-      const cut = batch.lastIndexOf(10) + 1;
-      if (cut > 0) {
-        await handOver(cut);
-        continue;
-      }
-      if (batch.length <= MAX_LINE_BYTES) {
-        const larger = memoryOf(batch.length * 2);
-        larger.set(batch);
-        batch = larger;
-        continue;
-      }
-      if (pool !== undefined) await pool.settle();
+  const tooLong = async (head: string): Promise<void> => {
+    await pool?.settle();
+    line += 1;
+    reading.bad(longLine(MAX_LINE_BYTES), head, line);
+  };
+  /** What follows the last line break is a line as well, but where a stream broke off: half a record then. */
+  const onEnd = async (rest: Uint8Array, broken: boolean): Promise<void> => {
+    await pool?.settle();
+    if (rest.byteLength === 0 || broken) return;
+    const whole = Buffer.concat([rest, Buffer.from('\n')]);
+    if (rest.byteLength > MAX_LINE_BYTES) {
       line += 1;
-      reading.bad(longLine(MAX_LINE_BYTES), Buffer.from(batch.buffer).toString('utf8', 0, 200), line);
-      batch = memoryOf(BATCH_BYTES);
-      filled = 0;
-      passing = true;
-    }
+      reading.bad(longLine(MAX_LINE_BYTES), whole.toString('utf8', 0, 200), line);
+    } else scanHere(whole);
   };
 
-  try {
+  /** The file, which a thread reads. */
+  const readFile = async ({ read }: ReadAhead): Promise<Omit<LinesRead, 'lines'>> => {
+    for await (const part of input.untilStopped?.(read) ?? read) {
+      if (part.kind === 'batch') await onBatch(part.memory, part.length);
+      else if (part.kind === 'long') await tooLong(part.head);
+      else {
+        const { rest, sha256, bytes, marks, damage } = part;
+        await onEnd(rest, damage !== undefined);
+        if (marks !== undefined) input.marker?.adopt(marks);
+        return { sha256, bytes, ...(damage === undefined ? {} : { broken: brokenOff(input, damage, line) }) };
+      }
+    }
+    throw new Error('a file without an end');
+  };
+  /** What comes piece by piece. */
+  const readStream = async (): Promise<Omit<LinesRead, 'lines'>> => {
+    const next = async (): Promise<Memory> => {
+      for (;;) {
+        const memory = unused.pop();
+        if (memory !== undefined) return memory;
+        if (memories < workers * DEPTH + AHEAD) {
+          memories += 1;
+          return memoryOf(BATCH_BYTES);
+        }
+        await Promise.race([new Promise<void>((resolve) => (freed = resolve)), pool?.failed]);
+      }
+    };
+    const batcher = createBatcher(await next(), { next, give: onBatch, tooLong });
     let begun = false;
     const read = await readChunks(
       input,
       (chunk) => {
-        const isMarked = !begun && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;
+        const first = begun ? chunk : withoutMark(chunk);
         begun = true;
-        return onChunk(isMarked ? chunk.subarray(3) : chunk);
+        return batcher.push(first);
       },
       () => line,
     );
-    const cut = batch.subarray(0, filled).lastIndexOf(10) + 1;
-    if (cut > 0) await handOver(cut);
-    if (pool !== undefined) await pool.settle();
-    // What follows the last line break of a broken stream is half a record, and no line.
-    if (filled > 0 && read.broken === undefined) {
-      const rest = Buffer.concat([batch.subarray(0, filled), Buffer.from('\n')]);
-      if (filled > MAX_LINE_BYTES) {
-        line += 1;
-        reading.bad(longLine(MAX_LINE_BYTES), rest.toString('utf8', 0, 200), line);
-      } else scanHere(rest);
-    }
+    await onEnd(await batcher.finish(), read.broken !== undefined);
+    return read;
+  };
+
+  try {
+    const read = await (ahead === undefined ? readStream() : readFile(ahead));
     if (pool !== undefined) await pool.end();
     takeOwn(scanner.take());
     return reading.finish({ ...read, lines: line });
   } finally {
-    await pool?.close();
+    await Promise.all([pool?.close(), ahead?.close()]);
   }
 }
 
-function memoryOf(bytes: number): Uint8Array<SharedArrayBuffer> {
-  return new Uint8Array(new SharedArrayBuffer(bytes));
+/** The path of an input that is large enough for a thread to read it. */
+async function largeFile({ path }: FlowInput): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    const found = await stat(path);
+    return found.isFile() && found.size > ALONE_BYTES ? path : undefined;
+  } catch {
+    // Whoever opens it says what is wrong with it.
+    return undefined;
+  }
 }
 
 interface Pool {
   /** Gives a batch to the thread that has least to do; waits while all have enough. */
-  send(bytes: Uint8Array<SharedArrayBuffer>, length: number): Promise<void>;
-  /** Memory of a batch that is done, where there is any. */
-  memory(): Promise<Uint8Array<SharedArrayBuffer> | undefined>;
+  send(memory: Memory, length: number): Promise<void>;
   /** Waits until every batch sent is done. */
   settle(): Promise<void>;
   /** Takes what the threads have folded, and ends them. */
   end(): Promise<void>;
+  /** Never fulfilled; rejected once a thread has failed. */
+  readonly failed: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -223,25 +249,29 @@ interface Thread {
   ended: boolean;
 }
 
-/** Batches at a time for each thread: one it works on, and one that waits for it. */
-const DEPTH = 2;
-
+/** `onDone` is called for each batch in the order in which they were sent. */
 function createPool(
   size: number,
-  onRest: (bytes: Buffer, rest: Int32Array) => void,
-  onLines: (lines: number) => void,
+  onDone: (memory: Memory, lines: number, rest: Int32Array) => void,
   createTaker: () => (folded: Folded) => void,
   latest: number | undefined,
 ): Pool {
   const threads: Thread[] = [];
-  const free: Uint8Array<SharedArrayBuffer>[] = [];
-  const waiting = new Map<number, Uint8Array<SharedArrayBuffer>>();
+  const waiting = new Map<number, Memory>();
   const done = new Map<number, Extract<FromWorker, { kind: 'batch' }>>();
   let sent = 0;
   let finished = 0;
   let failure: unknown;
   let wake: (() => void) | undefined;
+  let reject: ((error: unknown) => void) | undefined;
+  const failed = new Promise<never>((_, no) => (reject = no));
+  // Whoever waits for it hears of it; nobody may.
+  failed.catch(() => undefined);
 
+  const fail = (error: unknown): void => {
+    failure ??= error;
+    reject?.(error);
+  };
   const woken = (): void => {
     const call = wake;
     wake = undefined;
@@ -266,25 +296,23 @@ function createPool(
         for (let next = done.get(finished); next !== undefined; next = done.get(finished)) {
           done.delete(finished);
           finished += 1;
-          const bytes = waiting.get(next.number);
-          if (bytes === undefined) throw new Error('a batch that nobody sent');
+          const memory = waiting.get(next.number);
+          if (memory === undefined) throw new Error('a batch that nobody sent');
           waiting.delete(next.number);
-          onRest(Buffer.from(bytes.buffer), next.rest);
-          onLines(next.lines);
-          free.push(bytes);
+          onDone(memory, next.lines, next.rest);
         }
       }
     } catch (error) {
-      failure ??= error;
+      fail(error);
     }
     woken();
   };
   const start = (): Thread => {
-    const worker = new Worker(WORKER, { workerData: { latest } satisfies WorkerData });
+    const worker = new Worker(threadFile('worker'), { workerData: { latest } satisfies WorkerData });
     const thread: Thread = { worker, take: createTaker(), busy: 0, ended: false };
     worker.on('message', (message: FromWorker) => onMessage(thread, message));
     worker.on('error', (error) => {
-      failure ??= error;
+      fail(error);
       woken();
     });
     threads.push(thread);
@@ -297,19 +325,15 @@ function createPool(
   };
 
   return {
-    async send(bytes, length) {
+    async send(memory, length) {
       if (threads.length < size) start();
-      await until(() => (idlest()?.busy ?? 0) < DEPTH && sent - finished < size * DEPTH + DEPTH);
+      await until(() => (idlest()?.busy ?? 0) < DEPTH);
       const thread = idlest() ?? start();
       thread.busy += 1;
-      const message: ToWorker = { kind: 'batch', number: sent, bytes, length };
+      const message: ToWorker = { kind: 'batch', number: sent, bytes: memory, length };
       sent += 1;
-      waiting.set(message.number, bytes);
+      waiting.set(message.number, memory);
       thread.worker.postMessage(message);
-    },
-    async memory() {
-      if (free.length === 0) await until(() => free.length > 0 || sent - finished < size * DEPTH);
-      return free.pop();
     },
     settle: () => until(() => finished === sent),
     async end() {
@@ -317,6 +341,7 @@ function createPool(
       for (const thread of threads) thread.worker.postMessage({ kind: 'end' } satisfies ToWorker);
       await until(() => threads.every((thread) => thread.ended));
     },
+    failed,
     async close() {
       await Promise.all(threads.map((thread) => thread.worker.terminate()));
     },

@@ -2,8 +2,9 @@ import type { Flow, RawEnd } from '../../model/flow.ts';
 import { isPlausibleTime } from '../../model/flow.ts';
 import { parseTime } from '../time.ts';
 import { createHubbleParser, parseEnd } from './schema.ts';
+import { createRows } from './rows.ts';
 import type { Step } from './shapes.ts';
-import { FIELDS, SLOT, createShapes, standsAt, wordsOf } from './shapes.ts';
+import { FIELDS, SLOT, createShapes, equalWords, standsAt, wordsOf } from './shapes.ts';
 
 /**
  * Reads whole lines of Hubble's JSON from bytes and folds them while it does. It takes only what it understands completely: ASCII without
@@ -38,11 +39,9 @@ export interface Folded {
   readonly meanings: readonly Meaning[];
   /** Records that carry no connection, by reason. */
   readonly ignored: readonly (readonly [reason: string, count: number])[];
-  /** ROW numbers each: source end, destination end, port, meaning, first, last, records. */
-  readonly rows: Float64Array;
+  /** For readRows. */
+  readonly rows: ArrayBuffer;
 }
-
-export const ROW = 7;
 
 /** A flow without its ends, port and times. */
 export type Meaning = Omit<
@@ -50,7 +49,6 @@ export type Meaning = Omit<
   'src' | 'dst' | 'port' | 'srcPort' | 'first' | 'last' | 'l7' | 'principal' | 'records'
 >;
 
-const DAY_MS = 86_400_000;
 const QUOTE = 34;
 const COMMA = 44;
 const COLON = 58;
@@ -69,7 +67,6 @@ const OBJECT_TABLE = 1 << 16;
 const MEMO_BITS = 15;
 /** Neither an address nor what stands for a missing one. */
 const NO_IP = -2;
-const TABLE = 1 << 17;
 
 /** 1: may stand in a text as it is. */
 const PLAIN = new Uint8Array(256).fill(1, 0x20, 0x7f);
@@ -167,10 +164,8 @@ export function createScanner(latest = Infinity): Scanner {
   let first = Infinity;
   let last = -Infinity;
   let ignored = new Map<string, number>();
-  let rows = new Float64Array(ROW * 4096);
-  let rowCount = 0;
-  const slots = new Int32Array(TABLE).fill(-1);
-  let minute = new Uint8Array(17);
+  const rows = createRows();
+  let minute = wordsOf(new Uint8Array(17));
   let minuteBase = NaN;
   let forget = false;
   let afresh = false;
@@ -294,12 +289,7 @@ export function createScanner(latest = Infinity): Scanner {
   const isObject = (id: number, from: number): boolean => {
     const length = objectLength[id] ?? 0;
     if (length < 8 || from + length > bytes.length) return false;
-    const start = objectStart[id] ?? 0;
-    const count = length >> 3;
-    if (view.getFloat64(from + length - 8, true) !== objectWords[start + count]) return false;
-    for (let index = 0; index < count; index += 1)
-      if (view.getFloat64(from + index * 8, true) !== objectWords[start + index]) return false;
-    return true;
+    return equalWords(view, from, length, objectWords, objectStart[id] ?? 0);
   };
   const keepObject = (from: number, end: number): void => {
     const { length, words } = wordsOf(bytes.subarray(from, end));
@@ -375,12 +365,10 @@ export function createScanner(latest = Infinity): Scanner {
   const timeAt = (from: number, end: number): number => {
     const length = end - from;
     if (length < 20 || bytes[end - 1] !== 90) return NaN;
-    let same = !Number.isNaN(minuteBase);
-    for (let at = 0; same && at < 17; at += 1) if (bytes[from + at] !== minute[at]) same = false;
-    if (!same) {
+    if (Number.isNaN(minuteBase) || !standsAt(view, from, minute)) {
       const time = parseTime(`${bytes.toString('latin1', from, from + 17)}00Z`);
       if (time === undefined) return NaN;
-      minute = Uint8Array.prototype.slice.call(bytes, from, from + 17);
+      minute = wordsOf(Uint8Array.prototype.slice.call(bytes, from, from + 17));
       minuteBase = time;
     }
     const tens = (bytes[from + 17] ?? 0) - 48;
@@ -390,14 +378,14 @@ export function createScanner(latest = Infinity): Scanner {
     if (length === 20) return second;
     if (bytes[from + 19] !== 46 || length === 21) return NaN;
     let millisecond = 0;
-    let scale = 100;
+    let digits = 0;
     for (let at = from + 20; at < end - 1; at += 1) {
       const digit = (bytes[at] ?? 0) - 48;
       if (digit < 0 || digit > 9) return NaN;
-      if (scale >= 1) millisecond += digit * scale;
-      scale /= 10;
+      if (digits < 3) millisecond = millisecond * 10 + digit;
+      digits += 1;
     }
-    return second + Math.floor(millisecond);
+    return second + (digits >= 3 ? millisecond : digits === 2 ? millisecond * 10 : millisecond * 100);
   };
 
   const portAt = (from: number, end: number): number => {
@@ -632,8 +620,10 @@ export function createScanner(latest = Infinity): Scanner {
       ignored.set(reason, (ignored.get(reason) ?? 0) + 1);
       return;
     }
-    if (turned[meaning] === true) fold(there, here, sourcePort, meaning, time);
-    else fold(here, there, destinationPort, meaning, time);
+    // A pod's name says who it was; an address alone has to be looked up at its very time.
+    const exact = stamped[here] !== true || stamped[there] !== true;
+    if (turned[meaning] === true) rows.add(there, here, sourcePort, meaning, time, exact);
+    else rows.add(here, there, destinationPort, meaning, time, exact);
   };
 
   // ---- one line of a shape that is known
@@ -677,6 +667,20 @@ export function createScanner(latest = Infinity): Scanner {
     return port === 0 ? -1 : port;
   };
 
+  /** The place behind the plain characters from `from`: mostly a text that stood here before. */
+  const textEnd = (from: number, step: Step): number => {
+    const { usual } = step;
+    if (usual !== undefined && bytes[from + usual.length] === QUOTE && standsAt(view, from, usual))
+      return from + usual.length;
+    let at = from;
+    while (PLAIN[bytes[at] ?? 0] === 1) at += 1;
+    if (step.lessons > 0 && at - from >= 8) {
+      step.lessons -= 1;
+      step.usual = wordsOf(Uint8Array.prototype.slice.call(bytes, from, at));
+    }
+    return at;
+  };
+
   /** The place behind the line break of a record of a known shape, or -1: then nothing was counted. */
   const lineOfShape = (from: number): number => {
     let list = shapes.first;
@@ -708,7 +712,7 @@ export function createScanner(latest = Infinity): Scanner {
       at += step.words.length;
       switch (step.slot) {
         case SLOT.text:
-          while (PLAIN[bytes[at] ?? 0] === 1) at += 1;
+          at = textEnd(at, step);
           break;
         case SLOT.number: {
           const begin = at;
@@ -781,52 +785,9 @@ export function createScanner(latest = Infinity): Scanner {
     return emptyObject;
   };
 
-  const fold = (src: number, dst: number, port: number, meaning: number, time: number): void => {
-    // A pod's name says who it was; an address alone has to be looked up at its very time.
-    const exact = stamped[src] !== true || stamped[dst] !== true;
-    const day = Math.floor(time / DAY_MS);
-    let hash = Math.imul(src, 0x9e3779b1) ^ Math.imul(dst, 0x85ebca6b) ^ Math.imul(port | (meaning << 16), 0xc2b2ae35);
-    hash ^= Math.imul(day, 0x27d4eb2f);
-    if (exact) hash ^= Math.imul(time | 0, 0x165667b1);
-    let slot = (hash ^ (hash >>> 15)) & (TABLE - 1);
-    for (;;) {
-      const row = slots[slot] ?? -1;
-      if (row < 0) break;
-      const at = row * ROW;
-      if (
-        rows[at] === src &&
-        rows[at + 1] === dst &&
-        rows[at + 2] === port &&
-        rows[at + 3] === meaning &&
-        (exact ? rows[at + 4] === time : Math.floor((rows[at + 4] ?? 0) / DAY_MS) === day)
-      ) {
-        if (time < (rows[at + 4] ?? 0)) rows[at + 4] = time;
-        if (time > (rows[at + 5] ?? 0)) rows[at + 5] = time;
-        rows[at + 6] = (rows[at + 6] ?? 0) + 1;
-        return;
-      }
-      slot = (slot + 1) & (TABLE - 1);
-    }
-    slots[slot] = rowCount;
-    const at = rowCount * ROW;
-    if (at + ROW > rows.length) {
-      const larger = new Float64Array(rows.length * 2);
-      larger.set(rows);
-      rows = larger;
-    }
-    rows[at] = src;
-    rows[at + 1] = dst;
-    rows[at + 2] = port;
-    rows[at + 3] = meaning;
-    rows[at + 4] = time;
-    rows[at + 5] = time;
-    rows[at + 6] = 1;
-    rowCount += 1;
-  };
-
   const scanner: Scanner = {
     get rows() {
-      return rowCount;
+      return rows.count;
     },
     scan(batch) {
       bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
@@ -862,7 +823,7 @@ export function createScanner(latest = Infinity): Scanner {
         ends: newEnds,
         meanings: newMeanings,
         ignored: [...ignored],
-        rows: rows.slice(0, rowCount * ROW),
+        rows: rows.take(),
       };
       newEnds = [];
       newMeanings = [];
@@ -870,8 +831,6 @@ export function createScanner(latest = Infinity): Scanner {
       first = Infinity;
       last = -Infinity;
       ignored = new Map();
-      rowCount = 0;
-      slots.fill(-1);
       afresh = forget;
       if (forget) {
         forget = false;
@@ -911,9 +870,6 @@ function meaningIn({
 }: Flow): Meaning {
   return { protocol, verdict, view, tap, initiatorKnown, reply, stage, count, proxied, mtls, source };
 }
-
-/** Rows are to be taken before there are more: the table of a scanner is twice as large. */
-export const MAX_ROWS = 60_000;
 
 const PLACES = FIELDS.map((_, index) => 32 ** index);
 const FLAGS_PLACE = 32 ** FIELDS.length;

@@ -42,6 +42,9 @@ export interface Step {
   readonly next: Step[];
   /** At the end: the number of the meaning, and of the protocol. */
   readonly meaning: number;
+  /** A text that stood in the slot, and how often another one may still take its place. */
+  usual: Words | undefined;
+  lessons: number;
 }
 
 /** ASCII to compare with eight bytes at a time. */
@@ -52,6 +55,8 @@ export interface Words {
   readonly bytes: Uint8Array;
 }
 
+/** A text that is another one each time is not worth remembering. */
+const MAX_USUAL = 64;
 const MAX_STEPS = 4096;
 const MAX_NEXT = 64;
 /** A file of nothing but new shapes is not worth learning from. */
@@ -74,10 +79,29 @@ export function standsAt(view: DataView, at: number, { length, words, bytes }: W
     for (let index = 0; index < length; index += 1) if (view.getUint8(at + index) !== bytes[index]) return false;
     return true;
   }
-  const last = words.length - 1;
-  if (view.getFloat64(at + length - 8, true) !== words[last]) return false;
-  for (let index = 0; index < last; index += 1)
-    if (view.getFloat64(at + index * 8, true) !== words[index]) return false;
+  return equalWords(view, at, length, words, 0);
+}
+
+/** Do the words from `start`, which wordsOf made of `length` bytes, eight at least, stand at `from`? */
+export function equalWords(view: DataView, from: number, length: number, words: Float64Array, start: number): boolean {
+  const end = start + (length >> 3);
+  if (view.getFloat64(from + length - 8, true) !== words[end]) return false;
+  let at = from;
+  let index = start;
+  for (; index + 4 <= end; index += 4) {
+    if (
+      view.getFloat64(at, true) !== words[index] ||
+      view.getFloat64(at + 8, true) !== words[index + 1] ||
+      view.getFloat64(at + 16, true) !== words[index + 2] ||
+      view.getFloat64(at + 24, true) !== words[index + 3]
+    )
+      return false;
+    at += 32;
+  }
+  for (; index < end; index += 1) {
+    if (view.getFloat64(at, true) !== words[index]) return false;
+    at += 8;
+  }
   return true;
 }
 
@@ -102,7 +126,14 @@ export function createShapes(): Shapes {
         let step = list.find((one) => one.slot === slot && equalBytes(one.words.bytes, bytes));
         if (step === undefined) {
           if (list.length >= MAX_NEXT) return;
-          step = { words: wordsOf(bytes), slot, next: [], meaning: slot === SLOT.end ? meaning : -1 };
+          step = {
+            words: wordsOf(bytes),
+            slot,
+            next: [],
+            meaning: slot === SLOT.end ? meaning : -1,
+            usual: undefined,
+            lessons: MAX_USUAL,
+          };
           list.push(step);
           steps += 1;
         }

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { MAX_ROWS } from './rows.ts';
 import type { Folded } from './scan.ts';
-import { MAX_ROWS, createScanner } from './scan.ts';
+import { createScanner } from './scan.ts';
 
 /** A batch of whole lines, or the end of them. */
 export type ToWorker =
@@ -29,20 +30,16 @@ export type FromWorker =
   | { readonly kind: 'end'; readonly folded: Folded };
 
 const scanner = createScanner((workerData as WorkerData).latest);
+const post = (message: FromWorker): void =>
+  parentPort?.postMessage(message, message.folded === undefined ? [] : [message.folded.rows]);
 parentPort?.on('message', (message: ToWorker) => {
   if (message.kind === 'end') {
-    parentPort?.postMessage({ kind: 'end', folded: scanner.take() } satisfies FromWorker);
+    post({ kind: 'end', folded: scanner.take() });
     parentPort?.close();
     return;
   }
   const { number, bytes, length } = message;
   const { lines, rest } = scanner.scan(bytes.subarray(0, length));
-  const answer: FromWorker = {
-    kind: 'batch',
-    number,
-    lines,
-    rest,
-    ...(scanner.rows < MAX_ROWS ? {} : { folded: scanner.take() }),
-  };
-  parentPort?.postMessage(answer);
+  const folded = scanner.rows < MAX_ROWS ? {} : { folded: scanner.take() };
+  post({ kind: 'batch', number, lines, rest, ...folded });
 });

@@ -3,6 +3,7 @@ import type { AccountName, ManualMention, Mode } from '../../src/candidates/acco
 import { TRUST_GATE, accountsOf, splitAccounts } from '../../src/candidates/accounts.ts';
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
+import { policyName } from '../../src/candidates/network.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import { edgesAt } from '../../src/model/edge-index.ts';
@@ -271,6 +272,8 @@ function ownPeerPolicies(view: View, draft: Draft, workload: Workload): readonly
   );
   return view.inventory.workloads.filter((server) => {
     if (!called.has(server.id)) return false;
+    const name = policyName(server, view.inventory, '');
+    if (draft.byKey(`security.istio.io/AuthorizationPolicy/${server.namespace}/${name}`) === undefined) return false;
     const wanted = deriveAuthorization(context, server).object;
     return wanted !== undefined && draft.get(wanted) !== undefined;
   });

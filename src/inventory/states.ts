@@ -105,13 +105,22 @@ function changesBetween(
   before: readonly KubeManifest[],
   after: readonly KubeManifest[],
 ): readonly Changed[] | undefined {
-  const [old, fresh] = [new Set(before), new Set(after)];
+  // Nearly all is the same: only the part between the first and the last difference is looked into.
+  let from = 0;
+  let [oldEnd, freshEnd] = [before.length, after.length];
+  while (from < oldEnd && from < freshEnd && before[from] === after[from]) from += 1;
+  while (oldEnd > from && freshEnd > from && before[oldEnd - 1] === after[freshEnd - 1]) {
+    oldEnd -= 1;
+    freshEnd -= 1;
+  }
+  const [olds, news] = [before.slice(from, oldEnd), after.slice(from, freshEnd)];
+  const [old, fresh] = [new Set(olds), new Set(news)];
   const changes = new Map<string, Changed>();
   let at = 0;
-  for (const object of before) {
+  for (const object of olds) {
     if (fresh.has(object)) {
-      while (at < after.length && !old.has(after[at] as KubeManifest)) at += 1;
-      if (after[at] !== object) return undefined;
+      while (at < news.length && !old.has(news[at] as KubeManifest)) at += 1;
+      if (news[at] !== object) return undefined;
       at += 1;
       continue;
     }
@@ -119,7 +128,7 @@ function changesBetween(
     if (changes.has(key)) return undefined;
     changes.set(key, { key, kind, before: object });
   }
-  for (const object of after) {
+  for (const object of news) {
     if (old.has(object)) continue;
     const { key, kind } = identityOf(object);
     const change = changes.get(key);

@@ -12,7 +12,15 @@ import { groundOf } from './ground.ts';
 import { planHash } from './hash.ts';
 import type { EdgeVerdict, Plan, Step } from './plan.ts';
 import { openJudge } from './judge.ts';
-import { deniedByOwn, describeVerdict, judgeEdges, judgePassage, passThrough, simulate } from './simulate.ts';
+import {
+  bearingOfAll,
+  deniedByOwn,
+  describeVerdict,
+  judgeEdges,
+  judgePassage,
+  passThrough,
+  simulate,
+} from './simulate.ts';
 import type { Passage, Simulated, State } from './simulate.ts';
 
 /** What the plan is made with; all of it pure. */
@@ -74,7 +82,9 @@ export function draftUp(view: View, to: PhaseName, planner: Planner): UpDraft {
 export function judgeUp(view: View, { from, to, phases, steps }: UpDraft, planner: Planner): Plan {
   const world = simulated(view, planner);
   const start = world.edgesIn(view.inventory);
-  const judge = openJudge(view.inventory, start);
+  const bearing = bearingOfAll(phases);
+  const within = bearing === 'everywhere' ? bearing : [...bearing, view.namespace];
+  const judge = openJudge(view.inventory, start, within);
   judge.judge([view.namespace]);
   let edges = judge.before.size;
   const gates: Gate[] = [];
@@ -203,7 +213,7 @@ export function assembleDown(
 
 /**
  * The plan of access that ends by itself, or of its end: the namespace stays in its phase. What it opens is judged by its own proof
- * (readiness/grants.ts); `gates` are those that hold it up. Edges that it cuts are listed, and hold nothing up: access that is over ends.
+ * (readiness/grant-connection.ts); `gates` are those that hold it up. Edges that it cuts are listed, and hold nothing up: access that is over ends.
  */
 export function assembleGrant(
   view: View,

@@ -69,7 +69,9 @@ interface Book {
 
 const NONE: ReadonlySet<Edge> = new Set();
 
-export function openJudge(inventory: Inventory, edges: readonly Edge[]): Judge {
+/** `within`: namespaces beyond which no step will bear; edges elsewhere are left aside. */
+export function openJudge(inventory: Inventory, whole: readonly Edge[], within: Bearing = 'everywhere'): Judge {
+  const edges = edgesWithin(whole, within);
   const before = new Map<string, ConnectionVerdict>();
   const asked = new Set<string>();
   let compiled: World | undefined;
@@ -78,6 +80,7 @@ export function openJudge(inventory: Inventory, edges: readonly Edge[]): Judge {
   let nearNamespaces = new Set<string>();
 
   let [now, listed] = [inventory, edges];
+  let listedWhole = whole;
   let world: World | undefined;
   const book: Book = { byNamespace: new Map(), byWorkload: new Map(), unattributed: new Set() };
   let requests: ReadonlySet<string> = new Set();
@@ -148,7 +151,9 @@ export function openJudge(inventory: Inventory, edges: readonly Edge[]): Judge {
       near = new Set();
       nearNamespaces = new Set();
     },
-    next(inventory, edges, bearing) {
+    next(inventory, all, bearing) {
+      const edges = all === listedWhole ? listed : edgesWithin(all, within);
+      listedWhole = all;
       if (!isOpened) {
         isOpened = true;
         const known = new Map(verdicts);
@@ -223,6 +228,14 @@ export function openJudge(inventory: Inventory, edges: readonly Edge[]): Judge {
     requests = withRequests(edges);
     for (const edge of edges) if (edge.l7 === undefined && asking.has(pairKey(edge))) reopen(edge);
   }
+}
+
+function edgesWithin(edges: readonly Edge[], within: Bearing): readonly Edge[] {
+  if (within === 'everywhere') return edges;
+  const names = new Set(within);
+  return edges.filter(({ src, dst }) =>
+    [src, dst].some((end) => end.kind === 'workload' && names.has(namespaceOfWorkload(end.id))),
+  );
 }
 
 /** No namespace has this name. */

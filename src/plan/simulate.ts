@@ -97,13 +97,20 @@ export function passThrough(start: State, steps: readonly Step[], world: Simulat
  * plan's doing; one that becomes denied anywhere on the way is, and is reported with the step that does it. What cannot be judged is
  * reported once, whether or not it could be before. Edges that no step bears on are not judged, and not counted.
  */
-export function simulate(
-  start: State,
-  steps: readonly Step[],
-  world: Simulated,
-  judge: Judge = openJudge(start.inventory, world.edgesIn(start.inventory)),
-): Simulation {
-  return judgePassage(passThrough(start, steps, world), steps, world, judge);
+export function simulate(start: State, steps: readonly Step[], world: Simulated): Simulation {
+  const passage = passThrough(start, steps, world);
+  const within = bearingOfAll([{ steps, passage }]);
+  return judgePassage(passage, steps, world, openJudge(start.inventory, world.edgesIn(start.inventory), within));
+}
+
+/** Where any of these steps bears. */
+export function bearingOfAll(
+  parts: readonly { readonly steps: readonly Step[]; readonly passage: Passage }[],
+): Bearing {
+  const found = parts.flatMap(({ steps, passage }) =>
+    steps.map((step, at) => bearingOf(step, passage.inventories[at]?.facts.mesh.rootNamespace ?? '')),
+  );
+  return found.includes('everywhere') ? 'everywhere' : [...new Set(found.flat())];
 }
 
 /** The same of states that were passed through before. With a judge that has seen earlier states, what stands from there is not reported again. */

@@ -2,12 +2,14 @@ import type { CandidateContext } from '../candidates/network.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import type { View } from '../engine/contract.ts';
 import { waives } from '../flows/decide.ts';
+import type { Decision } from '../model/decision.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointNamespace, hasPassed } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Workload } from '../model/inventory.ts';
 import { workloadsIn } from '../model/inventory-index.ts';
 import { isObject } from '../model/object.ts';
+import { groupBy } from '../shared/pure/order.ts';
 
 /**
  * The edges that must keep working: seen to pass, stated by configuration beyond doubt, or adopted; and not accepted to be cut.
@@ -39,8 +41,24 @@ export function workloadsOf(view: View): readonly Workload[] {
 
 /** The waiver of a gate for a subject, if a person gave one: the newest. */
 export function waiverFor(view: View, gate: string, subject: string): string | undefined {
-  const found = view.decisions.findLast((decision) => waives(decision, gate, subject, view.namespace));
+  const found = waiversOf(view.decisions)
+    .get(gate)
+    ?.findLast((one) => waives(one, gate, subject, view.namespace));
   return found === undefined ? undefined : `${found.reason} (${found.by})`;
+}
+
+const waivers = new WeakMap<readonly Decision[], ReadonlyMap<string, readonly Decision[]>>();
+
+/** Waivers by their gate: nearly all decisions are about edges, and each candidate asks of each of its ports. */
+function waiversOf(decisions: readonly Decision[]): ReadonlyMap<string, readonly Decision[]> {
+  const known = waivers.get(decisions);
+  if (known !== undefined) return known;
+  const found = groupBy(
+    decisions.filter(({ action, query }) => action === 'waive' && query.gate !== undefined),
+    ({ query }) => query.gate ?? '',
+  );
+  waivers.set(decisions, found);
+  return found;
 }
 
 /** The gate with the configuration's "off" and the waivers taken into account. */

@@ -6,7 +6,7 @@ import type { AppliedStep, View } from '../engine/contract.ts';
 import { formatEdge } from '../model/edge.ts';
 import type { Gate } from '../model/finding.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { refKey } from '../model/object.ts';
+import { refKey, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
 import type { TuningMetrics } from '../model/tuning.ts';
 import type { Planner } from '../plan/assemble.ts';
@@ -58,20 +58,10 @@ export function realise(objects: readonly KubeManifest[], write: TuningWrite): R
       return real.kind === 'object' ? { object: real.object } : { object: real.object, fields: real.fields };
     }
     case 'fields': {
-      const object = objects.find((one) => refKey({ ...write.ref }) === refKey(refOfManifest(one)));
+      const object = objects.find((one) => refKey(write.ref) === refKey(refOf(one)));
       return object === undefined ? undefined : { object, fields: write.fields };
     }
   }
-}
-
-function refOfManifest(object: KubeManifest): Parameters<typeof refKey>[0] {
-  const { namespace } = object.metadata;
-  return {
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    name: object.metadata.name,
-    ...(typeof namespace === 'string' ? { namespace } : {}),
-  };
 }
 
 /** The steps of proposals, in their order; settings of one rule add up. */

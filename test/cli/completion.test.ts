@@ -33,6 +33,7 @@ describe('what may stand next', () => {
     ['a command', ['roll'], ['rollback'], NO_FILES],
     ['a command behind flags', [...OFFLINE, 'ver'], ['verify'], NO_FILES],
     ['a namespace of the manifests', [...OFFLINE, 'plan', 'sh'], ['shop'], NO_FILES],
+    ['a second namespace where several are taken', [...OFFLINE, 'tune', 'shop', 'de'], ['desk'], NO_FILES],
     ['nothing where nothing is taken', [...OFFLINE, 'resume', ''], [], NO_FILES],
     ['a phase', ['advance', 'shop', '--to', 'per'], ['permissive-mtls'], NO_FILES],
     ['a phase behind =', ['advance', 'shop', '--to=per'], ['--to=permissive-mtls'], NO_FILES],

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askRemote } from '../../src/sources/remote.ts';
+import { askTuning, tuningQueries } from '../../src/sources/tuning-prometheus.ts';
 import type { RemoteInputs } from '../../src/sources/remote.ts';
 import { findSource } from '../../src/sources/registry.ts';
 import type { FlowSource } from '../../src/sources/flow-source.ts';
@@ -124,8 +125,41 @@ function history(): string {
       60,
       () => 4711,
     ),
+    ...figures(),
     '# EOF\n',
   ].join('');
+}
+
+/** What proxies of one Service counted, twenty requests a minute; a proxy is restarted in the middle of the second hour. */
+function figures(): string[] {
+  const grown = (minute: number): number => (minute < 90 ? 1000 + minute : minute - 90);
+  const web = { destination_service_namespace: 'shop', destination_service_name: 'web', reporter: 'destination' };
+  const bucket = (le: string, perMinute: number): string[] =>
+    series(
+      'istio_request_duration_milliseconds_bucket',
+      { ...web, le, pod: 'web-1' },
+      0,
+      118,
+      (minute) => perMinute * grown(minute),
+    );
+  const cluster = { cluster_name: 'outbound|8080||web.shop.svc.cluster.local', pod: 'app-1', namespace: 'desk' };
+  return [
+    ...bucket('5', 4),
+    ...bucket('10', 14),
+    ...bucket('25', 19),
+    ...bucket('+Inf', 20),
+    ...series('istio_request_duration_milliseconds_count', web, 0, 118, (minute) => 20 * grown(minute)),
+    ...series('istio_request_duration_milliseconds_sum', web, 0, 118, (minute) => 180 * grown(minute)),
+    ...series('envoy_cluster_upstream_cx_total', cluster, 0, 118, (minute) => 6 * grown(minute)),
+    ...series('envoy_cluster_upstream_cx_active', cluster, 0, 118, (minute) => (minute === 80 ? 44 : 7)),
+    ...series(
+      'container_cpu_usage_seconds_total',
+      { namespace: 'shop', pod: 'web-1', container: 'istio-proxy' },
+      0,
+      118,
+      (minute) => 6 * grown(minute),
+    ),
+  ];
 }
 
 /** A port that nobody has; Prometheus does not say which one it took. */
@@ -322,5 +356,60 @@ describe('a real Prometheus', () => {
         known: () => false,
       }),
     ).rejects.toMatchObject({ detail: { code: 'SP258', message: expect.stringContaining('parse error') as unknown } });
+  });
+});
+
+describe('figures of proxies, asked of a real Prometheus', () => {
+  const [from, to] = [BASE + HOUR, BASE + HOUR + 57 * MINUTE];
+  const ask = () =>
+    askTuning(address, {
+      namespaces: ['shop'],
+      from,
+      to,
+      authorizers: [],
+      workloadOf: (namespace, pod) => (pod === 'web-1' ? `${namespace}/Deployment/web` : undefined),
+      workloadNamed: () => undefined,
+      signal: new AbortController().signal,
+      sleep: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
+    });
+
+  it('are rates over the window, whatever restarted in it, gauges at their highest, and nothing where there is nothing', async () => {
+    const { services, proxies, missing, authorizers } = await ask();
+    const web = services.find((one) => one.port === undefined);
+    expect(web).toMatchObject({ namespace: 'shop', service: 'web' });
+    expect(web?.latency?.mean).toBeCloseTo(9, 6);
+    const port = services.find((one) => one.port === 8080);
+    expect(port?.connectionsPerSec).toBeGreaterThan(0.09);
+    expect(port?.connectionsPerSec).toBeLessThan(0.11);
+    expect(port?.peakConnections).toBe(44);
+    expect(port?.handshakesPerSec).toBeUndefined();
+    expect(proxies).toMatchObject([{ workload: 'shop/Deployment/web', proxies: 1 }]);
+    expect(proxies[0]?.cpuCores).toBeGreaterThan(0.09);
+    expect(proxies[0]?.memoryBytes).toBeUndefined();
+    expect(authorizers).toEqual([]);
+    expect(missing.join()).toContain('kube-state-metrics');
+  });
+
+  it.each([
+    [0.5, 'p50'],
+    [0.95, 'p95'],
+    [0.99, 'p99'],
+  ] as const)('have the quantile %d as Prometheus itself makes it', async (q, name) => {
+    const duration = tuningQueries(['shop'], (to - from) / 1000, [])['duration'] ?? '';
+    const text = `histogram_quantile(${q}, ${duration})`;
+    const said = (await (
+      await fetch(`${address}/api/v1/query?${new URLSearchParams({ query: text, time: String(to / 1000) }).toString()}`)
+    ).json()) as { data: { result: readonly { value: readonly [number, string] }[] } };
+    const wanted = Number(said.data.result[0]?.value[1]);
+    const mine = (await ask()).services.find((one) => one.port === undefined)?.latency?.[name];
+    expect(wanted).toBeGreaterThan(0);
+    expect(mine).toBeCloseTo(wanted, 9);
+  });
+
+  it('is a language that it takes, every query of it', async () => {
+    for (const [name, text] of Object.entries(
+      tuningQueries(['shop', 'team-a'], 3600, [{ namespace: 'authz', service: 'opa' }]),
+    ))
+      expect(await query(text), name).toContain('"status":"success"');
   });
 });

@@ -2,7 +2,7 @@ import type { Workload } from '../../model/inventory.ts';
 import { followsTemplate } from '../../model/inventory.ts';
 import { refKey, refOf } from '../../model/object.ts';
 import type { ProxyFigures } from '../../model/tuning.ts';
-import { asArray, asObject, asString, asStringMap, getPath } from '../../shared/pure/json.ts';
+import { asArray, asObject, asString, asStringMap, getPath, isJsonObject } from '../../shared/pure/json.ts';
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
 import { evidenceOf, makeProposal, percentRange, proxyOf, short, workloadsIn } from './proposal.ts';
@@ -40,7 +40,7 @@ export function proposeProxyResources(input: TuningInput): readonly Proposal[] {
     const now = { ...resourcesOfPods(input, workload), ...definedOf(figures) };
     const found = findingsOf(figures, now);
     if (found.length === 0) return [];
-    return [proposalOf(workload, figures, now, found)];
+    return [proposalOf(input, workload, figures, now, found)];
   });
 }
 
@@ -125,7 +125,13 @@ function findingsOf(figures: ProxyFigures, now: Resources): readonly Found[] {
   return out;
 }
 
-function proposalOf(workload: Workload, figures: ProxyFigures, now: Resources, found: readonly Found[]): Proposal {
+function proposalOf(
+  input: TuningInput,
+  workload: Workload,
+  figures: ProxyFigures,
+  now: Resources,
+  found: readonly Found[],
+): Proposal {
   const wanted: Resources = Object.assign({}, now, ...found.map(({ set }) => set)) as Resources;
   const [first] = found;
   const annotations = Object.entries(KEYS).flatMap(([part, key]) => {
@@ -134,8 +140,10 @@ function proposalOf(workload: Workload, figures: ProxyFigures, now: Resources, f
   });
   const path = workload.podSets.length === 1 ? workload.podSets[0]?.templatePath : undefined;
   const missing = (Object.keys(KEYS) as Part[]).filter((part) => now[part] === undefined);
-  const live = workload.podSets[0]?.annotations ?? {};
   const target = path === undefined ? undefined : [...path, 'metadata', 'annotations'];
+  const owner = input.objects.find((one) => refKey(refOf(one)) === refKey(workload.ref));
+  // Two fields below a parent that is absent would each make it.
+  const annotated = owner !== undefined && target !== undefined && isJsonObject(getPath(owner, target));
   const by = annotations.map(([key, value]) => `${key}: "${value}"`).join(', ');
   return makeProposal({
     kind: 'proxy-resources',
@@ -185,10 +193,9 @@ function proposalOf(workload: Workload, figures: ProxyFigures, now: Resources, f
               kind: 'fields',
               ref: workload.ref,
               workload: workload.id,
-              fields:
-                Object.keys(live).length > 0
-                  ? annotations.map(([key, after]) => ({ path: [...target, key], after }))
-                  : [{ path: target, after: Object.fromEntries(annotations) }],
+              fields: annotated
+                ? annotations.map(([key, after]) => ({ path: [...target, key], after }))
+                : [{ path: target, after: Object.fromEntries(annotations) }],
             },
           ],
     instruction: [`${workload.id}, pod template, annotations: ${by}`],
@@ -213,7 +220,7 @@ function resourcesOfPods({ objects }: TuningInput, workload: Workload): Resource
     const resources = asObject(proxy?.['resources']);
     if (proxy !== undefined) return fromResources(resources);
   }
-  return annotated(workload);
+  return fromAnnotations(workload);
 }
 
 function fromResources(resources: JsonObject): Resources {
@@ -226,7 +233,7 @@ function fromResources(resources: JsonObject): Resources {
   });
 }
 
-function annotated({ podSets }: Workload): Resources {
+function fromAnnotations({ podSets }: Workload): Resources {
   const annotations = asStringMap(podSets[0]?.annotations as JsonObject | undefined);
   return definedOf(
     Object.fromEntries(Object.entries(KEYS).map(([part, key]) => [part, parseQuantity(annotations[key])])) as Partial<

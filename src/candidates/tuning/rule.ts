@@ -8,7 +8,7 @@ import { isOwn } from '../../objects/build.ts';
 import type { PortSettings } from '../../objects/istio-traffic.ts';
 import { buildPoolRule } from '../../objects/istio-traffic.ts';
 import type { FieldPath, Json, JsonObject } from '../../shared/pure/json.ts';
-import { asArray, asObject, getPath } from '../../shared/pure/json.ts';
+import { asArray, asObject, getPath, isJsonObject } from '../../shared/pure/json.ts';
 import type { TuningInput, TuningWrite } from './proposal.ts';
 import { hostOf } from './proposal.ts';
 
@@ -137,12 +137,16 @@ export function realisePool(objects: readonly KubeManifest[], write: PoolWrite):
     });
     return { kind: 'fields', object, fields: [{ path, after }] };
   }
-  const fields = (['http', 'tcp'] as const).flatMap((part) =>
-    Object.entries(write[part] ?? {}).map(([key, after]) => ({
-      path: ['spec', 'trafficPolicy', 'connectionPool', part, key],
-      after,
-    })),
-  );
+  // At the highest parent that is absent: two fields below one would each make it.
+  const path = ['spec', 'trafficPolicy', 'connectionPool'];
+  const pool = getPath(object, path);
+  if (!isJsonObject(pool)) return { kind: 'fields', object, fields: [{ path, after: settings({}) }] };
+  const fields = (['http', 'tcp'] as const).flatMap((part) => {
+    const wanted = write[part];
+    if (wanted === undefined) return [];
+    if (!isJsonObject(pool[part])) return [{ path: [...path, part], after: wanted }];
+    return Object.entries(wanted).map(([key, after]) => ({ path: [...path, part, key], after }));
+  });
   return { kind: 'fields', object, fields };
 }
 

@@ -40,6 +40,7 @@ export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventor
   const { namespace, inventory, objects } = input;
   const shown = new Set<string>([...always(inventory)]);
   const open: Edge[] = [];
+  const known = new Set(inventory.namespaces.map(({ name }) => name));
   for (const edge of input.edges) {
     if (edge.src.kind !== 'workload' || namespaceOfWorkload(edge.src.id) !== namespace) continue;
     const { dst } = edge;
@@ -52,14 +53,18 @@ export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventor
       shown.add(namespaceOf(object) ?? 'default');
   for (let before = -1; before !== shown.size;) {
     before = shown.size;
-    for (const object of objects) if (object.kind === 'VirtualService') followRoute(object, namespace, shown);
+    for (const object of objects) {
+      if (object.kind === 'VirtualService') followRoute(object, namespace, known, shown);
+      else if (groupOf(object.apiVersion) === 'gateway.networking.k8s.io')
+        followBackends(object, namespace, known, shown);
+    }
   }
   shown.delete(namespace);
   return { namespaces: uniqueSorted(shown), open };
 }
 
 /** A route for what is shown must be shown too, and so must all that it leads to. */
-function followRoute(object: KubeManifest, client: string, shown: Set<string>): void {
+function followRoute(object: KubeManifest, client: string, known: ReadonlySet<string>, shown: Set<string>): void {
   const own = namespaceOf(object) ?? 'default';
   const spec = asObject(object['spec']);
   const of = (host: string): string | undefined => {
@@ -84,10 +89,21 @@ function followRoute(object: KubeManifest, client: string, shown: Set<string>): 
       for (const target of targets) {
         const host = asString(asObject(target)['host']);
         const where = host === undefined ? undefined : of(host);
-        if (where !== undefined) shown.add(where);
+        if (where !== undefined && known.has(where)) shown.add(where);
       }
       const delegate = asString(asObject(route['delegate'])['namespace']);
       if (delegate !== undefined) shown.add(delegate);
+    }
+}
+
+/** A route of the Gateway API in a namespace that is shown leads to backends that may lie in others (its rules, `backendRefs`). */
+function followBackends(object: KubeManifest, client: string, known: ReadonlySet<string>, shown: Set<string>): void {
+  const own = namespaceOf(object) ?? 'default';
+  if (own !== client && !shown.has(own)) return;
+  for (const rule of asArray(asObject(object['spec'])['rules']))
+    for (const ref of asArray(asObject(rule)['backendRefs'])) {
+      const where = asString(asObject(ref)['namespace']);
+      if (where !== undefined && known.has(where)) shown.add(where);
     }
 }
 

@@ -3,7 +3,7 @@ import { findSystemPeers } from '../candidates/system.ts';
 import { MAX_UNREVIEWED_TARGETS, isSensitive, newestPartOf } from '../flows/corroborate.ts';
 import { foldEdges } from '../flows/fold.ts';
 import { LEAST_SCAN } from '../flows/review.ts';
-import type { Decision } from '../model/decision.ts';
+import type { Decision, Query } from '../model/decision.ts';
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey, endpointNamespace } from '../model/edge.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
@@ -23,6 +23,23 @@ export type Scope =
   | { readonly kind: 'none' }
   | { readonly kind: 'touching'; readonly namespaces: readonly string[] }
   | { readonly kind: 'planning'; readonly namespace: string };
+
+/**
+ * The part of the record in which all edges are that a query selects: those of a namespace, where it spells one out for either end. An age is
+ * reckoned from the newest edge on record, wherever that is.
+ */
+export function scopeOfQuery({ ns, src, dst, before }: Query): Scope {
+  const named = [ns, namespaceOfPattern(src), namespaceOfPattern(dst)].find((one) => one?.includes('*') === false);
+  const ofAge = before !== undefined && !before.includes('-');
+  return named === undefined || ofAge ? { kind: 'all' } : { kind: 'touching', namespaces: [named] };
+}
+
+/** `shop/Deployment/*` is about workloads of shop; an endpoint of another kind has no slash before its name. */
+function namespaceOfPattern(pattern: string | undefined): string | undefined {
+  const slash = pattern?.indexOf('/') ?? -1;
+  const text = pattern?.slice(0, Math.max(0, slash)) ?? '';
+  return text === '' || text.includes(':') ? undefined : text;
+}
 
 /** A part of the record: every answer about what it was asked for is the one that the whole record gives. */
 export interface EdgePart {

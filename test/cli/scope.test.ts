@@ -12,6 +12,8 @@ import type { Loaded } from '../../src/cli/load.ts';
 import { loadAll, planWhole } from '../../src/cli/load.ts';
 import type { Output } from '../../src/cli/output.ts';
 import type { Scope } from '../../src/cli/scope.ts';
+import { scopeOfQuery } from '../../src/cli/scope.ts';
+import { matchEdges, parseQuery } from '../../src/flows/query.ts';
 import type { Edge, Endpoint } from '../../src/model/edge.ts';
 import { edgeId } from '../../src/model/edge.ts';
 import { assembleUp } from '../../src/plan/assemble.ts';
@@ -289,6 +291,23 @@ function answers(read: { readonly plan: Loaded; readonly touching: Loaded }, nam
   };
 }
 
+/** Some name a namespace, some do not; times and states of review are told by the edges themselves. */
+const QUERIES = [
+  'ns=bee',
+  'ns=b*',
+  'src=cat/*',
+  'src=cat/Deployment/web,port=8080',
+  'dst=dog/Deployment/d*,verdict=allowed',
+  'src=*/web,dst=ant/Deployment/db',
+  'src=external:api.example',
+  'dst=external:*',
+  'src=watch/Prometheus/main',
+  'ns=elk,before=2d',
+  'ns=elk,before=2026-10-15',
+  'port=40001',
+  'src=gone/Deployment/gone,dst=*',
+];
+
 describe('what is read for one namespace', () => {
   it('gives the plan, the way back, the suggestions and the gates of the whole record', async () => {
     let parts = 0;
@@ -303,6 +322,14 @@ describe('what is read for one namespace', () => {
           const part = await load({ kind: 'planning', namespace });
           const touching = await load({ kind: 'touching', namespaces: [namespace] });
           if (part.view(namespace).edges.length < whole.view(namespace).edges.length) parts += 1;
+          for (const text of QUERIES) {
+            const query = parseQuery(text, 'edges');
+            const idsIn = (read: Loaded): readonly string[] =>
+              matchEdges(query, read.view('').edges).map(({ id }) => id);
+            const scoped = scopeOfQuery(query);
+            const read = scoped.kind === 'all' ? whole : await load(scoped);
+            expect(idsIn(read), text).toEqual(idsIn(whole));
+          }
           expect(answers({ plan: part, touching }, namespace)).toEqual(
             answers({ plan: whole, touching: whole }, namespace),
           );

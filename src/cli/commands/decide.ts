@@ -1,5 +1,6 @@
 import type { App } from '../context.ts';
 import { loadAll } from '../load.ts';
+import { scopeOfQuery } from '../scope.ts';
 import { decisionId, standingDecisions, waiverFault, waiversMatching } from '../../flows/decide.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
 import type { Decision, Query } from '../../model/decision.ts';
@@ -23,7 +24,7 @@ export async function decide(
     return;
   }
   if (action === 'waive' && query.gate === undefined) await requireUnreadable(app, query.subject ?? '', text);
-  const edges = action === 'waive' ? [] : (await loadAll(app)).view('').edges;
+  const edges = action === 'waive' ? [] : (await loadAll(app, scopeOfQuery(query))).view('').edges;
   const matched = action === 'waive' ? [] : matchEdges(query, edges);
   if (action !== 'waive' && matched.length === 0)
     throw new Failure({
@@ -76,7 +77,7 @@ async function withdraw(app: App, query: Query, text: string, reason: string): P
     lines = waivers.map((one) => `waive ${one.text} (${one.by}): ${one.reason}`);
     what = plural(waivers.length, 'waiver');
   } else {
-    const { edges } = (await loadAll(app)).view('');
+    const { edges } = (await loadAll(app, scopeOfQuery(query))).view('');
     const decided = new Set(standingDecisions(decisions, edges).keys());
     const matched = matchEdges(query, edges).filter((edge) => decided.has(edge.id));
     if (matched.length === 0)

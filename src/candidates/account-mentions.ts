@@ -4,6 +4,8 @@ import { matchValue } from '../model/istio-text.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, groupOf, isObject, namespaceOf, refOf } from '../model/object.ts';
 import { accountUser } from '../model/rbac.ts';
+import { kyvernoMentions, kyvernoNamesAlready } from './kyverno-mentions.ts';
+import { isLinkerdList, linkerdAuthorization, linkerdNames, linkerdNamesAlready } from './linkerd-mentions.ts';
 
 /** An account as policies of all kinds name it. */
 export interface AccountName {
@@ -76,7 +78,13 @@ export function mentionsOf(
       change('users', (value) =>
         listWith(asArray(value), accountUser(from.namespace, from.name), accountUser(to.namespace, to.name), mode),
       );
-    else manual.push(...vaultMentions(object, from, to));
+    else if (isLinkerdList(object)) change('spec', (value) => linkerdNames(value, namespaceOf(object), from, to, mode));
+    else
+      manual.push(
+        ...linkerdAuthorization(object, from, to),
+        ...kyvernoMentions(object, from, to),
+        ...vaultMentions(object, from, to),
+      );
   }
   return { edits, manual };
 }
@@ -96,7 +104,7 @@ export function isNamedAlready(objects: readonly KubeManifest[], account: Accoun
             matchValue(value, principal) &&
             !matchValue(value, principalOf({ ...account, name: '\u0000' })),
       );
-    return false;
+    return linkerdNamesAlready(object, account) || kyvernoNamesAlready(object, account);
   });
 }
 

@@ -1,6 +1,6 @@
 // Accounts of one workload each: what is carried along, what is not widened, and what is left alone with its reason.
 import { describe, expect, it } from 'vitest';
-import { mentionsOf } from '../../src/candidates/account-mentions.ts';
+import { isNamedAlready, mentionsOf } from '../../src/candidates/account-mentions.ts';
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { givesTheSame, splitAccounts } from '../../src/candidates/accounts.ts';
 import type { Edge } from '../../src/model/edge.ts';
@@ -287,6 +287,116 @@ spec:
   it('what logs in to Vault is for a person', () => {
     const text = `apiVersion: secrets.hashicorp.com/v1beta1\nkind: VaultAuth\nmetadata: {name: v, namespace: ml}\nspec: {mount: k8s, kubernetes: {role: etl, serviceAccount: team}}`;
     expect(both(text).manual[0]?.what).toContain('auth/k8s/role/etl');
+  });
+
+  const linkerd = (kind: string, spec: string): string =>
+    `apiVersion: policy.linkerd.io/v1alpha1\nkind: ${kind}\nmetadata: {name: p, namespace: ml}\nspec: ${spec}`;
+  const ID = 'ml.serviceaccount.identity.linkerd.cluster.local';
+
+  it.each([
+    [
+      'ServerAuthorization',
+      `{client: {meshTLS: {identities: [team.${ID}]}}}`,
+      { client: { meshTLS: { identities: [`team.${ID}`, `web.${ID}`] } } },
+    ],
+    [
+      'ServerAuthorization',
+      '{client: {meshTLS: {serviceAccounts: [{name: team}]}}}',
+      { client: { meshTLS: { serviceAccounts: [{ name: 'team' }, { name: 'web' }] } } },
+    ],
+    // Another trust domain is taken over as it stands there.
+    [
+      'MeshTLSAuthentication',
+      '{identities: [team.ml.serviceaccount.identity.l5d.corp.example]}',
+      {
+        identities: [
+          'team.ml.serviceaccount.identity.l5d.corp.example',
+          'web.ml.serviceaccount.identity.l5d.corp.example',
+        ],
+      },
+    ],
+    [
+      'MeshTLSAuthentication',
+      '{identityRefs: [{kind: ServiceAccount, name: team, namespace: ml}]}',
+      {
+        identityRefs: [
+          { kind: 'ServiceAccount', name: 'team', namespace: 'ml' },
+          { kind: 'ServiceAccount', name: 'web', namespace: 'ml' },
+        ],
+      },
+    ],
+  ])('a %s of Linkerd names both: %s', (kind, spec, wanted) => {
+    expect(after(linkerd(kind, spec))).toEqual(wanted);
+    // And forgets the old one when it is told to.
+    const both2 = objectsOf(linkerd(kind, JSON.stringify(wanted)));
+    const { edits } = mentionsOf(both2, names('team'), names('web'), isOwn, 'forget');
+    expect(JSON.stringify(edits[0]?.after)).not.toContain('team');
+  });
+
+  it.each([
+    [`{identities: ["*.${ID}"]}`],
+    ['{identities: ["*"]}'],
+    [`{identities: [team.${ID.replace('ml.', 'other.')}]}`],
+    [`{identities: [my-team.${ID}]}`],
+    ['{identityRefs: [{kind: Namespace, name: team}]}'],
+    ['{identityRefs: [{kind: ServiceAccount, name: team, namespace: other}]}'],
+  ])('other identities of Linkerd are left as they are: %s', (spec) => {
+    expect(both(linkerd('MeshTLSAuthentication', spec))).toEqual({ edits: [], manual: [] });
+  });
+
+  it('an AuthorizationPolicy of Linkerd takes one identity, and is for its owner', () => {
+    const text = linkerd(
+      'AuthorizationPolicy',
+      '{requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: NetworkAuthentication, name: team}, {kind: ServiceAccount, name: team}]}',
+    );
+    expect(both(text)).toMatchObject({ edits: [], manual: [{ place: 'spec.requiredAuthenticationRefs[1]' }] });
+  });
+
+  const kyverno = (rule: string, kind = 'ClusterPolicy', namespace = ''): string =>
+    `apiVersion: kyverno.io/v1\nkind: ${kind}\nmetadata: {name: p${namespace}}\nspec: {rules: [{name: r, ${rule}}]}`;
+
+  it.each([
+    [
+      'match: {any: [{subjects: [{kind: ServiceAccount, name: team, namespace: ml}]}]}',
+      'spec.rules[0].match.any[0].subjects[0]',
+    ],
+    [
+      'exclude: {any: [{subjects: [{kind: ServiceAccount, name: "tea*", namespace: ml}]}]}',
+      'spec.rules[0].exclude.any[0].subjects[0]',
+    ],
+    [
+      'preconditions: {all: [{key: "{{request.userInfo.username}}", operator: Equals, value: "system:serviceaccount:ml:team"}]}',
+      'spec.rules[0].preconditions.all[0].value',
+    ],
+    [
+      'validate: {deny: {conditions: {any: [{key: "{{request.object.spec.serviceAccountName}}", operator: AnyIn, value: [a, team]}]}}}',
+      'spec.rules[0].validate.deny.conditions.any[0]',
+    ],
+    [
+      'validate: {pattern: {spec: {=(serviceAccountName): "!default & team | b"}}}',
+      'spec.rules[0].validate.pattern.spec.=(serviceAccountName)',
+    ],
+  ])('a policy of Kyverno is named with the place, and not rewritten: %s', (rule, place) => {
+    expect(both(kyverno(rule))).toMatchObject({ edits: [], manual: [{ place }] });
+  });
+
+  it.each([
+    ['match: {any: [{subjects: [{kind: ServiceAccount, name: "*", namespace: ml}]}]}'],
+    ['match: {any: [{subjects: [{kind: ServiceAccount, name: team, namespace: other}]}]}'],
+    ['match: {any: [{subjects: [{kind: User, name: team}]}]}'],
+    ['validate: {message: "system:serviceaccount:ml:team-b may not"}'],
+  ])('a policy of Kyverno that takes both in, or speaks of others, is not: %s', (rule) => {
+    expect(both(kyverno(rule))).toEqual({ edits: [], manual: [] });
+  });
+
+  it('a name that Linkerd or Kyverno wait for is not taken', () => {
+    for (const text of [
+      linkerd('MeshTLSAuthentication', `{identities: [web.${ID}]}`),
+      kyverno('match: {any: [{subjects: [{kind: ServiceAccount, name: web, namespace: ml}]}]}'),
+    ]) {
+      expect(isNamedAlready(objectsOf(text), names('web'))).toBe(true);
+      expect(isNamedAlready(objectsOf(text), names('free'))).toBe(false);
+    }
   });
 
   it('forget the old one only where the new one stands beside it', () => {

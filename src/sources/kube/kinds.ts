@@ -76,6 +76,8 @@ export const SNAPSHOT_GROUPS: readonly GroupSpec[] = [
   },
   { group: 'k8s.ovn.org', kinds: ['EgressFirewall', 'AdminPolicyBasedExternalRoute'], need: 'optional' },
   { group: 'policy.linkerd.io', kinds: 'all', need: 'optional' },
+  // What speaks of an account by its name.
+  { group: 'kyverno.io', kinds: ['ClusterPolicy', 'Policy'], need: 'optional' },
   { group: 'config.openshift.io', kinds: ['Network'], need: 'optional' },
   { group: 'route.openshift.io', kinds: ['Route'], need: 'optional' },
 

@@ -108,6 +108,13 @@ export const WRITTEN_KINDS: readonly WrittenKind[] = [
     why: 'the users that it names',
   },
   {
+    role: 'identity',
+    group: 'policy.linkerd.io',
+    kinds: ['ServerAuthorization', 'MeshTLSAuthentication'],
+    verbs: ['patch'],
+    why: 'policies that name an account',
+  },
+  {
     role: 'cluster-policies',
     group: 'policy.networking.k8s.io',
     kinds: ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'],
@@ -466,7 +473,7 @@ export const RESPONDER_RULES: readonly RbacRule[] = [
   { apiGroups: ['projectcalico.org'], resources: ['networkpolicies'], verbs: ['get', 'create', 'patch', 'delete'] },
   {
     apiGroups: ['policy.networking.k8s.io'],
-    resources: ['adminnetworkpolicies'],
+    resources: ['adminnetworkpolicies', 'clusternetworkpolicies'],
     verbs: ['get', 'create', 'patch', 'delete'],
   },
 ];

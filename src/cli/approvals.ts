@@ -70,7 +70,8 @@ export async function readApprovals(app: App): Promise<ApprovalFacts> {
     if (!known.has(JSON.stringify(approvalDocument(approval)))) files.set(approval, file);
   }
   const ranAt = new Map<string, number>();
-  for (const { kind, planHash, startedAt } of reader.runs()) if (kind === 'advance') ranAt.set(planHash, startedAt);
+  for (const { kind, planHash, startedAt } of reader.runs())
+    if (kind === 'advance' || kind === 'grant') ranAt.set(planHash, startedAt);
   return {
     target: (await app.target()).id,
     approvals: [...stored, ...files.keys()].toSorted((a, b) => a.at - b.at),

@@ -1,6 +1,6 @@
 import type { Protocol } from '../model/edge.ts';
 import { isObject, namespaceOf } from '../model/object.ts';
-import type { GrantRequest, GrantTerms } from '../readiness/grants.ts';
+import type { GrantRequest, GrantTerms } from '../readiness/grant-terms.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 import { reasonMissing } from './commands/resolve.ts';
@@ -22,6 +22,8 @@ export interface GrantOptions {
   readonly exec?: readonly string[];
   readonly portForward?: readonly string[];
   readonly inCluster?: boolean;
+  /** Say yes to what somebody else asks for, in place of opening it. */
+  readonly approve?: boolean;
 }
 
 /** The moment for deadlines: the clock of this machine, unless `--now` names another. */

@@ -10,6 +10,7 @@ import type { CheckOptions } from './commands/check.ts';
 import type { CloudApplyOptions } from './commands/cloud-identity-apply.ts';
 import type { CloudIdentityOptions } from './commands/cloud-identity.ts';
 import type { GrantOptions } from './grant-request.ts';
+import type { ChaosOptions } from './commands/chaos.ts';
 import type { IncidentOptions } from './commands/incident.ts';
 import type { ObserveOptions } from './commands/observe.ts';
 import type { PatternOptions } from './commands/pattern.ts';
@@ -325,6 +326,9 @@ ${examples(
     .option('--until <time>', 'or until when, ISO 8601: the same plan each time')
     .option('--reason <text>', 'stands on the audit trail')
     .option('--in-cluster', 'of expire: by the objects alone, without a state, as the CronJob does')
+    .option('--approve', 'say yes to this very grant, which somebody else opens; with --until')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
     .addOption(format(true))
     .addHelpText(
       'after',
@@ -343,11 +347,11 @@ ${examples(
     )
     .action((what: string | undefined, id: string | undefined, options: GrantOptions) =>
       set(async (app) => {
-        const grant = await import('./commands/grant.ts');
-        if (what === 'list') return grant.listGrants(app);
-        if (what === 'revoke') return grant.revokeGrant(app, id);
-        if (what === 'expire') return grant.expireGrants(app, options);
-        return grant.openGrant(app, options);
+        if (what === undefined) return (await import('./commands/grant.ts')).openGrant(app, options);
+        const end = await import('./commands/grant-end.ts');
+        if (what === 'list') return end.listGrants(app);
+        if (what === 'revoke') return end.revokeGrant(app, id);
+        return end.expireGrants(app, options);
       }),
     );
   program
@@ -357,6 +361,9 @@ ${examples(
     .option('--for <time>', 'how long: 30m, 2h')
     .option('--until <time>', 'or until when, ISO 8601')
     .option('--reason <text>', 'stands on the audit trail')
+    .option('--approve', 'say yes to it, which somebody else carries out; with --until')
+    .option('--ticket <id>', 'the change request that this is done under: stands on the audit trail')
+    .addOption(approvalOption())
     .addHelpText(
       'after',
       `
@@ -880,6 +887,28 @@ ${examples(
     )
     .action((action: string, subject: string | undefined, options: IncidentOptions) =>
       set(async (app) => (await import('./commands/incident.ts')).incident(app, action, subject, options)),
+    );
+  program
+    .command('chaos')
+    .description(
+      'take one enforced object away where a namespace opted in, see how fast it is noticed, and put it back',
+    )
+    .argument('<ns>', 'namespace, annotated with sallyport.dev/chaos=allowed by its owners')
+    .option('--object <object>', 'which, as status and verify name it: "NetworkPolicy shop/sallyport-web-ingress"')
+    .addOption(new Option('--how <how>', 'remove it, or let it allow everybody').choices(['remove', 'loosen']))
+    .option('--within <time>', 'how long it may be away (default: 2m, at most 15m)')
+    .option('--watch-url <url>', 'the watch that shall notice, by its /metrics; without it one of its own looks')
+    .addOption(format(false))
+    .addHelpText(
+      'after',
+      `
+The effect is said first; --yes takes the object away. Only what opens may go, never
+what would deny an edge on record. Killed half-way, sallyport resume puts it back.
+Exit 6 where nobody noticed in time.
+${examples('sallyport chaos staging', 'sallyport chaos staging --yes --within 1m', 'sallyport chaos staging --yes --watch-url http://127.0.0.1:9464 --json')}`,
+    )
+    .action((ns: string, options: ChaosOptions) =>
+      set(async (app) => (await import('./commands/chaos.ts')).chaos(app, ns, options)),
     );
   program
     .command('completion')

@@ -6,8 +6,10 @@ import { checkDrift } from '../../src/plan/drift.ts';
 import type { Change } from '../../src/plan/change.ts';
 import { invertChange } from '../../src/plan/change.ts';
 import { expiredGrants } from '../../src/model/grant.ts';
-import type { Granted, GrantTerms } from '../../src/readiness/grants.ts';
-import { planBreakGlass, planConnection, planEnd } from '../../src/readiness/grants.ts';
+import { planBreakGlass } from '../../src/readiness/break-glass.ts';
+import { planConnection } from '../../src/readiness/grant-connection.ts';
+import { planEnd } from '../../src/readiness/grant-end.ts';
+import type { Granted, GrantTerms } from '../../src/readiness/grant-terms.ts';
 import { recordedGrants } from '../../src/readiness/recorded-grants.ts';
 import { endOf } from '../../src/targets/grants.ts';
 import { NOW, plannerFor } from '../support/rig.ts';
@@ -26,7 +28,8 @@ const WORKER = {
 
 const connectionOf = async (rig: Rig): Promise<Granted> =>
   planConnection(await rig.view('back'), WORKER, TERMS, plannerFor('directory'));
-const breakGlassOf = async (rig: Rig): Promise<Granted> => planBreakGlass(await rig.view('back'), TERMS);
+const breakGlassOf = async (rig: Rig): Promise<Granted> =>
+  planBreakGlass(await rig.view('back'), TERMS, plannerFor('directory'));
 
 async function end(rig: Rig): Promise<void> {
   for (const grant of recordedGrants(rig.journal.applied(), (run) => rig.journal.headOf(run))) {

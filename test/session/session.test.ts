@@ -1,7 +1,8 @@
 // The interactive session, answered from a script: what a person meets, from the list of namespaces to the way back.
-import { cp, readFile, stat } from 'node:fs/promises';
+import { cp, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { openGrant } from '../../src/cli/commands/grant.ts';
 import { observe } from '../../src/cli/commands/observe.ts';
 import { plan } from '../../src/cli/commands/plan.ts';
 import { openApp } from '../../src/cli/context.ts';
@@ -231,6 +232,38 @@ describe('the session', () => {
     }
     expect(await readFile(join(home, 'report', 'report.html'), 'utf8')).toMatch(/^<!doctype html>[^]*shop/i);
     expect((await stat(join(home, 'report', 'report.html'))).mode & 0o777).toBe(0o600);
+  });
+
+  it('shows access that ends by itself, until when and why, and ends it', async () => {
+    const options = await place('granted');
+    const closed =
+      'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed, namespace: shop}\nspec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress]}\n';
+    await writeFile(join(home, 'granted', 'cluster', 'closed.yaml'), closed);
+    const before = await readTree(options.manifests ?? '');
+    const ends = '2126-10-20T12:30:00.000Z';
+    const toolbox = {
+      from: 'desk/Deployment/toolbox',
+      to: 'shop/Deployment/db',
+      port: '5432',
+      until: ends,
+      reason: 'incident 17',
+    };
+    const now = '2126-10-20T12:00:00.000Z';
+    await withApp({ ...options, yes: true, now }, openInterrupt(), quiet().output, (app) => openGrant(app, toolbox));
+    expect(await readTree(options.manifests ?? '')).not.toEqual(before);
+    const played = await play(options, ['> 1 grant in force', '> End g', 'no', '> End g', 'yes', 'back', 'leave']);
+    expect(played.exit).toBe(0);
+    const page = played.asked.find((text) => text.startsWith('Access that ends by itself: 1 grant')) ?? '';
+    expect(page).toMatch(/g[0-9a-f]{8} connection, [\d.]+ h to go/);
+    expect(page).toContain('desk/Deployment/toolbox -> shop/Deployment/db 5432/TCP');
+    expect(page).toContain('until 2126-10-20T12:30:00Z');
+    expect(page).toContain('because: incident 17');
+    expect(page).toMatch(/NetworkPolicy shop\/sallyport-grant-g[0-9a-f]{8}-ingress/);
+    expect(played.shown).toMatch(/\$ sallyport grant revoke g[0-9a-f]{8}/);
+    expect(played.asked.some((text) => text.includes('No access that ends by itself is open.'))).toBe(true);
+    // Nothing of it is left on the first page, nor in the cluster.
+    expect(played.asked.at(-1)).not.toContain('in force');
+    expect(await readTree(options.manifests ?? '')).toEqual(before);
   });
 
   it('shows what stops a namespace, each with what would help', async () => {

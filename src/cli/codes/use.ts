@@ -175,6 +175,13 @@ export const USE_CODES = {
       'The gate `cloud-side` of the plan names the command; of gcloud and az say whose it is: `--proof IDENTITY=FILE`.',
     ],
   },
+  SP134: {
+    title: 'An approval of a grant needs its end as a time',
+    exit: 2,
+    means: '`--approve` says yes to one grant with one end, which somebody else then opens. Nothing was taken down.',
+    causes: ['`--for` in place of `--until`: it ends at another second for everybody who asks.'],
+    fix: ['Both name the same `--until TIME` and the same `--reason`.'],
+  },
   SP200: {
     title: 'The command line cannot be read',
     exit: 2,

@@ -3,7 +3,9 @@ import { formatActor } from '../../model/approval.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
+import type { Plan } from '../../plan/plan.ts';
 import type { App } from '../context.ts';
+import type { Loaded } from '../load.ts';
 import { approvalDocument } from '../approvals.ts';
 import { wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
@@ -19,7 +21,6 @@ export async function approve(
   namespace: string,
   options: { readonly to?: string; readonly plan?: string; readonly reason?: string },
 ): Promise<void> {
-  const { output } = app;
   const wanted = options.plan ?? app.options.planHash;
   const reason = (options.reason ?? '').trim();
   const missing = [
@@ -37,6 +38,18 @@ export async function approve(
   const { loaded, plan } = await planUp(app, namespace, options.to);
   const stale = stalePlan(wanted, plan);
   if (stale !== undefined) throw stale;
+  await takeApproval(
+    app,
+    plan,
+    reason,
+    loaded,
+    `${namespace} ${plan.from} -> ${plan.to}, ${plural(plan.steps.length, 'step')}`,
+  );
+}
+
+/** Takes the caller's yes down, on the trail and as a document; `what` for people. Exit 3 (SP616) where the cluster does not say who it is. */
+export async function takeApproval(app: App, plan: Plan, reason: string, loaded: Loaded, what: string): Promise<void> {
+  const { output } = app;
   const by = await app.actor();
   if (by === undefined)
     throw new Failure({
@@ -48,7 +61,7 @@ export async function approve(
     });
   const approval: Approval = {
     target: (await app.target()).id,
-    namespace,
+    namespace: plan.namespace,
     from: plan.from,
     to: plan.to,
     plan: plan.hash,
@@ -60,9 +73,7 @@ export async function approve(
   writer.addApproval(approval, { who: app.by, at: approval.at });
   output.document('Approval', approvalDocument(approval));
   const say = (text: string): void => output.line(wrap(safeText(text), output.width, 2));
-  say(
-    `${formatActor(by)} approves ${namespace} ${plan.from} -> ${plan.to}, plan ${plan.hash.slice(0, 12)}: ${plural(plan.steps.length, 'step')}`,
-  );
+  say(`${formatActor(by)} approves plan ${plan.hash.slice(0, 12)}: ${what}`);
   const rule = loaded.config.changes?.approvals;
   say(
     rule === undefined

@@ -1,35 +1,32 @@
 import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace, requireReadable } from '../load.ts';
-import type { RunResult } from '../../engine/run.ts';
-import { executePlan } from '../../engine/run.ts';
 import { DEFAULT_GRANTS } from '../../model/config.ts';
-import { isObject, labelsOf, namespaceOf } from '../../model/object.ts';
-import { endOfGrant, EXPIRER_LABEL, expiredGrants } from '../../model/grant.ts';
+import { isObject, labelsOf } from '../../model/object.ts';
+import { endOfGrant, EXPIRER_LABEL } from '../../model/grant.ts';
+import type { GrantMark } from '../../model/grant.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { changeRef } from '../../plan/change.ts';
 import type { Plan } from '../../plan/plan.ts';
-import type { Granted } from '../../readiness/grants.ts';
-import type { RecordedGrant } from '../../readiness/recorded-grants.ts';
-import { overdue } from '../../readiness/recorded-grants.ts';
-import {
-  formatPorts,
-  planBreakGlass,
-  planConnection,
-  planEnd,
-  planPerson,
-  suspension,
-} from '../../readiness/grants.ts';
+import { planBreakGlass } from '../../readiness/break-glass.ts';
+import { planConnection } from '../../readiness/grant-connection.ts';
+import { formatPorts } from '../../readiness/grant-difference.ts';
+import { suspension } from '../../readiness/grant-end.ts';
+import { planPerson } from '../../readiness/grant-person.ts';
+import type { Granted } from '../../readiness/grant-terms.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
-import { errorDocument, few, renderFailure, wrap } from '../output.ts';
+import { errorDocument, few, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
 import { countGates, renderGates } from '../render-gates.ts';
-import { coded, grantDocument, grantLines, readGrants } from '../render-grant.ts';
+import { coded, grantDocument } from '../render-grant.ts';
 import type { GrantOptions } from '../grant-request.ts';
 import { grantNow, readRequest, readTerms } from '../grant-request.ts';
+import { takeApproval } from './approve.ts';
 import { planDocument, stalePlan } from './plan.ts';
-import { nobodyConfirms, notConfirmed, refuseOpenRun, withEngine } from './run.ts';
+import { endOverdue } from './grant-end.ts';
+import { renderResult, run, runFields } from './grant-run.ts';
+import { nobodyConfirms, notConfirmed, recordApprovals, recordTicket, refuseOpenRun } from './run.ts';
 
 /** Opens access that ends by itself: simulated, confirmed, journaled like a run. */
 export async function openGrant(app: App, options: GrantOptions, prompts?: Prompts): Promise<number> {
@@ -47,14 +44,14 @@ export async function openGrant(app: App, options: GrantOptions, prompts?: Promp
     request.kind === 'connection'
       ? planConnection(view, request, terms, loaded.planner)
       : planPerson(view, request, terms, loaded.planner);
-  return carryOutGrant(app, granted, loaded, prompts);
+  return carryOutGrant(app, granted, loaded, options, prompts);
 }
 
 /** Suspends what the phase of a namespace enforces, for a while. */
 export async function breakGlass(
   app: App,
   namespace: string,
-  options: Pick<GrantOptions, 'for' | 'until' | 'reason'>,
+  options: Pick<GrantOptions, 'for' | 'until' | 'reason' | 'approve'>,
   prompts?: Prompts,
 ): Promise<number> {
   const config = await app.config();
@@ -67,7 +64,7 @@ export async function breakGlass(
   const view = loaded.view(namespace);
   const standing = suspension(view.applied, namespace, terms.since);
   if (standing !== undefined) throw suspended(namespace, standing.id, standing.until);
-  const granted = planBreakGlass(view, terms);
+  const granted = planBreakGlass(view, terms, loaded.planner);
   if (granted.kind === 'allowed')
     throw new Failure({
       code: 'SP635',
@@ -76,7 +73,7 @@ export async function breakGlass(
       where: `namespace ${namespace}`,
       hint: 'sallyport reach --explain says what denies a connection',
     });
-  return carryOutGrant(app, granted, loaded, prompts);
+  return carryOutGrant(app, granted, loaded, options, prompts);
 }
 
 function suspended(namespace: string, id: string, until: number): Failure {
@@ -99,6 +96,7 @@ async function carryOutGrant(
   app: App,
   granted: Granted,
   loaded: Loaded,
+  options: Pick<GrantOptions, 'approve' | 'until'>,
   prompts: Prompts | undefined,
 ): Promise<number> {
   const { output } = app;
@@ -118,6 +116,7 @@ async function carryOutGrant(
       hint: granted.fix,
     });
   const { plan, mark } = granted;
+  if (options.approve === true) return approveGrant(app, plan, mark, options, loaded);
   const notes = [...granted.notes, ...(await expirerNote(app, loaded))];
   const document = (outcome: string, more: object): void =>
     output.document('Grant', {
@@ -182,6 +181,9 @@ async function carryOutGrant(
     )
       throw refuse(notConfirmed(), 'cancelled');
   }
+  const { writer } = await app.writableState();
+  recordTicket(app, plan.namespace, writer);
+  recordApprovals(loaded, loaded.view(plan.namespace), writer, app.by, plan);
   const result = await run(app, plan, 'grant', `${mark.kind} ${mark.id}`, mark.reason);
   notes.push(...(await skewNote(app, plan)));
   document(result.outcome === 'done' ? 'opened' : result.outcome, runFields(result));
@@ -192,41 +194,6 @@ async function carryOutGrant(
     `Opened. It ends at ${new Date(mark.until).toISOString()}; sallyport grant revoke ${mark.id} ends it now.`,
   );
   return result.exit;
-}
-
-function runFields(result: RunResult): object {
-  const { run: id, done, failed, notRun } = result;
-  return {
-    run: id,
-    done,
-    failed,
-    notRun,
-    ...(result.failure === undefined ? {} : { error: errorDocument(result.failure) }),
-  };
-}
-
-function renderResult(app: App, result: RunResult, text: string): void {
-  const { output } = app;
-  if (result.outcome === 'done') output.line(wrap(safeText(text), output.width, 2));
-  else
-    output.line(
-      `Run ${safeText(result.run)}: ${result.outcome}; ${plural(result.done.length, 'step')} done, ${result.notRun.length} not run. Next: sallyport resume`,
-    );
-  for (const { step, error } of result.failed) output.line(wrap(safeText(`${step}: ${error}`), output.width, 4, 2));
-  if (result.failure !== undefined) output.note(renderFailure(result.failure.detail, output.width).trimEnd());
-}
-
-async function run(app: App, plan: Plan, kind: 'grant' | 'expire', object: string, reason: string): Promise<RunResult> {
-  const { writer } = await app.writableState();
-  writer.appendAudit({
-    at: Date.now(),
-    who: app.by,
-    what: kind === 'grant' ? 'access granted for a while' : 'access ended',
-    object,
-    namespace: plan.namespace,
-    reason,
-  });
-  return withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine));
 }
 
 function objectName(change: Plan['steps'][number]['change']): string {
@@ -272,157 +239,33 @@ async function expirerNote(app: App, { snapshot }: Loaded): Promise<readonly str
       ];
 }
 
-/** What stands, from the record alone. */
-export async function listGrants(app: App): Promise<number> {
-  const { output } = app;
-  const now = grantNow(app);
-  const grants = readGrants((await app.state()).reader);
-  output.document('Grants', { grants: grants.map((one) => grantDocument(one, now)) });
-  output.names(grants.map(({ id }) => id));
-  if (grants.length === 0) output.line('No access that ends by itself is open.');
-  for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(line, output.width, 4));
-  return EXIT.done;
-}
-
-/** Ends one now. */
-export async function revokeGrant(app: App, id: string | undefined): Promise<number> {
-  const grants = readGrants((await app.state()).reader);
-  const found = grants.find((one) => one.id === id);
-  if (found === undefined)
+/**
+ * Somebody's yes to what another is about to open. The hash leaves out who asks and the second of asking, so the end must be a time, and not
+ * a while.
+ */
+async function approveGrant(
+  app: App,
+  plan: Plan,
+  mark: GrantMark,
+  { until }: Pick<GrantOptions, 'until'>,
+  loaded: Loaded,
+): Promise<number> {
+  if (until === undefined)
     throw new Failure({
-      code: 'SP634',
+      code: 'SP134',
       exit: EXIT.usage,
-      message:
-        id === undefined ? 'which grant is not said' : `there is no grant ${safeText(id)} in force on this record`,
-      where: 'sallyport grant revoke',
-      hint: grants.length === 0 ? 'none is in force' : `one of: ${grants.map((one) => one.id).join(', ')}`,
+      message: 'an approval is of one grant with one end: give --until TIME in place of --for',
+      where: '--approve',
+      hint: 'both who approves and who opens name the same --until and --reason',
     });
-  await refuseOpenRun(app, found.namespace);
-  const [ended] = await endGrants(app, [found]);
-  const { output } = app;
-  output.document('GrantsEnded', { ended: ended === undefined ? [] : [ended.document], beside: [] });
-  return ended?.exit ?? EXIT.done;
-}
-
-interface Ended {
-  readonly document: object;
-  readonly exit: number;
-}
-
-/** Each as a run of its own: one that fails holds no other up. */
-async function endGrants(app: App, grants: readonly RecordedGrant[]): Promise<readonly Ended[]> {
-  const ended: Ended[] = [];
-  const { output } = app;
-  for (const grant of grants) {
-    const loaded = await loadAll(app);
-    const plan = planEnd(loaded.view(grant.namespace), grant);
-    const result = await run(
-      app,
-      plan,
-      'expire',
-      `${grant.kind} ${grant.id}`,
-      grant.until <= grantNow(app) ? 'its time is over' : `revoked; it was given because: ${grant.reason}`,
-    );
-    const left = leftOpen(grant, loaded);
-    ended.push({
-      document: { ...grantDocument(grant, grantNow(app)), ...runFields(result), leftOpen: left },
-      exit: result.exit,
-    });
-    renderResult(app, result, `Ended ${grant.id}: ${grant.text}.`);
-    for (const text of left) output.note(wrap(safeText(text), output.width, 2));
-  }
-  return ended;
-}
-
-/**
- * What the end of a right does not end. Kubernetes has no list of open sessions, so the pods are named; a CNI may let a connection that is
- * open live on.
- */
-function leftOpen(grant: RecordedGrant, { snapshot }: Loaded): readonly string[] {
-  if (grant.kind === 'connection')
-    return ['a connection that was opened under the grant may stay open until one of its ends closes it'];
-  const pods = new Set(grant.pods ?? []);
-  return snapshot.objects
-    .filter((object) => isObject(object, '', 'Pod') && pods.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`))
-    .map((object) => {
-      const namespace = namespaceOf(object) ?? '';
-      return coded(
-        'SP384',
-        `a session in ${namespace}/${object.metadata.name} that is open goes on until its client leaves: kubectl delete pod -n ${namespace} ${object.metadata.name} ends it`,
-      );
-    });
-}
-
-/** Is the time of a grant over, by its steps? */
-export function isOver(app: App, steps: Plan['steps']): boolean {
-  return steps.some(({ grant }) => grant !== undefined && grant.until <= grantNow(app));
-}
-
-/** Ends what is over by the record, before anything else is done. */
-export async function endOverdue(app: App): Promise<readonly Ended[]> {
-  const { reader } = await app.state();
-  const late = overdue(readGrants(reader), grantNow(app));
-  if (late.length === 0) return [];
-  const open = new Set(reader.openHeads().map(({ namespace }) => namespace));
-  return endGrants(
+  const stale = stalePlan(app.options.planHash, plan);
+  if (stale !== undefined) throw stale;
+  await takeApproval(
     app,
-    late.filter(({ namespace }) => !open.has(namespace)),
+    plan,
+    mark.reason,
+    loaded,
+    `${mark.kind} ${mark.id}: ${mark.text}, until ${new Date(mark.until).toISOString()}`,
   );
-}
-
-/**
- * Ends everything that is over: by the record, each as a run; and what is on no record here, by what the objects say of themselves. With
- * `inCluster` by the objects alone and without a state: what the CronJob in templates/grants runs.
- */
-export async function expireGrants(app: App, options: { readonly inCluster?: boolean }): Promise<number> {
-  const { output } = app;
-  const ended = options.inCluster === true ? [] : await endOverdue(app);
-  const beside = await endUnrecorded(app, options.inCluster === true);
-  output.document('GrantsEnded', { ended: ended.map(({ document }) => document), beside });
-  if (ended.length + beside.length === 0) output.line('Nothing is over.');
-  for (const one of beside)
-    output.line(wrap(safeText(`${one.object}: ${one.outcome} (grant ${one.grant})`), output.width, 2));
-  const failed = beside.some(({ outcome }) => outcome.startsWith('failed'));
-  return ended.find(({ exit }) => exit !== EXIT.done)?.exit ?? (failed ? EXIT.partial : EXIT.done);
-}
-
-interface Beside {
-  readonly grant: string;
-  readonly object: string;
-  readonly outcome: string;
-}
-
-async function endUnrecorded(app: App, alone: boolean): Promise<readonly Beside[]> {
-  if (app.options.manifests !== undefined) {
-    // A directory has no other hands: what is marked and over there is on another record, and is named.
-    const target = await app.target();
-    const { objects } = await target.readSnapshot();
-    return expiredGrants(objects, grantNow(app)).map(({ id, ref }) => ({
-      grant: id,
-      object: `${ref.kind} ${ref.namespace ?? ''}/${ref.name}`,
-      outcome: `left: ${coded('SP381', 'it is over, and on another record')}`,
-    }));
-  }
-  const { endInCluster } = await import('../../targets/grants.ts');
-  const { kubeOptions } = await import('../context.ts');
-  const { systemClock } = await import('../../shared/io/clock.ts');
-  const found = await endInCluster({
-    ...kubeOptions(app.options, app.env),
-    clock: systemClock,
-    signal: app.interrupt.signal,
-    ...(app.options.now === undefined ? {} : { now: grantNow(app) }),
-  });
-  if (!alone && found.length > 0) {
-    const { writer } = await app.writableState();
-    for (const one of found)
-      writer.appendAudit({
-        at: Date.now(),
-        who: app.by,
-        what: `access ended: ${one.outcome}`,
-        object: one.object,
-        reason: `grant ${one.grant} is over, and on no record here`,
-        ...(one.namespace === undefined ? {} : { namespace: one.namespace }),
-      });
-  }
-  return found.map(({ grant, object, outcome }) => ({ grant, object, outcome }));
+  return EXIT.done;
 }

@@ -31,7 +31,9 @@ import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
 import type { Reader } from '../../../state/reader.ts';
 import { gitFolder, openGitPlace } from '../git-tree.ts';
-import { endOverdue, isOver, refuseSuspended } from './grant.ts';
+import { refuseSuspended } from './grant.ts';
+import { endOverdue, isOver } from './grant-end.ts';
+import { endChaos } from '../chaos-end.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
 
 /**
@@ -91,6 +93,7 @@ export async function advance(
   options: { readonly to?: string; readonly detach?: boolean },
   prompts?: Prompts,
 ): Promise<number> {
+  await endChaos(app);
   await refuseOpenRun(app, namespace);
   await endOverdue(app);
   await refuseSuspended(app, namespace);
@@ -106,6 +109,7 @@ export async function rollback(
   options: { readonly to?: string },
   prompts?: Prompts,
 ): Promise<number> {
+  await endChaos(app);
   // Closing what was interrupted comes first: what it wrote is part of what goes back.
   const open = (await app.state()).reader
     .runs()
@@ -340,15 +344,7 @@ function recordSettings(
       namespace: view.namespace,
       reason: `the configuration says off; it is kept in ${loaded.config.undo.path ?? ''}`,
     });
-  if (ticket !== undefined && ticket.trim() !== '')
-    journal.audit({
-      at,
-      who: by,
-      what: 'ticket',
-      object: `namespace ${view.namespace}`,
-      namespace: view.namespace,
-      reason: ticket.trim(),
-    });
+  recordTicket({ by, options: { ticket } }, view.namespace, writer);
   recordApprovals(loaded, view, writer, by, plan);
   for (const gate of plan.gates)
     if (gate.waived !== undefined)
@@ -365,8 +361,19 @@ function recordSettings(
     writer.addDecision({ ...decision, matched: decision.action === 'waive' ? [] : matchedBy(decision, view.edges) });
 }
 
+/** The change request that something is done under stands on the trail. */
+export function recordTicket(
+  { by, options: { ticket } }: { readonly by: string; readonly options: { readonly ticket?: string | undefined } },
+  namespace: string,
+  writer: Writer,
+): void {
+  if (ticket === undefined || ticket.trim() === '') return;
+  const [who, at, object] = [by, Date.now(), `namespace ${namespace}`];
+  openJournal(writer).audit({ at, who, what: 'ticket', object, namespace, reason: ticket.trim() });
+}
+
 /** Whose word the run rests on, and who took it: approvals from a file become part of the state first. */
-function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: string, plan: Plan): void {
+export function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: string, plan: Plan): void {
   if (approvals === undefined || plan.direction === 'down') return;
   const counting = countingApprovals(view, plan, approvals);
   if (counting.length === 0) return;
@@ -389,12 +396,16 @@ function recordApprovals({ approvals }: Loaded, view: View, writer: Writer, by: 
  * alone: while it is not finished nothing else is sure.
  */
 export async function resume(app: App): Promise<number> {
+  const back = await endChaos(app);
+  for (const { mark, namespace } of back)
+    app.output.note(`${safeText(mark.object)} in ${safeText(namespace)} was taken away by an experiment, and is back.`);
   const state = await app.writableState();
   const open = state.reader.runs().filter((run) => run.outcome === undefined);
   const [interrupted] = open.filter(
     (run) => state.reader.soakOf(run.id)?.left !== true && !isProposal(state.reader, run.id),
   );
   const turn = interrupted === undefined ? open : [interrupted];
+  if (turn.length === 0 && back.length > 0) return reportAll(app, back);
   if (turn.length === 0) {
     app.output.document('Run', {
       run: null,

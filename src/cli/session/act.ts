@@ -12,6 +12,7 @@ export type Screen =
   | { readonly kind: 'plan'; readonly namespace: string; readonly to: PhaseName | undefined }
   | { readonly kind: 'step'; readonly namespace: string; readonly to: PhaseName | undefined; readonly index: number }
   | { readonly kind: 'soak' }
+  | { readonly kind: 'grants' }
   | { readonly kind: 'drift' }
   | { readonly kind: 'history'; readonly namespace: string | undefined }
   | { readonly kind: 'search' }
@@ -32,6 +33,8 @@ export type Act =
   | { readonly kind: 'rollback'; readonly namespace: string; readonly to: PhaseName }
   | { readonly kind: 'rollback-to'; readonly namespace: string; readonly now: PhaseName }
   | { readonly kind: 'resume' }
+  | { readonly kind: 'end-grant'; readonly id: string }
+  | { readonly kind: 'expire-grants' }
   | { readonly kind: 'assess' }
   | { readonly kind: 'verify'; readonly namespace: string | undefined }
   | { readonly kind: 'waive'; readonly gate: string; readonly subject: string }

@@ -2,16 +2,19 @@
 import type { App } from '../context.ts';
 import { assess } from '../commands/assess.ts';
 import { decide } from '../commands/decide.ts';
+import { expireGrants, revokeGrant } from '../commands/grant-end.ts';
 import { advance, resume, rollback } from '../commands/run.ts';
 import { verify } from '../commands/verify.ts';
 import { cancelled } from '../interrupt.ts';
 import type { Output } from '../output.ts';
 import { few, paint, renderFailure, wrap } from '../output.ts';
+import { readGrants } from '../render-grant.ts';
 import type { Front } from '../prompts.ts';
 import { matchEdges, parseQuery } from '../../flows/query.ts';
 import { PHASES, phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import type { Plan } from '../../plan/plan.ts';
+import type { RecordedGrant } from '../../readiness/recorded-grants.ts';
 import { EXIT, isFailure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { Act, Screen } from './act.ts';
@@ -26,6 +29,7 @@ import { argument, quote } from './queries.ts';
 import { dashboard, REPORT, wantedPlans } from './screens/dashboard.ts';
 import { edgePage, edgesPage, isQuery } from './screens/edges.ts';
 import { gatePage, waiverQuery } from './screens/gate.ts';
+import { grantsPage } from './screens/grants.ts';
 import { historyPage } from './screens/history.ts';
 import { namespacePage, workloadPage } from './screens/namespace.ts';
 import { driftPage, reportPage, searchPage } from './screens/other.ts';
@@ -289,6 +293,15 @@ export function openDesk(app: App, front: Front): Desk {
       case 'resume':
         await perform('sallyport resume', resume);
         return;
+      case 'end-grant': {
+        const { id } = value;
+        if (!(await front.confirm(`End ${safeText(id)} now?`))) return;
+        await perform(`sallyport grant revoke ${id}`, (own) => revokeGrant(own, id));
+        return;
+      }
+      case 'expire-grants':
+        await perform('sallyport grant expire', (own) => expireGrants(own, {}));
+        return;
       case 'assess':
         await perform(`sallyport assess -o ${REPORT}`, (own) => assess(own, { output: REPORT }));
         return;
@@ -432,7 +445,13 @@ function makePages(world: () => World, front: Front): (screen: Screen) => () => 
         return () => {
           const now = world();
           const pending = wantedPlans(now).some((name) => now.known?.planIfKnown(name) === undefined);
-          return dashboard(now, { open: openRuns(now.reader), now: Date.now(), width: front.width(), pending });
+          return dashboard(now, {
+            open: openRuns(now.reader),
+            now: Date.now(),
+            width: front.width(),
+            pending,
+            grants: grantsOf(now),
+          });
         };
       case 'namespace':
         return fromKnown((known) => namespacePage(known, screen.namespace, openRuns(world().reader), front.width()));
@@ -480,6 +499,8 @@ function makePages(world: () => World, front: Front): (screen: Screen) => () => 
       }
       case 'soak':
         return () => soakPage(openRuns(world().reader), Date.now());
+      case 'grants':
+        return () => grantsPage(grantsOf(world()), Date.now(), front.width());
       case 'drift':
         return fromKnown(driftPage);
       case 'history':
@@ -503,6 +524,11 @@ function makePages(world: () => World, front: Front): (screen: Screen) => () => 
         return () => reportPage(screen);
     }
   };
+}
+
+/** In force, as the state has it at this moment. */
+function grantsOf({ reader }: World): readonly RecordedGrant[] {
+  return reader === undefined ? [] : readGrants(reader);
 }
 
 /** Flags that every command line of this session would carry. */

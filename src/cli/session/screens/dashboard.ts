@@ -3,10 +3,12 @@ import type { Page, Row } from '../page.ts';
 import { rowsOf, textFilter } from '../page.ts';
 import type { NamespaceFacts, OpenRun, World } from '../world.ts';
 import { lostLines } from '../world.ts';
+import { grantsLine } from './grants.ts';
 import { soakLine } from './soak.ts';
 import { countGates } from '../../render-gates.ts';
 import { wrap } from '../../output.ts';
 import { PHASES } from '../../../model/phase.ts';
+import type { RecordedGrant } from '../../../readiness/recorded-grants.ts';
 import { groupBy } from '../../../shared/pure/order.ts';
 import { plural, safeText } from '../../../shared/pure/text.ts';
 
@@ -17,12 +19,16 @@ export interface DashboardFacts {
   readonly width: number;
   /** Namespaces whose gates are still being worked out. */
   readonly pending: boolean;
+  /** In force by the record. */
+  readonly grants: readonly RecordedGrant[];
 }
 
 /** Where every namespace stands: by phase, with its open gates, what soaks, what was interrupted and what drifted. */
 export function dashboard(world: World, facts: DashboardFacts): Page<Act> {
   const { known } = world;
   const rows: Row<Act>[] = [...openRows(facts)];
+  const granted = grantsLine(facts.grants, facts.now);
+  if (granted !== undefined) rows.push(granted);
   const drift = known?.drift.length ?? 0;
   if (drift > 0)
     rows.push({

@@ -11,6 +11,7 @@ import type {
   SoakRecord,
   StepState,
 } from '../src/engine/contract.ts';
+import type { PatternMark } from '../src/model/applied-pattern.ts';
 import type { Approval } from '../src/model/approval.ts';
 import type { Decision, Query } from '../src/model/decision.ts';
 import type { Edge, EdgeKey, EdgeOrigin, Endpoint, Verdict3 } from '../src/model/edge.ts';
@@ -25,7 +26,17 @@ import { PHASES } from '../src/model/phase.ts';
 import type { Right } from '../src/model/rbac.ts';
 import type { Change, FieldChange } from '../src/plan/change.ts';
 import type { Ground, GroundList } from '../src/plan/ground.ts';
-import type { EdgeVerdict, Effect, Plan, Step, StepRights, ThroughGit, IncidentMark } from '../src/plan/plan.ts';
+import type {
+  EdgeVerdict,
+  AccountMoved,
+  Effect,
+  Plan,
+  Step,
+  StepRights,
+  ThroughGit,
+  IncidentMark,
+  ChaosMark,
+} from '../src/plan/plan.ts';
 import { PLAYBOOKS } from '../src/plan/plan.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import type { Denial, NewCaller, SoakMemory } from '../src/plan/soak.ts';
@@ -116,7 +127,10 @@ const change = variant<Change>({
 });
 
 const effect = variant<Effect>({
-  rollout: object<Kind<Effect, 'rollout'>>({ kind: oneOf(['rollout']), workload: text }, {}),
+  rollout: object<Kind<Effect, 'rollout'>>(
+    { kind: oneOf(['rollout']), workload: text },
+    { accounts: object<AccountMoved>({ from: text, to: text }, {}) },
+  ),
   'next-run': object<Kind<Effect, 'next-run'>>({ kind: oneOf(['next-run']), workload: text }, {}),
 });
 
@@ -154,6 +168,7 @@ const step = object<Step>(
     confirm: text,
     undoes: list(number),
     grant: grantMark,
+    pattern: object<PatternMark>({ name: text, set: list(text) }, { templates: text }),
     rights: stepRights,
   },
 );
@@ -211,6 +226,7 @@ const planRest = object<PlanRest>(
       { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },
       { rule: text, undoes: text },
     ),
+    chaos: object<ChaosMark>({ object: text, how: oneOf(['remove', 'loosen']) }, { undoes: text }),
   },
 );
 

@@ -1,5 +1,6 @@
 import type { InvariantResult, PatternPair } from '../candidates/patterns/judge.ts';
 import type { ParameterSpec, Pattern } from '../candidates/patterns/pattern.ts';
+import type { AppliedPattern } from '../model/applied-pattern.ts';
 import type { Finding } from '../model/finding.ts';
 import { renderYaml } from '../shared/io/yaml.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
@@ -18,11 +19,16 @@ export interface CheckedPattern {
   readonly findings: readonly Finding[];
 }
 
-export function renderPatternList(patterns: readonly Pattern[], output: Output): string {
+export function renderPatternList(
+  patterns: readonly Pattern[],
+  output: Output,
+  applied: readonly AppliedPattern[] = [],
+): string {
   const lines = patterns.flatMap(({ name, title, summary }) => [
     paint(output, 'bold', safeText(name)),
     wrap(safeText(`${title}.`), output.width, 2, 2),
     wrap(safeText(summary), output.width, 2, 2),
+    ...applied.filter((one) => one.name === name).map((one) => wrap(appliedText(one), output.width, 4, 2)),
   ]);
   return [...lines, '', 'Next: sallyport pattern show NAME, or sallyport pattern check'].join('\n');
 }
@@ -46,6 +52,17 @@ export function renderPatternPage(
     'What it writes, with placeholders:',
     safeText(renderYaml(objects).trimEnd()),
   ].join('\n');
+}
+
+/** `applied for shop: tenants=a=shop,b=desk`. */
+export function appliedText({ namespace, mark }: AppliedPattern): string {
+  const how =
+    mark === undefined
+      ? 'its parameters are not on record'
+      : mark.set.length === 0
+        ? 'with the defaults'
+        : mark.set.join(' ');
+  return safeText(`applied for ${namespace}: ${how}`);
 }
 
 function describe({ type, help, default: value, optional, choices }: ParameterSpec): string {

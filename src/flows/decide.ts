@@ -74,6 +74,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   freeze: 'by subject',
   'pattern-holds': 'by subject',
   'pattern-opens': 'by subject',
+  interrupts: 'by subject',
   'cloud-side': 'by subject',
   'cloud-account': 'by subject',
   'cloud-nodes': 'by subject',

@@ -1,3 +1,4 @@
+import type { PatternMark } from '../model/applied-pattern.ts';
 import type { Finding, Gate } from '../model/finding.ts';
 import type { GrantMark } from '../model/grant.ts';
 import type { PhaseName } from '../model/phase.ts';
@@ -8,9 +9,22 @@ import type { Ground } from './ground.ts';
 /** What a step sets off that is not an object of ours. */
 export type Effect =
   /** The workload's pods are replaced. Waits for readiness; undone if it fails. */
-  | { readonly kind: 'rollout'; readonly workload: string }
+  | {
+      readonly kind: 'rollout';
+      readonly workload: string;
+      /**
+       * Of an owner whose operator replaces the pods: from which account to which. Such pods are waited for within bounds; where nobody can tell,
+       * the step stands and both accounts stay admitted.
+       */
+      readonly accounts?: AccountMoved;
+    }
   /** The next run takes it: running Jobs are never restarted. */
   | { readonly kind: 'next-run'; readonly workload: string };
+
+export interface AccountMoved {
+  readonly from: string;
+  readonly to: string;
+}
 
 export type Operation = 'create' | 'edit' | 'delete';
 
@@ -37,6 +51,8 @@ export interface Step {
   readonly undoes?: readonly number[];
   /** Set on the steps of access that ends by itself, and on those that end it. */
   readonly grant?: GrantMark;
+  /** Set on the steps of a pattern: with what it was applied. */
+  readonly pattern?: PatternMark;
 }
 
 /** What an account must be allowed before a workload runs as it: what the one before is. */
@@ -86,6 +102,14 @@ export interface IncidentMark {
   readonly undoes?: string;
 }
 
+/** A plan that takes something of ours away to see whether it is noticed, or puts it back. Its steps are of no phase. */
+export interface ChaosMark {
+  readonly object: string;
+  readonly how: 'remove' | 'loosen';
+  /** The run that this one takes back. */
+  readonly undoes?: string;
+}
+
 /** The ordered steps from now to the phase wanted. */
 export interface Plan {
   readonly namespace: string;
@@ -108,4 +132,6 @@ export interface Plan {
   readonly git?: ThroughGit;
   /** Set on the answer to an incident; not part of the hash. */
   readonly incident?: IncidentMark;
+  /** Set on an experiment; not part of the hash. */
+  readonly chaos?: ChaosMark;
 }

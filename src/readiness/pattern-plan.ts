@@ -1,12 +1,15 @@
 import { emptyPeers, fillTemplate } from '../candidates/patterns/fill.ts';
 import { judgeInvariants } from '../candidates/patterns/judge.ts';
 import type { InvariantResult } from '../candidates/patterns/judge.ts';
-import { inseparable } from '../candidates/patterns/parameters.ts';
+import { inseparable, resolveParameters } from '../candidates/patterns/parameters.ts';
 import { PATTERN_ANNOTATION } from '../candidates/patterns/pattern.ts';
 import type { Pattern } from '../candidates/patterns/pattern.ts';
 import type { AppliedStep, View } from '../engine/contract.ts';
 import { changedConnections, portsWithout } from '../model/connectivity.ts';
 import { compileWorld } from '../model/evaluate.ts';
+import { parametersOf } from '../model/applied-pattern.ts';
+import type { AppliedPattern, PatternMark } from '../model/applied-pattern.ts';
+import type { TenantFact } from '../model/config.ts';
 import type { Gate } from '../model/finding.ts';
 import type { Inventory } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
@@ -18,6 +21,8 @@ import type { Plan, Step } from '../plan/plan.ts';
 import { draftSteps } from '../plan/steps.ts';
 import { asArray, asStringMap, isJsonObject } from '../shared/pure/json.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
+import { groupBy, sortBy } from '../shared/pure/order.ts';
+import { shellWord } from '../shared/pure/shell.ts';
 import { plural } from '../shared/pure/text.ts';
 import { gate, servedKinds } from './view.ts';
 
@@ -84,18 +89,80 @@ export function stepsOfPattern(
     .toSorted((a, b) => b.seq - a.seq);
 }
 
-/** Names of the patterns in force, by namespace. */
-export function patternsInForce(applied: readonly AppliedStep[]): ReadonlyMap<string, readonly string[]> {
-  const out = new Map<string, Set<string>>();
-  for (const { namespace, phase, step } of applied) {
+/** The patterns in force, each with the parameters of its newest application, by namespace and name. */
+export function appliedPatterns(applied: readonly AppliedStep[]): readonly AppliedPattern[] {
+  const found = new Map<string, AppliedPattern & { readonly seq: number }>();
+  for (const { seq, namespace, phase, step } of applied) {
     const rest = step.id.startsWith(`${phase}/pattern/`) ? step.id.slice(`${phase}/pattern/`.length) : '';
     const name = rest.slice(0, Math.max(0, rest.indexOf('/')));
-    if (name !== '') out.set(namespace, (out.get(namespace) ?? new Set()).add(name));
+    if (name === '') continue;
+    const key = `${namespace}/${name}`;
+    const before = found.get(key);
+    if (before === undefined || before.mark === undefined || (step.pattern !== undefined && before.seq < seq))
+      found.set(key, { namespace, name, mark: step.pattern ?? before?.mark, seq });
   }
-  return new Map([...out].map(([namespace, names]) => [namespace, [...names].sort()]));
+  return sortBy(found.values(), ({ namespace, name }) => `${namespace}/${name}`).map(({ namespace, name, mark }) => ({
+    namespace,
+    name,
+    mark,
+  }));
 }
 
-function stepsFor(view: View, pattern: Pattern, objects: readonly KubeManifest[]): readonly Step[] {
+/** Names of the patterns in force, by namespace. */
+export function patternsInForce(applied: readonly AppliedStep[]): ReadonlyMap<string, readonly string[]> {
+  return new Map(
+    [...groupBy(appliedPatterns(applied), ({ namespace }) => namespace)].map(([namespace, all]) => [
+      namespace,
+      all.map(({ name }) => name),
+    ]),
+  );
+}
+
+/** Of the cluster as it is now. */
+export interface JudgedIn {
+  readonly inventory: Inventory;
+  readonly tenants: readonly TenantFact[];
+}
+
+/**
+ * Does a pattern in force still hold, with the parameters that it was applied with? `pattern`: undefined where it is not there any more. What
+ * cannot be asked is unknown.
+ */
+export function appliedPatternGate(
+  { namespace, name, mark }: AppliedPattern,
+  pattern: Pattern | undefined,
+  { inventory, tenants }: JudgedIn,
+): Gate {
+  const subject = `${namespace}/${name}`;
+  const unknown = (facts: readonly string[], fix: string): Gate =>
+    gate('pattern-holds', 'unknown', subject, facts, fix);
+  const anew = `sallyport pattern remove ${name} -n ${namespace}, then apply it with the parameters that you mean`;
+  if (mark === undefined) return unknown(['it was applied before its parameters were on record'], anew);
+  const words = mark.set.length === 0 ? 'applied with the defaults' : `applied with ${mark.set.join(' ')}`;
+  if (pattern === undefined)
+    return unknown(
+      [words, `there is no pattern ${name}${mark.templates === undefined ? '' : ` in ${mark.templates}`} any more`],
+      'put the pattern back where it was',
+    );
+  const { values, problems, missing } = resolveParameters(pattern, parametersOf(mark), {
+    inventory,
+    tenants,
+    namespace,
+  });
+  const wrong = [...problems, ...missing.map((one) => `${one} has no value any more`)];
+  if (wrong.length > 0) return unknown([words, ...wrong], anew);
+  const filled = fillPattern(pattern, values);
+  const fix = `sallyport pattern check ${[name, `-n ${namespace}`, ...mark.set.map((text) => `--set ${shellWord(text)}`)].join(' ')} names each pair with the policy that lets it; change that, or sallyport waive gate=pattern-holds,subject=${subject} --reason "..."`;
+  const judged = invariantGate(subject, judgeInvariants(filled.invariants, inventory), fix);
+  return { ...judged, facts: [words, ...judged.facts] };
+}
+
+function stepsFor(
+  view: View,
+  pattern: Pattern,
+  objects: readonly KubeManifest[],
+  mark: PatternMark | undefined,
+): readonly Step[] {
   const draft = draftSteps(view.snapshot.objects);
   for (const object of objects) {
     const { namespace, kind, name } = refOf(object);
@@ -104,6 +171,7 @@ function stepsFor(view: View, pattern: Pattern, objects: readonly KubeManifest[]
       phase: pattern.phase,
       id: `${stepPrefix(pattern.name)}${kind.toLowerCase()}${namespace === undefined ? '' : `-${namespace}`}-${name}`,
       title: `${pattern.title}: ${formatRef(refOf(object))}`,
+      ...(mark === undefined ? {} : { pattern: mark }),
     };
     if (isNamespace(object)) {
       const live = draft.get(object);
@@ -146,9 +214,18 @@ function pluralOf(kind: string): string {
   return text.endsWith('y') && !/[aeiou]y$/u.test(text) ? `${text.slice(0, -1)}ies` : `${text}s`;
 }
 
-/** The plan of a pattern: an ordinary run of steps, simulated against every edge on record, with the invariant judged on what it leaves. */
-export function planPattern(view: View, pattern: Pattern, filled: FilledPattern, planner: Planner): PatternPlan {
-  const steps = stepsFor(view, pattern, filled.objects);
+/**
+ * The plan of a pattern: an ordinary run of steps, simulated against every edge on record, with the invariant judged on what it leaves. `mark`
+ * goes on record with the steps.
+ */
+export function planPattern(
+  view: View,
+  pattern: Pattern,
+  filled: FilledPattern,
+  planner: Planner,
+  mark?: PatternMark,
+): PatternPlan {
+  const steps = stepsFor(view, pattern, filled.objects, mark);
   let after: readonly InvariantResult[] = [];
   const plan = assembleSteps(
     view,
@@ -192,6 +269,14 @@ const MOST_PAIRS = 10;
 
 function holdsGate(view: View, pattern: Pattern, after: readonly InvariantResult[]): Gate {
   const subject = `${view.namespace}/${pattern.name}`;
+  return invariantGate(
+    subject,
+    after,
+    `what is applied would not bring about what the pattern promises: change the policies named, or sallyport waive gate=pattern-holds,subject=${subject} --reason "..."`,
+  );
+}
+
+function invariantGate(subject: string, after: readonly InvariantResult[], fix: string): Gate {
   const facts = after.map(({ text, answer, asked, violating, unknown }) => {
     const pairs = [...violating, ...unknown];
     const shown = pairs
@@ -208,13 +293,7 @@ function holdsGate(view: View, pattern: Pattern, after: readonly InvariantResult
     : after.some((one) => one.answer === 'unknown')
       ? 'unknown'
       : 'yes';
-  return gate(
-    'pattern-holds',
-    answer,
-    subject,
-    facts,
-    `what is applied would not bring about what the pattern promises: change the policies named, or sallyport waive gate=pattern-holds,subject=${subject} --reason "..."`,
-  );
+  return gate('pattern-holds', answer, subject, facts, fix);
 }
 
 /** Policies add up: one that admits its own tenant may open what others keep closed now. */

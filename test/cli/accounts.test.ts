@@ -176,7 +176,7 @@ describe('cloud-identity', () => {
     const waits = await go(...how);
     expect(waits.code, waits.stderr).toBe(0);
     expect(waits.stdout).toContain('cloud-side');
-    expect(waits.stderr).toContain('delete the key behind it in the cloud');
+    expect(waits.stderr).toMatch(/delete the\s+key behind it in the cloud/);
     expect((await go(...how, '--no-dry-run', '--yes')).code).toBe(3);
     expect(await readTree(join(home, 'cluster'))).toEqual(before);
     const done = await go(...how, '--proof', 'trust.json', '--no-dry-run', '--yes', '--json');

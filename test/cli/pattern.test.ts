@@ -1,5 +1,5 @@
 // Patterns on the command line: what is said of a cluster, a plan that writes nothing, a run, and the way back to the byte.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readTree } from '../support/folder.ts';
@@ -196,6 +196,84 @@ describe('pattern apply', () => {
       ...set,
     );
     expect(ageFindings).toMatchObject([{ code: 'SP372' }]);
+  });
+});
+
+describe('a pattern in force', () => {
+  interface Verified {
+    readonly gates: readonly { readonly id: string; readonly answer: string; readonly facts: readonly string[] }[];
+  }
+  const holds = async (code: number, ...args: readonly string[]): Promise<Verified['gates'][number] | undefined> =>
+    (await document<Verified>(code, 'verify', ...args)).gates.find(({ id }) => id === 'pattern-holds');
+  const hole =
+    'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: hole, namespace: shop}\nspec: {podSelector: {}, policyTypes: [Ingress], ingress: [{}]}\n';
+
+  it('is judged again by verify with the parameters that it was applied with, and listed with them', async () => {
+    const place = await makeHome({ ...CLUSTER, 'edges.jsonl': EDGES });
+    const before = home;
+    home = place;
+    try {
+      await write({ 'config.yaml': `${CONFIG}undo: {path: ${join(place, 'ways')}}\n` });
+      await run('observe', 'edges', 'edges.jsonl');
+      await run('accept', 'src=desk/*', '--reason', 'a toolbox');
+      const tree = await readTree(join(home, 'cluster'));
+      await document(0, 'pattern', 'apply', ...APART, '--no-dry-run', '--yes');
+      expect(await holds(0)).toMatchObject({
+        answer: 'yes',
+        facts: ['applied with tenants=shop=shop,desk=desk', expect.stringContaining('holds')],
+      });
+      const { patterns } = await document<{ patterns: readonly { name: string; applied: unknown }[] }>(
+        0,
+        'pattern',
+        'list',
+      );
+      expect(patterns.filter(({ applied }) => JSON.stringify(applied) !== '[]')).toMatchObject([
+        { name: 'tenant-isolation', applied: [{ namespace: 'shop', set: ['tenants=shop=shop,desk=desk'] }] },
+      ]);
+      expect((await run('status')).stdout).toContain('tenant-isolation, applied for shop: tenants=shop=shop,desk=desk');
+      // Somebody else's policy breaks the promise, and no field of ours.
+      await write({ 'cluster/hole.yaml': hole });
+      expect(await holds(6, 'shop')).toMatchObject({ answer: 'no' });
+      expect((await run('verify', 'shop')).stdout).toContain('sallyport pattern check tenant-isolation -n shop');
+      // Another state that takes over from the record knows it as well.
+      const moved = await sallyport(
+        ['--manifests', 'cluster', '--state', 'other.sqlite', '--config', 'config.yaml', 'state', 'rebuild', '--yes'],
+        { home },
+      );
+      expect(moved.code, moved.stderr + moved.stdout).toBe(0);
+      const elsewhere = await sallyport(
+        ['--manifests', 'cluster', '--state', 'other.sqlite', '--config', 'config.yaml', 'verify', 'shop', '--json'],
+        { home },
+      );
+      expect(elsewhere.stdout).toContain('applied with tenants=shop=shop,desk=desk');
+      // What is taken back is asked about no more, and needs no parameters.
+      await rm(join(home, 'cluster/hole.yaml'));
+      await document(0, 'pattern', 'remove', 'tenant-isolation', '-n', 'shop', '--no-dry-run', '--yes');
+      expect(await readTree(join(home, 'cluster'))).toEqual(tree);
+      expect(await holds(0)).toBeUndefined();
+    } finally {
+      home = before;
+    }
+  });
+
+  it('of a folder that is gone is unknown, and says so', async () => {
+    const place = await makeHome({ ...CLUSTER, 'config.yaml': CONFIG });
+    const before = home;
+    home = place;
+    try {
+      const policy =
+        "[{$each: '${whom.namespaces}', $as: ns, $do: {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: sallyport-closed, namespace: '${ns}'}, spec: {podSelector: {}, policyTypes: [Ingress]}}}]";
+      await write({
+        'mine/nobody/pattern.yaml': `title: Nobody calls\nsummary: Nobody calls.\nphase: allow-list\nparameters:\n  whom: {type: group, default: '@namespace', help: a namespace}\nobjects: ${policy}\ninvariants:\n  - {id: closed, text: nobody calls them, kind: only, to: '\${whom}', from: []}\n`,
+        'mine/nobody/README.md': 'Nobody calls.\n',
+      });
+      await document(0, 'pattern', 'apply', 'nobody', '-n', 'desk', '--templates', 'mine', '--no-dry-run', '--yes');
+      expect(await holds(0)).toMatchObject({ answer: 'yes' });
+      await rm(join(home, 'mine'), { recursive: true });
+      expect(await holds(6)).toMatchObject({ answer: 'unknown' });
+    } finally {
+      home = before;
+    }
   });
 });
 

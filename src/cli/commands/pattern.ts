@@ -121,14 +121,13 @@ async function list(app: App, patterns: readonly Pattern[], options: PatternOpti
   });
   app.output.names(patterns.map((one) => one.name));
   app.output.line(renderPatternList(patterns, app.output, here));
-  if (why !== undefined) app.output.note(wrap(safeText(`Where they are applied is not known: ${why}`), app.output.width, 2));
+  if (why !== undefined)
+    app.output.note(wrap(safeText(`Where they are applied is not known: ${why}`), app.output.width, 2));
   return EXIT.done;
 }
 
 /** Without a cluster or a state to ask there is still a list of patterns. */
-async function appliedHere(
-  app: App,
-): Promise<{ readonly applied?: readonly AppliedPattern[]; readonly why?: string }> {
+async function appliedHere(app: App): Promise<{ readonly applied?: readonly AppliedPattern[]; readonly why?: string }> {
   try {
     return { applied: appliedPatterns((await app.state()).reader.applied()) };
   } catch (error) {

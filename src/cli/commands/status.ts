@@ -9,7 +9,9 @@ import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
 import { parseMoment } from '../moment.ts';
+import { appliedPatterns } from '../../readiness/pattern-plan.ts';
 import { grantDocument, grantLines, readGrants } from '../render-grant.ts';
+import { appliedText } from '../render-pattern.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 export interface StatusOptions extends NamespaceOption {
@@ -95,10 +97,19 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   const grants = readGrants(reader).filter(
     (one) => options.namespace === undefined || one.steps.some(({ namespace }) => namespace === options.namespace),
   );
-  output.document('Status', { namespaces, grants: grants.map((one) => grantDocument(one, now)) });
+  const patterns = appliedPatterns(reader.applied()).filter(
+    (one) => options.namespace === undefined || one.namespace === options.namespace,
+  );
+  output.document('Status', {
+    namespaces,
+    grants: grants.map((one) => grantDocument(one, now)),
+    patterns: patterns.map(({ namespace, name, mark }) => ({ namespace, name, set: mark?.set ?? null })),
+  });
   output.names(namespaces.map((one) => one.namespace));
   if (grants.length > 0) output.line(paint(output, 'bold', 'Access that ends by itself'));
   for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(`  ${line}`, output.width, 6));
+  if (patterns.length > 0) output.line(paint(output, 'bold', 'Patterns; sallyport verify says whether they hold'));
+  for (const one of patterns) output.line(wrap(`  ${safeText(one.name)}, ${appliedText(one)}`, output.width, 6));
   if (namespaces.length === 0) {
     output.line(
       wrap(

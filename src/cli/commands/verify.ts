@@ -9,6 +9,7 @@ import { changeRef } from '../../plan/change.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
 import type { Sighting } from '../../plan/soak.ts';
+import { patternsInForce } from '../../readiness/pattern-plan.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
 import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
 import { packageVersion } from '../../shared/io/assets.ts';
@@ -17,6 +18,8 @@ import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.t
 import { uniqueSorted } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { phases } from '../../../phases/index.ts';
+import { patternGates, readAppliedPatterns } from '../applied-patterns.ts';
+import type { AppliedWithTemplates } from '../applied-patterns.ts';
 import { renderGates } from '../render-gates.ts';
 import { wrap } from '../output.ts';
 
@@ -87,12 +90,11 @@ interface Judged {
   readonly gates: readonly Gate[];
 }
 
-/** Namespaces under way, sorted. */
+/** Namespaces under way, sorted; one that only a pattern is applied for counts. */
 export function namespacesUnderWay(loaded: Loaded): readonly string[] {
-  return [...loaded.view('').phases]
-    .filter(([, phase]) => phase !== 'none')
-    .map(([name]) => name)
-    .sort();
+  const { phases: reached, applied } = loaded.view('');
+  const moving = [...reached].filter(([, phase]) => phase !== 'none').map(([name]) => name);
+  return uniqueSorted([...moving, ...patternsInForce(applied).keys()]);
 }
 
 /** The gates of the phases that each namespace has reached, and what the record shows against them. */
@@ -100,6 +102,7 @@ export function judgeNamespaces(
   loaded: Loaded,
   names: readonly string[],
   records: ReadonlyMap<string, readonly Sighting[]>,
+  patterns: AppliedWithTemplates = [],
 ): readonly Judged[] {
   return names.map((name) => {
     const view = loaded.view(name);
@@ -109,6 +112,7 @@ export function judgeNamespaces(
       ...reached.flatMap((phase) => phase.verify(view)),
       ...cutGates(view),
       ...recordGates(view, records.get(name) ?? []),
+      ...patternGates(loaded, name, patterns),
     ];
     return { namespace: name, gates: found.map((gate) => settleGate(view, gate)) };
   });
@@ -149,7 +153,7 @@ export async function verify(app: App, namespace: string | undefined, options: V
   const records = await readRecord(app, loaded, names);
   const probed =
     options.probe === true ? await (await import('../probe.ts')).probeAll(app, loaded, options.probeFile) : [];
-  const judged = withProbes(judgeNamespaces(loaded, names, records), probed);
+  const judged = withProbes(judgeNamespaces(loaded, names, records, await readAppliedPatterns(applied)), probed);
   const gates = judged.flatMap((one) => one.gates);
   const { output } = app;
   const code = drift.length > 0 || gates.some((gate) => gate.answer !== 'yes') ? EXIT.drift : EXIT.done;

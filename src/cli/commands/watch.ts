@@ -25,6 +25,7 @@ import { endSoak, quietOutput } from '../watch-soak.ts';
 import { openWatcher } from '../watcher.ts';
 import type { Watcher, WatchLoad } from '../watcher.ts';
 import { incident, newIncidentId } from './incident.ts';
+import { readAppliedPatterns } from '../applied-patterns.ts';
 import { judgeNamespaces, namespacesUnderWay } from './verify.ts';
 import type { Clock, Signals, Target } from '../../engine/contract.ts';
 import type { Flow } from '../../model/flow.ts';
@@ -238,7 +239,7 @@ async function run(
   }
 }
 
-interface World {
+export interface World {
   readonly app: App;
   readonly api: KubeApi;
   readonly discovery: Discovery;
@@ -276,7 +277,8 @@ function appOver(app: App, snapshot: () => Promise<Snapshot>, note: (text: strin
   return { ...app, target, output: quietOutput(app.output, note) };
 }
 
-async function openWorld(
+/** A watch of the cluster without its surroundings. */
+export async function openWorld(
   world: World,
   signals: Signals | undefined,
   tell: (notice: Notice) => void,
@@ -338,6 +340,7 @@ async function loadWatch(world: World, state: WatchState): Promise<WatchLoad> {
     ),
   );
   const view = loaded.view('');
+  const patterns = await readAppliedPatterns(view.applied);
   return {
     inventory: loaded.inventory,
     record: {
@@ -357,7 +360,7 @@ async function loadWatch(world: World, state: WatchState): Promise<WatchLoad> {
           if (list === undefined) byNamespace.set(namespace, [record]);
           else list.push(record);
         }
-      return judgeNamespaces(loaded, namespacesUnderWay(loaded), byNamespace);
+      return judgeNamespaces(loaded, namespacesUnderWay(loaded), byNamespace, patterns);
     },
   };
 }

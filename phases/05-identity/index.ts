@@ -89,10 +89,33 @@ function accountGates(view: View): readonly Gate[] {
       ),
     );
   }
-  gates.push(...namedByOthers(view));
+  gates.push(...namedByOthers(view), ...interruptions(view));
   return gates.length > 0
     ? gates
     : [gate('service-account', 'yes', view.namespace, ['every shared account can be split'], '')];
+}
+
+/** Kinds whose pods hold what somebody works at: kernels of a notebook, groups of processes that fail together. */
+const INTERRUPTED: ReadonlySet<string> = new Set(['Notebook', 'LeaderWorkerSet']);
+
+/** A new account replaces the pods that are there: where these train or hold a session, a person says that they may be interrupted. */
+function interruptions(view: View): readonly Gate[] {
+  return plannedSplits(view)
+    .filter(({ takes }) => takes === 'rolls')
+    .filter(({ workload }) => INTERRUPTED.has(workload.kind) || workload.classification.stage === 'training')
+    .flatMap(({ workload }) => {
+      const running = workload.podSets.flatMap(({ pods }) => pods.filter(({ phase }) => phase === 'Running')).length;
+      if (running === 0) return [];
+      return [
+        gate(
+          'interrupts',
+          'no',
+          workload.id,
+          [`${running} of its pods run now and would be replaced: what they are at (a training run, a session) is lost`],
+          `wait until they are done, or sallyport waive gate=interrupts,subject=${workload.id} --reason "..."`,
+        ),
+      ];
+    });
 }
 
 function names(view: View, split: AccountSplit): { readonly from: AccountName; readonly to: AccountName } {
@@ -157,10 +180,14 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   const object = draft.byKey(refKey(workload.ref));
   if (object === undefined) return;
   const rights = rightsToAsk(view, split);
-  const restarts = split.takes === 'rolls' && !workload.custom;
+  const moved = { from: split.from, to: split.to };
   draft.edit(object, split.fields, {
     ...step('migrate', `${workload.id} runs as ${split.to} instead of ${split.from}`),
-    effects: [restarts ? { kind: 'rollout', workload: workload.id } : { kind: 'next-run', workload: workload.id }],
+    effects: [
+      split.takes === 'rolls'
+        ? { kind: 'rollout', workload: workload.id, ...(workload.custom ? { accounts: moved } : {}) }
+        : { kind: 'next-run', workload: workload.id },
+    ],
     risks: [
       'an API call that an unseen binding allowed is refused under the new account',
       ...riskOf(split),

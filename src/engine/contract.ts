@@ -11,7 +11,7 @@ import type { Decision } from '../model/decision.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
 import type { KindIn } from '../plan/ground.ts';
-import type { Plan, Step } from '../plan/plan.ts';
+import type { AccountMoved, Plan, Step } from '../plan/plan.ts';
 import type { Resolved } from '../plan/rollback.ts';
 import type { Denial, KnownEdge, Sighting, SoakMemory } from '../plan/soak.ts';
 
@@ -99,9 +99,17 @@ export interface LeaseHold {
   release(): Promise<void>;
 }
 
+/** What is waited for: pods that run the present template, or, of an operator's, none that runs as the account before. */
+export interface AwaitedWorkload {
+  readonly id: string;
+  readonly ref: ObjectRef;
+  readonly accounts?: AccountMoved;
+}
+
 export interface RolloutResult {
   readonly workload: string;
-  readonly outcome: 'ready' | 'failed' | 'timed-out' | 'simulated';
+  /** `unknown`: an operator's pods, of which nobody can tell from here whether they will be replaced. */
+  readonly outcome: 'ready' | 'failed' | 'timed-out' | 'simulated' | 'unknown';
   readonly message: string;
 }
 
@@ -139,7 +147,7 @@ export interface Target {
   /** Where the cluster itself keeps ways back; a directory has no such place. */
   readonly undo?: UndoStore;
   /** Waits until the workload's pods run its present template. */
-  awaitRollout(workload: { readonly id: string; readonly ref: ObjectRef }, signal: AbortSignal): Promise<RolloutResult>;
+  awaitRollout(workload: AwaitedWorkload, signal: AbortSignal): Promise<RolloutResult>;
   close(): Promise<void>;
 }
 

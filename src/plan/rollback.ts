@@ -7,7 +7,7 @@ import type { FieldPath, Json } from '../shared/pure/json.ts';
 import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
 import { applyToObjects, changeRef, changesNothing, editObject } from './change.ts';
 import type { Change, FieldChange } from './change.ts';
-import type { Step } from './plan.ts';
+import type { Effect, Step } from './plan.ts';
 
 /** A field of ours that somebody changed meanwhile: the three versions between which a person chooses. */
 export interface Divergence {
@@ -115,7 +115,7 @@ export function deriveUndo(
     const live = before.find((object) => refKey(refOf(object)) === key);
     const change = joinChanges(applied.change, live, inverses);
     const nothing = changesNothing(change);
-    const effects = nothing ? [] : applied.step.effects;
+    const effects = nothing ? [] : applied.step.effects.map(backwards);
     // The same peer may have been opened more than once.
     const times = (ids.get(applied.step.id) ?? 0) + 1;
     ids.set(applied.step.id, times);
@@ -136,6 +136,13 @@ export function deriveUndo(
     });
   }
   return { steps, divergences };
+}
+
+/** Pods are waited for on the way back as well: they return to the account that they came from. */
+function backwards(effect: Effect): Effect {
+  if (effect.kind !== 'rollout' || effect.accounts === undefined) return effect;
+  const { from, to } = effect.accounts;
+  return { ...effect, accounts: { from: to, to: from } };
 }
 
 /** The next older of the steps given that wrote the same object. */

@@ -1,4 +1,4 @@
-import type { Applied, ApplyOutcome, Clock, RolloutResult, Target } from '../engine/contract.ts';
+import type { Applied, ApplyOutcome, AwaitedWorkload, Clock, RolloutResult, Target } from '../engine/contract.ts';
 import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asString, getPath, setPath } from '../shared/pure/json.ts';
@@ -7,6 +7,7 @@ import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { formatRef, groupOf, namespaceOf, refOf } from '../model/object.ts';
 import type { Change } from '../plan/change.ts';
 import { changeRef, checkChange } from '../plan/change.ts';
+import type { AccountMoved } from '../plan/plan.ts';
 import type {
   ApiCall,
   ApiProblem,
@@ -38,6 +39,7 @@ import { acquireLeases, openFence } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
 import { buildEditPatch, describeValue, holds, isEdited, tookEdit, withoutServerFields } from './patch.ts';
 import { openUndoCluster } from './undo-cluster.ts';
+import { OPERATOR_LIMIT_MS, checkAccounts, operatorPods } from './owner-pods.ts';
 import { checkRollout, countEnding, podSelector, timedOut } from './rollout.ts';
 
 export interface ClusterTargetOptions extends KubeOptions {
@@ -537,9 +539,10 @@ const POLL_MS = { first: 250, most: 4000 };
 async function awaitRollout(
   { api, discovery }: Writer,
   clock: Clock,
-  workload: { readonly id: string; readonly ref: ObjectRef },
+  workload: AwaitedWorkload,
   signal: AbortSignal,
 ): Promise<RolloutResult> {
+  if (workload.accounts !== undefined) return awaitAccounts(api, discovery, clock, workload, workload.accounts, signal);
   let last = 'not looked at yet';
   try {
     for (let pauseMs = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.most, pauseMs * 2)) {
@@ -555,6 +558,50 @@ async function awaitRollout(
     }
   } catch (error) {
     if (signal.aborted) return timedOut(workload.id, last);
+    throw error;
+  }
+}
+
+/** Until no pod of an operator's owner runs as the account before; `unknown` after a while, or where its pods cannot be told. */
+async function awaitAccounts(
+  api: KubeApi,
+  discovery: Discovery,
+  clock: Clock,
+  { id, ref }: AwaitedWorkload,
+  { from, to }: AccountMoved,
+  signal: AbortSignal,
+): Promise<RolloutResult> {
+  const unknown = (why: string): RolloutResult => ({
+    workload: id,
+    outcome: 'unknown',
+    message: `whether the pods of ${id} run as ${to} is not known: ${why}`,
+  });
+  const until = clock.now() + OPERATOR_LIMIT_MS;
+  let last = 'not looked at yet';
+  try {
+    for (let pauseMs = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.most, pauseMs * 2)) {
+      signal.throwIfAborted();
+      const live = await readManifest(api, discovery, ref, signal);
+      if (live === undefined) return { workload: id, outcome: 'failed', message: 'it is gone' };
+      const labelSelector = operatorPods(live);
+      const namespace = namespaceOf(live);
+      if (labelSelector === undefined || namespace === undefined)
+        return unknown(`how its operator labels the pods of a ${ref.kind} is not known`);
+      const pods = await api.must({
+        method: 'GET',
+        path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods`,
+        query: { labelSelector },
+        subject: { doing: `listing the pods of ${formatRef(ref)}`, verb: 'list', resource: 'pods', namespace },
+        signal,
+      });
+      const { state, message } = checkAccounts(pods, from, to);
+      if (state === 'ready') return { workload: id, outcome: 'ready', message };
+      last = message;
+      if (clock.now() >= until) return unknown(last);
+      await clock.sleep(pauseMs, signal);
+    }
+  } catch (error) {
+    if (signal.aborted) return timedOut(id, last);
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 import type { KubeManifest } from '../model/object.ts';
 import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
-import type { Json } from '../shared/pure/json.ts';
+import type { Json, JsonObject } from '../shared/pure/json.ts';
 import type { Change, FieldChange } from '../plan/change.ts';
 import { changesNothing } from '../plan/change.ts';
 import type { JournalStep } from './contract.ts';
@@ -34,7 +34,7 @@ export function classifyChange(change: Change, live: KubeManifest | undefined): 
   switch (change.kind) {
     case 'create':
       if (live === undefined) return { kind: 'not-applied' };
-      return holds(live, change.object)
+      return holds(live, withoutServer(change.object))
         ? { kind: 'applied' }
         : { kind: 'foreign-change', message: 'an object of that name exists and is not the one to be created' };
     case 'delete':
@@ -57,6 +57,22 @@ export function classifyChange(change: Change, live: KubeManifest | undefined): 
       };
     }
   }
+}
+
+/** What the API server gives every object: one that was deleted and is made again from what was read of it has others. */
+const SERVER_METADATA: ReadonlySet<string> = new Set([
+  'uid',
+  'resourceVersion',
+  'generation',
+  'creationTimestamp',
+  'managedFields',
+  'selfLink',
+]);
+
+function withoutServer({ metadata, ...object }: KubeManifest): JsonObject {
+  const own = Object.entries(metadata).filter(([key]) => !SERVER_METADATA.has(key));
+  const rest = Object.entries(object).filter(([key]) => key !== 'status');
+  return { ...Object.fromEntries(rest), metadata: Object.fromEntries(own) } as JsonObject;
 }
 
 /** A parent that the step makes may have been filled further by others since. */

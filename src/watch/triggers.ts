@@ -75,10 +75,13 @@ export function decideTrigger(
   world: TriggerWorld,
 ): TriggerDecision {
   if (notice.state === 'cleared') return { kind: 'none' };
-  const rule = rules.find((one) => matches(one, notice));
-  if (rule === undefined) return { kind: 'none' };
-  const subject = subjectOf(rule, notice);
-  if (subject === undefined) return { kind: 'none' };
+  // The first that fits and has somebody to act on: a rule for workloads leaves addresses to the next.
+  const found = rules
+    .filter((one) => matches(one, notice))
+    .map((rule) => ({ rule, subject: subjectOf(rule, notice) }))
+    .find(({ subject: one }) => one !== undefined);
+  if (found?.subject === undefined) return { kind: 'none' };
+  const { rule, subject } = found;
   const namespace = rule.does === 'quarantine' ? (subject.split('/')[0] ?? '') : (notice.namespace ?? '');
   const again = fired.some(
     (one) =>

@@ -1,105 +1,19 @@
 // The watch as a person or a Deployment starts it, on a fake API server: what it prints, what it answers over HTTP, who leads, how it ends.
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { watch } from '../../src/cli/commands/watch.ts';
-import type { WatchOptions } from '../../src/cli/commands/watch.ts';
-import { openApp } from '../../src/cli/context.ts';
-import type { App } from '../../src/cli/context.ts';
-import type { Interrupt } from '../../src/cli/interrupt.ts';
-import { openInterrupt } from '../../src/cli/interrupt.ts';
-import type { Output } from '../../src/cli/output.ts';
 import { parseListen } from '../../src/cli/watch-serve.ts';
-import type { FakeApi } from '../support/fake-api/server.ts';
-import { startFakeApi } from '../support/fake-api/server.ts';
-import { generate, idOf } from '../watch/world.ts';
+import { idOf } from '../watch/world.ts';
+import type { Place } from './watching.ts';
+import { openPlace } from './watching.ts';
 
-interface Running {
-  readonly interrupt: Interrupt;
-  readonly lines: readonly Readonly<Record<string, unknown>>[];
-  readonly notes: readonly string[];
-  readonly ended: Promise<number>;
-  /** Waits for a line. */
-  until(is: (line: Readonly<Record<string, unknown>>) => boolean): Promise<Readonly<Record<string, unknown>>>;
-}
-
-let dir = '';
-let server: FakeApi;
-let running: { readonly one: Running; readonly app: App }[] = [];
-
-function start(options: WatchOptions, source?: string, inputs: readonly string[] = [], own = 'one'): Running {
-  const interrupt = openInterrupt();
-  const lines: Readonly<Record<string, unknown>>[] = [];
-  const notes: string[] = [];
-  let heard: (() => void)[] = [];
-  const output: Output = {
-    json: false,
-    color: false,
-    width: 80,
-    interactive: false,
-    documented: false,
-    line: () => undefined,
-    document: () => undefined,
-    names: () => undefined,
-    raw: (text) => {
-      for (const line of text.split('\n')) if (line !== '') lines.push(JSON.parse(line) as Record<string, unknown>);
-      for (const one of heard) one();
-    },
-    note: (text) => {
-      notes.push(text);
-      for (const one of heard) one();
-    },
-    progress: () => undefined,
-    event: () => false,
-  };
-  const app = openApp(
-    { kubeconfig: server.kubeconfig, state: join(dir, `${own}.sqlite`) },
-    output,
-    { XDG_STATE_HOME: dir },
-    interrupt,
-  );
-  const ended = watch(app, source, inputs, { output: 'jsonl', ...options });
-  // What fails is seen where it is awaited.
-  ended.catch(() => undefined);
-  const one: Running = {
-    interrupt,
-    lines,
-    notes,
-    ended,
-    until: (is) =>
-      new Promise((resolve, reject) => {
-        const check = (): void => {
-          const found = lines.find(is);
-          if (found === undefined) return;
-          heard = heard.filter((other) => other !== check);
-          resolve(found);
-        };
-        heard.push(check);
-        ended.catch(reject);
-        check();
-      }),
-  };
-  running.push({ one, app });
-  return one;
-}
+let place: Place;
+const start: Place['start'] = (...all) => place.start(...all);
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sallyport-watch-'));
-  server = await startFakeApi({ objects: generate(1).objects });
-  server.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } });
-  server.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'ops' } });
+  place = await openPlace();
 });
-afterEach(async () => {
-  for (const { one } of running) one.interrupt.stop();
-  for (const { one, app } of running) {
-    await one.ended.catch(() => undefined);
-    await app.close();
-  }
-  running = [];
-  await server.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => place.close());
 
 const edge = (src: string, dst: string, port: number): string =>
   `${JSON.stringify({
@@ -115,7 +29,7 @@ const edge = (src: string, dst: string, port: number): string =>
 
 describe('sallyport watch', () => {
   it('follows cluster and flows, answers over HTTP, and ends when it is told to', async () => {
-    const file = join(dir, 'flows.jsonl');
+    const file = join(place.dir, 'flows.jsonl');
     writeFileSync(file, edge(idOf(0, 0), idOf(0, 1), 8080));
     const port = 20_000 + (process.pid % 20_000);
     const one = start({ listen: `127.0.0.1:${port}` }, 'edges', [file]);
@@ -162,7 +76,7 @@ describe('sallyport watch', () => {
     first.interrupt.stop();
     await expect(first.ended).resolves.toBe(0);
     // Given back, not left to run out.
-    expect(server.objects().filter(({ kind }) => kind === 'Lease')).toEqual([]);
+    expect(place.server.objects().filter(({ kind }) => kind === 'Lease')).toEqual([]);
     await second.until(({ event }) => event === 'watching');
   });
 
@@ -176,9 +90,9 @@ describe('sallyport watch', () => {
       ['sallyport-app-5-egress', 'egress'],
       ['sallyport-app-1-ingress', 'ingress'],
     ] as const) {
-      const policy = server.objects().find(({ metadata }) => metadata.name === name);
+      const policy = place.server.objects().find(({ metadata }) => metadata.name === name);
       if (policy === undefined) throw new Error(`${name} is not there`);
-      server.put({ ...policy, spec: { ...(policy['spec'] as object), [field]: [{}] } });
+      place.server.put({ ...policy, spec: { ...(policy['spec'] as object), [field]: [{}] } });
     }
     expect(await one.until(({ kind }) => kind === 'policy-changed')).toMatchObject({
       event: 'notice',

@@ -73,8 +73,34 @@ export interface DayOptions {
   readonly days: number;
   /** Seconds between two turns. */
   readonly stepSec: number;
+  /** Attacks on the answers themselves, with rules that act (test/watch/siege.ts). */
+  readonly siege?: (stage: Stage) => Siege;
   readonly collect?: () => void;
   readonly onHour?: (hour: number, heapMiB: number) => void;
+}
+
+/** What a siege plays on. */
+export interface Stage {
+  readonly now: () => number;
+  readonly namespaces: number;
+  readonly happen: (
+    name: string,
+    at: number,
+    within: number,
+    run: () => void,
+    expects: Injected['expects'],
+    beside?: Injected['beside'],
+  ) => void;
+  readonly later: (at: number, run: () => void) => void;
+  /** Denied connections, as flows bring them at the next look. */
+  readonly push: (sightings: readonly Sighting[]) => void;
+  readonly setRecord: (change: (record: WatchRecord) => WatchRecord) => void;
+  readonly open: () => readonly Notice[];
+}
+
+export interface Siege {
+  readonly notice: (notice: Notice) => void;
+  readonly turn: (state: WatchState) => Promise<void>;
 }
 
 interface Script {
@@ -133,6 +159,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       },
     });
   };
+  let siege: Siege | undefined;
   const watcher: Watcher = openWatcher({
     config: CONFIG,
     clock: { now: () => now, sleep: () => Promise.resolve() },
@@ -152,7 +179,10 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       if (end.outcome !== 'soaking') soaking = soaking.filter((one) => one.run !== run);
       return Promise.resolve(end);
     },
-    tell: (notice) => notices.push(notice),
+    tell: (notice) => {
+      notices.push(notice);
+      siege?.notice(notice);
+    },
     sighted: (list) => (sightings += list.length),
   });
   const take = (event: Parameters<Watcher['take']>[0]): void => {
@@ -426,6 +456,18 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       );
   }
 
+  siege = options.siege?.({
+    now: () => now,
+    namespaces,
+    happen,
+    later,
+    push: (list) => inbox.push(...list),
+    setRecord: (change) => {
+      record = change(record);
+      version += 1;
+    },
+    open: () => [...watcher.state().open.values()],
+  });
   script.sort((a, b) => a.at - b.at);
   const heapMiB: number[] = [];
   const end = START + days * 24 * HOUR;
@@ -448,6 +490,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
         inbox.push(sightingOf(edge.src.id, edge.dst.id, edge.port, now));
     }
     await watcher.turn();
+    await siege?.turn(watcher.state());
     if (now >= lookAt && options.collect !== undefined) {
       options.collect();
       const used = process.memoryUsage().heapUsed / 1024 / 1024;

@@ -231,12 +231,10 @@ it('whatever comes, however often it is killed and started, what was done stays 
   const move = fc.oneof(
     {
       weight: 6,
-      arbitrary: fc
-        .tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 11 }))
-        .map(([ns, n]) => ({
-          kind: 'notice' as const,
-          source: ns === 2 ? `kube-system/Deployment/app-${n}` : idOf(ns, n),
-        })),
+      arbitrary: fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 0, max: 11 })).map(([ns, n]) => ({
+        kind: 'notice' as const,
+        source: ns === 2 ? `kube-system/Deployment/app-${n}` : idOf(ns, n),
+      })),
     },
     {
       weight: 2,

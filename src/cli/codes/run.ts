@@ -378,6 +378,50 @@ export const RUN_CODES = {
     causes: ['Somebody was faster.', 'The wrong id.'],
     fix: ['`sallyport incident list` says how each stands.'],
   },
+  SP662: {
+    title: 'The namespace did not opt in to experiments',
+    exit: 3,
+    means: 'Something that enforces is taken away only where the owners of a namespace said so. Nothing was written.',
+    causes: ['The annotation `sallyport.dev/chaos: allowed` is missing.'],
+    fix: ['`kubectl annotate namespace NS sallyport.dev/chaos=allowed`, by its owners.'],
+  },
+  SP663: {
+    title: 'No experiments in a protected namespace',
+    exit: 3,
+    means: 'Others stand on it. Nothing was written.',
+    causes: ['kube-system, a mesh, a CNI, or a namespace of `triggers.limits.protected`.'],
+    fix: ['Try it in a namespace on which less depends.'],
+  },
+  SP664: {
+    title: 'No experiment while a run is open',
+    exit: 3,
+    means:
+      'What a soak or an interrupted run awaits could not be told from what an experiment does. Nothing was written.',
+    causes: ['A run that soaks.', 'A run that was interrupted.'],
+    fix: ['`sallyport resume`, and then the same command.'],
+  },
+  SP665: {
+    title: 'Nothing may be taken away',
+    exit: 3,
+    means:
+      'An experiment may only open, for a bounded time: what would deny an edge on record, close a pair, or open nothing at all is refused. Nothing was written.',
+    causes: [
+      'The object allows what another one denies.',
+      'Nothing of ours is in force there.',
+      'It is not as it was left: `sallyport verify`.',
+    ],
+    fix: ['Name another object with `--object`, or `--how loosen`.'],
+  },
+  SP666: {
+    title: 'Nobody looks',
+    exit: 3,
+    means: 'An experiment is made only under the eyes of a watch that has read the cluster. Nothing was written.',
+    causes: [
+      'The address of `--watch-url` does not answer, or the watch there is not ready.',
+      'The cluster could not be read.',
+    ],
+    fix: ['`sallyport watch --listen :9464`, or leave `--watch-url` out: then a watch of its own looks.'],
+  },
   SP653: {
     title: 'The hold was lost',
     exit: 3,

@@ -1,0 +1,253 @@
+// Chaos of our own: only where it was allowed, only what opens, and back to the field wherever it is killed.
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { chaos } from '../../src/cli/commands/chaos.ts';
+import type { Lookout } from '../../src/cli/chaos-notice.ts';
+import { resume, rollback } from '../../src/cli/commands/run.ts';
+import type { App } from '../../src/cli/context.ts';
+import type { Change } from '../../src/plan/change.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { executePlan } from '../../src/engine/run.ts';
+import { planHash } from '../../src/plan/hash.ts';
+import { openState } from '../../state/open.ts';
+import { openJournal } from '../../state/journal.ts';
+import { deploymentOf, generate, idOf, podOf } from '../watch/world.ts';
+import type { Place } from './watching.ts';
+import { openPlace } from './watching.ts';
+
+const { objects, record } = generate(1);
+const OURS = record.applied.filter(({ step }) => step.workload === idOf(0, 1));
+const NAMES = OURS.map(({ step }) => (step.change.kind === 'create' ? step.change.object.metadata.name : ''));
+const NS = objects.find(({ kind }) => kind === 'Namespace');
+
+let place: Place;
+beforeEach(async () => {
+  // Two policies of one workload come from a run of ours, in ns-0; nothing isolates the others. A stranger is in ops.
+  place = await openPlace({
+    objects: objects.filter(({ kind }) => kind !== 'NetworkPolicy'),
+    now: () => Date.now(),
+  });
+  place.server.put(deploymentOf('ops', 'stranger'));
+  place.server.put(podOf('ops', 'stranger', 0, '10.9.9.9'));
+  const app = place.app({ yes: true });
+  const state = await app.writableState();
+  const steps = OURS.map(({ step }) => step);
+  const target = await app.target();
+  const result = await executePlan(
+    {
+      namespace: 'ns-0',
+      from: 'none',
+      to: 'allow-list',
+      direction: 'up',
+      steps,
+      gates: [],
+      denied: [],
+      unknown: [],
+      findings: [],
+      simulated: { edges: 0, states: 0 },
+      hash: planHash('ns-0', 'none', 'allow-list', steps, [], []),
+    },
+    'advance',
+    {
+      target,
+      journal: openJournal(state.writer),
+      clock: { now: () => Date.now(), sleep: () => Promise.resolve() },
+      by: 'tester',
+      signal: new AbortController().signal,
+      emit: () => undefined,
+      newRunId: () => 'run-1',
+    },
+  );
+  expect(result).toMatchObject({ outcome: 'done' });
+  await app.close();
+});
+afterEach(() => place.close());
+
+const allow = (value = 'allowed'): void => {
+  if (NS === undefined) throw new Error('no namespace');
+  place.server.put({ ...NS, metadata: { ...NS.metadata, annotations: { 'sallyport.dev/chaos': value } } });
+};
+const policies = (): readonly KubeManifest[] => place.server.objects().filter(({ kind }) => kind === 'NetworkPolicy');
+/** Without what the API server writes. */
+const exact = (): readonly unknown[] =>
+  policies()
+    .map(({ apiVersion, kind, metadata, spec }) => ({
+      apiVersion,
+      kind,
+      spec,
+      name: metadata.name,
+      labels: metadata['labels'],
+      annotations: metadata['annotations'],
+    }))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+const applied = (): readonly string[] => {
+  const state = openState(join(place.dir, 'one.sqlite'), { target: undefined, mode: 'read' });
+  try {
+    expect(state.reader.openHeads()).toEqual([]);
+    return state.reader.applied().map(({ step }) => step.id);
+  } finally {
+    state.close();
+  }
+};
+const eyes =
+  (more: Partial<Lookout> = {}) =>
+  (): Promise<Lookout> =>
+    Promise.resolve({
+      by: 'test',
+      noticed: () => Promise.resolve({ at: Date.now(), as: 'seen' }),
+      close: () => Promise.resolve(),
+      ...more,
+    });
+const dropLeases = (): void => {
+  for (const lease of place.server.objects()) if (lease.kind === 'Lease') place.server.remove(lease);
+};
+
+describe('an experiment', () => {
+  it.each(['remove', 'loosen'] as const)(
+    'by %s is noticed by a watch, timed, and put back to the field',
+    async (how) => {
+      allow();
+      const before = exact();
+      const app = place.app({ yes: true });
+      expect(await chaos(app, 'ns-0', { how, within: '1m' })).toBe(0);
+      expect(exact()).toEqual(before);
+      await app.close();
+      expect(applied()).toEqual(OURS.map(({ step }) => step.id));
+    },
+  );
+
+  it('without --yes writes nothing', async () => {
+    allow();
+    const app = place.app();
+    const from = place.server.calls.length;
+    expect(await chaos(app, 'ns-0', {}, eyes())).toBe(0);
+    expect(place.server.calls.slice(from).filter(({ method }) => method !== 'GET')).toEqual([]);
+  });
+
+  it('that nobody notices in time is put back as well, and ends with 6', async () => {
+    allow();
+    const before = exact();
+    const app = place.app({ yes: true });
+    let away = 0;
+    const blind = eyes({
+      noticed: async (signal) => {
+        await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+        return undefined;
+      },
+      close: (): Promise<void> => Promise.resolve(void (away = policies().length)),
+    });
+    expect(await chaos(app, 'ns-0', { how: 'remove', within: '1s' }, blind)).toBe(6);
+    expect(away).toBe(NAMES.length - 1);
+    expect(exact()).toEqual(before);
+  });
+
+  it.each([
+    ['the namespace did not opt in', (): void => undefined, {}, 'SP662'],
+    ['it says something else than allowed', (): void => allow('yes'), {}, 'SP662'],
+    ['it is a protected namespace', (): void => undefined, {}, 'SP663'],
+    ['the object is none of ours', (): void => allow(), { object: 'NetworkPolicy ns-0/other' }, 'SP665'],
+    ['it would last too long', (): void => allow(), { within: '1h' }, 'SP665'],
+    ['the watch does not answer', (): void => allow(), { watchUrl: 'http://127.0.0.1:9' }, 'SP666'],
+  ] as const)('is refused where %s, and nothing is written', async (name, before, options, code) => {
+    before();
+    const app = place.app({ yes: true });
+    const all = exact();
+    await expect(chaos(app, name.includes('protected') ? 'kube-system' : 'ns-0', options)).rejects.toMatchObject({
+      detail: { code },
+    });
+    expect(exact()).toEqual(all);
+  });
+
+  it('never takes away what allows where another policy isolates', async () => {
+    allow();
+    const [policy] = policies();
+    if (policy === undefined) throw new Error('no policy');
+    // All of the namespace is isolated, and who calls is let out: what our policy allows, nothing else does.
+    place.server.put({ ...policy, metadata: { name: 'deny-all', namespace: 'ns-0' }, spec: { podSelector: {}, policyTypes: ['Ingress'] } });
+    const app = place.app({ yes: true });
+    await expect(chaos(app, 'ns-0', { how: 'remove', object: 'NetworkPolicy ns-0/sallyport-app-1-ingress' }, eyes())).rejects.toMatchObject({
+      detail: { code: 'SP665', message: expect.stringContaining('close') as string },
+    });
+  });
+});
+
+class Killed extends Error {}
+
+/** An app that dies at a point: nothing it does afterwards reaches the cluster. */
+function dying(app: App, point: string): App & { readonly kill: () => void } {
+  let dead = false;
+  let applies = 0;
+  const alive = (): void => {
+    if (dead) throw new Killed();
+  };
+  const die = (): never => {
+    dead = true;
+    throw new Killed();
+  };
+  return {
+    ...app,
+    kill: () => (dead = true),
+    target: async () => {
+      const target = await app.target();
+      return {
+        ...target,
+        acquire: async (...all) => {
+          alive();
+          return target.acquire(...all);
+        },
+        readSnapshot: async (...all) => {
+          alive();
+          return target.readSnapshot(...all);
+        },
+        apply: async (change: Change) => {
+          alive();
+          applies += 1;
+          const here = `${applies === 1 ? 'take' : 'put'}`;
+          if (point === `before ${here}`) die();
+          const done = await target.apply(change);
+          if (point === `after ${here}`) die();
+          return done;
+        },
+      };
+    },
+  };
+}
+
+const POINTS = ['before take', 'after take', 'waiting', 'before put', 'after put'];
+it.each(POINTS.flatMap((point) => (['resume', 'rollback'] as const).map((by) => [point, by] as const)))(
+  'killed %s, %s puts it back to the field',
+  async (point, by) => {
+    allow();
+    const before = exact();
+    const app = place.app({ yes: true });
+    const dies = dying(app, point);
+    const look = eyes(
+      point === 'waiting'
+        ? {
+            noticed: async () => {
+              while (policies().length === NAMES.length) await new Promise((resolve) => setTimeout(resolve, 5));
+              // Journaled as well.
+              await new Promise((resolve) => setTimeout(resolve, 50));
+              dies.kill();
+              throw new Killed();
+            },
+          }
+        : {},
+    );
+    await expect(chaos(dies, 'ns-0', { how: 'remove' }, look)).rejects.toThrow(Killed);
+    await app.close();
+    dropLeases();
+    const next = place.app({ yes: true });
+    if (by === 'resume') expect(await resume(next)).toBe(0);
+    else {
+      expect(await rollback(next, 'ns-0', { to: 'none' })).toBe(0);
+      await next.close();
+      expect(policies()).toEqual([]);
+      expect(applied()).toEqual([]);
+      return;
+    }
+    await next.close();
+    expect(exact()).toEqual(before);
+    expect(applied()).toEqual(OURS.map(({ step }) => step.id));
+  },
+);

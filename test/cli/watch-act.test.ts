@@ -1,0 +1,156 @@
+// Rules that act, from a flow to an object of the cluster and back: what is written, what is only proposed, and what stops it.
+import { appendFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { incident } from '../../src/cli/commands/incident.ts';
+import type { App } from '../../src/cli/context.ts';
+import { openState } from '../../state/open.ts';
+import { CALICO_KINDS } from '../support/fake-api/kinds.ts';
+import { idOf } from '../watch/world.ts';
+import type { Place } from './watching.ts';
+import { openPlace } from './watching.ts';
+
+let place: Place;
+let now = Date.now();
+beforeEach(async () => {
+  now = Date.now();
+  place = await openPlace({ kinds: CALICO_KINDS, now: () => Date.now() });
+});
+afterEach(() => place.close());
+
+const CONFIG = `cluster:
+  cni: {name: calico, ipBlockMatches: []}
+triggers:
+  rules:
+    - {name: scan, notice: denied, class: attack-like, does: quarantine, how: run}
+  limits: {protected: ["prod-*"]}
+`;
+
+/** Somebody tries twelve ports of one workload. */
+const scanOf = (source: string): string =>
+  Array.from({ length: 12 }, (_, index) =>
+    JSON.stringify({
+      first: new Date(now).toISOString(),
+      last: new Date(now).toISOString(),
+      src: { workload: source },
+      dst: { workload: idOf(0, 5) },
+      protocol: 'TCP',
+      port: 3000 + index,
+      count: 1,
+      verdict: 'denied',
+    }),
+  ).join('\n');
+
+function started(options: object = {}, config = CONFIG) {
+  const file = join(place.dir, 'flows.jsonl');
+  writeFileSync(file, `${scanOf(idOf(0, 1))}\n`);
+  writeFileSync(join(place.dir, 'config.yaml'), config);
+  return {
+    file,
+    one: place.start(options, 'edges', [file], 'one', { config: join(place.dir, 'config.yaml') }),
+  };
+}
+
+const held = (): readonly string[] =>
+  place.server
+    .objects()
+    .filter(({ metadata }) => metadata.name.startsWith('sallyport-quarantine-'))
+    .map(({ kind, metadata }) => `${kind} ${String(metadata['namespace'])}`);
+const records = () => {
+  const state = openState(join(place.dir, 'one.sqlite'), { target: undefined, mode: 'read' });
+  try {
+    return state.reader.triggered();
+  } finally {
+    state.close();
+  }
+};
+const command = (app: App, ...args: Parameters<typeof incident> extends [App, ...infer Rest] ? Rest : never) =>
+  incident(app, ...args);
+
+it('a scan from inside is quarantined, on record before it is; a second one past the share is proposed, carried out by a person, and both are undone', async () => {
+  const { file, one } = started({ act: true, lead: 'ops' });
+  const line = await one.until(({ event }) => event === 'trigger');
+  expect(line).toMatchObject({
+    rule: 'scan',
+    does: 'quarantine',
+    subject: idOf(0, 1),
+    how: 'run',
+    outcome: 'done',
+    why: [],
+    limits: ['0 of 2 in this hour', '0 of 3 in force', '0 of 10 workloads of ns-0 in quarantine, at most 10 %'],
+    notice: { kind: 'denied' },
+  });
+  expect(held()).toEqual(['NetworkPolicy ns-0']);
+  appendFileSync(file, `${scanOf(idOf(0, 2))}\n`);
+  expect(await one.until(({ event, subject }) => event === 'trigger' && subject === idOf(0, 2))).toMatchObject({
+    outcome: 'proposed',
+    why: ['2 of 10 workloads of ns-0 are more than 10 %'],
+  });
+  expect(held()).toHaveLength(1);
+  one.interrupt.stop();
+  await one.ended;
+
+  const [first, second] = records().map(({ id }) => id);
+  const app = place.app({ config: join(place.dir, 'config.yaml'), yes: true });
+  expect(await command(app, 'run', second, { dryRun: true })).toBe(0);
+  expect(held()).toHaveLength(1);
+  expect(await command(app, 'run', second, { dryRun: false, reason: 'seen it' })).toBe(0);
+  expect(held()).toHaveLength(2);
+  await expect(command(app, 'run', second, { dryRun: false })).rejects.toMatchObject({ detail: { code: 'SP661' } });
+  await expect(command(app, 'dismiss', second, { reason: 'x' })).rejects.toMatchObject({ detail: { code: 'SP661' } });
+  expect(await command(app, 'confirm', first, { reason: 'it was right' })).toBe(0);
+  expect(records().map(({ outcome, confirmedBy }) => [outcome, confirmedBy !== undefined])).toEqual([
+    ['done', true],
+    ['done', true],
+  ]);
+  for (const id of [first, second]) expect(await command(app, 'undo', id, { dryRun: false })).toBe(0);
+  expect(held()).toEqual([]);
+});
+
+it.each([
+  ['it was not told to act', {}, CONFIG, 'not told to act'],
+  [
+    'the configuration stops it',
+    { act: true, lead: 'ops' },
+    CONFIG.replace('triggers:', 'triggers:\n  stop: an audit'),
+    'an audit',
+  ],
+  ['the namespace is protected', { act: true, lead: 'ops' }, CONFIG.replace('prod-*', 'ns-*'), 'ns-0 is protected'],
+] as const)('nothing is written where %s', async (_, options, config, why) => {
+  const { one } = started(options, config);
+  const line = await one.until(({ event }) => event === 'trigger');
+  expect(line).toMatchObject({ outcome: 'proposed', how: 'ask' });
+  expect(String(line['why'])).toContain(why);
+  expect(held()).toEqual([]);
+});
+
+it('the kill switch stops a watch that runs, by the state and by the cluster, without a restart', async () => {
+  const { file, one } = started({ act: true, lead: 'ops' }, CONFIG.replace('protected', 'share: 0.5, protected'));
+  await one.until(({ event }) => event === 'trigger');
+  const app = place.app({ config: join(place.dir, 'config.yaml') });
+  expect(await command(app, 'stop', undefined, { reason: 'false alarms' })).toBe(0);
+  await app.close();
+  appendFileSync(file, `${scanOf(idOf(0, 2))}\n`);
+  const second = await one.until(({ event, subject }) => event === 'trigger' && subject === idOf(0, 2));
+  expect(String(second['why'])).toContain('false alarms');
+  await expect(command(app, 'start', undefined, { reason: 'over' })).rejects.toMatchObject({
+    detail: { code: 'SP496' },
+  });
+  await app.close();
+  const again = place.app({ config: join(place.dir, 'config.yaml'), yes: true });
+  expect(await command(again, 'start', undefined, { reason: 'over' })).toBe(0);
+  await again.close();
+  place.server.put({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: 'kube-system', annotations: { 'sallyport.dev/stop': 'the owners say so' } },
+  });
+  appendFileSync(file, `${scanOf(idOf(0, 3))}\n`);
+  const third = await one.until(({ event, subject }) => event === 'trigger' && subject === idOf(0, 3));
+  expect(String(third['why'])).toContain('the owners say so');
+  expect(held()).toHaveLength(1);
+});
+
+it('acts only where it leads', async () => {
+  await expect(started({ act: true }).one.ended).rejects.toMatchObject({ detail: { code: 'SP249' } });
+});

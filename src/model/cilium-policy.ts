@@ -7,7 +7,7 @@ import type { NetworkPeer, NetworkPolicy, NetworkPort, NetworkRule } from './net
 import type { KubeManifest } from './object.ts';
 import { formatRef, namespaceOf, refOf } from './object.ts';
 import type { OrderedPolicy, OrderedRule } from './ordered-policy.ts';
-import { EVERYTHING, parseSelector } from './selector.ts';
+import { ACCOUNT_KEY, EVERYTHING, parseSelector } from './selector.ts';
 import type { Requirement, Selector } from './selector.ts';
 
 /** Entities of a rule (Cilium documentation, "Entities Based"). */
@@ -29,6 +29,11 @@ export type CiliumEntity = (typeof ENTITIES)[number] | 'any-node';
 
 const NAMESPACE_KEY = 'io.kubernetes.pod.namespace';
 const NAMESPACE_LABELS = 'io.cilium.k8s.namespace.labels.';
+/**
+ * The service account of a pod, as a label of its endpoint (cilium/cilium pkg/k8s/apis/cilium.io, PolicyLabelServiceAccount; a
+ * pod's own label of that key is dropped: pkg/k8s/utils, SanitizePodLabels).
+ */
+const ACCOUNT_LABEL = 'io.cilium.k8s.policy.serviceaccount';
 /** Keys that Cilium leaves out of identities by default ("Limiting Identity-Relevant Labels"): a selector on them is not plain. */
 const NOT_IDENTITY =
   /^(?:io\.kubernetes|kubernetes\.io|.*beta\.kubernetes\.io|k8s\.io|pod-template-|controller-revision-hash|annotation\.|etcd_node)/u;
@@ -211,6 +216,9 @@ function parsePods(value: Json | undefined): Pods | undefined {
     if (key === NAMESPACE_KEY) namespaces.push({ ...requirement, key: 'kubernetes.io/metadata.name' });
     else if (key.startsWith(NAMESPACE_LABELS)) {
       namespaces.push({ ...requirement, key: key.slice(NAMESPACE_LABELS.length) });
+    } else if (key === ACCOUNT_LABEL) {
+      // "Include all io.cilium.k8s.policy labels": always part of an identity, whatever a pod's own labels are.
+      pods.push({ ...requirement, key: ACCOUNT_KEY });
     } else if (/^(?:io\.cilium\.|k8s\.|reserved\.)/u.test(key) || NOT_IDENTITY.test(key)) return undefined;
     else pods.push(requirement);
   }

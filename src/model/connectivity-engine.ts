@@ -28,6 +28,7 @@ import type { NetworkPeer, NetworkPolicy, NetworkRule } from './network-policy.t
 import type { PortRange, PortSet } from './port-set.ts';
 import { ALL_PORTS, portSet } from './port-set.ts';
 import type { Requirement, Selector } from './selector.ts';
+import { ACCOUNT_KEY } from './selector.ts';
 import type { Tri } from './tri.ts';
 import type { ConnectionQuery } from './verdict.ts';
 import type { Party, Pod, World } from './world.ts';
@@ -646,7 +647,7 @@ function podsToAsk(
   if (namespaces === 'own') return podsOfNamespace.get(policy.namespace) ?? [];
   const byName = namespaces.requirements.find(({ key, operator }) => key === NAME_KEY && operator === 'In');
   if (byName !== undefined) return [...new Set(byName.values)].flatMap((name) => podsOfNamespace.get(name) ?? []);
-  const byLabel = pods.requirements.find(({ operator }) => operator === 'In');
+  const byLabel = pods.requirements.find(({ operator, key }) => operator === 'In' && key !== ACCOUNT_KEY);
   if (byLabel !== undefined) return podsLabelled(world, layout, byLabel);
   if (namespaces.requirements.length === 0) return world.cluster.pods;
   const out: Pod[] = [];

@@ -25,6 +25,9 @@ export interface ParsedSelector {
   readonly problems: readonly Problem[];
 }
 
+/** What asks for the service account of a pod and not for a label of it: no label has such a key. */
+export const ACCOUNT_KEY = 'serviceaccount:';
+
 export const EVERYTHING: Selector = { requirements: [] };
 
 const OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn', 'Exists', 'DoesNotExist']);

@@ -29,7 +29,7 @@ import type { KubeManifest } from './object.ts';
 import { isObject } from './object.ts';
 import type { CalicoNetworkSet, CalicoTier, OrderedPolicy } from './ordered-policy.ts';
 import type { Selector } from './selector.ts';
-import { matchSelector, matchSelectorPartly } from './selector.ts';
+import { ACCOUNT_KEY, matchSelector, matchSelectorPartly } from './selector.ts';
 import type { Tri } from './tri.ts';
 import { and, triOf } from './tri.ts';
 
@@ -559,6 +559,30 @@ function openKeysOf(selector: Selector, kind: string): ReadonlySet<string> {
   return open;
 }
 
+interface SelectorParts {
+  /** What it asks of the service account; absent: nothing. */
+  readonly accounts?: Selector;
+  readonly labels: Selector;
+}
+
+const selectorParts = new WeakMap<Selector, SelectorParts>();
+
+function partsOf(selector: Selector): SelectorParts {
+  let parts = selectorParts.get(selector);
+  if (parts === undefined) {
+    const accounts = selector.requirements.filter(({ key }) => key === ACCOUNT_KEY);
+    parts =
+      accounts.length === 0
+        ? { labels: selector }
+        : {
+            accounts: { requirements: accounts },
+            labels: { requirements: selector.requirements.filter(({ key }) => key !== ACCOUNT_KEY) },
+          };
+    selectorParts.set(selector, parts);
+  }
+  return parts;
+}
+
 /**
  * Does a selector pick these pods? Unknown where their labels are, and where it asks for a label of one pod, run or revision,
  * which a pod set does not carry.
@@ -566,6 +590,11 @@ function openKeysOf(selector: Selector, kind: string): ReadonlySet<string> {
 export function selectsPod(selector: Selector, pod: Pod): Tri {
   if (selector.requirements.length === 0) return 'yes';
   if (pod.podSet === undefined) return 'unknown';
+  const { accounts, labels } = partsOf(selector);
+  if (accounts !== undefined) {
+    if (!matchSelector(accounts, { [ACCOUNT_KEY]: pod.podSet.serviceAccount })) return 'no';
+    return selectsPod(labels, pod);
+  }
   const open = openKeysOf(selector, pod.kind);
   if (open.size === 0) return triOf(matchSelector(selector, pod.labels));
   return matchSelectorPartly(selector, pod.labels, (key) => !open.has(key));

@@ -11,7 +11,8 @@ import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
 import type { Playbook } from './incident-effect.ts';
 import { NO_EFFECT, effectFindings, effectOf, snapshotAfter } from './incident-effect.ts';
-import { incidentStep } from './quarantine.ts';
+import type { AdminKind } from './quarantine.ts';
+import { ADMIN_TYPES, NO_ADMIN, adminKindOf, incidentStep } from './quarantine.ts';
 
 /** Who is kept out. */
 export type BlockSource =
@@ -88,7 +89,7 @@ export function planBlock(view: View, options: BlockOptions): Playbook {
       );
     steps = excluded.steps;
   } else {
-    const object = denial(kind, source, { name, namespace, labels });
+    const object = denial(kind, source, { name, namespace, labels }, adminKindOf(view.snapshot));
     if (typeof object === 'string') return none(object, 'Name another kind with --with.');
     steps = [
       incidentStep(namespace, `incident/${name}`, `keep ${subject} out of ${namespace}`, { kind: 'create', object }, [
@@ -145,6 +146,9 @@ function isSource(view: View, source: BlockSource, end: Endpoint): boolean {
   }
 }
 
+/** Of a label's value (meta/v1). */
+const MOST_LABEL = 63;
+
 interface Meta {
   readonly name: string;
   readonly namespace: string;
@@ -157,9 +161,16 @@ interface Meta {
  * (network-policy-api.sigs.k8s.io; istio.io, AuthorizationPolicy). A policy of Calico ends in the default of its tier, so what it does to
  * others is left to the simulation, which refuses it where they are cut.
  */
-function denial(kind: Exclude<BlockKind, 'exclude'>, source: BlockSource, meta: Meta): KubeManifest | string {
+function denial(
+  kind: Exclude<BlockKind, 'exclude'>,
+  source: BlockSource,
+  meta: Meta,
+  adminKind: AdminKind | undefined,
+): KubeManifest | string {
   switch (kind) {
     case 'cilium':
+      if (source.kind === 'account' && source.name.length > MOST_LABEL)
+        return `Cilium names accounts by a label, and the value of one holds ${MOST_LABEL} characters.`;
       return {
         apiVersion: 'cilium.io/v2',
         kind: 'CiliumNetworkPolicy',
@@ -185,12 +196,13 @@ function denial(kind: Exclude<BlockKind, 'exclude'>, source: BlockSource, meta: 
     case 'admin': {
       if (source.kind !== 'namespace')
         return 'An admin policy denies namespaces and pods by label alone, no address and no account.';
+      if (adminKind === undefined) return NO_ADMIN;
       const { namespace, ...cluster } = meta;
       return {
-        apiVersion: 'policy.networking.k8s.io/v1alpha1',
-        kind: 'AdminNetworkPolicy',
+        ...ADMIN_TYPES[adminKind],
         metadata: cluster,
         spec: {
+          ...(adminKind === 'ClusterNetworkPolicy' ? { tier: 'Admin' } : {}),
           priority: 0,
           subject: { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': namespace } } },
           ingress: [

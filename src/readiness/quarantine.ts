@@ -18,9 +18,29 @@ import { NO_EFFECT, effectFindings, effectOf, isEndpoint, snapshotAfter } from '
 /** On pods and policies of a quarantine: which. */
 export const QUARANTINE_LABEL = 'sallyport.dev/quarantine';
 
-/** Kinds that hold a quarantine. `labels`: plain NetworkPolicy, which cannot deny, and pods taken out of what selects them. */
-export const QUARANTINE_KINDS = ['cilium', 'calico', 'labels'] as const;
+/** Kinds that hold a quarantine. `admin`: an admin policy, which speaks of pods and, outgoing, of addresses. `labels`: plain NetworkPolicy, which cannot deny, and pods taken out of what selects them. */
+export const QUARANTINE_KINDS = ['cilium', 'calico', 'admin', 'labels'] as const;
 export type QuarantineKind = (typeof QUARANTINE_KINDS)[number];
+
+/** Kinds of admin policies that a cluster may serve (network-policy-api.sigs.k8s.io). */
+export type AdminKind = 'AdminNetworkPolicy' | 'ClusterNetworkPolicy';
+
+export const ADMIN_TYPES: Readonly<Record<AdminKind, Pick<KubeManifest, 'apiVersion' | 'kind'>>> = {
+  AdminNetworkPolicy: { apiVersion: 'policy.networking.k8s.io/v1alpha1', kind: 'AdminNetworkPolicy' },
+  ClusterNetworkPolicy: { apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+};
+export const NO_ADMIN = 'The cluster serves neither AdminNetworkPolicy nor ClusterNetworkPolicy.';
+
+/** The newer kind that the cluster serves. A directory without definitions says nothing of it: then the kind that most CNIs have. */
+export function adminKindOf({ objects }: Pick<View['snapshot'], 'objects'>): AdminKind | undefined {
+  const defined = objects
+    .filter((object) => isObject(object, 'apiextensions.k8s.io', 'CustomResourceDefinition'))
+    .map(({ metadata }) => metadata.name);
+  if (defined.includes('clusternetworkpolicies.policy.networking.k8s.io')) return 'ClusterNetworkPolicy';
+  return defined.length === 0 || defined.includes('adminnetworkpolicies.policy.networking.k8s.io')
+    ? 'AdminNetworkPolicy'
+    : undefined;
+}
 
 export interface QuarantineOptions {
   readonly workload: Workload;
@@ -184,14 +204,16 @@ function deletesOf(workload: Workload, objects: readonly KubeManifest[]): readon
 }
 
 /**
- * A policy that denies. Cilium: deny rules take precedence over every allow (docs.cilium.io, Policy language, Deny policies); the entity `all`
+ * A policy that denies. Admin policies go before every NetworkPolicy, and Deny is final; their ingress rules name pods alone, so that what comes
+ * from outside is not denied, and of their egress rules `networks` is in the experimental channel before ClusterNetworkPolicy
+ * (network-policy-api.sigs.k8s.io, API reference). What that leaves open the simulation says. Cilium: deny rules take precedence over every allow (docs.cilium.io, Policy language, Deny policies); the entity `all`
  * is whatever there is; the node's own probes pass all the same. Calico: the lowest order goes first in its tier and Deny is final
  * (docs.tigera.io, NetworkPolicy, order and action); a policy of an earlier tier goes before it.
  */
 function byDenial(
   view: View,
   { workload, id }: QuarantineOptions,
-  kind: 'cilium' | 'calico',
+  kind: 'cilium' | 'calico' | 'admin',
   refuse: Refuse,
 ): Planned | { readonly finding: Finding } {
   const choice = chooseSelector(workload, view.inventory);
@@ -205,8 +227,12 @@ function byDenial(
       ),
     };
   const metadata = metadataOf(workload, id);
+  const admin = kind === 'admin' ? adminKindOf(view.snapshot) : undefined;
+  if (kind === 'admin' && admin === undefined) return { finding: refuse(NO_ADMIN, 'Name another kind with --with.') };
   const object: KubeManifest =
-    kind === 'cilium'
+    admin !== undefined
+      ? adminDenial(admin, metadata, workload.namespace, choice.labels)
+      : kind === 'cilium'
       ? {
           apiVersion: 'cilium.io/v2',
           kind: 'CiliumNetworkPolicy',
@@ -246,7 +272,33 @@ function byDenial(
     remarks: [
       'pods that are made from now on are cut off as well',
       ...(kind === 'cilium' ? ['probes of the own node pass'] : []),
+      ...(kind === 'admin'
+        ? [
+            'an admin policy denies pods and, outgoing, addresses: what comes from nodes or from outside the cluster is not denied by it',
+            'of two admin policies of priority 0 that contradict each other it is not defined which one holds',
+          ]
+        : []),
     ],
+  };
+}
+
+function adminDenial(
+  kind: AdminKind,
+  { namespace: _, ...metadata }: KubeManifest['metadata'],
+  namespace: string,
+  labels: Labels,
+): KubeManifest {
+  const own = { matchLabels: { 'kubernetes.io/metadata.name': namespace } };
+  return {
+    ...ADMIN_TYPES[kind],
+    metadata,
+    spec: {
+      ...(kind === 'ClusterNetworkPolicy' ? { tier: 'Admin' } : {}),
+      priority: 0,
+      subject: { pods: { namespaceSelector: own, podSelector: { matchLabels: labels } } },
+      ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+      egress: [{ action: 'Deny', to: [{ namespaces: {} }, { networks: ['0.0.0.0/0', '::/0'] }] }],
+    },
   };
 }
 

@@ -6,12 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { advance, resume, rollback } from '../../src/cli/commands/run.ts';
 import type { App, GlobalOptions } from '../../src/cli/context.ts';
-import { openApp } from '../../src/cli/context.ts';
-import { openInterrupt } from '../../src/cli/interrupt.ts';
-import type { Output } from '../../src/cli/output.ts';
 import { isKubeManifest } from '../../src/model/object.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import { isFailure } from '../../src/shared/pure/errors.ts';
+import type { Done } from '../support/command.ts';
+import { runCommand } from '../support/command.ts';
 import type { FakeKind } from '../support/fake-api/kinds.ts';
 import { CILIUM_KINDS } from '../support/fake-api/kinds.ts';
 import type { FakeApi } from '../support/fake-api/server.ts';
@@ -63,67 +61,29 @@ let controller: Controller;
 let meanwhile: (() => unknown)[] = [];
 let said: string[] = [];
 
-interface Done {
-  readonly code: number;
-  readonly error: string | undefined;
-  readonly document: Readonly<Record<string, unknown>>;
-}
-
 const git = (...args: readonly string[]): string => gitIn(clone, ...args);
 const head = (of = bare): string => gitIn(of, 'rev-parse', 'main').trim();
 
-/** A command in this process, on a clock that stands between two looks. */
 async function run(work: (app: App) => Promise<number>, more: GlobalOptions = {}): Promise<Done> {
-  let document: Readonly<Record<string, unknown>> = {};
-  const nothing = (): void => undefined;
-  const hear = (text: string): void => void said.push(text);
-  const output: Output = {
-    json: true,
-    color: false,
-    width: 200,
-    interactive: false,
-    documented: false,
-    line: nothing,
-    names: nothing,
-    raw: nothing,
-    document: (_, body) => (document = body as Readonly<Record<string, unknown>>),
-    note: hear,
-    progress: hear,
-    event: () => false,
-  };
-  let now = Date.now();
-  const app = openApp(
-    {
+  const done = await runCommand(work, {
+    options: {
       kubeconfig: api.kubeconfig,
       state: join(home, 'state.sqlite'),
       config: join(home, 'config.yaml'),
       yes: true,
       ...more,
     },
-    output,
-    { PATH: process.env['PATH'], HOME: home, XDG_STATE_HOME: join(home, 'xdg'), SALLYPORT_USER: 'ada', ...GIT_ENV },
-    openInterrupt(),
-  );
-  const patient: App = {
-    ...app,
-    clock: () => ({
-      now: () => now,
-      sleep: async (ms) => {
-        now += ms;
-        await meanwhile.shift()?.();
-      },
-    }),
-  };
-  try {
-    const code = await work(patient);
-    return { code, error: (document['error'] as { readonly code: string } | undefined)?.code, document };
-  } catch (error) {
-    if (!isFailure(error)) throw error;
-    said.push(error.detail.message, error.detail.hint ?? '');
-    return { code: error.detail.exit, error: error.detail.code, document };
-  } finally {
-    await app.close();
-  }
+    env: {
+      PATH: process.env['PATH'],
+      HOME: home,
+      XDG_STATE_HOME: join(home, 'xdg'),
+      SALLYPORT_USER: 'ada',
+      ...GIT_ENV,
+    },
+    onSleep: () => meanwhile.shift()?.(),
+  });
+  said.push(...done.said);
+  return done;
 }
 
 const through = (more: GlobalOptions = {}): GlobalOptions => ({

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { changedConnections } from '../../src/model/connectivity.ts';
 import { checkPolicies, evaluateConnection, isIsolated } from '../../src/model/evaluate.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { AGENT, CLUSTER, DB, JOB, WEB, clusterWith } from '../support/policy-table.ts';
+import type { InventorySketch } from '../support/world.ts';
 import { answerOf, connection, inventoryOf, manifest, networkPolicy } from '../support/world.ts';
 
 function cilium(name: string, spec: JsonObject): KubeManifest {
@@ -24,6 +26,71 @@ function answer(policies: KubeManifest | readonly KubeManifest[], text: string, 
   const list = Array.isArray(policies) ? (policies as readonly KubeManifest[]) : [policies as KubeManifest];
   return answerOf(clusterWith('cilium', list, sketch), text);
 }
+
+describe('an account', () => {
+  const ACCOUNT = 'io.cilium.k8s.policy.serviceaccount';
+  const runsAs = (account: string, labels: Readonly<Record<string, string>> = {}): InventorySketch => ({
+    workloads: {
+      ...CLUSTER.workloads,
+      [WEB]: { labels: { app: 'web', ...labels }, account, ports: ['http=8080'], pods: ['10.0.1.1@n1'] },
+    },
+  });
+  const from = (matchLabels: JsonObject): JsonObject => ({ fromEndpoints: [{ matchLabels }] });
+
+  it.each<[string, KubeManifest, InventorySketch, string]>([
+    ['is what the pod runs as', onDb({ ingress: [from({ [ACCOUNT]: 'web' })] }), runsAs('web'), 'allowed'],
+    ['with the source of the label', onDb({ ingress: [from({ [`k8s:${ACCOUNT}`]: 'web' })] }), runsAs('web'), 'allowed'],
+    ['and no other', onDb({ ingress: [from({ [ACCOUNT]: 'web' })] }), runsAs('other'), 'denied'],
+    [
+      'whatever the pod says of itself',
+      onDb({ ingress: [from({ [ACCOUNT]: 'web' })] }),
+      runsAs('other', { [ACCOUNT]: 'web' }),
+      'denied',
+    ],
+    [
+      'of its namespace',
+      onDb({ ingress: [from({ [ACCOUNT]: 'web', 'k8s:io.kubernetes.pod.namespace': 'shop' })] }),
+      runsAs('web'),
+      'allowed',
+    ],
+    ['beside a label', onDb({ ingress: [from({ [ACCOUNT]: 'web', app: 'other' })] }), runsAs('web'), 'denied'],
+    [
+      'that is selected',
+      cilium('shop/p', { endpointSelector: { matchLabels: { [ACCOUNT]: 'db' } }, ingress: [{}] }),
+      runsAs('web'),
+      'denied',
+    ],
+    [
+      'that is denied goes before an allow',
+      onDb({ ingress: [from({})], ingressDeny: [from({ [ACCOUNT]: 'web' })] }),
+      runsAs('web'),
+      'denied',
+    ],
+    [
+      'by an expression',
+      onDb({
+        ingress: [{ fromEndpoints: [{ matchExpressions: [{ key: ACCOUNT, operator: 'NotIn', values: ['web'] }] }] }],
+      }),
+      runsAs('web'),
+      'denied',
+    ],
+  ])('%s', (_, policy, sketch, expected) => {
+    expect(answer(policy, IN, sketch)).toBe(expected);
+  });
+
+  it('counts for all pairs at once as for one', () => {
+    const policy = cilium('p', {
+      endpointSelector: app('db'),
+      ingress: [from({ [ACCOUNT]: 'web', 'io.kubernetes.pod.namespace': 'shop' }), from({ [ACCOUNT]: 'train' })],
+    });
+    const changed = changedConnections(
+      clusterWith('cilium', [policy], runsAs('other')),
+      clusterWith('cilium', [policy], runsAs('web')),
+      {},
+    );
+    expect([...changed].map(({ src, dst }) => `${src} -> ${dst}`)).toEqual([`${WEB} -> ${DB}`]);
+  });
+});
 
 describe('isolation by CiliumNetworkPolicy', () => {
   it.each<[string, KubeManifest, string, string]>([
@@ -466,10 +533,6 @@ describe('what is not plain in a policy of Cilium', () => {
     [
       'a label that is no part of identities',
       { endpointSelector: { matchLabels: { 'pod-template-hash': 'x' } }, ingress: [{}] },
-    ],
-    [
-      'an account',
-      { endpointSelector: { matchLabels: { 'io.cilium.k8s.policy.serviceaccount': 'x' } }, ingress: [{}] },
     ],
     ['a field that is not known', { endpointSelector: {}, ingress: [{}], surprise: true }],
     [

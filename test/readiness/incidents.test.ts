@@ -95,6 +95,11 @@ const OPEN_DB = policy('db', {
 });
 const OPEN_ALL = policy('all', { podSelector: {}, policyTypes: ['Ingress'], ingress: [{}] });
 
+const definition = (plural: string): KubeManifest => ({
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: `${plural}.policy.networking.k8s.io` },
+});
 const cni = (name: string): Config => ({ ...CONFIG, cluster: { cni: { name, ipBlockMatches: [] } } });
 
 function world(name: string, ...more: readonly KubeManifest[]): View {
@@ -124,7 +129,8 @@ describe('a quarantine', () => {
   it.each<readonly [string, QuarantineKind]>([
     ['cilium', 'cilium'],
     ['calico', 'calico'],
-  ])('on %s cuts both directions of the workload, over every allow, and nobody else', (name, kind) => {
+    ['calico', 'admin'],
+  ])('on %s by %s cuts both directions of the workload, over every allow, and nobody else', (name, kind) => {
     const found = quarantine(world(name, OPEN_DB), 'shop/Deployment/db', { kind });
     expect(errors(found)).toEqual([]);
     expect(found.effect.cut.map(({ text }) => text).sort()).toEqual([
@@ -167,6 +173,15 @@ describe('a quarantine', () => {
     expect(errors(quarantine(world('other', OPEN_DB), 'shop/Deployment/db'))).toEqual(['SP390']);
   });
 
+  it('by an admin policy is refused where callers from outside are on record, which it cannot deny', () => {
+    const view = world('calico', definition('clusternetworkpolicies'));
+    const outside = { ...view, edges: edgesOf(`${EDGES}\nexternal:203.0.113.9 -> shop/Deployment/db 5432`) };
+    const found = quarantine(outside, 'shop/Deployment/db', { kind: 'admin' });
+    expect(found.steps[0]?.change).toMatchObject({ object: { kind: 'ClusterNetworkPolicy', spec: { tier: 'Admin' } } });
+    expect(errors(found)).toEqual(['SP391']);
+    expect(found.effect.open.map(({ text }) => text)).toEqual([expect.stringContaining('203.0.113.9')]);
+  });
+
   it('deletes the pods where their connections are to end, last', () => {
     const { steps } = quarantine(world('cilium'), 'shop/Deployment/db', { connections: 'delete' });
     expect(steps.map(({ operation }) => operation)).toEqual(['create', 'delete']);
@@ -190,8 +205,24 @@ describe('a block', () => {
     expect(found.effect.pairsBeyond).toEqual([]);
   });
 
-  it('of an account by Cilium is refused as long as its label cannot be judged', () => {
-    expect(errors(block(world('cilium'), 'account:desk/toolbox', 'cilium'))).toContain('SP391');
+  it('of an account by Cilium names the label that its endpoints carry, and cuts that account alone', () => {
+    const found = block(world('cilium'), 'account:desk/toolbox', 'cilium');
+    expect(errors(found)).toEqual([]);
+    expect(found.effect.cut).toHaveLength(2);
+    expect(found.effect.pairsBeyond).toEqual([]);
+    expect(errors(block(world('cilium'), `account:desk/${'x'.repeat(64)}`, 'cilium'))).toEqual(['SP393']);
+  });
+
+  it('by an admin policy is of the newest kind that the cluster serves, and refused where it serves none', () => {
+    const kindOf = (...plurals: readonly string[]): string | undefined => {
+      const found = block(world('calico', ...plurals.map(definition)), 'namespace:desk', 'admin');
+      const change = found.steps[0]?.change;
+      return change?.kind === 'create' ? change.object.kind : errors(found)[0];
+    };
+    expect(kindOf()).toBe('AdminNetworkPolicy');
+    expect(kindOf('adminnetworkpolicies')).toBe('AdminNetworkPolicy');
+    expect(kindOf('adminnetworkpolicies', 'clusternetworkpolicies')).toBe('ClusterNetworkPolicy');
+    expect(kindOf('other')).toBe('SP393');
   });
 
   it('by Calico is refused where the policy would isolate pods that are open to others', () => {

@@ -91,6 +91,7 @@ describe('the tarball', () => {
       'phases/02-allow-list/README.md',
       'docs/captures/dashboard-dark.svg',
       'dist/src/sources/hubble/worker.js',
+      'dist/src/sources/hubble/read-thread.js',
       'examples/fraud-detection/cluster/40-fraud-serving.yaml',
       'examples/fraud-detection/decisions.yaml',
     ])

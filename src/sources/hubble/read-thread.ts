@@ -10,7 +10,7 @@ import { createLineMarker } from '../line-marks.ts';
 import type { Damage } from '../lines.ts';
 import { isGzip, readBytes, withoutMark } from '../lines.ts';
 import type { Memory } from './batches.ts';
-import { BATCH_BYTES, createBatcher } from './batches.ts';
+import { createBatcher } from './batches.ts';
 
 /** What the thread is started with: of a FlowInput what can be sent, and memory to begin with. */
 export interface ReadThreadData extends Pick<FlowInput, 'name' | 'skip' | 'known' | 'cut'> {
@@ -39,6 +39,8 @@ export type FromReadThread =
   | { readonly kind: 'bug'; readonly message: string };
 
 const { name, path, skip, known, cut, isMarked, memories } = workerData as ReadThreadData;
+/** Hashed and marked while it is in the core's own cache. */
+const PIECE_BYTES = 1 << 18;
 const free: Memory[] = [...memories];
 let wake: (() => void) | undefined;
 parentPort?.on('message', (memory: ToReadThread) => {
@@ -70,10 +72,10 @@ async function main(): Promise<void> {
       const head = Buffer.alloc(2);
       readSync(file, head, 0, 2, 0);
       // What comes out of a compression is put where plain bytes are read to.
-      const own = isGzip(head) ? Buffer.allocUnsafeSlow(BATCH_BYTES) : undefined;
+      const own = isGzip(head) ? Buffer.allocUnsafeSlow(PIECE_BYTES) : undefined;
       for (;;) {
         const room = own ?? batcher.room();
-        const count = readSync(file, room);
+        const count = readSync(file, room, 0, Math.min(room.byteLength, PIECE_BYTES), null);
         if (count === 0) return;
         yield room.subarray(0, count);
       }

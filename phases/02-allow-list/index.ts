@@ -1,8 +1,9 @@
-import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
-import type { Candidate } from '../../src/candidates/network.ts';
+import { deriveNetworkCandidate, deriveTunnelAccess } from '../../src/candidates/network.ts';
+import type { Candidate, CandidateContext } from '../../src/candidates/network.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
 import { workloadById } from '../../src/model/inventory-index.ts';
+import type { Workload } from '../../src/model/inventory.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
 import type { Direction } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
@@ -13,6 +14,7 @@ import { evidenceGates } from '../../src/readiness/evidence-gates.ts';
 import { canBeSelected, ensureGuardRail } from '../../src/readiness/guard-rail.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { endRehearsals } from '../../src/readiness/staged.ts';
+import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
 import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
 
 const DEFAULT_DENY = 'sallyport-default-deny';
@@ -31,6 +33,7 @@ export const allowList: Phase = {
       for (const direction of ['ingress', 'egress'] as const) {
         const candidate = deriveNetworkCandidate(context, workload, direction);
         if (candidate.object === undefined) continue;
+        if (direction === 'ingress') admitTunnels(context, draft, workload);
         draft.ensure(candidate.object, {
           namespace: view.namespace,
           phase: 'allow-list',
@@ -53,9 +56,28 @@ export const allowList: Phase = {
     endRehearsals(view, draft, 'allow-list');
     return draft.steps;
   },
-  verify: () => [],
+  // What an open tunnel port of an ambient mesh takes from NetworkPolicy is given back in the same phase.
+  verify: tunnelGates,
   down: () => [],
 };
+
+/**
+ * Of a workload in ambient mode, before a NetworkPolicy opens port 15008 of it: an AuthorizationPolicy at layer 4, which admits into the tunnels
+ * what the allow-list admits. Recorded under the workload's namespace.
+ */
+function admitTunnels(context: CandidateContext, draft: Draft, workload: Workload): void {
+  const { object } = deriveTunnelAccess(context, workload);
+  if (object === undefined) return;
+  draft.ensure(object, {
+    namespace: workload.namespace,
+    phase: 'allow-list',
+    id: `tunnels-${workload.namespace}-${workload.kind.toLowerCase()}-${workload.name}`,
+    title: `admit into the tunnels of ${workload.id} what its allow-list admits, by account and port (not proven on packets)`,
+    workload: workload.id,
+    direction: 'ingress',
+    risks: ['callers in the mesh that are on no record are refused by ztunnel from here on', OPEN_CONNECTIONS],
+  });
+}
 
 function describe(candidate: Candidate): string {
   const peers = candidate.rules.filter((rule) => Object.keys(rule.rule).length > 0).map((rule) => rule.peer);
@@ -82,6 +104,7 @@ function openPeers(view: View, draft: Draft): void {
     // Only what Sallyport enforces there already; a namespace that is not under way is not begun from here.
     const enforced = draft.byKey(`networking.k8s.io/NetworkPolicy/${workload.namespace}/${DEFAULT_DENY}`) !== undefined;
     if (draft.get(candidate.object) === undefined && !enforced) continue;
+    if (peer.direction === 'ingress') admitTunnels(context, draft, workload);
     // Recorded under the peer's namespace: it goes when that one is rolled back, not when this one is and still needs it.
     draft.ensure(candidate.object, {
       namespace: workload.namespace,

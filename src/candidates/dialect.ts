@@ -115,14 +115,21 @@ function peerOf(value: Json, namespace: string): PlainPeer {
   return { kind: 'pods', namespace: named ?? namespace, labels: labelsAt(peer['podSelector']) };
 }
 
+/** Has Calico this kind here, by the definitions of its storage? Undefined of a directory, which says nothing of kinds. */
+export function servesCalico(kinds: ReadonlySet<string> | undefined, plural: string): boolean | undefined {
+  return kinds === undefined
+    ? undefined
+    : kinds.has(`${plural}.crd.projectcalico.org`) || kinds.has(`${plural}.projectcalico.org`);
+}
+
 /**
  * A candidate in another dialect; the same object where that dialect has nothing for it. Each translation says the same of every pair of
- * pods (test/candidates/dialect.property.test.ts); where it does not, docs/dialects.md says so.
+ * pods (test/candidates/dialect.property.test.ts); where it does not, docs/dialects.md says so. `kinds`: as `DialectFacts` has them.
  */
-export function inDialect(policy: KubeManifest, dialect: Dialect): KubeManifest {
+export function inDialect(policy: KubeManifest, dialect: Dialect, kinds?: ReadonlySet<string>): KubeManifest {
   const plain = dialect === 'cilium' || dialect === 'calico' ? takeApart(policy) : undefined;
   if (plain === undefined) return policy;
-  return dialect === 'cilium' ? ciliumOf(plain) : calicoOf(plain);
+  return dialect === 'cilium' ? ciliumOf(plain) : calicoOf(plain, servesCalico(kinds, 'tiers') === true);
 }
 
 /**
@@ -145,7 +152,7 @@ function ciliumOf({ meta, labels, directions }: Plain): KubeManifest {
         ? (['fromEndpoints', 'fromCIDR', 'fromEntities'] as const)
         : (['toEndpoints', 'toCIDR', 'toEntities'] as const);
     const out = rules.flatMap(({ peers, ports }): readonly JsonObject[] => {
-      const toPorts = ports.length === 0 ? {} : { toPorts: [{ ports: ports.map(ciliumPort) }] };
+      const toPorts = ports.length === 0 ? {} : { toPorts: portRules(ports.map(ciliumPort)) };
       if (peers === undefined) return [{ [entities]: ['all'], ...toPorts }];
       const pods = peers.flatMap((peer) =>
         peer.kind === 'pods'
@@ -163,6 +170,16 @@ function ciliumOf({ meta, labels, directions }: Plain): KubeManifest {
     spec[name] = out.length === 0 ? [{}] : out;
   }
   return buildCiliumWhole(meta, spec);
+}
+
+/** Entries of one `toPorts` list hold at most so many ports (cilium, CustomResourceDefinition, PortRule.ports maxItems); entries add up. */
+const MOST_PORTS = 40;
+
+/** Ports of a CiliumNetworkPolicy's rule as its `toPorts`, in as many entries as it takes. */
+export function portRules(ports: readonly JsonObject[]): readonly JsonObject[] {
+  return Array.from({ length: Math.ceil(ports.length / MOST_PORTS) }, (_, index) => ({
+    ports: ports.slice(index * MOST_PORTS, (index + 1) * MOST_PORTS),
+  }));
 }
 
 function ciliumPort(port: JsonObject): JsonObject {
@@ -189,9 +206,10 @@ function calicoSelector(labels: Labels): string | undefined {
 /** Where Calico puts NetworkPolicies of Kubernetes in its default tier (Calico's reference, "Tier"): ours stand beside them. */
 const CALICO_ORDER = 1000;
 
-function calicoOf({ meta, labels, directions }: Plain): KubeManifest {
+function calicoOf({ meta, labels, directions }: Plain, tiers: boolean): KubeManifest {
   const spec: Record<string, Json> = {
-    tier: 'default',
+    // Calico before 3.29 has no such field and refuses it; where it has, it fills it in, which would look like a difference.
+    ...(tiers ? { tier: 'default' } : {}),
     order: CALICO_ORDER,
     selector: calicoSelector(labels) ?? 'all()',
     types: directions.map(({ name }) => (name === 'ingress' ? 'Ingress' : 'Egress')),
@@ -285,10 +303,7 @@ export const DIALECT_KINDS: Readonly<
 > = {
   kubernetes: [],
   cilium: [[{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy' }]],
-  calico: [
-    [{ apiVersion: 'projectcalico.org/v3', kind: 'NetworkPolicy' }],
-    [{ apiVersion: 'projectcalico.org/v3', kind: 'StagedNetworkPolicy' }],
-  ],
+  calico: [[{ apiVersion: 'projectcalico.org/v3', kind: 'NetworkPolicy' }]],
   admin: [
     [
       { apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
@@ -296,3 +311,6 @@ export const DIALECT_KINDS: Readonly<
     ],
   ],
 };
+
+/** What `monitor` rehearses with in the dialect `calico`, where Calico has it (3.30 and newer; before, the commercial editions alone). */
+export const REHEARSED_KIND = { apiVersion: 'projectcalico.org/v3', kind: 'StagedNetworkPolicy' } as const;

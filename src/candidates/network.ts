@@ -5,12 +5,14 @@ import { edgesAtAny } from '../model/edge-index.ts';
 import type { Inventory, Labels, Workload } from '../model/inventory.ts';
 import { workloadById, workloadsIn } from '../model/inventory-index.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
+import { PROBE_ADDRESS } from '../model/istio-ambient.ts';
+import { buildAuthorizationPolicy, buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
 import type { Direction } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { Dialect } from '../model/config.ts';
 import { inDialect, portRules } from './dialect.ts';
+import { deriveTunnelRules, isInAmbient, tunnelPort } from './tunnels.ts';
 import { chooseSelector } from './selector.ts';
 import type { SystemPeers } from './system.ts';
 
@@ -89,6 +91,11 @@ function portsOf(edges: readonly Edge[]): readonly PortSpec[] {
     });
   }
   return [...seen.values()].sort((a, b) => compareText(a.protocol, b.protocol) || a.port - b.port);
+}
+
+/** The ports as the network sees them: of what travels in tunnels to a server in ambient mode that of the tunnel too. */
+function portsOn({ inventory }: CandidateContext, edges: readonly Edge[]): readonly PortSpec[] {
+  return [...portsOf(edges), ...tunnelPort(inventory, edges)];
 }
 
 function networkPorts(ports: readonly PortSpec[]): readonly JsonObject[] {
@@ -223,8 +230,43 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
     ...built,
     object: cilium
       ? buildCiliumPolicy(meta, own.labels, rules)
-      : inDialect(buildNetworkPolicy(meta, own.labels, direction, rules), context.dialect ?? 'kubernetes', context.kinds),
+      : inDialect(
+          buildNetworkPolicy(meta, own.labels, direction, rules),
+          context.dialect ?? 'kubernetes',
+          context.kinds,
+        ),
   };
+}
+
+/** Opens tunnels to a workload in ambient mode to whom its allow-list admits, and to nobody else; no object where nothing is tunnelled to it. */
+export interface TunnelAccess {
+  readonly object?: KubeManifest;
+  readonly problems: readonly CandidateProblem[];
+}
+
+/**
+ * The AuthorizationPolicy at layer 4 that goes with an open port 15008 of the workload's allow-list (tunnels.ts). Where accounts or ranges would
+ * make it wider than the allow-list, a person is asked first. Not proven on packets.
+ */
+export function deriveTunnelAccess(context: CandidateContext, workload: Workload): TunnelAccess {
+  if (!isInAmbient(workload)) return { problems: [] };
+  const own = selectorFor(context, workload.id);
+  // That it cannot be selected is said of its NetworkPolicy already.
+  if (isProblem(own)) return { problems: [] };
+  const edges = edgesAtAny(context.edges, 'dst', [workload.id, ...own.also]);
+  const { rules, wider } = deriveTunnelRules(context.inventory, edges);
+  if (rules.length === 0) return { problems: [] };
+  if (wider.length > 0 && !context.waived('expressible', workload.id))
+    return {
+      problems: wider.map((text) => ({
+        gate: 'expressible',
+        subject: workload.id,
+        text: `behind the tunnel port of ${workload.id} more would be admitted than is on record: ${text}`,
+        fix: `give each caller an account of its own, or sallyport waive gate=expressible,subject=${workload.id} --reason "..." admits the account on all of those ports`,
+      })),
+    };
+  const meta = { name: policyName(workload, context.inventory, 'tunnels'), namespace: workload.namespace };
+  return { object: buildAuthorizationPolicy({ ...meta, workload: workload.id }, own.labels, rules), problems: [] };
 }
 
 /** Egress to istiod and DNS alone, for a workload without egress on record that takes a sidecar inside an isolated namespace. */
@@ -314,7 +356,7 @@ function networkRules(
   const add = (peer: string, peers: readonly JsonObject[] | undefined, edges: readonly Edge[], note?: string): void => {
     rules.push({
       peer,
-      rule: { ...(peers === undefined ? {} : { [side]: peers }), ports: networkPorts(portsOf(edges)) },
+      rule: { ...(peers === undefined ? {} : { [side]: peers }), ports: networkPorts(portsOn(context, edges)) },
       edges,
       ...(note === undefined ? {} : { note }),
     });
@@ -370,6 +412,13 @@ function networkRules(
       }
       case 'node':
         if (end.name === REMOTE_NODE) addRemoteNode(peer, edges);
+        else if (direction === 'ingress' && isInAmbient(workload))
+          add(
+            peer,
+            [{ ipBlock: { cidr: hostCidr(PROBE_ADDRESS) } }],
+            edges,
+            `in ambient mode the node's own traffic comes from ${PROBE_ADDRESS}, which is not let through by itself`,
+          );
         else rules.push({ peer, rule: {}, edges, note: 'the own node is always let through: no rule needed' });
         break;
       case 'api-server':
@@ -471,7 +520,7 @@ function ciliumRules(
   const add = (peer: string, target: JsonObject, edges: readonly Edge[], note?: string): void => {
     rules.push({
       peer,
-      rule: { ...target, toPorts: ciliumPorts(portsOf(edges)) },
+      rule: { ...target, toPorts: ciliumPorts(portsOn(context, edges)) },
       edges,
       ...(note === undefined ? {} : { note }),
     });

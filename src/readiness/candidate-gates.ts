@@ -1,4 +1,4 @@
-import { deriveNetworkCandidate } from '../candidates/network.ts';
+import { deriveNetworkCandidate, deriveTunnelAccess } from '../candidates/network.ts';
 import type { View } from '../engine/contract.ts';
 import type { Gate } from '../model/finding.ts';
 import { candidateContext, gate, workloadsOf } from './view.ts';
@@ -9,12 +9,17 @@ export function candidateGates(view: View): readonly Gate[] {
   const gates = new Map<string, Gate>();
   for (const workload of workloadsOf(view)) {
     if (workload.podSets.every((podSet) => podSet.hostNetwork)) continue;
-    for (const direction of ['ingress', 'egress'] as const)
-      for (const problem of deriveNetworkCandidate(context, workload, direction).problems)
-        gates.set(
-          `${problem.gate} ${problem.subject} ${problem.text}`,
-          gate(problem.gate, 'no', problem.subject, [problem.text], problem.fix),
-        );
+    const problems = [
+      ...(['ingress', 'egress'] as const).flatMap(
+        (direction) => deriveNetworkCandidate(context, workload, direction).problems,
+      ),
+      ...deriveTunnelAccess(context, workload).problems,
+    ];
+    for (const problem of problems)
+      gates.set(
+        `${problem.gate} ${problem.subject} ${problem.text}`,
+        gate(problem.gate, 'no', problem.subject, [problem.text], problem.fix),
+      );
   }
   return [...gates.values()];
 }

@@ -1,4 +1,4 @@
-import { stagedOf } from '../candidates/dialect.ts';
+import { servesCalico, stagedOf } from '../candidates/dialect.ts';
 import { deriveNetworkCandidate } from '../candidates/network.ts';
 import type { View } from '../engine/contract.ts';
 import type { Workload } from '../model/inventory.ts';
@@ -8,7 +8,7 @@ import type { PhaseName } from '../model/phase.ts';
 import type { Direction } from '../objects/build.ts';
 import { isOwn } from '../objects/build.ts';
 import type { Draft } from '../plan/steps.ts';
-import { candidateContext, workloadsOf } from './view.ts';
+import { candidateContext, servedKinds, workloadsOf } from './view.ts';
 
 interface Rehearsed {
   readonly object: KubeManifest;
@@ -16,9 +16,8 @@ interface Rehearsed {
   readonly direction: Direction;
 }
 
-/** What the evidence so far gives as policies that are only rehearsed. Nothing where the dialect has no such kind. */
+/** What the evidence so far gives as policies that are only rehearsed. */
 function rehearsedNow(view: View): readonly Rehearsed[] {
-  if (view.config.dialect !== 'calico') return [];
   const context = candidateContext(view);
   return workloadsOf(view).flatMap((workload) =>
     (['ingress', 'egress'] as const).flatMap((direction) => {
@@ -45,6 +44,8 @@ function standing(view: View): readonly KubeManifest[] {
  */
 export function rehearsePolicies(view: View, draft: Draft): void {
   if (view.config.dialect !== 'calico') return;
+  // Calico before 3.30 has no such kind: there the simulation on the record is the rehearsal.
+  if (servesCalico(servedKinds(view), 'stagednetworkpolicies') === false) return;
   const wanted = rehearsedNow(view);
   for (const { object, workload, direction } of wanted)
     draft.ensure(object, {

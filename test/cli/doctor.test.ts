@@ -198,7 +198,7 @@ describe('kinds that are not served', () => {
     expect(dialectsHere(writable).map(({ dialect, answer, why }) => `${dialect} ${answer} ${why}`.trim())).toEqual([
       'kubernetes yes',
       'cilium no CiliumNetworkPolicy of cilium.io/v2 is not served',
-      'calico no NetworkPolicy of projectcalico.org/v3 is not served; StagedNetworkPolicy of projectcalico.org/v3 is not served',
+      'calico no NetworkPolicy of projectcalico.org/v3 is not served',
       'admin yes',
     ]);
   });

@@ -276,6 +276,22 @@ describe('rehearsed policies', () => {
     await second.close();
   });
 
+  it('are not written where Calico has no such kind; nor is the tier, which it would refuse', async () => {
+    const older: Words = { ...words, kinds: CALICO_KINDS.filter(({ kind }) => kind === 'NetworkPolicy') };
+    const world = worldOf(older);
+    const session = await openSession(world, 'ann');
+    open.push(
+      () => session.close(),
+      () => world.dispose(),
+    );
+    await session.advance('front', 'monitor');
+    expect(staged(world.cluster.objects())).toEqual([]);
+    const plan = await session.planUp('front', 'allow-list');
+    expect(JSON.stringify(plan.steps)).toContain('projectcalico.org/v3');
+    expect(JSON.stringify(plan.steps)).not.toContain('"tier"');
+    expect(await session.execute(plan)).toMatchObject({ outcome: 'done' });
+  });
+
   it('of somebody else are left alone', async () => {
     const theirs: KubeManifest = {
       apiVersion: 'projectcalico.org/v3',

@@ -1,4 +1,4 @@
-import { DIALECT_KINDS } from '../../candidates/dialect.ts';
+import { DIALECT_KINDS, REHEARSED_KIND } from '../../candidates/dialect.ts';
 import type { Pattern } from '../../candidates/patterns/pattern.ts';
 import { DIALECTS } from '../../model/config.ts';
 import { groupOf } from '../../model/object.ts';
@@ -54,6 +54,7 @@ export function kindsToWrite(
   };
   for (const dialect of DIALECTS)
     for (const { apiVersion, kind } of DIALECT_KINDS[dialect].flat()) add(apiVersion, kind, `dialect ${dialect}`);
+  add(REHEARSED_KIND.apiVersion, REHEARSED_KIND.kind, 'rehearsal in the dialect calico');
   for (const { name, objects } of patterns)
     for (const { apiVersion, kind } of kindsIn(objects))
       if (kind !== 'Namespace') add(apiVersion, kind, `pattern ${name}`);

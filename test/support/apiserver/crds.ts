@@ -6,7 +6,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ApiClient } from './client.ts';
 
-interface CrdSource {
+export interface CrdSource {
   readonly module: string;
   readonly version: string;
   /** The module's checksum, as a go.sum line has it. */
@@ -35,7 +35,14 @@ export const crdSources: readonly CrdSource[] = [
  * names. Errors: no `go` on PATH, a module that cannot be had or has another checksum, a definition that is refused.
  */
 export async function installCrds(client: ApiClient): Promise<readonly string[]> {
-  const definitions = crdSources.flatMap(readDefinitions);
+  return installDefinitions(client, crdSources.flatMap(readDefinitions));
+}
+
+/** Applies definitions and waits until each is served. Returns their names. */
+export async function installDefinitions(
+  client: ApiClient,
+  definitions: readonly Definition[],
+): Promise<readonly string[]> {
   for (const { name, yaml } of definitions) {
     // Server-side apply, since the definitions are too large for an annotation, and the server reads YAML by itself.
     await client.must(
@@ -49,12 +56,13 @@ export async function installCrds(client: ApiClient): Promise<readonly string[]>
   return definitions.map(({ name }) => name);
 }
 
-interface Definition {
+export interface Definition {
   readonly name: string;
   readonly yaml: string;
 }
 
-function readDefinitions(source: CrdSource): readonly Definition[] {
+/** The definitions in a file of a Go module. */
+export function readDefinitions(source: CrdSource): readonly Definition[] {
   const file = path.join(downloadModule(source), source.file);
   return readFileSync(file, 'utf8')
     .split(/^---$/m)

@@ -1,0 +1,211 @@
+// An open port 15008 takes port rules from NetworkPolicy. What goes with it gives them back: for every pair and port, generated.
+import { describe, expect, it } from 'vitest';
+import type { CandidateContext } from '../../src/candidates/network.ts';
+import { deriveNetworkCandidate, deriveTunnelAccess } from '../../src/candidates/network.ts';
+import { judgeInvariants } from '../../src/candidates/patterns/judge.ts';
+import type { Edge } from '../../src/model/edge.ts';
+import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
+import type { Inventory } from '../../src/model/inventory.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { buildDefaultDeny } from '../../src/objects/build.ts';
+import fc from '../support/fast-check.ts';
+import { edgeOf } from '../support/rig.ts';
+import { connection, inventoryOf } from '../support/world.ts';
+
+const NAMESPACES = ['a', 'b'];
+const PORTS = [80, 8080, 9000];
+/** One that nobody is on record on. */
+const ASKED = [...PORTS, 7777];
+
+interface Sample {
+  readonly workloads: readonly {
+    readonly id: string;
+    readonly account: string;
+    readonly mesh: 'ambient' | 'sidecar' | 'none';
+  }[];
+  readonly edges: readonly Edge[];
+  readonly isolated: readonly string[];
+}
+
+const workloadsArb = fc
+  .uniqueArray(
+    fc.record({
+      namespace: fc.constantFrom(...NAMESPACES),
+      app: fc.constantFrom('x', 'y', 'z', 'w'),
+      account: fc.constantFrom('own', 'own', 'shared'),
+      mesh: fc.constantFrom(
+        'ambient' as const,
+        'ambient' as const,
+        'ambient' as const,
+        'sidecar' as const,
+        'none' as const,
+      ),
+    }),
+    { selector: ({ namespace, app }) => `${namespace}/${app}`, minLength: 2, maxLength: 6 },
+  )
+  .map((list) =>
+    list.map(({ namespace, app, account, mesh }) => ({
+      id: `${namespace}/Deployment/${app}`,
+      account: account === 'own' ? app : 'shared',
+      mesh,
+    })),
+  );
+
+const sampleArb: fc.Arbitrary<Sample> = workloadsArb.chain((workloads) => {
+  const ids = workloads.map(({ id }) => id);
+  return fc.record({
+    workloads: fc.constant(workloads),
+    isolated: fc.subarray(NAMESPACES, { minLength: 1 }),
+    edges: fc
+      .uniqueArray(
+        fc.record({ src: fc.constantFrom(...ids), dst: fc.constantFrom(...ids), port: fc.constantFrom(...PORTS) }),
+        { selector: (one) => JSON.stringify(one), maxLength: 10 },
+      )
+      .map((list) =>
+        list.filter(({ src, dst }) => src !== dst).map(({ src, dst, port }) => edgeOf(`${src} -> ${dst} ${port}`)),
+      ),
+  });
+});
+
+interface Made {
+  readonly inventory: Inventory;
+  readonly policies: readonly KubeManifest[];
+  readonly tunnels: readonly KubeManifest[];
+  /** Workloads of which a person would be asked first. */
+  readonly wider: readonly string[];
+}
+
+function made({ workloads, edges, isolated }: Sample, waived = false): Made {
+  const inventory = inventoryOf({
+    mesh: { kind: 'istio', mode: 'ambient', version: '1.29' },
+    namespaces: Object.fromEntries(NAMESPACES.map((name) => [name, { 'kubernetes.io/metadata.name': name }])),
+    workloads: Object.fromEntries(
+      workloads.map(({ id, account, mesh }, index) => [
+        id,
+        {
+          labels: { app: id.slice(id.lastIndexOf('/') + 1) },
+          ports: PORTS,
+          account,
+          mesh,
+          pods: [`10.0.0.${index + 1}@n1`],
+        },
+      ]),
+    ),
+    cni: { name: 'calico', enforces: 'yes', ipBlockMatches: ['pods', 'nodes', 'api-server'] },
+  });
+  const context: CandidateContext = {
+    inventory,
+    edges,
+    system: {},
+    waived: (gate) => waived && gate === 'expressible',
+    meshed: new Set(workloads.filter(({ mesh }) => mesh === 'sidecar').map(({ id }) => id)),
+    plaintextExempt: () => false,
+  };
+  const own = inventory.workloads.filter(({ namespace }) => isolated.includes(namespace));
+  const access = own.map((workload) => ({ id: workload.id, ...deriveTunnelAccess(context, workload) }));
+  return {
+    inventory,
+    policies: [
+      ...own.flatMap((workload) =>
+        (['ingress', 'egress'] as const).flatMap((way) => deriveNetworkCandidate(context, workload, way).object ?? []),
+      ),
+      ...isolated.map((namespace) => buildDefaultDeny({ name: 'sallyport-default-deny', namespace })),
+    ],
+    tunnels: access.flatMap(({ object }) => object ?? []),
+    wider: access.filter(({ problems }) => problems.length > 0).map(({ id }) => id),
+  };
+}
+
+describe('tunnels of an allow-list in an ambient mesh', () => {
+  it('carry nothing that NetworkPolicy keeps closed, of any pair on any port, and everything that is on record', () => {
+    const seen = { taken: 0, given: 0, wider: 0 };
+    fc.assert(
+      fc.property(sampleArb, (sample) => {
+        const { inventory, policies, tunnels, wider } = made(sample);
+        seen.wider += wider.length;
+        const network = compileWorld({ ...inventory, policies });
+        const open = compileWorld({ ...inventory, policies });
+        const closed = compileWorld({ ...inventory, policies: [...policies, ...tunnels] });
+        const guarded = sample.workloads.filter(
+          ({ id, mesh }) =>
+            mesh === 'ambient' && sample.isolated.includes(id.slice(0, id.indexOf('/'))) && !wider.includes(id),
+        );
+        for (const dst of guarded)
+          for (const src of sample.workloads)
+            for (const port of ASKED) {
+              if (src.id === dst.id) continue;
+              const query = connection(`${src.id} -> ${dst.id} ${port}`);
+              if (evaluateConnection(network, query, { mesh: false }).answer !== 'denied') continue;
+              // Without the policies of layer 4 a tunnel carries it, or nothing is proved.
+              if (evaluateConnection(open, query, { mesh: true }).answer === 'allowed') seen.taken += 1;
+              const after = evaluateConnection(closed, query, { mesh: true });
+              expect([src.id, dst.id, port, after.answer]).toEqual([src.id, dst.id, port, 'denied']);
+              seen.given += 1;
+            }
+        for (const edge of sample.edges) {
+          const of = (end: Edge['src']): string => (end.kind === 'workload' ? end.id : '');
+          if (
+            wider.includes(of(edge.dst)) ||
+            sample.workloads.find(({ id }) => id === of(edge.dst))?.mesh === 'sidecar'
+          )
+            continue;
+          expect([edge.id, evaluateConnection(closed, edge, { mesh: true }).answer]).toEqual([edge.id, 'allowed']);
+        }
+      }),
+      { numRuns: 150 },
+    );
+    // The property is about something: tunnels did carry what was closed, and some accounts were shared.
+    expect(seen.taken).toBeGreaterThan(20);
+    expect(seen.given).toBeGreaterThan(seen.taken);
+    expect(seen.wider).toBeGreaterThan(0);
+  });
+
+  it('hold the promise of the pattern ambient-tunnels wherever no person was asked', () => {
+    fc.assert(
+      fc.property(sampleArb, (sample) => {
+        const { inventory, policies, tunnels, wider } = made(sample);
+        if (wider.length > 0) return;
+        const of = sample.isolated.map((name) => ({ name, namespaces: [name], pods: {} }));
+        const results = judgeInvariants(
+          of.map((group) => ({ id: group.name, text: 'tunnels', kind: 'tunnels', of: group })),
+          { ...inventory, policies: [...policies, ...tunnels] },
+        );
+        expect(results.flatMap(({ violating }) => violating)).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('name accounts and ports alone, which is what ztunnel enforces', () => {
+    fc.assert(
+      fc.property(sampleArb, (sample) => {
+        for (const { spec } of made(sample, true).tunnels) {
+          const { rules, action } = spec as unknown as { action: string; rules: readonly Record<string, unknown>[] };
+          expect(action).toBe('ALLOW');
+          for (const rule of rules) {
+            expect(Object.keys(rule).every((key) => key === 'from' || key === 'to')).toBe(true);
+            expect(JSON.stringify(rule)).not.toMatch(/methods|paths|hosts|requestPrincipals/u);
+          }
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
+describe('callers of one account on different ports', () => {
+  const sample: Sample = {
+    workloads: [
+      { id: 'a/Deployment/x', account: 'shared', mesh: 'ambient' },
+      { id: 'a/Deployment/y', account: 'shared', mesh: 'ambient' },
+      { id: 'b/Deployment/z', account: 'z', mesh: 'ambient' },
+    ],
+    edges: [edgeOf('a/Deployment/x -> b/Deployment/z 80'), edgeOf('a/Deployment/y -> b/Deployment/z 9000')],
+    isolated: ['b'],
+  };
+  it('are told of, and nothing is written before a person says so', () => {
+    const { tunnels, wider } = made(sample);
+    expect([tunnels, wider]).toEqual([[], ['b/Deployment/z']]);
+    expect(made(sample, true).tunnels).toHaveLength(1);
+  });
+});

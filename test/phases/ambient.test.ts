@@ -1,0 +1,119 @@
+// A namespace of an ambient mesh: its allow-list opens port 15008, and what that takes is given back before it does.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Config } from '../../src/model/config.ts';
+import { checkDrift } from '../../src/plan/drift.ts';
+import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
+import { keptBeside, makePlace, openPlace, readObjects, undoneByBundles } from '../engine/images.ts';
+import { readTree } from '../support/folder.ts';
+import { CONFIG, edgeOf, edgesOf } from '../support/rig.ts';
+
+const config: Config = {
+  ...CONFIG,
+  cluster: {
+    ...CONFIG.cluster,
+    mesh: { ...CONFIG.cluster.mesh, mode: 'ambient' } as NonNullable<Config['cluster']['mesh']>,
+  },
+};
+const EDGES = edgesOf(`
+front/Deployment/web -> back/Deployment/api 8080
+front/Deployment/worker -> back/Deployment/api 8080
+front/Deployment/web -> front/Deployment/worker 9000
+front/CronJob/nightly -> back/StatefulSet/db 5432
+back/Deployment/api -> back/StatefulSet/db 5432
+`);
+
+const ZTUNNEL = `apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: ztunnel, namespace: istio-system, labels: {app: ztunnel}}
+spec:
+  selector: {matchLabels: {app: ztunnel}}
+  template:
+    metadata: {labels: {app: ztunnel, sidecar.istio.io/inject: "false"}}
+    spec:
+      serviceAccountName: ztunnel
+      containers: [{name: istio-proxy, image: "docker.io/istio/ztunnel:1.29.1"}]
+`;
+
+const open: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const close of open.splice(0).reverse()) await close();
+});
+
+async function ambient(edges = EDGES) {
+  const place = makePlace();
+  for (const name of ['front', 'back']) {
+    const file = join(place.cluster, `${name}.yaml`);
+    const text = readFileSync(file, 'utf8');
+    writeFileSync(
+      file,
+      text.replace(
+        `labels: {kubernetes.io/metadata.name: ${name}}`,
+        `labels: {kubernetes.io/metadata.name: ${name}, istio.io/dataplane-mode: ambient}`,
+      ),
+    );
+  }
+  writeFileSync(join(place.cluster, 'ztunnel.yaml'), ZTUNNEL);
+  const rig = await openPlace(place, { facts: { edges, config }, ...keptBeside(place) });
+  open.push(
+    () => rig.close(),
+    () => place.dispose(),
+  );
+  return { place, rig };
+}
+
+describe('the allow-list of a namespace in ambient mode', () => {
+  it('admits into tunnels before it opens them, verifies, and goes back to the byte', async () => {
+    const { place, rig } = await ambient();
+    const start = await readTree(place.cluster);
+    const pristine = await readObjects(place);
+    for (const namespace of ['front', 'back']) {
+      await rig.advance(namespace, 'monitor');
+      const plan = await rig.planUp(namespace, 'allow-list');
+      const ids = plan.steps.map(({ id }) => id);
+      for (const [index, id] of ids.entries()) {
+        const tunnels = /^allow-list\/tunnels-[a-z]+-(.+)$/u.exec(id)?.[1];
+        if (tunnels !== undefined) expect(ids.indexOf(`allow-list/${tunnels}-ingress`)).toBeGreaterThan(index);
+      }
+      expect(ids.some((id) => id.startsWith(`allow-list/tunnels-${namespace}-`))).toBe(true);
+      expect(await rig.advance(namespace, 'allow-list')).toMatchObject({ outcome: 'done', phase: 'allow-list' });
+      const view = await rig.view(namespace);
+      expect(tunnelGates(view).map(({ answer }) => answer)).toEqual(['yes']);
+      expect(checkDrift(rig.journal.applied(), await readObjects(place))).toEqual([]);
+    }
+    const written = JSON.stringify(await readObjects(place));
+    expect(written).toContain('15008');
+    expect(written).toContain('cluster.local/ns/front/sa/default');
+    expect(undoneByBundles(place, await readObjects(place))).toEqual(pristine);
+    for (const namespace of ['front', 'back']) await rig.rollback(namespace, 'none');
+    expect(await readTree(place.cluster)).toEqual(start);
+  });
+
+  it('admits a new caller by its account first, then by NetworkPolicy', async () => {
+    const { place, rig } = await ambient();
+    for (const to of ['monitor', 'allow-list'] as const) await rig.advance('back', to);
+    await rig.close();
+    open.length = 0;
+    const more = [...EDGES, edgeOf('front/Deployment/worker -> back/StatefulSet/db 5432')];
+    const later = await openPlace(place, { facts: { edges: more, config } });
+    open.push(
+      () => later.close(),
+      () => place.dispose(),
+    );
+    const { steps } = await later.planUp('back', 'allow-list');
+    expect(steps.map(({ id }) => id)).toEqual([
+      'allow-list/tunnels-back-statefulset-db',
+      'allow-list/statefulset-db-ingress',
+    ]);
+  });
+
+  it('asks a person where one account calls on different ports', async () => {
+    const { rig } = await ambient([...EDGES, edgeOf('front/Deployment/worker -> back/Deployment/api 9090')]);
+    await rig.advance('back', 'monitor');
+    const { gates } = await rig.planUp('back', 'allow-list');
+    const red = gates.find(({ id }) => id === 'expressible');
+    expect(red).toMatchObject({ answer: 'no', subject: 'back/Deployment/api' });
+    expect(red?.facts[0]).toContain('share the account cluster.local/ns/front/sa/default');
+  });
+});

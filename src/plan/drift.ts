@@ -1,11 +1,12 @@
 import type { AppliedStep } from '../engine/contract.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { formatRef, refKey, refOf } from '../model/object.ts';
-import { equalJson, getPath } from '../shared/pure/json.ts';
+import { formatRef, groupOf, refKey, refOf } from '../model/object.ts';
+import { equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
 import { groupBy } from '../shared/pure/order.ts';
 import type { FieldPath, Json } from '../shared/pure/json.ts';
 import { changeRef } from './change.ts';
 import type { FieldChange } from './change.ts';
+import { firstDifference, isExact } from './meaning.ts';
 import { findResolved } from './rollback.ts';
 import type { Resolved } from './rollback.ts';
 
@@ -104,7 +105,7 @@ export function driftOf(
 ): readonly Drift[] {
   return fields.flatMap(({ path, ours, step, lent }) => {
     const now = object === undefined ? undefined : getPath(object, path);
-    if (covers(now, ours)) return [];
+    if (isAsLeft(step, path, ours, now)) return [];
     if (step.step.grant !== undefined && endedByItself(lent, object)) return [];
     const name = formatRef(changeRef(step.change));
     if (findResolved(resolved, name, path, now)?.keep === 'theirs') return [];
@@ -154,6 +155,20 @@ function withInner(value: Json | undefined, path: readonly string[], after: Json
   const inner = withInner(object[key], rest, after);
   const others = Object.fromEntries(Object.entries(object).filter(([name]) => name !== key));
   return inner === undefined ? others : { ...others, [key]: inner };
+}
+
+/** The spec of a policy says something else with a field more: a rule that names a port besides admits less. */
+function isAsLeft(
+  { change, step }: AppliedStep,
+  path: FieldPath,
+  ours: Json | undefined,
+  now: Json | undefined,
+): boolean {
+  const { apiVersion, kind } = changeRef(change);
+  const group = groupOf(apiVersion);
+  if (path.join('.') !== 'spec' || step.grant !== undefined || !isExact(group, kind) || !isJsonObject(ours))
+    return covers(now, ours);
+  return firstDifference({ group, filled: true }, ours, now, ['spec']) === undefined;
 }
 
 /** What we wrote is all there; what the API server or others added beside it is not ours to judge. */

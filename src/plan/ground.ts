@@ -11,6 +11,7 @@ import { asArray, asObject, equalJson, getPath, isJsonObject, setPath } from '..
 import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import { changeRef, editObject } from './change.ts';
 import { checkDrift } from './drift.ts';
+import { firstDifference } from './meaning.ts';
 import type { Step } from './plan.ts';
 import type { Resolved } from './rollback.ts';
 import { bearsOnTraffic } from './soak.ts';
@@ -119,8 +120,9 @@ export function groundOf(view: View, steps: readonly Step[], edges: readonly Edg
       .filter((service) => service.workloads.some((id) => callers.has(id)))
       .map(({ namespace, name }) => `/Service/${namespace}/${name}`),
   ]);
+  const placeOf = placesOf(lists);
   const objects = view.snapshot.objects.filter((object) => {
-    const list = standsIn(lists, object);
+    const list = placeOf(object);
     if (list === undefined) return false;
     const namespace = namespaceOf(object);
     return list.counts !== 'known' || namespace === undefined || near.has(namespace) || met.has(refKey(refOf(object)));
@@ -133,15 +135,22 @@ function namespacesOf({ namespace, change }: Step): readonly string[] {
   return [namespace, ...(ref.namespace === undefined ? [] : [ref.namespace])];
 }
 
-/** The list, other than of what is only written, that an object is on. */
-function standsIn(lists: readonly GroundList[], object: KubeManifest): GroundList | undefined {
-  const group = groupOf(object.apiVersion);
-  const list = lists.find((one) => one.kind === object.kind && one.group === group);
-  if (list === undefined || list.counts === 'written') return undefined;
-  const namespace = isNamespace(object) ? object.metadata.name : namespaceOf(object);
-  // Calico's API server shows the policies of Kubernetes once more under names of its own.
-  if (group === 'projectcalico.org' && /^k(?:np|anp|banp|cnp)\./u.test(object.metadata.name)) return undefined;
-  return namespace === undefined || list.namespaces.includes(namespace) ? list : undefined;
+/** Finds the list, other than of what is only written, that an object is on. */
+function placesOf(lists: readonly GroundList[]): (object: KubeManifest) => GroundList | undefined {
+  const byKind = new Map(
+    lists
+      .filter(({ counts }) => counts !== 'written')
+      .map((list) => [`${list.group}/${list.kind}`, { list, namespaces: new Set(list.namespaces) }]),
+  );
+  return (object) => {
+    const group = groupOf(object.apiVersion);
+    const found = byKind.get(`${group}/${object.kind}`);
+    if (found === undefined) return undefined;
+    // Calico's API server shows the policies of Kubernetes once more under names of its own.
+    if (group === 'projectcalico.org' && /^k(?:np|anp|banp|cnp)\./u.test(object.metadata.name)) return undefined;
+    const namespace = isNamespace(object) ? object.metadata.name : namespaceOf(object);
+    return namespace === undefined || found.namespaces.has(namespace) ? found.list : undefined;
+  };
 }
 
 function isNamespace(object: KubeManifest): boolean {
@@ -232,7 +241,8 @@ export type DoneStep = AppliedStep;
 /**
  * Compares what was read again with the state that the plan was made on, changed as the steps done so far change it. What others do beside
  * it (images, replicas, annotations of their own, new workloads) does not count, nor does access of a grant that has ended meanwhile.
- * An object that was made anew as it was has the same effect. A value of theirs that a person kept counts only where no connection rests on it: those are judged by a new plan.
+ * An object that was made anew as it was has the same effect. What a person decided to keep of theirs is accepted where no connection rests on it
+ * (accounts, bindings); what one does rest on is judged by a new plan alone.
  */
 export function compareGround(
   ground: Ground,
@@ -241,19 +251,17 @@ export function compareGround(
   live: readonly KubeManifest[],
   resolved: readonly Resolved[] = [],
 ): readonly GroundDifference[] {
-  const keyOf = (object: KubeManifest): string => refKey(refOf(object));
-  const relevant = (objects: readonly KubeManifest[]): ReadonlyMap<string, KubeManifest> =>
-    new Map(objects.filter((one) => standsIn(lists, one) !== undefined).map((one) => [keyOf(one), groundPart(one)]));
-  const written = new Map(done.map((step) => [refKey(changeRef(step.change)), step]));
-  const planned = relevant(ground.objects);
-  const expected = relevant(afterSteps(ground.objects, done));
-  const found = relevant(live);
+  const placeOf = placesOf(lists);
+  const written = new Set(done.map((step) => refKey(changeRef(step.change))));
+  const planned = byKey(ground.objects.filter((object) => placeOf(object) !== undefined));
+  const expected = afterSteps(planned, done, placeOf);
+  const found = byKey(live.filter((object) => placeOf(object) !== undefined).map(groundPart));
   const differences: GroundDifference[] = [];
   for (const key of uniqueSorted([...expected.keys(), ...found.keys()])) {
     const [was, wanted, now] = [planned.get(key), expected.get(key), found.get(key)];
     const any = now ?? wanted;
     if (any === undefined) continue;
-    const counts = standsIn(lists, any)?.counts;
+    const counts = placeOf(any)?.counts;
     const mine = written.has(key) || isOwn(any);
     const add = (path: FieldPath, of: (object: KubeManifest | undefined) => Json | undefined): void => {
       differences.push({
@@ -270,10 +278,16 @@ export function compareGround(
       // A new workload is not on record yet, and one that is gone calls nobody.
       if (counts === 'known' && !written.has(key)) continue;
       if (now === undefined && labelsOf(any)[GRANT_LABEL] !== undefined) continue;
+      // Told to go by a step, and about to be gone.
+      if (wanted === undefined && written.has(key) && any.metadata['deletionTimestamp'] !== undefined) continue;
       add([], (object) => object?.['spec'] ?? object);
       continue;
     }
-    const path = firstDifference(groupOf(any.apiVersion), { ...wanted, apiVersion: '' }, { ...now, apiVersion: '' });
+    const path = firstDifference(
+      { group: groupOf(any.apiVersion), filled: written.has(key) },
+      { ...wanted, apiVersion: '' },
+      { ...now, apiVersion: '' },
+    );
     if (path !== undefined) add(path, (object) => getPath(object, path));
   }
   const others = done.filter(({ change }) => {
@@ -300,63 +314,32 @@ export function compareGround(
   return sortBy(differences, ({ object, path }) => `${object}\n${path.join('\n')}`);
 }
 
-function afterSteps(objects: readonly KubeManifest[], done: readonly DoneStep[]): readonly KubeManifest[] {
-  const now = new Map(objects.map((object) => [refKey(refOf(object)), object]));
+function byKey(objects: readonly KubeManifest[]): Map<string, KubeManifest> {
+  return new Map(objects.map((object) => [refKey(refOf(object)), object]));
+}
+
+function afterSteps(
+  planned: ReadonlyMap<string, KubeManifest>,
+  done: readonly DoneStep[],
+  placeOf: (object: KubeManifest) => GroundList | undefined,
+): ReadonlyMap<string, KubeManifest> {
+  const now = new Map(planned);
   for (const { change } of done) {
     const key = refKey(changeRef(change));
     const live = now.get(key);
     switch (change.kind) {
       case 'create':
-        now.set(key, change.object);
+        if (placeOf(change.object) !== undefined) now.set(key, groundPart(change.object));
         break;
       case 'delete':
         now.delete(key);
         break;
       case 'edit':
-        if (live !== undefined) now.set(key, editObject(live, change.fields));
+        if (live !== undefined) now.set(key, groundPart(editObject(live, change.fields)));
         break;
     }
   }
-  return [...now.values()];
-}
-
-/** The shallowest field in which two objects differ in meaning; lists are compared whole. */
-function firstDifference(
-  group: string,
-  expected: Json | undefined,
-  now: Json | undefined,
-  path: FieldPath = [],
-): FieldPath | undefined {
-  if (isJsonObject(expected) && isJsonObject(now)) {
-    for (const key of uniqueSorted([...Object.keys(expected), ...Object.keys(now)])) {
-      const [a, b] = [expected[key], now[key]];
-      if (a === undefined && isDefault(group, key, b, expected)) continue;
-      if (b === undefined && isDefault(group, key, a, now)) continue;
-      // A key that only one side has says little by itself: the map around it is shown.
-      if (path.length > 1 && (a === undefined) !== (b === undefined)) return path;
-      const found = firstDifference(group, a, b, [...path, key]);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  }
-  if (Array.isArray(expected) && Array.isArray(now)) {
-    const [a, b] = [expected as readonly Json[], now as readonly Json[]];
-    const same = a.length === b.length && a.every((one, index) => firstDifference(group, one, b[index]) === undefined);
-    return same ? undefined : path;
-  }
-  return equalJson(expected, now) ? undefined : path;
-}
-
-/**
- * Does a field that is not there mean this value? Of a NetworkPolicy alone: `protocol` is TCP, an empty list is none, and `policyTypes` are
- * Ingress, with Egress where there are such rules (SetDefaults_NetworkPolicy in pkg/apis/networking/v1/defaults.go).
- */
-function isDefault(group: string, key: string, value: Json | undefined, beside: JsonObject): boolean {
-  if (group !== 'networking.k8s.io') return false;
-  if (key === 'protocol') return value === 'TCP';
-  if (key === 'policyTypes')
-    return equalJson(value, ['Ingress', ...(asArray(beside['egress']).length > 0 ? ['Egress'] : [])]);
-  return Array.isArray(value) && value.length === 0 && ['ingress', 'egress', 'from', 'to', 'ports'].includes(key);
+  return now;
 }
 
 const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
@@ -366,11 +349,14 @@ const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
   ['batch/CronJob', ['spec', 'jobTemplate', 'spec', 'template']],
 ]);
 
+/** Pod Security Admission and who keeps its labels (OpenShift's syncer follows role bindings): no policy selects by them. */
+const ADMISSION_LABEL = /^(?:pod-security\.kubernetes\.io|security\.openshift\.io)\//u;
+
 /**
  * Of an object what decides about connections, in the shape of the object: of a policy its spec and the mesh's annotations, of a namespace its
  * labels, of a Service how it finds pods, of a workload the labels, account and ports of its pods.
  */
-function groundPart(object: KubeManifest): KubeManifest {
+export function groundPart(object: KubeManifest): KubeManifest {
   const { name, namespace, deletionTimestamp } = object.metadata;
   const labels = object.metadata['labels'];
   const kind = `${groupOf(object.apiVersion)}/${object.kind}`;
@@ -379,7 +365,7 @@ function groundPart(object: KubeManifest): KubeManifest {
   const annotations = meshAnnotations(annotationsOf(object));
   const grant = labelsOf(object)[GRANT_LABEL];
   const shown = isNamespace(object)
-    ? asObject(labels)
+    ? Object.fromEntries(Object.entries(asObject(labels)).filter(([key]) => !ADMISSION_LABEL.test(key)))
     : {
         ...(isOwn(object) ? only(asObject(labels), ['app.kubernetes.io/managed-by']) : {}),
         ...(grant === undefined ? {} : { [GRANT_LABEL]: grant }),

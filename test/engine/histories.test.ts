@@ -46,7 +46,16 @@ interface Counts {
   refused: number;
   codes: Map<string, number>;
 }
-const counts: Counts = { histories: 0, operations: 0, faults: 0, kills: 0, foreign: 0, inRuns: 0, refused: 0, codes: new Map() };
+const counts: Counts = {
+  histories: 0,
+  operations: 0,
+  faults: 0,
+  kills: 0,
+  foreign: 0,
+  inRuns: 0,
+  refused: 0,
+  codes: new Map(),
+};
 
 let world: World;
 let pristine: SavedWorld;
@@ -145,9 +154,7 @@ function meddling(history: History, oneIn: number, session: () => Session): (poi
       const gone = meddle(world, session(), kind);
       counts.foreign += 1;
       counts.inRuns += 1;
-      history.lines.push(
-        `      at ${point.name}: ${kind}${gone === undefined ? '' : ` (${formatRef(refOf(gone))})`}`,
-      );
+      history.lines.push(`      at ${point.name}: ${kind}${gone === undefined ? '' : ` (${formatRef(refOf(gone))})`}`);
     }
     looked ||= isLookedAgain(point);
     wrote = point.writes && !/leases|configmaps/u.test(point.name);

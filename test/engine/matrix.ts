@@ -61,6 +61,8 @@ export interface Outcome {
 export interface Tally {
   readonly scenario: string;
   readonly points: number;
+  /** Histories that there are. */
+  all: number;
   histories: number;
   /** Of them edits of others. */
   foreign: number;
@@ -316,6 +318,7 @@ export async function runMatrix(
   const tally: Tally = {
     scenario: prepared.scenario.name,
     points: prepared.points.length,
+    all: 0,
     histories: 0,
     foreign: 0,
     faults: 0,
@@ -323,9 +326,14 @@ export async function runMatrix(
   };
   const failures: string[] = [];
   const unseen = isUnseen(prepared.points);
+  const kindsAt = (point: Point): readonly Strike[] => [
+    ...faultsAt(point),
+    ...(point.what === 'call' && !unseen(point) ? FOREIGN_KINDS : []),
+  ];
+  tally.all = prepared.points.reduce((sum, point) => sum + kindsAt(point).length * RECOVERIES.length, 0);
   // The lists before a step are many and alike: of a share a part of them is enough.
   for (const point of prepared.points.filter((one) => !isLookedAgain(one) || looks()))
-    for (const kind of [...faultsAt(point), ...(point.what === 'call' && !unseen(point) ? FOREIGN_KINDS : [])])
+    for (const kind of kindsAt(point))
       for (const recovery of RECOVERIES) {
         if (!picks()) continue;
         try {
@@ -444,7 +452,7 @@ export function describeMatrix(title: string, scenarios: readonly Scenario[]): v
     afterAll(() => {
       world.dispose();
       process.stdout.write(
-        `\n${renderTallies(title, tallies)}\n${tallies.reduce((all, one) => all + one.foreign, 0)} of the faults are edits of others; ${statesJudged()} states of the cluster judged edge by edge\n`,
+        `\n${renderTallies(title, tallies)}\nof ${tallies.reduce((sum, one) => sum + one.all, 0)} histories that there are; ${tallies.reduce((sum, one) => sum + one.foreign, 0)} of the faults are edits of others; ${statesJudged()} states of the cluster judged edge by edge\n`,
       );
     });
     it.each(scenarios.map((scenario, index) => ({ ...scenario, index })))(

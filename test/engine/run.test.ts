@@ -134,6 +134,30 @@ describe('a change of somebody else after the step', () => {
     ]);
   });
 
+  it.each([
+    [
+      'a rule of ours gets a port besides',
+      'sallyport/front/networkpolicy-sallyport-worker-ingress.yaml',
+      /port: 9000/u,
+      'port: 9001',
+    ],
+    [
+      'all pods become some',
+      'sallyport/front/networkpolicy-sallyport-default-deny.yaml',
+      /podSelector: \{\}/u,
+      'podSelector: {matchLabels: {a: b}}',
+    ],
+  ])('is drift where %s: less is admitted, or fewer isolated', async (_, file, from, to) => {
+    const rig = await open();
+    await rig.advance('front', 'allow-list');
+    const path = join(place.cluster, file);
+    const text = readFileSync(path, 'utf8');
+    expect(text).toMatch(from);
+    writeFileSync(path, text.replace(from, to));
+    const { objects } = await rig.target.readSnapshot();
+    expect(checkDrift(rig.journal.applied(), objects)).toMatchObject([{ path: 'spec' }]);
+  });
+
   it('shows the three versions of an edited field', async () => {
     const rig = await open();
     await rig.advance('back', 'permissive-mtls');

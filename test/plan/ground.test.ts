@@ -4,7 +4,7 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { refOf } from '../../src/model/object.ts';
 import type { Change } from '../../src/plan/change.ts';
 import type { DoneStep, Ground, GroundList } from '../../src/plan/ground.ts';
-import { compareGround, listsFor, tightens } from '../../src/plan/ground.ts';
+import { compareGround, groundPart, listsFor, tightens } from '../../src/plan/ground.ts';
 import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { asObject, setPath } from '../../src/shared/pure/json.ts';
 
@@ -135,7 +135,7 @@ const HOME = {
   kind: 'Namespace',
   metadata: { name: 'front', labels: { team: 'a' } },
 } as KubeManifest;
-const GROUND: Ground = { lists: LISTS, objects: [THEIRS, DEPLOYMENT, HOME] };
+const GROUND: Ground = { lists: LISTS, objects: [THEIRS, DEPLOYMENT, HOME].map(groundPart) };
 const step = (change: Change, uid?: string): DoneStep => ({
   seq: 1,
   run: 'r',
@@ -244,7 +244,7 @@ describe('what a step rests on', () => {
       spec: SPEC,
       metadata: { labels: { 'sallyport.dev/grant': 'g' } },
     });
-    const ground = { ...GROUND, objects: [...GROUND.objects, granted] };
+    const ground = { ...GROUND, objects: [...GROUND.objects, groundPart(granted)] };
     expect(compareGround(ground, LISTS, DONE, all)).toEqual([]);
   });
 

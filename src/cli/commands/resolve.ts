@@ -2,13 +2,14 @@ import type { App } from '../context.ts';
 import { loadAll } from '../load.ts';
 import type { AppliedStep, View } from '../../engine/contract.ts';
 import type { KubeManifest } from '../../model/object.ts';
-import { formatRef, refKey, refOf } from '../../model/object.ts';
+import { formatRef, groupOf, refKey, refOf } from '../../model/object.ts';
 import { assembleDown } from '../../plan/assemble.ts';
 import { applyToObjects, changeRef } from '../../plan/change.ts';
 import type { Change, FieldChange } from '../../plan/change.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import type { Drift } from '../../plan/drift.ts';
 import type { Step } from '../../plan/plan.ts';
+import { isExact } from '../../plan/meaning.ts';
 import { deriveUndo, findResolved } from '../../plan/rollback.ts';
 import type { Resolved } from '../../plan/rollback.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
@@ -182,7 +183,13 @@ export function repairSteps(
 }
 
 function repair(drift: readonly Drift[], live: KubeManifest): Change | undefined {
-  const fields = drift.flatMap(({ field, ours }) => leaves(field, ours ?? undefined, getPath(live, field)));
+  const exact = isExact(groupOf(live.apiVersion), live.kind);
+  const fields = drift.flatMap(({ field, ours }): readonly FieldChange[] => {
+    const now = getPath(live, field);
+    // What they put beside ours in the spec of a policy is what turned it.
+    if (exact && field.join('.') === 'spec') return [{ path: field, before: now, after: ours }];
+    return leaves(field, ours ?? undefined, now);
+  });
   if (fields.length === 0) return undefined;
   const uid = live.metadata['uid'];
   return {

@@ -61,7 +61,9 @@ export function readFired(
     const { id, playbook, subject, at } = one.mark;
     if (known.has(id) || playbook === 'rotate') return [];
     const { namespace } = one.run;
-    return [{ at, does: playbook, subject, namespace, how: 'ask', inForce: isOpen(one), confirmed: true }];
+    // A block by hand names a range; of one address it is the same as a rule's.
+    const single = playbook === 'block' ? subject.replace(/(?<=\.\d+)\/32$|(?<=:[\da-f]*)\/128$/u, '') : subject;
+    return [{ at, does: playbook, subject: single, namespace, how: 'ask', inForce: isOpen(one), confirmed: true }];
   });
   const elsewhere = new Map<string, Fired>();
   for (const object of objects) {

@@ -41,7 +41,7 @@ export interface Telemetry {
   /** Is the kill switch thrown? */
   stopped(isStopped: boolean): void;
   /** What the file of probes came to, and when. */
-  probed(namespaces: readonly { readonly gates: readonly Gate[] }[], at: number): void;
+  readonly probed: (namespaces: readonly { readonly gates: readonly Gate[] }[], at: number) => void;
   /** From when on there is something to look at. */
   attach(source: TelemetrySource): void;
   /** In the text format of Prometheus, version 0.0.4. */

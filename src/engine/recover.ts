@@ -72,7 +72,7 @@ const SERVER_METADATA: ReadonlySet<string> = new Set([
 function withoutServer({ metadata, ...object }: KubeManifest): JsonObject {
   const own = Object.entries(metadata).filter(([key]) => !SERVER_METADATA.has(key));
   const rest = Object.entries(object).filter(([key]) => key !== 'status');
-  return { ...Object.fromEntries(rest), metadata: Object.fromEntries(own) } as JsonObject;
+  return { ...Object.fromEntries(rest), metadata: Object.fromEntries(own) };
 }
 
 /** A parent that the step makes may have been filled further by others since. */

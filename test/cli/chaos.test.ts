@@ -163,9 +163,15 @@ describe('an experiment', () => {
     const [policy] = policies();
     if (policy === undefined) throw new Error('no policy');
     // All of the namespace is isolated, and who calls is let out: what our policy allows, nothing else does.
-    place.server.put({ ...policy, metadata: { name: 'deny-all', namespace: 'ns-0' }, spec: { podSelector: {}, policyTypes: ['Ingress'] } });
+    place.server.put({
+      ...policy,
+      metadata: { name: 'deny-all', namespace: 'ns-0' },
+      spec: { podSelector: {}, policyTypes: ['Ingress'] },
+    });
     const app = place.app({ yes: true });
-    await expect(chaos(app, 'ns-0', { how: 'remove', object: 'NetworkPolicy ns-0/sallyport-app-1-ingress' }, eyes())).rejects.toMatchObject({
+    await expect(
+      chaos(app, 'ns-0', { how: 'remove', object: 'NetworkPolicy ns-0/sallyport-app-1-ingress' }, eyes()),
+    ).rejects.toMatchObject({
       detail: { code: 'SP665', message: expect.stringContaining('close') as string },
     });
   });
@@ -202,7 +208,7 @@ function dying(app: App, point: string): App & { readonly kill: () => void } {
         apply: async (change: Change) => {
           alive();
           applies += 1;
-          const here = `${applies === 1 ? 'take' : 'put'}`;
+          const here = applies === 1 ? 'take' : 'put';
           if (point === `before ${here}`) die();
           const done = await target.apply(change);
           if (point === `after ${here}`) die();

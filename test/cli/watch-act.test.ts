@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { incident } from '../../src/cli/commands/incident.ts';
 import type { App } from '../../src/cli/context.ts';
+import { namespaceOf } from '../../src/model/object.ts';
 import { openState } from '../../state/open.ts';
 import { CALICO_KINDS } from '../support/fake-api/kinds.ts';
 import { idOf } from '../watch/world.ts';
@@ -55,7 +56,7 @@ const held = (): readonly string[] =>
   place.server
     .objects()
     .filter(({ metadata }) => metadata.name.startsWith('sallyport-quarantine-'))
-    .map(({ kind, metadata }) => `${kind} ${String(metadata['namespace'])}`);
+    .map(({ kind, metadata }) => `${kind} ${namespaceOf({ apiVersion: '', kind, metadata }) ?? ''}`);
 const records = () => {
   const state = openState(join(place.dir, 'one.sqlite'), { target: undefined, mode: 'read' });
   try {

@@ -138,6 +138,7 @@ describe('migrations', () => {
       'follows',
       'gaps',
       'line_marks',
+      'triggered',
     ];
     expect(tablesOf(file)).toEqual({ ...before, ...Object.fromEntries(later.map((table) => [table, []])) });
     openState(file, { target: TARGET, mode: 'write' }).close();

@@ -96,11 +96,14 @@ export interface Stage {
   readonly push: (sightings: readonly Sighting[]) => void;
   readonly setRecord: (change: (record: WatchRecord) => WatchRecord) => void;
   readonly open: () => readonly Notice[];
+  readonly watcher: () => Watcher;
 }
 
 export interface Siege {
   readonly notice: (notice: Notice) => void;
   readonly turn: (state: WatchState) => Promise<void>;
+  /** What flows brought, as the watch hands it on. */
+  readonly sighted?: (sightings: readonly Sighting[]) => void;
 }
 
 interface Script {
@@ -141,7 +144,13 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
     const all = [...state.objects.values()].flatMap((own) => [...own.values()]);
     const snapshot = { source: 'cluster' as const, objects: all, origins: new Map(), findings: [], unread: [] };
     const view = viewOf(snapshot, '', { edges: record.edges }, record);
-    const loaded = { view: (namespace: string) => ({ ...view, namespace, now }) } as unknown as Loaded;
+    const { inventory } = view;
+    const loaded = {
+      view: (namespace: string) => ({ ...view, namespace, now }),
+      config: CONFIG,
+      inventory,
+      snapshot,
+    } as unknown as Loaded;
     return Promise.resolve({
       inventory: view.inventory,
       record,
@@ -159,7 +168,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       },
     });
   };
-  let siege: Siege | undefined;
+  const sieges: Siege[] = [];
   const watcher: Watcher = openWatcher({
     config: CONFIG,
     clock: { now: () => now, sleep: () => Promise.resolve() },
@@ -181,9 +190,12 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
     },
     tell: (notice) => {
       notices.push(notice);
-      siege?.notice(notice);
+      for (const siege of sieges) siege.notice(notice);
     },
-    sighted: (list) => (sightings += list.length),
+    sighted: (list) => {
+      sightings += list.length;
+      for (const siege of sieges) siege.sighted?.(list);
+    },
   });
   const take = (event: Parameters<Watcher['take']>[0]): void => {
     events += 1;
@@ -456,7 +468,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       );
   }
 
-  siege = options.siege?.({
+  const stage: Stage = {
     now: () => now,
     namespaces,
     happen,
@@ -467,7 +479,9 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
       version += 1;
     },
     open: () => [...watcher.state().open.values()],
-  });
+    watcher: () => watcher,
+  };
+  if (options.siege !== undefined) sieges.push(options.siege(stage));
   script.sort((a, b) => a.at - b.at);
   const heapMiB: number[] = [];
   const end = START + days * 24 * HOUR;
@@ -490,7 +504,7 @@ export async function runDay(options: DayOptions): Promise<DayReport> {
         inbox.push(sightingOf(edge.src.id, edge.dst.id, edge.port, now));
     }
     await watcher.turn();
-    await siege?.turn(watcher.state());
+    for (const siege of sieges) await siege.turn(watcher.state());
     if (now >= lookAt && options.collect !== undefined) {
       options.collect();
       const used = process.memoryUsage().heapUsed / 1024 / 1024;

@@ -1,8 +1,9 @@
 import type { TriggerRecord } from '../../model/trigger.ts';
-import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import { EXIT, isFailure } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
 import { readAnswered } from '../fired.ts';
+import { nobodyThere, notAProposal, saidNo } from '../incident-failures.ts';
 import { readStop, releaseStop, throwStop } from '../kill-switch.ts';
 import { wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
@@ -30,13 +31,11 @@ export async function runProposal(
     record.outcome === 'dismissed' ||
     record.outcome === 'done'
   )
-    throw new Failure({
-      code: 'SP661',
-      exit: EXIT.usage,
-      message: `${id} is no proposal any more: ${record.outcome === 'dismissed' ? 'somebody dismissed it' : 'it was carried out'}`,
-      where: record.subject,
-      hint: `sallyport incident show ${id}`,
-    });
+    throw notAProposal(
+      `${id} is no proposal any more: ${record.outcome === 'dismissed' ? 'somebody dismissed it' : 'it was carried out'}`,
+      record.subject,
+      `sallyport incident show ${id}`,
+    );
   const code = await answer(record, {
     ...options,
     id,
@@ -75,19 +74,17 @@ export async function settleProposal(
   if (reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
   const isAnswered = readAnswered((await app.state()).reader).some(({ mark }) => mark.id === id);
   if (isAnswered !== (action === 'confirm') || record.outcome === 'dismissed')
-    throw new Failure({
-      code: 'SP661',
-      exit: EXIT.usage,
-      message:
-        action === 'confirm'
-          ? `${id} was not carried out, so there is nothing to stand behind`
-          : `${id} is no proposal any more`,
-      where: record.subject,
-      hint:
-        action === 'confirm'
-          ? `sallyport incident run ${id} carries it out`
-          : `sallyport incident show ${id}; sallyport incident undo ${id} takes back what was carried out`,
-    });
+    throw action === 'confirm'
+      ? notAProposal(
+          `${id} was not carried out, so there is nothing to stand behind`,
+          record.subject,
+          `sallyport incident run ${id} carries it out`,
+        )
+      : notAProposal(
+          `${id} is no proposal any more`,
+          record.subject,
+          `sallyport incident show ${id}; sallyport incident undo ${id} takes back what was carried out`,
+        );
   const settled: TriggerRecord =
     action === 'confirm' ? { ...record, confirmedBy: app.by } : { ...record, outcome: 'dismissed' };
   (await app.writableState()).writer.saveTriggered(settled, audit(app, record, `incident ${action}`, reason));
@@ -113,16 +110,13 @@ export async function moveSwitch(
   else if (before !== undefined) {
     if (app.options.yes !== true) {
       if (prompts === undefined && !output.interactive)
-        throw new Failure({
-          code: 'SP496',
-          exit: EXIT.usage,
-          message: 'rules would run by themselves again, and nobody is there to confirm it',
-          where: 'incident start',
-          hint: 'add --yes',
-        });
+        throw nobodyThere(
+          'rules would run by themselves again, and nobody is there to confirm it',
+          'incident start',
+          'add --yes',
+        );
       const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
-      if (!(await ask.confirm(`Let rules run by themselves again? ${safeText(before)}`)))
-        throw new Failure({ code: 'SP497', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
+      if (!(await ask.confirm(`Let rules run by themselves again? ${safeText(before)}`))) throw saidNo();
     }
     releaseStop(file);
   }

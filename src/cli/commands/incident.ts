@@ -18,6 +18,7 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
 import type { Answered } from '../fired.ts';
 import { readAnswered, stateOfRecord } from '../fired.ts';
+import { nobodyThere, notAProposal, saidNo } from '../incident-failures.ts';
 import { readStop } from '../kill-switch.ts';
 import { loadAll } from '../load.ts';
 import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
@@ -264,21 +265,16 @@ async function confirm(
   const said = app.options.yes === true && (!final || options.irreversible === true);
   if (said || (mayRun && !final)) return;
   if (prompts === undefined && !app.output.interactive)
-    throw new Failure({
-      code: 'SP496',
-      exit: EXIT.usage,
-      message: final
-        ? `${IRREVERSIBLE} Nobody is there to confirm it`
-        : 'this writes, and nobody is there to confirm it',
-      where: `incident ${action}`,
-      hint: final ? 'add --yes --irreversible' : 'add --yes',
-    });
+    throw nobodyThere(
+      final ? `${IRREVERSIBLE} Nobody is there to confirm it` : 'this writes, and nobody is there to confirm it',
+      `incident ${action}`,
+      final ? 'add --yes --irreversible' : 'add --yes',
+    );
   const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
   const text = final
     ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?`
     : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
-  if (!(await ask.confirm(text)))
-    throw new Failure({ code: 'SP497', exit: EXIT.cancelled, message: 'not confirmed; nothing was written' });
+  if (!(await ask.confirm(text))) throw saidNo();
 }
 
 async function note(app: App, mark: IncidentMark, run: string, what: string): Promise<void> {
@@ -462,12 +458,11 @@ async function findListed(app: App, id: string): Promise<Listed> {
 async function find(app: App, id: string): Promise<Answered> {
   const { answered } = await findListed(app, id);
   if (answered !== undefined) return answered;
-  throw new Failure({
-    code: 'SP661',
-    exit: EXIT.usage,
-    message: `${id} was not carried out: there is nothing to take back`,
-    hint: `sallyport incident dismiss ${id} lets the proposal go`,
-  });
+  throw notAProposal(
+    `${id} was not carried out: there is nothing to take back`,
+    id,
+    `sallyport incident dismiss ${id} lets the proposal go`,
+  );
 }
 
 /** What happened, in order, as Markdown for the post-mortem. */

@@ -7,6 +7,7 @@ import { proposeTuning } from '../../src/candidates/tuning/index.ts';
 import { measureAgain } from '../../src/candidates/tuning/measure.ts';
 import type { Proposal, TuningInput } from '../../src/candidates/tuning/proposal.ts';
 import { TUNING_KINDS } from '../../src/candidates/tuning/proposal.ts';
+import { realisePool } from '../../src/candidates/tuning/rule.ts';
 import { parseQuantity } from '../../src/candidates/tuning/proxy-resources.ts';
 import { changedByScope, namespacesShown } from '../../src/candidates/tuning/sidecar-scope.ts';
 import type { Edge } from '../../src/model/edge.ts';
@@ -14,9 +15,11 @@ import { namespaceOfWorkload } from '../../src/model/edge.ts';
 import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { Inventory } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
+import { refKey, refOf } from '../../src/model/object.ts';
 import type { TuningMetrics } from '../../src/model/tuning.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
 import { buildScope } from '../../src/objects/istio-traffic.ts';
+import { editObject } from '../../src/plan/change.ts';
 import fc from '../support/fast-check.ts';
 import { edgeOf } from '../support/rig.ts';
 import type { InventorySketch } from '../support/world.ts';
@@ -557,6 +560,22 @@ describe('what is written', () => {
     });
   });
 
+  it('leaves what a pattern of ours put into a rule', () => {
+    const object = {
+      ...rule({ host: HOST, trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } }, 'shop/sallyport-egress'),
+    };
+    const ours = {
+      ...object,
+      metadata: { ...object.metadata, labels: { 'app.kubernetes.io/managed-by': 'sallyport' } },
+    };
+    const given: Given = { metrics: { services: [BUSY] }, objects: [ours] };
+    const [write] = writesOf(given, 'connection-pool:shop/web:8080');
+    expect(write?.kind === 'pool' ? realisePool([ours], write) : undefined).toMatchObject({
+      kind: 'fields',
+      fields: [{ path: ['spec', 'trafficPolicy', 'connectionPool'] }],
+    });
+  });
+
   it('sets all four annotations of a proxy, since one takes the defaults of all away', () => {
     const [write] = writesOf(
       {
@@ -753,5 +772,116 @@ describe('the scope of a namespace', () => {
     expect(changedByScope(input, buildScope({ name: 'x', namespace: 'shop' }, [])).length).toBe(1);
     const world = compileWorld(input.inventory);
     expect(input.edges.map((edge: Edge) => evaluateConnection(world, edge).answer)).toEqual(['allowed']);
+  });
+});
+
+/** A rule that somebody else made for the Service, with or without client TLS, for all ports or for one. */
+const foreignRule = fc.option(
+  fc.record({
+    mode: fc.constantFrom(undefined, 'ISTIO_MUTUAL', 'DISABLE', 'SIMPLE'),
+    onPort: fc.boolean(),
+    limit: fc.constantFrom(undefined, 1, 50),
+    host: fc.constantFrom('x', 'x.shop.svc.cluster.local', '*.shop.svc.cluster.local'),
+    namespace: fc.constantFrom('shop', 'a', 'istio-system'),
+  }),
+  { nil: undefined },
+);
+
+describe('settings of a pool', () => {
+  const NAMES = ['shop', 'a', 'b', 'c'];
+
+  it('change no verdict, whatever rule is there, and leave everything else of it as it was', () => {
+    let written = 0;
+    fc.assert(
+      fc.property(cluster, foreignRule, ({ mesh, strict, calls }, given) => {
+        const settings =
+          given === undefined
+            ? {}
+            : {
+                ...(given.mode === undefined ? {} : { tls: { mode: given.mode } }),
+                ...(given.limit === undefined
+                  ? {}
+                  : { connectionPool: { http: { maxRequestsPerConnection: given.limit, maxRetries: 3 } } }),
+              };
+        const foreign =
+          given === undefined
+            ? []
+            : [
+                rule(
+                  {
+                    host: given.host,
+                    trafficPolicy: given.onPort
+                      ? { portLevelSettings: [{ port: { number: 8080 }, ...settings }] }
+                      : { ...settings, outlierDetection: { baseEjectionTime: '30s' } },
+                  },
+                  `${given.namespace}/theirs`,
+                ),
+              ];
+        const policies = [
+          ...NAMES.flatMap((namespace, index) =>
+            strict[index] === true ? [buildPeerAuthentication({ name: 'strict', namespace }, 'STRICT')] : [],
+          ),
+          ...foreign,
+        ];
+        const inventory = inventoryOf({
+          mesh: MESH,
+          workloads: Object.fromEntries(
+            NAMES.map((name, index) => [
+              `${name}/Deployment/x`,
+              { mesh: mesh[index] ?? 'none', labels: { app: name }, ports: [8080], pods: ['10.0.0.1'] },
+            ]),
+          ),
+          services: NAMES.map((name) => ({
+            name: `${name}/x`,
+            selects: [`${name}/Deployment/x`],
+            selector: { app: name },
+            ports: ['http:8080'],
+          })),
+          policies,
+        });
+        const edges = [
+          ...new Set(
+            calls.map(([from, to]) => `${NAMES[from] ?? ''}/Deployment/x -> ${NAMES[to] ?? ''}/Deployment/x 8080`),
+          ),
+        ];
+        const input = inputOf({
+          inventory,
+          objects: policies,
+          edges,
+          metrics: { services: [{ ...BUSY, service: 'x' }] },
+        });
+        for (const proposal of proposeTuning(input).filter(({ answer }) => answer === 'apply'))
+          for (const write of proposal.writes) {
+            if (write.kind !== 'pool') continue;
+            const real = realisePool(input.objects, write);
+            if (real === undefined) throw new Error('it can be applied, and is not made');
+            written += 1;
+            const object =
+              real.kind === 'object'
+                ? real.object
+                : editObject(
+                    real.object,
+                    real.fields.map(({ path, after }) => ({ path, before: undefined, after })),
+                  );
+            const key = refKey(refOf(object));
+            const [before, after] = [
+              compileWorld(inventory),
+              compileWorld({
+                ...inventory,
+                policies: [...policies.filter((one) => refKey(refOf(one)) !== key), object],
+              }),
+            ];
+            for (const edge of input.edges)
+              expect(evaluateConnection(after, edge).answer).toBe(evaluateConnection(before, edge).answer);
+            if (real.kind === 'fields') {
+              const text = JSON.stringify(object);
+              if (given?.mode !== undefined) expect(text).toContain(given.mode);
+              if (given?.onPort === false) expect(text).toContain('baseEjectionTime');
+              if (given?.limit !== undefined) expect(text).toContain('"maxRetries":3');
+            }
+          }
+      }),
+    );
+    expect(written).toBeGreaterThan(20);
   });
 });

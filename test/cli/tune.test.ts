@@ -125,6 +125,13 @@ describe('tune', () => {
       /tls.*cpu=x|cpu=x.*tls/su,
     ],
     ['a file that is not there', ['--metrics', 'none.json'], 2, 'SP112', /none|no such/iu],
+    [
+      'a place to save that there is not',
+      ['--metrics', 'figures.json', '--save', 'none/figures.json'],
+      2,
+      'SP115',
+      /cannot be written/u,
+    ],
     ['an id that there is not', ['--metrics', 'figures.json', '--apply', 'http3:shop/web:8080'], 2, 'SP110', /http3/u],
     [
       'what is done by hand',

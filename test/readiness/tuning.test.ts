@@ -159,7 +159,7 @@ describe('tuning as steps', () => {
       expect(text['sallyport/shop/destinationrule-sallyport-tune-web.yaml']).toMatch(/h2UpgradePolicy: UPGRADE/u);
       expect(text['sallyport/shop/destinationrule-sallyport-tune-web.yaml']).toMatch(/maxConnections: 160/u);
       expect(text['rule.yaml']).toContain('http: {maxRequestsPerConnection: 0} # once upon a time');
-      expect(text['shop.yaml']).toContain('sidecar.istio.io/proxyCPULimit: 400m');
+      expect(text['shop.yaml']).toContain('sidecar.istio.io/proxyCPULimit: "400m"');
       // What is there is what was asked for.
       expect((await proposalsOf(rig)).filter(({ answer }) => answer === 'apply').map(({ id }) => id)).not.toContain(
         'http2:shop/web:8080',

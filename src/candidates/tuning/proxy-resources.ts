@@ -234,11 +234,9 @@ function fromResources(resources: JsonObject): Resources {
 }
 
 function fromAnnotations({ podSets }: Workload): Resources {
-  const annotations = asStringMap(podSets[0]?.annotations as JsonObject | undefined);
+  const annotations = asStringMap(podSets[0]?.annotations);
   return definedOf(
-    Object.fromEntries(Object.entries(KEYS).map(([part, key]) => [part, parseQuantity(annotations[key])])) as Partial<
-      Record<Part, number | undefined>
-    >,
+    Object.fromEntries(Object.entries(KEYS).map(([part, key]) => [part, parseQuantity(annotations[key])])),
   );
 }
 

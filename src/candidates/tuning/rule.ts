@@ -77,7 +77,7 @@ export function againstPool(
 ): readonly string[] {
   const rule = ruleOf(input.objects, service);
   if (rule.kind === 'refused') return [rule.why];
-  if (rule.kind === 'none' || isOwn(rule.object) || hasOwnSettings(rule.object, port)) return [];
+  if (rule.kind === 'none' || isTuned(rule.object, service.name) || hasOwnSettings(rule.object, port)) return [];
   // Settings of a port would replace all others of the rule for it, so they go into the rule's own, which hold for every port.
   const others = service.ports.filter((one) => one.port !== port && one.protocol === 'TCP');
   return others.every((one) => speaksHttp(one.appProtocol, one.name, one.port) === true)
@@ -93,6 +93,11 @@ function hasOwnSettings(rule: KubeManifest, port: number): boolean {
   );
 }
 
+/** A rule that holds settings of pools alone, since tune made it. Others of ours (a pattern's) are edited field by field like anybody's. */
+function isTuned(rule: KubeManifest, service: string): boolean {
+  return isOwn(rule) && rule.metadata.name === ownRuleName(service);
+}
+
 /** What a write of a pool amounts to, given the objects as they are when it is made. Exact: nothing else of a rule is touched. */
 export type RealPool =
   | { readonly kind: 'object'; readonly object: KubeManifest }
@@ -102,7 +107,7 @@ export type RealPool =
       readonly fields: readonly { readonly path: FieldPath; readonly after: Json }[];
     };
 
-export function ownRuleName(service: string): string {
+function ownRuleName(service: string): string {
   return `sallyport-tune-${service}`.slice(0, 253);
 }
 
@@ -115,7 +120,7 @@ export function realisePool(objects: readonly KubeManifest[], write: PoolWrite):
     ...(write.http === undefined ? {} : { http: { ...asObject(before['http']), ...write.http } }),
     ...(write.tcp === undefined ? {} : { tcp: { ...asObject(before['tcp']), ...write.tcp } }),
   });
-  if (rule.kind === 'none' || isOwn(rule.object)) {
+  if (rule.kind === 'none' || isTuned(rule.object, write.service.name)) {
     const known = rule.kind === 'none' ? [] : ownPorts(rule.object);
     const before = known.find(({ port }) => port === write.port)?.connectionPool ?? {};
     const ports = [

@@ -128,6 +128,13 @@ export const USE_CODES = {
       '`sallyport tune shop --metrics figures.json`',
     ],
   },
+  SP115: {
+    title: 'The figures cannot be written',
+    exit: 2,
+    means: 'The file that `tune --save` names could not be written. Nothing else was.',
+    causes: ['A folder that is not there, or may not be written.'],
+    fix: ['Name a file in a folder that is there.'],
+  },
   SP120: {
     title: 'A query cannot be read',
     exit: 2,
@@ -784,6 +791,13 @@ export const USE_CODES = {
     means: 'The file is no report of Sallyport in JSON, or of another cluster.',
     causes: ['The HTML or Markdown report was given.', 'It was edited.'],
     fix: ['Give the JSON report of an earlier `sallyport assess -o FILE.json`.'],
+  },
+  SP140: {
+    title: 'An option of one report, given for many',
+    exit: 2,
+    means: '`--compare` and `--templates` are about the report of one cluster; `--fleet` writes one for each.',
+    causes: ['Both were given.'],
+    fix: ['Leave it out, or assess that cluster by itself with `--context`.'],
   },
   SP284: {
     title: 'Templates without an HTML report',

@@ -14,7 +14,6 @@ import {
   planPattern,
   rangesAge,
   stepsOfPattern,
-  unservedKinds,
   unwritable,
 } from '../../readiness/pattern-plan.ts';
 import type { FilledPattern } from '../../readiness/pattern-plan.ts';
@@ -34,6 +33,7 @@ import { readPatterns } from '../pattern-files.ts';
 import type { Prompts } from '../prompts.ts';
 import { renderChecked, renderInvariants, renderPatternList, renderPatternPage } from '../render-pattern.ts';
 import type { CheckedPattern } from '../render-pattern.ts';
+import { refuseUnserved } from '../refuse-unserved.ts';
 import { renderPlan } from '../render-plan.ts';
 import { soakWorld } from '../soak.ts';
 import { planDocument, stalePlan } from './plan.ts';
@@ -270,17 +270,7 @@ async function apply(app: App, one: Pattern, options: PatternOptions, prompts: P
   requireReadable(loaded, await app.decisions());
   const { values, filled } = fillOrFail(loaded, one, options);
   const view = loaded.view(namespace);
-  const unserved = unservedKinds(view, filled.objects);
-  if (unserved.length > 0)
-    throw new Failure({
-      code: 'SP484',
-      exit: EXIT.cluster,
-      message: `the cluster does not serve ${[...new Set(unserved)].join(', ')}, which the pattern would write; nothing is applied`,
-      where: `pattern ${one.name}`,
-      hint: Object.hasOwn(one.parameters, 'dialect')
-        ? 'choose another dialect: --set dialect=...'
-        : 'install what defines them first',
-    });
+  refuseUnserved(view, filled.objects, `pattern ${one.name}`, Object.hasOwn(one.parameters, 'dialect'));
   // By name they are there; the version that the template writes may not be.
   await requireServed(app, filled.objects);
   const { plan, before, after } = planPattern(view, one, filled, loaded.planner, markOf(one, options));

@@ -10,13 +10,11 @@ import type { Inventory } from '../../model/inventory.ts';
 import { isObject } from '../../model/object.ts';
 import type { TuningBudget, TuningMetrics, TunedControl } from '../../model/tuning.ts';
 import { TUNED_CONTROLS } from '../../model/tuning.ts';
-import { unservedKinds } from '../../readiness/pattern-plan.ts';
 import type { TuningInForce } from '../../readiness/tuning-plan.ts';
 import { planTuning, realise, tuningInForce, tuningInput } from '../../readiness/tuning-plan.ts';
 import { systemClock } from '../../shared/io/clock.ts';
 import { parseYaml } from '../../shared/io/yaml.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
-import type { Json } from '../../shared/pure/json.ts';
 import { asArray, asObject, asString, getPath } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
 import { shellWord } from '../../shared/pure/shell.ts';
@@ -30,6 +28,7 @@ import { explain } from '../file-error.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace, requireReadable } from '../load.ts';
 import type { Prompts } from '../prompts.ts';
+import { refuseUnserved } from '../refuse-unserved.ts';
 import { renderPlan } from '../render-plan.ts';
 import { renderTuning } from '../render-tune.ts';
 import { soakWorld } from '../soak.ts';
@@ -192,18 +191,12 @@ async function apply(
   const objects = chosen.flatMap(({ writes }) =>
     writes.flatMap((write) => realise(loaded.snapshot.objects, write)?.object ?? []),
   );
-  const unserved = unservedKinds(
+  refuseUnserved(
     view,
     objects.filter(({ apiVersion }) => apiVersion.includes('istio.io')),
+    `tune ${namespace}`,
+    false,
   );
-  if (unserved.length > 0)
-    throw new Failure({
-      code: 'SP484',
-      exit: EXIT.cluster,
-      message: `the cluster does not serve ${[...new Set(unserved)].join(', ')}, which the proposals would write; nothing is applied`,
-      where: `tune ${namespace}`,
-      hint: "install Istio's definitions first",
-    });
   const plan = planTuning(view, chosen, loaded.planner);
   const source =
     options.metrics === undefined
@@ -339,7 +332,7 @@ function authorizersOf(
   const text = asString(getPath(mesh, ['data', 'mesh']));
   const read = text === undefined ? undefined : parseYaml(text);
   if (read === undefined || 'problem' in read) return [];
-  return asArray(asObject(read.value as Json)['extensionProviders']).flatMap((one) => {
+  return asArray(asObject(read.value)['extensionProviders']).flatMap((one) => {
     const provider = asObject(one);
     if (!names.includes(asString(provider['name']) ?? '')) return [];
     const host = asString(asObject(provider['envoyExtAuthzGrpc'] ?? provider['envoyExtAuthzHttp'])['service']) ?? '';
@@ -353,7 +346,7 @@ async function save(file: string, metrics: TuningMetrics): Promise<void> {
     await writeFile(file, `${JSON.stringify(tuningDocument(metrics), undefined, 2)}\n`, { mode: 0o600 });
   } catch (error) {
     throw new Failure({
-      code: 'SP112',
+      code: 'SP115',
       exit: EXIT.usage,
       message: `the measurements cannot be written: ${explain(error)}`,
       where: file,

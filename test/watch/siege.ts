@@ -54,9 +54,7 @@ interface Due {
 }
 
 const scanner = (source: string, now: number, count = 12): readonly Sighting[] =>
-  Array.from({ length: count }, (_, index) =>
-    sightingOf(source, idOf(0, 5), 4000 + index, now, { verdict: 'denied' }),
-  );
+  Array.from({ length: count }, (_, index) => sightingOf(source, idOf(0, 5), 4000 + index, now, { verdict: 'denied' }));
 const fromOutside = (ip: string, now: number, name?: string): readonly Sighting[] =>
   scanner('x/Deployment/x', now).map((one): Sighting => {
     const key = { ...one.key, src: { kind: 'external' as const, ip, ...(name === undefined ? {} : { name }) } };
@@ -78,7 +76,8 @@ export async function runSiege(namespaces: number, stepSec: number): Promise<Sie
 
   const siege = (stage: Stage): Siege => {
     const { now, happen, later, push, open } = stage;
-    const away = (what: string): Failure => new Failure({ code: 'SP400', exit: EXIT.cluster, message: `${what} is away` });
+    const away = (what: string): Failure =>
+      new Failure({ code: 'SP400', exit: EXIT.cluster, message: `${what} is away` });
     const process = (id: number): Responder =>
       openResponder({
         config: CONFIG,
@@ -113,8 +112,10 @@ export async function runSiege(namespaces: number, stepSec: number): Promise<Sie
         note: (text) => dropped.push(text),
       });
     let one = process(1);
-    const denied = (part: string) => (notice: Notice): boolean =>
-      notice.kind === 'denied' && notice.subject.includes(part);
+    const denied =
+      (part: string) =>
+      (notice: Notice): boolean =>
+        notice.kind === 'denied' && notice.subject.includes(part);
     const answered = (name: string, at: number, is: Due['is']): void => void due.push({ name, at: START + at, is });
     const attack = (name: string, at: number, source: string, is: (record: TriggerRecord) => boolean): void => {
       attackers.add(source);
@@ -125,7 +126,11 @@ export async function runSiege(namespaces: number, stepSec: number): Promise<Sie
     const done = ({ outcome, how }: TriggerRecord): boolean => outcome === 'done' && how === 'run';
     const proposed = ({ outcome }: TriggerRecord): boolean => outcome === 'proposed';
 
-    answered('a pod scans, a new target each 10 s', 7 * HOUR, (record) => record.subject === idOf(0, 7) && done(record));
+    answered(
+      'a pod scans, a new target each 10 s',
+      7 * HOUR,
+      (record) => record.subject === idOf(0, 7) && done(record),
+    );
     attack('a second workload of that namespace scans', 7.2 * HOUR, idOf(0, 8), proposed);
     attackers.add('198.51.100.9');
     happen(
@@ -142,12 +147,17 @@ export async function runSiege(namespaces: number, stepSec: number): Promise<Sie
       MINUTE,
       () => {
         for (let n = 0; n < 400; n += 1) push(scanner(`shop-${n % 7}/Deployment/flood-${n}`, now()));
-        for (let n = 0; n < 200; n += 1) push(fromOutside(`203.0.113.${n}`, now(), n % 2 === 0 ? `flood-${n}.example` : undefined));
+        for (let n = 0; n < 200; n += 1)
+          push(fromOutside(`203.0.113.${n}`, now(), n % 2 === 0 ? `flood-${n}.example` : undefined));
       },
       denied('flood-'),
       (notice) => denied('flood-')(notice) || denied('203.0.113.')(notice) || notice.kind === 'folded',
     );
-    answered('a flood: 400 invented workloads and 200 addresses scan at once', 7.4 * HOUR, (record) => proposed(record) && record.at >= START + 7.4 * HOUR);
+    answered(
+      'a flood: 400 invented workloads and 200 addresses scan at once',
+      7.4 * HOUR,
+      (record) => proposed(record) && record.at >= START + 7.4 * HOUR,
+    );
     cleanUp(9.2 * HOUR);
 
     const partner = '192.0.2.40';
@@ -166,7 +176,11 @@ export async function runSiege(namespaces: number, stepSec: number): Promise<Sie
       () => push(fromOutside(partner, now())),
       denied(partner),
     );
-    answered('somebody scans with the address of a partner', 11 * HOUR, (record) => record.subject === partner && proposed(record));
+    answered(
+      'somebody scans with the address of a partner',
+      11 * HOUR,
+      (record) => record.subject === partner && proposed(record),
+    );
 
     later(11.5 * HOUR, () => (stateAway = true));
     attack('a scan while the state cannot be written (10 min)', 11.5 * HOUR + MINUTE, idOf(3, 1), done);

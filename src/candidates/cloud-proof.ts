@@ -162,6 +162,9 @@ export function provenTrust(wanted: WantedTrust, proofs: readonly CloudProof[]):
       answer: 'yes',
       facts: [
         `${exact.proof.from}: it trusts ${subject}`,
+        ...(wanted.identity !== undefined && (exact.trust.identity ?? exact.proof.identity) === undefined
+          ? ['which role that is it does not say']
+          : []),
         ...(wanted.way === 'irsa' || wanted.way === 'azure-workload-identity'
           ? ['whether the issuer it names is that of this cluster is not compared']
           : []),

@@ -106,12 +106,13 @@ export function cloudRequestProblems(view: View, plan: CloudPlan, request: Cloud
   for (const { move, way, bound, identity, workload } of mine) {
     const { form, what } = IDENTITIES[move.cloud];
     const needed = ANNOTATION_OF[way] !== undefined && !bound;
-    if (identity !== undefined && !form.test(identity)) problems.push(`${identity} for ${workload.id} is not ${what}`);
+    const asked = request.identities.get(workload.id);
+    const standing = move.bindings.find((binding) => binding.identity !== undefined)?.identity;
+    if (asked !== undefined && !form.test(asked)) problems.push(`${asked} for ${workload.id} is not ${what}`);
+    else if (asked !== undefined && standing !== undefined && asked !== standing)
+      problems.push(`${workload.id} has the identity ${standing} already: leave out --identity, or change that first`);
     else if (needed && identity === undefined)
       problems.push(`which identity ${workload.id} is to have is not said: --identity ${workload.id}=..., ${what}`);
-    const others = mine.filter((one) => one.workload.id === workload.id && one.move.cloud !== move.cloud);
-    if (identity !== undefined && others.length > 0 && !form.test(identity))
-      problems.push(`${workload.id} holds keys of several clouds: name it with one cloud at a time`);
   }
   return uniqueSorted(problems);
 }

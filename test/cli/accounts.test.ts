@@ -149,7 +149,7 @@ describe('cloud-identity', () => {
   it('replaces the key by a run of its own, and takes that back to the byte; never what a Secret holds', async () => {
     const files = {
       'cluster/node.yaml':
-        'apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec: {providerID: "aws:///eu-central-1a/i-0"}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: ml}\n',
+        'apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\nspec: {providerID: "aws:///eu-central-1a/i-0"}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: ml}\n',
       'cluster/ml.yaml': CLUSTER['cluster/ml.yaml'].replace(
         'serviceAccountName: team\n',
         'serviceAccountName: worker\n',

@@ -414,6 +414,23 @@ describe('a plan that would be wrong', () => {
     );
   });
 
+  it('does not put one identity in the place of another', async () => {
+    const { rig } = await directoryRig(
+      irsa,
+      ETL(irsa.key).replace(
+        '  namespace: ml\n---',
+        `  namespace: ml\n  annotations: {eks.amazonaws.com/role-arn: "${ARN}-old"}\n---`,
+      ),
+    );
+    const view = await rig.view('ml');
+    expect(cloudRequestProblems(view, cloudOf(view), requestFor(irsa))).toEqual([
+      expect.stringContaining(`has the identity ${ARN}-old already`),
+    ]);
+    // With the one that it has, only the key goes.
+    const { plan } = await planned(rig, requestFor(irsa, { identities: new Map(), keepKey: false }));
+    expect(shortIds(plan)).toEqual(['migrate']);
+  });
+
   it('does not open more than the path where the allow-list is behind the record', async () => {
     const { rig, cluster } = await directoryRig(gke);
     await writeFile(

@@ -10,6 +10,8 @@ import {
   readCloud,
   subjectsOfTrust,
 } from '../../src/model/cloud-identity.ts';
+import { podSpecEdit } from '../../src/model/account-places.ts';
+import { secretsNamedIn, withoutKeys } from '../../src/model/cloud-key-removal.ts';
 import { hclText, planCloud } from '../../src/candidates/cloud-plan.ts';
 import { buildAccountTable } from '../../src/candidates/account-table.ts';
 import type { JsonObject } from '../../src/shared/pure/json.ts';
@@ -269,5 +271,86 @@ describe('the plan', () => {
     );
     expect(moves[0]?.terraform).toContain(hclText(`projects/p/serviceAccounts/${evil}`));
     expect(hclText('a"${b}%{c}\\')).toBe('"a\\"$${b}%%{c}\\\\"');
+  });
+});
+
+describe('a pod spec without its keys', () => {
+  const spec = (text: string): JsonObject => {
+    const [object] = objectsOf(`apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: ${text}`);
+    return object?.['spec'] as JsonObject;
+  };
+
+  it.each([
+    [
+      'aws',
+      'the variables, and what belongs to them',
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}, {name: AWS_SESSION_TOKEN, value: y}, {name: AWS_REGION, value: z}]}]}',
+      '{containers: [{name: a, env: [{name: AWS_REGION, value: z}]}]}',
+    ],
+    [
+      'aws',
+      'in every container, and the list with its last item',
+      '{initContainers: [{name: i, env: [{name: AWS_SECRET_ACCESS_KEY, value: x}]}], containers: [{name: a}]}',
+      '{initContainers: [{name: i}], containers: [{name: a}]}',
+    ],
+    [
+      'aws',
+      'and not those of a store in the cluster',
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}, {name: S3_ENDPOINT, value: "http://minio"}]}]}',
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}, {name: S3_ENDPOINT, value: "http://minio"}]}]}',
+    ],
+    [
+      'gcp',
+      'the volume when nothing mounts it any more',
+      '{containers: [{name: a, volumeMounts: [{name: gcp-key, mountPath: /k}]}, {name: b, volumeMounts: [{name: t, mountPath: /t}]}], volumes: [{name: gcp-key, secret: {secretName: gcp-key}}, {name: t, emptyDir: {}}]}',
+      '{containers: [{name: a}, {name: b, volumeMounts: [{name: t, mountPath: /t}]}], volumes: [{name: t, emptyDir: {}}]}',
+    ],
+    [
+      'azure',
+      'the client of a secret, which the webhook would leave as it is',
+      '{containers: [{name: a, env: [{name: AZURE_CLIENT_ID, value: x}, {name: AZURE_TENANT_ID, value: t}, {name: AZURE_CLIENT_SECRET, value: y}]}]}',
+      '{containers: [{name: a}]}',
+    ],
+    [
+      'azure',
+      'and keeps the client where only a key of storage goes',
+      '{containers: [{name: a, env: [{name: AZURE_CLIENT_ID, value: x}, {name: AZURE_STORAGE_KEY, value: y}]}]}',
+      '{containers: [{name: a, env: [{name: AZURE_CLIENT_ID, value: x}]}]}',
+    ],
+    [
+      'gcp',
+      'and nothing of another cloud',
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}]}',
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}]}',
+    ],
+  ] as const)('%s: loses %s', (cloud, _, before, after) => {
+    const removal = withoutKeys(spec(before), 'ml', cloud);
+    expect(removal.spec).toEqual(spec(after));
+    expect(cloudKeysIn(removal.spec, 'ml').filter((key) => key.cloud === cloud)).toEqual([]);
+  });
+
+  it('names the Secrets that it refers to, in whatever way', () => {
+    const names = secretsNamedIn(
+      spec(
+        '{containers: [{name: a, env: [{name: X, valueFrom: {secretKeyRef: {name: s1, key: k}}}], envFrom: [{secretRef: {name: s2}}]}], volumes: [{name: v, secret: {secretName: s3}}, {name: w, projected: {sources: [{secret: {name: s4}}]}}]}',
+      ),
+    );
+    expect([...names].sort()).toEqual(['s1', 's2', 's3', 's4']);
+  });
+
+  it('is found in every role and worker group of an owner; lists are written whole', () => {
+    const [ray] = objectsOf(`apiVersion: ray.io/v1
+kind: RayCluster
+metadata: {name: r, namespace: ml}
+spec:
+  headGroupSpec: {template: {spec: {containers: [{name: h, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}]}}}
+  workerGroupSpecs: [{groupName: g, template: {spec: {containers: [{name: w, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}]}}}]`);
+    if (ray === undefined) throw new Error('no object');
+    const edits = podSpecEdit(ray, (one) => withoutKeys(one, 'ml', 'aws').spec);
+    expect(edits.map(({ path }) => path.join('.'))).toEqual([
+      'spec.headGroupSpec.template.spec.containers',
+      'spec.workerGroupSpecs',
+    ]);
+    expect(JSON.stringify(edits)).not.toContain('AWS_ACCESS_KEY_ID');
   });
 });

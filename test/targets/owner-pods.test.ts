@@ -33,7 +33,7 @@ describe('the pods of a custom owner', () => {
     [[pod('a', 'team', { phase: 'Succeeded' }), pod('b', 'fraud')], 'ready', /1 pod/],
     [[], 'ready', /no pod of it runs now/],
   ] as const)('%#: are judged by the account that they run as', (items, state, message) => {
-    const found = checkAccounts({ items: items as readonly KubeManifest[] }, 'team', 'fraud');
+    const found = checkAccounts({ items }, 'team', 'fraud');
     expect(found.state).toBe(state);
     expect(found.message).toMatch(message);
   });

@@ -6,10 +6,18 @@ import { incident } from '../../src/cli/commands/incident.ts';
 import type { App } from '../../src/cli/context.ts';
 import { namespaceOf } from '../../src/model/object.ts';
 import { openState } from '../../state/open.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import type { Json } from '../../src/shared/pure/json.ts';
+import { actorRules } from '../../src/sources/kube/actor-rights.ts';
+import { buildSideRole } from '../../src/sources/kube/rights.ts';
 import { CALICO_KINDS } from '../support/fake-api/kinds.ts';
+import { isAllowed } from '../support/fake-api/rbac.ts';
+import type { LoggedCall } from '../support/fake-api/server.ts';
 import { idOf } from '../watch/world.ts';
 import type { Place } from './watching.ts';
 import { openPlace } from './watching.ts';
+
+const RBAC = 'rbac.authorization.k8s.io/v1';
 
 let place: Place;
 let now = Date.now();
@@ -68,6 +76,39 @@ const records = () => {
 const command = (app: App, ...args: Parameters<typeof incident> extends [App, ...infer Rest] ? Rest : never) =>
   incident(app, ...args);
 
+/** What the watcher and the actor may, and nobody else. */
+const ROLES: readonly KubeManifest[] = [buildSideRole('watcher').rules, actorRules()].flatMap((rules, at) => [
+  {
+    apiVersion: RBAC,
+    kind: 'ClusterRole',
+    metadata: { name: `role-${at}` },
+    rules: JSON.parse(JSON.stringify(rules)) as Json,
+  },
+  {
+    apiVersion: RBAC,
+    kind: 'ClusterRoleBinding',
+    metadata: { name: `binding-${at}` },
+    roleRef: { kind: 'ClusterRole', name: `role-${at}` },
+    subjects: [{ kind: 'User', name: 'watch' }],
+  },
+]);
+
+/** The call in words, where the roles do not allow it. */
+function forbidden({ method, path, query }: LoggedCall): readonly string[] {
+  const parts = path.split('/').slice(1);
+  const [root, first = '', ...more] = parts;
+  const [group, rest] = root === 'api' ? ['', more] : [first, more.slice(1)];
+  // What the API server serves, and who one is, everybody may ask.
+  if (rest.length === 0 || group === 'authentication.k8s.io') return [];
+  const isIn = rest[0] === 'namespaces' && rest.length > 2;
+  const [resource = '', name] = isIn ? rest.slice(2) : rest;
+  const namespace = isIn ? rest[1] : undefined;
+  const read = name !== undefined ? 'get' : query['watch'] === undefined ? 'list' : 'watch';
+  const verb = { GET: read, POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ?? method;
+  const resourceAttributes = { verb, group, resource, namespace, name };
+  return isAllowed(ROLES, { user: 'watch', resourceAttributes }) ? [] : [`${verb} ${group}/${resource} ${name ?? ''}`];
+}
+
 it('a scan from inside is quarantined, on record before it is; a second one past the share is proposed, carried out by a person, and both are undone', async () => {
   const { file, one } = started({ act: true, lead: 'ops' });
   const line = await one.until(({ event }) => event === 'trigger');
@@ -90,6 +131,8 @@ it('a scan from inside is quarantined, on record before it is; a second one past
   expect(held()).toHaveLength(1);
   one.interrupt.stop();
   await one.ended;
+  // The roles that are shipped for it are enough: no call is beyond them.
+  expect([...new Set(place.server.calls.flatMap(forbidden))]).toEqual([]);
 
   const [first, second] = records().map(({ id }) => id);
   const app = place.app({ config: join(place.dir, 'config.yaml'), yes: true });

@@ -115,14 +115,15 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
       message: `It would not hold: ${open.text} is not denied afterwards${effect.open.length > 1 ? `, nor are ${effect.open.length - 1} more` : ''}`,
       hint: 'Look at sallyport reach --explain for that pair; a policy of an earlier tier, or one for the whole namespace, lets it.',
     });
+  const proxied = podObjects(view, workload).filter(hasProxy).map(({ metadata }) => metadata.name);
   return {
     steps: [...plan.steps, ...(options.connections === 'delete' ? plan.deletes : [])],
     findings,
     effect,
-    remarks: [...plan.remarks, ...connectionRemarks(options.connections, plan.pods)],
+    remarks: [...plan.remarks, ...connectionRemarks(options.connections, plan.pods, proxied)],
     byHand:
       options.connections === 'drain'
-        ? plan.pods.map(
+        ? proxied.map(
             (pod) =>
               `kubectl -n ${workload.namespace} exec ${pod} -c istio-proxy -- pilot-agent request POST 'drain_listeners?graceful&skip_exit'`,
           )
@@ -130,17 +131,31 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
   };
 }
 
-function connectionRemarks(connections: QuarantineOptions['connections'], pods: readonly string[]): readonly string[] {
+/** A sidecar is a container, or an init container that goes on running (istio.io, Sidecar mode, native sidecars). */
+function hasProxy(pod: KubeManifest): boolean {
+  const { containers, initContainers } = asObject(pod['spec']);
+  return [...asArray(containers), ...asArray(initContainers)].some((one) => asObject(one)['name'] === 'istio-proxy');
+}
+
+function connectionRemarks(
+  connections: QuarantineOptions['connections'],
+  pods: readonly string[],
+  proxied: readonly string[],
+): readonly string[] {
   switch (connections) {
     case 'report':
       return [
         'connections that are open may live on: whether a policy ends them is up to the CNI; --connections delete ends them with the pods',
       ];
     case 'drain':
-      return ['the proxies are drained by hand, by the commands that are printed: that needs the right to exec'];
+      return [
+        proxied.length === 0
+          ? 'no pod of it has a proxy that could be drained: connections that are open live on until --connections delete ends the pods'
+          : `${proxied.length} of ${pods.length} pods have a proxy, which is drained by the commands that are printed: the right to exec is a right to run anything in a pod, so that Sallyport asks for none`,
+      ];
     case 'delete':
       return [
-        `${pods.length} pods are deleted, and with them their memory and files: what is to be examined must be taken before`,
+        `${pods.length} pods are deleted, whatever a PodDisruptionBudget says, and with them their memory and files: what is to be examined must be taken before`,
       ];
   }
 }

@@ -182,6 +182,23 @@ describe('a quarantine', () => {
     expect(found.effect.open.map(({ text }) => text)).toEqual([expect.stringContaining('203.0.113.9')]);
   });
 
+  it('prints commands that drain the proxies of pods that have one, and asks for no right to exec', () => {
+    const plain = quarantine(world('cilium'), 'shop/Deployment/db', { connections: 'drain' });
+    expect(plain.byHand).toEqual([]);
+    expect(plain.remarks.join(' ')).toContain('no pod of it has a proxy');
+    const view = world('cilium');
+    const objects = view.snapshot.objects.map((object) =>
+      object.kind === 'Pod'
+        ? { ...object, spec: { ...(object['spec'] as JsonObject), initContainers: [{ name: 'istio-proxy', restartPolicy: 'Always' }] } }
+        : object,
+    );
+    const meshed = quarantine({ ...view, snapshot: { ...view.snapshot, objects } }, 'shop/Deployment/db', {
+      connections: 'drain',
+    });
+    expect(meshed.byHand).toEqual([expect.stringMatching(/^kubectl -n shop exec db-1-a -c istio-proxy -- pilot-agent/u)]);
+    expect(meshed.steps.map(({ operation }) => operation)).toEqual(['create']);
+  });
+
   it('deletes the pods where their connections are to end, last', () => {
     const { steps } = quarantine(world('cilium'), 'shop/Deployment/db', { connections: 'delete' });
     expect(steps.map(({ operation }) => operation)).toEqual(['create', 'delete']);

@@ -111,7 +111,9 @@ function interruptions(view: View): readonly Gate[] {
           'interrupts',
           'no',
           workload.id,
-          [`${running} of its pods run now and would be replaced: what they are at (a training run, a session) is lost`],
+          [
+            `${running} of its pods run now and would be replaced: what they are at (a training run, a session) is lost`,
+          ],
           `wait until they are done, or sallyport waive gate=interrupts,subject=${workload.id} --reason "..."`,
         ),
       ];

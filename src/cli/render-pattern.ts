@@ -6,6 +6,7 @@ import { renderYaml } from '../shared/io/yaml.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { Output } from './output.ts';
 import { few, paint, wrap } from './output.ts';
+import { appliedText } from './render-applied.ts';
 
 export interface CheckedPattern {
   readonly name: string;
@@ -52,17 +53,6 @@ export function renderPatternPage(
     'What it writes, with placeholders:',
     safeText(renderYaml(objects).trimEnd()),
   ].join('\n');
-}
-
-/** `applied for shop: tenants=a=shop,b=desk`. */
-export function appliedText({ namespace, mark }: AppliedPattern): string {
-  const how =
-    mark === undefined
-      ? 'its parameters are not on record'
-      : mark.set.length === 0
-        ? 'with the defaults'
-        : mark.set.join(' ');
-  return safeText(`applied for ${namespace}: ${how}`);
 }
 
 function describe({ type, help, default: value, optional, choices }: ParameterSpec): string {

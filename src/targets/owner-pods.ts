@@ -69,7 +69,10 @@ export function checkAccounts(pods: JsonObject, from: string, to: string): Rollo
     return { state: 'waiting', message: `${ready.length} of ${plural(fresh.length, 'pod')} as ${to} are ready` };
   return {
     state: 'ready',
-    message: fresh.length === 0 ? `no pod of it runs now; the next ones run as ${to}` : `${plural(fresh.length, 'pod')} run as ${to}`,
+    message:
+      fresh.length === 0
+        ? `no pod of it runs now; the next ones run as ${to}`
+        : `${plural(fresh.length, 'pod')} run as ${to}`,
   };
 }
 

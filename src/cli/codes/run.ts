@@ -449,7 +449,7 @@ export const RUN_CODES = {
     means:
       '`cloud-identity remove` takes back what the record says `cloud-identity apply` wrote for a namespace, and there is nothing.',
     causes: ['It was applied for another namespace.', 'A rollback took it back already.'],
-    fix: ['`sallyport audit -n NS` shows what was done and what was taken back.'],
+    fix: ['`sallyport audit --namespace NS` shows what was done and what was taken back.'],
   },
   SP691: {
     title: 'The branch has moved',

@@ -8,15 +8,14 @@ import type { AppliedPattern, PatternMark } from '../../model/applied-pattern.ts
 import type { Finding } from '../../model/finding.ts';
 import {
   RANGES_MAY_BE_OLD,
-  appliedPatterns,
   fillPattern,
-  patternsInForce,
   planPattern,
   rangesAge,
   stepsOfPattern,
   unwritable,
 } from '../../readiness/pattern-plan.ts';
 import type { FilledPattern } from '../../readiness/pattern-plan.ts';
+import { appliedPatterns, patternsInForce } from '../../readiness/patterns-in-force.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';

@@ -9,9 +9,9 @@ import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
 import { parseMoment } from '../moment.ts';
-import { appliedPatterns } from '../../readiness/pattern-plan.ts';
+import { appliedPatterns } from '../../readiness/patterns-in-force.ts';
 import { grantDocument, grantLines, readGrants } from '../render-grant.ts';
-import { appliedText } from '../render-pattern.ts';
+import { appliedText } from '../render-applied.ts';
 import type { NamespaceOption } from './inventory.ts';
 
 export interface StatusOptions extends NamespaceOption {

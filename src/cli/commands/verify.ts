@@ -9,7 +9,7 @@ import { changeRef } from '../../plan/change.ts';
 import { checkDrift } from '../../plan/drift.ts';
 import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
 import type { Sighting } from '../../plan/soak.ts';
-import { patternsInForce } from '../../readiness/pattern-plan.ts';
+import { patternsInForce } from '../../readiness/patterns-in-force.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
 import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
 import { packageVersion } from '../../shared/io/assets.ts';

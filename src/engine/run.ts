@@ -735,10 +735,7 @@ async function performStep(
     throw error;
   });
   const change = withLive(step.change, live);
-  journal.stepStarted(run, item.index, change, clock.now());
   try {
-    // The object that goes is kept as it is, not as it was planned.
-    if (change !== step.change && step.undoes === undefined) await keepUndo(run, [step.namespace], engine);
     await target.rehearse(change);
   } catch (error) {
     journal.stepFailed(run, item.index, messageOf(error), clock.now());
@@ -750,25 +747,41 @@ async function performStep(
 
 /**
  * Looks as late as can be whether what the step rests on is there, and writes the very version of the object that was looked at. Where that
- * one moved in between (a status, say) both are done again.
+ * one moved in between (a status, say) both are done again. The step counts as begun from right before the write.
  */
 async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine): Promise<Applied> {
   const { target, journal, clock } = engine;
-  const change = item.change ?? item.step.change;
+  const { id: run } = record;
+  const { step, index } = item;
+  const change = item.change ?? step.change;
   for (let attempt = 1; ; attempt += 1) {
     const version = await assertGround(record, item, engine).catch((error: unknown) => {
-      if (isFailure(error) && error.detail.exit === EXIT.refused) journal.stepReset(record.id, item.index);
+      if (attempt > 1 && isFailure(error)) journal.stepReset(run, index);
       throw error;
     });
+    if (attempt === 1) await begin(run, item, change, engine);
     try {
       return await target.apply(change, version);
     } catch (error) {
       if (isFailure(error) && error.detail.nature === 'moved' && attempt < JUDGE_ATTEMPTS) continue;
       // A refusal is certain to have written nothing; of any other failure the object alone can tell.
       if (isFailure(error) && error.detail.exit === EXIT.refused && !isHoldLost(error))
-        journal.stepFailed(record.id, item.index, error.message, clock.now());
+        journal.stepFailed(run, index, error.message, clock.now());
       throw error;
     }
+  }
+}
+
+async function begin(run: string, { index, step }: JournalStep, change: Change, engine: Engine): Promise<void> {
+  const { journal, clock } = engine;
+  journal.stepStarted(run, index, change, clock.now());
+  // The object that goes is kept as it is, not as it was planned.
+  if (change === step.change || step.undoes !== undefined) return;
+  try {
+    await keepUndo(run, [step.namespace], engine);
+  } catch (error) {
+    journal.stepFailed(run, index, messageOf(error), clock.now());
+    throw error;
   }
 }
 

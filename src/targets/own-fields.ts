@@ -17,14 +17,16 @@ export interface Ownership {
 }
 
 /**
- * Reads `metadata.managedFields`. Undefined where Sallyport's entries are of another version than the object was read in,
- * since field names may differ between versions.
+ * Reads `metadata.managedFields`. Undefined where Sallyport owns nothing, and where its entries are of another version than the object was
+ * read in, since field names may differ between versions.
  * Rule: https://kubernetes.io/docs/reference/using-api/server-side-apply/ (field management, migrating between client-side and
  * server-side apply).
  */
 export function deriveOwnership(live: KubeManifest): Ownership | undefined {
   const entries = asArray(live.metadata['managedFields']);
   const ours = entries.filter((entry) => isOurs(asObject(entry)));
+  // Made anew by somebody else, from a copy of ours say: there is nothing of ours that an apply could go on from.
+  if (ours.length === 0) return undefined;
   if (ours.some((entry) => asString(asObject(entry)['apiVersion']) !== live.apiVersion)) return undefined;
   let fields: JsonObject = {};
   for (const entry of ours) fields = unionFields(fields, asObject(asObject(entry)['fieldsV1']));

@@ -186,7 +186,7 @@ function editBeside(history: History): void {
   const objects = world.cluster
     .objects()
     .filter((object) => NAMESPACES.some((namespace) => (namespaceOf(object) ?? object.metadata.name) === namespace))
-    .filter(({ kind }) => kind !== 'Lease');
+    .filter((object) => object.kind !== 'Lease' && refKey(refOf(object)) !== refKey(refOf(THEIRS)));
   const live = pick(history, objects);
   // Objects of ours go as a whole when they are taken back; an annotation on one of them is a matter for `resolve`.
   const ours = asObject(live.metadata['labels'])['app.kubernetes.io/managed-by'] === 'sallyport';

@@ -154,7 +154,7 @@ export function isUnseen(points: readonly Point[]): (point: Point) => boolean {
   const unseen = new Set<Point>();
   let first: number | undefined;
   for (const [index, point] of points.entries()) {
-    if (point.what === 'state') first = undefined;
+    if (point.what === 'state' && point.name !== 'stepStarted') first = undefined;
     else if (isLookedAgain(point)) first ??= index;
     else if (point.writes && first !== undefined) for (const one of points.slice(first + 1, index + 1)) unseen.add(one);
   }

@@ -12,7 +12,7 @@ import type { TriggerRecord } from '../src/model/trigger.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAddressHistory } from './addresses.ts';
-import { uniqueSorted } from '../src/shared/pure/order.ts';
+import { compareText, uniqueSorted } from '../src/shared/pure/order.ts';
 import { readAudit } from './audit.ts';
 import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
@@ -132,6 +132,14 @@ export function openReader(handle: Handle): Reader {
         .map((row) => parse(row, file)),
     );
 
+  /** The same row by row: of a large table no more than one is held beside what is made of them. */
+  const each = <T>(attempt: string, sql: string, parse: (row: Row, file: string) => T): T[] =>
+    read(handle, attempt, () => {
+      const out: T[] = [];
+      for (const row of db.prepare<[], Row>(sql).iterate()) out.push(parse(row, file));
+      return out;
+    });
+
   const stepsOf = (run: string): readonly JournalStep[] =>
     all('reading the steps of a run', 'SELECT * FROM steps WHERE run = ? ORDER BY position', parseStepRow, run);
 
@@ -147,7 +155,8 @@ export function openReader(handle: Handle): Reader {
   const reader: Reader = {
     edges: (filter = {}) =>
       filter.namespace === undefined
-        ? all('reading edges', 'SELECT * FROM edges ORDER BY id', parseEdgeRow)
+        ? // In the order of the file, which is read once from end to end; by the index of ids each row would be looked up by itself.
+          each('reading edges', 'SELECT * FROM edges', parseEdgeRow).sort((a, b) => compareText(a.id, b.id))
         : all(
             'reading edges',
             'SELECT * FROM edges WHERE src_ns = ? OR dst_ns = ? ORDER BY id',

@@ -1,3 +1,5 @@
+import type { Endpoint } from './edge.ts';
+import { namespaceOfWorkload } from './edge.ts';
 import type { Inventory, ServiceInfo, Workload } from './inventory.ts';
 import type { KubeManifest } from './object.ts';
 import { groupOf, namespaceOf } from './object.ts';
@@ -161,6 +163,24 @@ function scopeOf(
 
 function actsOnNodes(manifest: KubeManifest): boolean {
   return readForeignPolicy(manifest)?.nodes === true;
+}
+
+/** The connections of a list that are touched. */
+export function touchedConnections<T extends { readonly src: Endpoint; readonly dst: Endpoint }>(
+  before: World,
+  after: World,
+  connections: readonly T[],
+): readonly T[] {
+  const touch = touchBetween(before, after);
+  if (touch.kind === 'everything') return connections;
+  const known = new Map<string, boolean>();
+  const isTouched = (end: Endpoint): boolean => {
+    if (end.kind !== 'workload') return end.kind === 'unknown';
+    const found = known.get(end.id) ?? touchesWorkload(touch, end.id, namespaceOfWorkload(end.id), [before, after]);
+    known.set(end.id, found);
+    return found;
+  };
+  return connections.filter(({ src, dst }) => isTouched(src) || isTouched(dst));
 }
 
 /** Is the workload one whose connections are touched? */

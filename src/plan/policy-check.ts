@@ -1,10 +1,12 @@
 import type { Edge } from '../model/edge.ts';
 import type { ConnectionVerdict } from '../model/evaluate.ts';
+import { compileWorld } from '../model/evaluate.ts';
 import type { Inventory } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { refKey, refOf } from '../model/object.ts';
+import { touchedConnections } from '../model/world-touch.ts';
 import { compareText } from '../shared/pure/order.ts';
-import { judgeEdges } from './simulate.ts';
+import { judgeEdges } from './judge.ts';
 
 /** An edge on record whose answer a change of policies turns. */
 export interface TurnedEdge {
@@ -28,7 +30,10 @@ export interface PolicyChange {
 
 /** Judges edges in two states of a cluster that differ in their policies. Of each list the most frequent first. */
 export function judgePolicyChange(before: Inventory, after: Inventory, edges: readonly Edge[]): PolicyChange {
-  const [then, now] = [judgeEdges(before, edges), judgeEdges(after, edges)];
+  const then = judgeEdges(before, edges);
+  // An edge and its requests have the same ends: they are touched together.
+  const touched = touchedConnections(compileWorld(before), compileWorld(after), edges);
+  const now = new Map([...then, ...judgeEdges(after, touched)]);
   const turned = edges.flatMap((edge): readonly TurnedEdge[] => {
     const [was, is] = [then.get(edge.id), now.get(edge.id)];
     return was === undefined || is === undefined || was.answer === is.answer ? [] : [{ edge, before: was, after: is }];

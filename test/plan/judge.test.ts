@@ -12,6 +12,7 @@ import { namespaceOf, refOf } from '../../src/model/object.ts';
 import type { Change } from '../../src/plan/change.ts';
 import { fieldChange } from '../../src/plan/change.ts';
 import type { EdgeVerdict, Step } from '../../src/plan/plan.ts';
+import { judgePolicyChange } from '../../src/plan/policy-check.ts';
 import type { Bearing, Simulated, State } from '../../src/plan/simulate.ts';
 import { bearingOf, describeVerdict, judgeEdges, simulate, stateAfter } from '../../src/plan/simulate.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
@@ -418,5 +419,41 @@ describe('a simulation', () => {
       { numRuns: 150 },
     );
     expect(Math.min(found.denied, found.unknown)).toBeGreaterThan(5);
+  });
+});
+
+describe('a change of policies', () => {
+  it.each([0, 1, 2])('turns the edges that judging every edge before and after turns (mesh %i)', (mesh) => {
+    const cluster = MESHES[mesh];
+    const config: Config = { ...DEFAULT_CONFIG, ...(cluster === undefined ? {} : { cluster }) };
+    const snapshot: Snapshot = snapshotOf(CLUSTER, 'directory');
+    const policies = fc.array(
+      anyAct.filter(({ kind }) => kind === 'piece' || kind === 'take'),
+      { maxLength: 5 },
+    );
+    let turned = 0;
+    fc.assert(
+      fc.property(fc.array(anyEdge, { minLength: 5, maxLength: 30 }), policies, policies, (some, first, then) => {
+        const edges = [...new Map(some.map((edge) => [edge.id, edge])).values()];
+        const { start, rebuild } = inventoryStates({ config, signatures, now: 0 });
+        const apply = (state: State, acts: readonly Act[]): State => {
+          let now = state;
+          const world: Simulated = { rebuild, edgesIn: () => edges };
+          for (const step of stepsOf(acts, state, world)) now = stateAfter(now, step, rebuild);
+          return now;
+        };
+        const before = apply({ snapshot, inventory: start(snapshot) }, first);
+        const after = apply(before, then);
+        const [was, is] = [judgeEdges(before.inventory, edges), judgeEdges(after.inventory, edges)];
+        const wanted = edges.filter(({ id }) => was.get(id)?.answer !== is.get(id)?.answer);
+        const found = judgePolicyChange(before.inventory, after.inventory, edges);
+        const all = [...found.denied, ...found.unknown, ...found.mended];
+        expect(new Set(all.map(({ edge }) => edge.id))).toEqual(new Set(wanted.map(({ id }) => id)));
+        for (const one of all) expect(one.after).toEqual(is.get(one.edge.id));
+        if (wanted.length > 0) turned += 1;
+      }),
+      { numRuns: 100 },
+    );
+    expect(turned).toBeGreaterThan(10);
   });
 });

@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chaos } from '../../src/cli/commands/chaos.ts';
 import type { Lookout } from '../../src/cli/chaos-notice.ts';
 import { resume, rollback } from '../../src/cli/commands/run.ts';
+import { openApp } from '../../src/cli/context.ts';
 import type { App } from '../../src/cli/context.ts';
+import { openInterrupt } from '../../src/cli/interrupt.ts';
 import type { Change } from '../../src/plan/change.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { executePlan } from '../../src/engine/run.ts';
@@ -12,24 +14,17 @@ import { planHash } from '../../src/plan/hash.ts';
 import { openState } from '../../state/open.ts';
 import { openJournal } from '../../state/journal.ts';
 import { deploymentOf, generate, idOf, podOf } from '../watch/world.ts';
+import { makeFolder, readTree } from '../support/folder.ts';
 import type { Place } from './watching.ts';
-import { openPlace } from './watching.ts';
+import { openPlace, silent } from './watching.ts';
 
 const { objects, record } = generate(1);
 const OURS = record.applied.filter(({ step }) => step.workload === idOf(0, 1));
 const NAMES = OURS.map(({ step }) => (step.change.kind === 'create' ? step.change.object.metadata.name : ''));
 const NS = objects.find(({ kind }) => kind === 'Namespace');
 
-let place: Place;
-beforeEach(async () => {
-  // Two policies of one workload come from a run of ours, in ns-0; nothing isolates the others. A stranger is in ops.
-  place = await openPlace({
-    objects: objects.filter(({ kind }) => kind !== 'NetworkPolicy'),
-    now: () => Date.now(),
-  });
-  place.server.put(deploymentOf('ops', 'stranger'));
-  place.server.put(podOf('ops', 'stranger', 0, '10.9.9.9'));
-  const app = place.app({ yes: true });
+/** The two policies of one workload, by a run of ours. */
+async function protect(app: App): Promise<void> {
   const state = await app.writableState();
   const steps = OURS.map(({ step }) => step);
   const target = await app.target();
@@ -59,6 +54,19 @@ beforeEach(async () => {
     },
   );
   expect(result).toMatchObject({ outcome: 'done' });
+}
+
+let place: Place;
+beforeEach(async () => {
+  // Two policies of one workload come from a run of ours, in ns-0; nothing isolates the others. A stranger is in ops.
+  place = await openPlace({
+    objects: objects.filter(({ kind }) => kind !== 'NetworkPolicy'),
+    now: () => Date.now(),
+  });
+  place.server.put(deploymentOf('ops', 'stranger'));
+  place.server.put(podOf('ops', 'stranger', 0, '10.9.9.9'));
+  const app = place.app({ yes: true });
+  await protect(app);
   await app.close();
 });
 afterEach(() => place.close());
@@ -257,3 +265,26 @@ it.each(POINTS.flatMap((point) => (['resume', 'rollback'] as const).map((by) => 
     expect(applied()).toEqual(OURS.map(({ step }) => step.id));
   },
 );
+
+it('in a directory it is what verify says at once, and every byte is back', async () => {
+  const allowed = { ...NS, metadata: { name: 'ns-0', annotations: { 'sallyport.dev/chaos': 'allowed' } } };
+  const all = [
+    allowed,
+    ...objects.filter(({ kind }) => kind !== 'NetworkPolicy' && kind !== 'Namespace'),
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'ops' } },
+    deploymentOf('ops', 'stranger'),
+  ];
+  const folder = await makeFolder({ 'cluster/all.yaml': all.map((one) => JSON.stringify(one)).join('\n---\n') });
+  const dir = join(folder, 'cluster');
+  const app = openApp(
+    { manifests: dir, state: join(folder, 'state.sqlite'), yes: true },
+    silent(),
+    { XDG_STATE_HOME: folder },
+    openInterrupt(),
+  );
+  await protect(app);
+  const before = await readTree(dir);
+  for (const how of ['remove', 'loosen']) expect(await chaos(app, 'ns-0', { how })).toBe(0);
+  expect(await readTree(dir)).toEqual(before);
+  await app.close();
+});

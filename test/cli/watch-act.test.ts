@@ -136,6 +136,17 @@ it('a scan from inside is quarantined, on record before it is; a second one past
 
   const [first, second] = records().map(({ id }) => id);
   const app = place.app({ config: join(place.dir, 'config.yaml'), yes: true });
+  let timeline = '';
+  const heard: App = { ...app, output: { ...app.output, raw: (text) => void (timeline += text) } };
+  expect(await command(heard, 'show', first, { output: 'md' })).toBe(0);
+  for (const part of [
+    'Rule: `scan`, by itself',
+    '0 of 2 in this hour',
+    'trigger begins',
+    'noticed: denied',
+    '12 ports',
+  ])
+    expect(timeline).toContain(part);
   expect(await command(app, 'run', second, { dryRun: true })).toBe(0);
   expect(held()).toHaveLength(1);
   expect(await command(app, 'run', second, { dryRun: false, reason: 'seen it' })).toBe(0);

@@ -87,9 +87,11 @@ export async function chaos(
         .clock()
         .sleep(withinMs, signal)
         .catch(() => undefined);
-      noticed = await app.interrupt.during(() =>
-        Promise.race([seen ?? eyes.noticed(over.signal), waited.then(() => undefined)]),
-      );
+      // A directory is looked at once: its clock is simulated, and does not wait.
+      noticed =
+        seen === undefined
+          ? await eyes.noticed(signal)
+          : await app.interrupt.during(() => Promise.race([seen, waited.then(() => undefined)]));
     }
     over.abort(new Error('over'));
     await seen;

@@ -168,7 +168,7 @@ function isAsLeft(
   const group = groupOf(apiVersion);
   if (path.join('.') !== 'spec' || step.grant !== undefined || !isExact(group, kind) || !isJsonObject(ours))
     return covers(now, ours);
-  return firstDifference({ group, filled: true }, ours, now, ['spec']) === undefined;
+  return firstDifference(group, ours, now, ['spec']) === undefined;
 }
 
 /** What we wrote is all there; what the API server or others added beside it is not ours to judge. */

@@ -284,7 +284,7 @@ export function compareGround(
       continue;
     }
     const path = firstDifference(
-      { group: groupOf(any.apiVersion), filled: written.has(key) },
+      groupOf(any.apiVersion),
       { ...wanted, apiVersion: '' },
       { ...now, apiVersion: '' },
     );

@@ -413,12 +413,12 @@ export function randomOf(seed: number): (below: number) => number {
  * `FAULTS_SEED` names another share of the histories, `FAULTS_EVERY=1` takes all of them, and `FAULTS_PART=3/40` with it the third of forty parts,
  * which together are all.
  */
-export function settings(): { readonly seed: number; readonly every: number } {
-  const of = (name: string, usual: number): number => {
-    const value = Number(process.env[name] ?? usual);
-    return Number.isFinite(value) ? value : usual;
+export function settings(usual = 12): { readonly seed: number; readonly every: number } {
+  const of = (name: string, otherwise: number): number => {
+    const value = Number(process.env[name] ?? otherwise);
+    return Number.isFinite(value) ? value : otherwise;
   };
-  return { seed: of('FAULTS_SEED', 1), every: of('FAULTS_EVERY', 12) };
+  return { seed: of('FAULTS_SEED', 1), every: of('FAULTS_EVERY', usual) };
 }
 
 export function renderTallies(title: string, tallies: readonly Tally[]): string {
@@ -438,9 +438,12 @@ export function renderTallies(title: string, tallies: readonly Tally[]): string 
   ].join('\n');
 }
 
+/** One of so many by default: minutes. */
+const MATRIX_SHARE = 40;
+
 /** The test file of some scenarios: prepares each, runs its share, prints the table at the end. */
 export function describeMatrix(title: string, scenarios: readonly Scenario[]): void {
-  const { seed, every } = settings();
+  const { seed, every } = settings(MATRIX_SHARE);
   describe(`${title} (seed ${seed}, one of ${every})`, () => {
     let world: World;
     let pristine: SavedWorld;

@@ -809,13 +809,14 @@ ${examples(
         'sallyport assess -o report.html',
         'sallyport assess --manifests ./cluster --json | jq .waves',
         'sallyport assess -o now.md --compare before.json',
+        'sallyport assess --fleet clusters.yaml -o fleet.html',
       ),
     )
     .action((options: AssessOptions & { fleet?: string }) =>
       set(async (app) =>
         options.fleet === undefined
           ? (await import('./commands/assess.ts')).assess(app, options)
-          : (await import('./commands/fleet.ts')).assessFleet(app, options.fleet),
+          : (await import('./commands/fleet.ts')).assessFleet(app, options.fleet, options),
       ),
     );
   program

@@ -115,7 +115,9 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
       message: `It would not hold: ${open.text} is not denied afterwards${effect.open.length > 1 ? `, nor are ${effect.open.length - 1} more` : ''}`,
       hint: 'Look at sallyport reach --explain for that pair; a policy of an earlier tier, or one for the whole namespace, lets it.',
     });
-  const proxied = podObjects(view, workload).filter(hasProxy).map(({ metadata }) => metadata.name);
+  const proxied = podObjects(view, workload)
+    .filter(hasProxy)
+    .map(({ metadata }) => metadata.name);
   return {
     steps: [...plan.steps, ...(options.connections === 'delete' ? plan.deletes : [])],
     findings,
@@ -248,28 +250,28 @@ function byDenial(
     admin !== undefined
       ? adminDenial(admin, metadata, workload.namespace, choice.labels)
       : kind === 'cilium'
-      ? {
-          apiVersion: 'cilium.io/v2',
-          kind: 'CiliumNetworkPolicy',
-          metadata,
-          spec: {
-            endpointSelector: { matchLabels: choice.labels },
-            ingressDeny: [{ fromEntities: ['all'] }],
-            egressDeny: [{ toEntities: ['all'] }],
-          },
-        }
-      : {
-          apiVersion: 'projectcalico.org/v3',
-          kind: 'NetworkPolicy',
-          metadata,
-          spec: {
-            order: -1_000_000,
-            selector: calicoSelector(choice.labels),
-            types: ['Ingress', 'Egress'],
-            ingress: [{ action: 'Deny' }],
-            egress: [{ action: 'Deny' }],
-          },
-        };
+        ? {
+            apiVersion: 'cilium.io/v2',
+            kind: 'CiliumNetworkPolicy',
+            metadata,
+            spec: {
+              endpointSelector: { matchLabels: choice.labels },
+              ingressDeny: [{ fromEntities: ['all'] }],
+              egressDeny: [{ toEntities: ['all'] }],
+            },
+          }
+        : {
+            apiVersion: 'projectcalico.org/v3',
+            kind: 'NetworkPolicy',
+            metadata,
+            spec: {
+              order: -1_000_000,
+              selector: calicoSelector(choice.labels),
+              types: ['Ingress', 'Egress'],
+              ingress: [{ action: 'Deny' }],
+              egress: [{ action: 'Deny' }],
+            },
+          };
   const objects = podObjects(view, workload);
   return {
     steps: [
@@ -299,14 +301,16 @@ function byDenial(
 
 function adminDenial(
   kind: AdminKind,
-  { namespace: _, ...metadata }: KubeManifest['metadata'],
+  whole: KubeManifest['metadata'],
   namespace: string,
   labels: Labels,
 ): KubeManifest {
   const own = { matchLabels: { 'kubernetes.io/metadata.name': namespace } };
+  // It is of the cluster.
+  const metadata = Object.fromEntries(Object.entries(whole).filter(([key]) => key !== 'namespace'));
   return {
     ...ADMIN_TYPES[kind],
-    metadata,
+    metadata: metadata as KubeManifest['metadata'],
     spec: {
       ...(kind === 'ClusterNetworkPolicy' ? { tier: 'Admin' } : {}),
       priority: 0,

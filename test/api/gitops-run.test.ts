@@ -72,8 +72,8 @@ function pathTo({ apiVersion, kind, metadata }: KubeManifest): string {
 
 const cluster = {
   put: async ({ metadata, status, ...object }: KubeManifest): Promise<void> => {
-    const { generation: _, ...own } = metadata;
-    const path = pathTo({ ...object, metadata } as KubeManifest);
+    const own = Object.fromEntries(Object.entries(metadata).filter(([key]) => key !== 'generation'));
+    const path = pathTo({ ...object, metadata });
     await admin.must(
       'PATCH',
       `${path}?fieldManager=kustomize-controller&force=true`,

@@ -1,4 +1,6 @@
 // Every namespace in the order of waves, and one summary over several clusters.
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { CLUSTER, CONFIG, EDGES, documentOf, makeHome, sallyport } from './shop.ts';
 
@@ -65,6 +67,45 @@ describe('a fleet', () => {
       ],
       totals: { clusters: 2, failed: 1, workloads: 3 },
     });
+  });
+
+  it.each(['html', 'md', 'json'])(
+    'writes one report over all, and each cluster’s own beside it: %s',
+    async (format) => {
+      const file = `fleet-${format}.${format}`;
+      const { clusters } = (await expected(7, 'assess', '--fleet', 'fleet.yaml', '-o', file)) as unknown as {
+        readonly clusters: readonly { readonly file?: string }[];
+      };
+      expect(clusters.map((one) => one.file)).toEqual([`fleet-${format}.one.${format}`, undefined]);
+      const joint = await readFile(join(home, file), 'utf8');
+      const own = await readFile(join(home, `fleet-${format}.one.${format}`), 'utf8');
+      expect(own).toContain('shop/Deployment/web');
+      expect(joint).toContain(`fleet-${format}.one.${format}`);
+      expect(joint).toContain('SP210');
+      expect(joint).not.toContain('shop/Deployment/web ->');
+      expect((await stat(join(home, file))).mode & 0o777).toBe(0o600);
+    },
+  );
+
+  it('names of clusters are text in it, and files of their own', async () => {
+    const hostile = '../../<script>|`x`](http://evil.example)';
+    await writeFile(
+      join(home, 'odd.yaml'),
+      `clusters: [{name: ${JSON.stringify(hostile)}, manifests: cluster, state: state.sqlite, config: config.yaml}]\n`,
+    );
+    for (const format of ['html', 'md']) {
+      await expected(0, 'assess', '--fleet', 'odd.yaml', '-o', `odd.${format}`);
+      const text = await readFile(join(home, `odd.${format}`), 'utf8');
+      expect(text).not.toMatch(format === 'html' ? /<script/u : /<script|\]\(http/u);
+      expect((await readdir(home)).filter((name) => name.startsWith('odd.') && name.endsWith(format))).toHaveLength(2);
+    }
+  });
+
+  it.each([
+    ['--compare', 'x.json'],
+    ['--templates', 'x'],
+  ])('refuses %s, which is of one report', async (...words) => {
+    expect(await expected(2, 'assess', '--fleet', 'fleet.yaml', ...words)).toMatchObject({ error: { code: 'SP140' } });
   });
 
   it('whose inventory names a cluster twice over is refused', async () => {

@@ -47,7 +47,7 @@ export async function assess(app: App, options: AssessOptions): Promise<void> {
   const made = await buildAssessment(app);
   const report = earlier === undefined ? made : { ...made, comparison: compareReports(earlier, made) };
   if (options.output !== undefined && format !== undefined) {
-    await save(options.output, render(report, format, assets));
+    await saveReport(options.output, renderReport(report, format, assets));
     output.note(`written: ${safeText(options.output)}`);
   }
   if (output.json) output.raw(renderJson(report));
@@ -80,7 +80,7 @@ export async function buildAssessment(app: App): Promise<AssessmentReport> {
   );
 }
 
-function render(
+export function renderReport(
   report: AssessmentReport,
   format: Format,
   assets: ReturnType<typeof readReportAssets> | undefined,
@@ -95,7 +95,7 @@ function render(
   }
 }
 
-function formatOf(file: string): Format {
+export function formatOf(file: string): Format {
   const extension = extname(file).toLowerCase();
   const found = FORMATS.find((one) => one === extension);
   if (found !== undefined) return found;
@@ -109,7 +109,7 @@ function formatOf(file: string): Format {
 }
 
 /** Reports name every weak spot of a cluster: for their owner's eyes alone. */
-async function save(file: string, text: string): Promise<void> {
+export async function saveReport(file: string, text: string): Promise<void> {
   try {
     await writeFileAtomic(file, text, 0o600);
   } catch (error) {

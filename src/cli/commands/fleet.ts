@@ -1,7 +1,11 @@
+import { basename, dirname, extname, join } from 'node:path';
 import { PHASES, isPhaseName, phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
 import { proposeWaves } from '../../readiness/waves.ts';
+import type { FleetCluster } from '../../report/fleet.ts';
+import { renderFleetHtml, renderFleetMarkdown } from '../../report/fleet.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
+import { sha256 } from '../../shared/pure/hash.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { readFleet } from '../config.ts';
 import type { App } from '../context.ts';
@@ -10,7 +14,8 @@ import { loadAll } from '../load.ts';
 import { parseDuration } from '../observe-followed.ts';
 import type { Output } from '../output.ts';
 import { errorDocument, paint, wrap } from '../output.ts';
-import { buildAssessment } from './assess.ts';
+import type { AssessOptions } from './assess.ts';
+import { buildAssessment, formatOf, renderReport, saveReport } from './assess.ts';
 import { advance } from './run.ts';
 
 export interface AllOptions {
@@ -136,40 +141,52 @@ async function move(app: App, wave: number, namespace: string, to: PhaseName): P
   }
 }
 
-/** One line of the summary of a fleet. */
-interface ClusterSummary {
-  readonly name: string;
-  readonly outcome: 'read' | 'failed';
-  readonly namespaces: number;
-  readonly workloads: number;
-  readonly phases: Readonly<Record<string, number>>;
-  readonly headline: string;
-  readonly error?: unknown;
-}
-
 /**
  * One assessment over every cluster of an inventory, each read by its own context into its own state. A cluster that does not answer is in the
- * summary with its error, and the exit code is 7.
+ * summary with its error, and the exit code is 7. With `output` the joint report is written there, and each cluster's own beside it, in the
+ * same format: `fleet.html` and `fleet.NAME.html`.
  */
-export async function assessFleet(app: App, file: string): Promise<number> {
-  const clusters = await readFleet(file);
-  const all: ClusterSummary[] = [];
+export async function assessFleet(app: App, file: string, options: AssessOptions = {}): Promise<number> {
   const { output } = app;
-  for (const { name, ...options } of clusters) {
+  const format = options.output === undefined ? undefined : formatOf(options.output);
+  if (options.compare !== undefined || options.templates !== undefined)
+    throw new Failure({
+      code: 'SP140',
+      exit: EXIT.usage,
+      message: `${options.compare === undefined ? '--templates' : '--compare'} is for the report of one cluster`,
+      where: 'assess --fleet',
+      hint: 'leave it out, or assess that cluster by itself: sallyport assess --context NAME',
+    });
+  const clusters = await readFleet(file);
+  const all: (FleetCluster & { readonly error?: unknown })[] = [];
+  const beside = new Set<string>();
+  const ownFile = (name: string): string | undefined => {
+    if (options.output === undefined) return undefined;
+    const ext = extname(options.output);
+    const plain = name.replaceAll(/[^A-Za-z0-9._-]/gu, '_').slice(0, 100);
+    const slug = plain === name && !beside.has(plain) ? plain : `${plain}-${sha256(name).slice(0, 8)}`;
+    beside.add(slug);
+    return `${basename(options.output, ext)}.${slug}${ext}`;
+  };
+  for (const { name, ...flags } of clusters) {
     output.progress(`${name}: reading`);
-    const inner = openApp({ ...app.options, ...options }, output, app.env, app.interrupt);
+    const inner = openApp({ ...app.options, ...flags }, output, app.env, app.interrupt);
     try {
       const report = await buildAssessment(inner);
       const phasesNow = (await inner.state()).reader.phases();
       const names = report.readiness.namespaces.map(({ namespace }) => namespace);
-      const phases: Record<string, number> = {};
+      const phases: Partial<Record<PhaseName, number>> = {};
       for (const namespace of names) {
         const phase = phasesNow.get(namespace) ?? 'none';
         phases[phase] = (phases[phase] ?? 0) + 1;
       }
+      const own = ownFile(name);
+      if (own !== undefined && format !== undefined && options.output !== undefined)
+        await saveReport(join(dirname(options.output), own), renderReport(report, format, undefined));
       all.push({
         name,
         outcome: 'read',
+        ...(own === undefined ? {} : { file: own }),
         namespaces: names.length,
         workloads: report.cluster.workloads,
         phases,
@@ -184,25 +201,39 @@ export async function assessFleet(app: App, file: string): Promise<number> {
         workloads: 0,
         phases: {},
         headline: '',
+        problem: `${error.detail.message} (${error.detail.code})`,
         error: errorDocument(error),
       });
     } finally {
       await inner.close();
     }
   }
-  const sum = (of: (one: ClusterSummary) => number): number => all.reduce((total, one) => total + of(one), 0);
-  const phases = Object.fromEntries(PHASES.map((phase) => [phase, sum((one) => one.phases[phase] ?? 0)]));
+  const sum = (of: (one: FleetCluster) => number): number => all.reduce((total, one) => total + of(one), 0);
+  const phases = Object.fromEntries(PHASES.map((phase) => [phase, sum((one) => one.phases[phase] ?? 0)])) as Record<
+    PhaseName,
+    number
+  >;
   const failed = all.filter(({ outcome }) => outcome === 'failed');
-  output.document('Fleet', {
-    clusters: all,
-    totals: {
-      clusters: all.length,
-      failed: failed.length,
-      namespaces: sum((one) => one.namespaces),
-      workloads: sum((one) => one.workloads),
-      phases,
-    },
-  });
+  const totals = {
+    clusters: all.length,
+    failed: failed.length,
+    namespaces: sum((one) => one.namespaces),
+    workloads: sum((one) => one.workloads),
+    phases,
+  };
+  const joint = { clusters: all, totals };
+  if (options.output !== undefined && format !== undefined) {
+    await saveReport(
+      options.output,
+      format === '.md'
+        ? renderFleetMarkdown(joint)
+        : format === '.html'
+          ? renderFleetHtml(joint)
+          : `${JSON.stringify({ apiVersion: 'sallyport.dev/v1', kind: 'Fleet', ...joint }, undefined, 2)}\n`,
+    );
+    output.note(`written: ${safeText(options.output)} and ${plural(beside.size, 'report')} beside it`);
+  }
+  output.document('Fleet', joint);
   const say = (text: string, indent = 2): void => output.line(wrap(safeText(text), output.width, indent + 2, indent));
   for (const one of all) {
     output.line(paint(output, 'bold', safeText(one.name)));
@@ -230,7 +261,7 @@ export async function assessFleet(app: App, file: string): Promise<number> {
   return failed.length === 0 ? EXIT.done : EXIT.partial;
 }
 
-function formatPhases(phases: Readonly<Record<string, number>>): string {
+function formatPhases(phases: Readonly<Partial<Record<PhaseName, number>>>): string {
   const named = PHASES.flatMap((phase) => ((phases[phase] ?? 0) === 0 ? [] : [`${phase} ${phases[phase] ?? 0}`]));
   return named.length === 0 ? 'no namespace' : named.join(', ');
 }

@@ -4,7 +4,7 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { refKey, refOf } from '../../src/model/object.ts';
 import { EXIT, Failure } from '../../src/shared/pure/errors.ts';
 import { asArray, asObject } from '../../src/shared/pure/json.ts';
-import { connectKube, openDiscovery, readKubeSnapshot } from '../../src/sources/kube/index.ts';
+import { connectKube, openDiscovery, readKubeKinds, readKubeSnapshot } from '../../src/sources/kube/index.ts';
 import type { KubeApi } from '../../src/sources/kube/index.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
 import { ISTIO_KINDS } from '../support/fake-api/kinds.ts';
@@ -149,6 +149,17 @@ describe('readKubeSnapshot', () => {
     const fake = await start({ kinds: ISTIO_KINDS });
     fake.failNext({ path: '/apis/security.istio.io/v1', times: 4, fault: { kind: 'status', status: 503 } });
     expect((await read()).unread).toEqual(['security.istio.io/*']);
+  });
+
+  it('does not take kinds for absent, when they are read again, whose own server is down', async () => {
+    const fake = await start({ kinds: ISTIO_KINDS });
+    if (api === undefined) throw new Error('not started');
+    const wanted = [{ group: 'security.istio.io', kind: 'PeerAuthentication', namespaces: ['shop'] }];
+    fake.failNext({ path: '/apis/security.istio.io/v1', times: 4, fault: { kind: 'status', status: 503 } });
+    await expect(readKubeKinds({ api, discovery: openDiscovery(api) }, wanted)).rejects.toMatchObject({
+      detail: { code: 'SP450', exit: EXIT.cluster, nature: 'passes' },
+    });
+    expect(await readKubeKinds({ api, discovery: openDiscovery(api) }, wanted)).toEqual([]);
   });
 
   it('fails when credentials run out in the middle, also for a kind that may be missing', async () => {

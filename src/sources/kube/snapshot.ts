@@ -122,7 +122,7 @@ const MOST_NAMESPACE_LISTS = 8;
 
 /**
  * Reads some kinds anew, in the versions in which a snapshot reads them: a list for each kind and namespace, page by page. A kind that is not
- * served has no objects; one that may not be listed is a Failure.
+ * served has no objects; one that may not be listed, or whose API server does not say what it serves, is a Failure.
  */
 export async function readKubeKinds(
   { api, discovery, concurrency }: Omit<ReadSnapshotOptions, 'onProgress'>,
@@ -130,6 +130,18 @@ export async function readKubeKinds(
 ): Promise<readonly KubeManifest[]> {
   const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
   const served = await planLists(discovery, reading);
+  // Not known to be served is not the same as having no objects.
+  const silent = wanted.find(({ group, kind }) =>
+    [`${group}/${kind}`, `${group}/*`].some((one) => reading.unread.has(one)),
+  );
+  if (silent !== undefined)
+    throw new Failure({
+      code: 'SP450',
+      exit: EXIT.cluster,
+      message: `whether there are ${silent.kind} objects of ${silent.group} is not known: ${reading.findings[0]?.message ?? 'it could not be read'}`,
+      hint: 'look at the API service: kubectl get apiservices',
+      nature: 'passes',
+    });
   const lists = wanted.flatMap(({ group, kind, namespaces }) => {
     const list = served.find(({ resource }) => resource.group === group && resource.kind === kind);
     if (list === undefined) return [];

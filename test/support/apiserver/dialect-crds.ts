@@ -52,7 +52,9 @@ function asServed({ yaml }: Definition, kind: string): Definition {
 }
 
 /** Definitions of each dialect's kinds. */
-export function dialectDefinitions(): Readonly<Record<'cilium' | 'calico' | 'admin' | 'cluster', readonly Definition[]>> {
+export function dialectDefinitions(): Readonly<
+  Record<'cilium' | 'calico' | 'admin' | 'cluster', readonly Definition[]>
+> {
   const calico = readDefinitions(CALICO);
   return {
     cilium: readDefinitions(CILIUM),

@@ -37,7 +37,6 @@ function summary({ totals }: FleetReport): string {
 
 /** The joint report as Markdown: a row a cluster, linked to its own report. Names are others' and escaped. */
 export function renderFleetMarkdown(report: FleetReport): string {
-  const cell = (text: string): string => escapeMarkdown(text).replaceAll('|', String.raw`\|`);
   const row = (cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
   const { clusters, totals } = report;
   return [
@@ -49,11 +48,11 @@ export function renderFleetMarkdown(report: FleetReport): string {
     row(['---', ...['', '', ...PHASES].map(() => '---:'), '---']),
     ...clusters.map((one) =>
       row([
-        one.file === undefined ? cell(one.name) : `[${cell(one.name)}](${encodeURI(one.file)})`,
+        one.file === undefined ? escapeMarkdown(one.name) : `[${escapeMarkdown(one.name)}](${encodeURI(one.file)})`,
         ...(one.outcome === 'failed'
           ? ['', '', ...PHASES.map(() => '')]
           : [one.workloads, one.namespaces, ...PHASES.map((phase) => one.phases[phase] ?? 0)]),
-        cell(one.problem === undefined ? one.headline : `not read: ${one.problem}`),
+        escapeMarkdown(one.problem === undefined ? one.headline : `not read: ${one.problem}`),
       ]),
     ),
     row(['all', totals.workloads, totals.namespaces, ...PHASES.map((phase) => totals.phases[phase]), '']),

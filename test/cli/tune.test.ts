@@ -1,5 +1,7 @@
 // tune on the command line: figures against the budget, a plan, a run, the way back, and what is refused.
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readTree } from '../support/folder.ts';
@@ -149,6 +151,35 @@ describe('tune', () => {
     expect(error.code).toBe(failure);
     expect(error.message).toMatch(message);
     expect(await readTree(join(home, 'cluster'))).toEqual(before);
+  });
+
+  it('asks a Prometheus, says what it does not have, and keeps what it said for the next time', async () => {
+    let asked = 0;
+    const server = createServer((request, response) => {
+      asked += 1;
+      const { searchParams } = new URL(request.url ?? '/', 'http://engine');
+      const isPeak = searchParams.get('query')?.includes('envoy_cluster_upstream_cx_active') === true;
+      const result = isPeak
+        ? [{ metric: { cluster_name: 'outbound|8080||web.shop.svc.cluster.local' }, value: [0, '40'] }]
+        : [];
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ status: 'success', data: { resultType: 'vector', result } }));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const words = ['--prometheus', `http://127.0.0.1:${port}`, '--window', '1h', '--save', 'saved.json'];
+      const ended = await run('tune', 'shop', ...words, '--json');
+      expect(ended.code, ended.stdout + ended.stderr).toBe(0);
+      expect(asked).toBeGreaterThan(20);
+      const { missing } = documentOf(ended) as unknown as { missing: readonly string[] };
+      expect(missing.join('\n')).toContain('istio_requests_total');
+      const again = await run('tune', 'shop', '--metrics', 'saved.json', '--json');
+      expect(again.code, again.stdout).toBe(0);
+      expect(documentOf(again)).toEqual(documentOf(ended));
+    } finally {
+      await new Promise((resolve) => server.close(resolve));
+    }
   });
 
   it('prints hostile names as text', async () => {

@@ -157,7 +157,7 @@ describe('readKubeSnapshot', () => {
     const wanted = [{ group: 'security.istio.io', kind: 'PeerAuthentication', namespaces: ['shop'] }];
     fake.failNext({ path: '/apis/security.istio.io/v1', times: 4, fault: { kind: 'status', status: 503 } });
     await expect(readKubeKinds({ api, discovery: openDiscovery(api) }, wanted)).rejects.toMatchObject({
-      detail: { code: 'SP450', exit: EXIT.cluster, nature: 'passes' },
+      detail: { code: 'SP440', exit: EXIT.cluster, nature: 'passes' },
     });
     expect(await readKubeKinds({ api, discovery: openDiscovery(api) }, wanted)).toEqual([]);
   });

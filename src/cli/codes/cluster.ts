@@ -105,6 +105,13 @@ export const CLUSTER_CODES = {
     ],
     fix: ['`sallyport doctor` names each kind with the versions that are served.', 'Leave `--dialect` out.'],
   },
+  SP440: {
+    title: 'Not known what is served',
+    exit: 4,
+    means: 'Kinds that a step rests on were to be read again, and the API server that serves them does not say which it has.',
+    causes: ['An aggregated API (Calico’s, say) whose server is down.'],
+    fix: ['`kubectl get apiservices`; then `sallyport resume`.'],
+  },
   SP450: {
     title: 'The API server failed',
     exit: 4,

@@ -136,7 +136,7 @@ export async function readKubeKinds(
   );
   if (silent !== undefined)
     throw new Failure({
-      code: 'SP450',
+      code: 'SP440',
       exit: EXIT.cluster,
       message: `whether there are ${silent.kind} objects of ${silent.group} is not known: ${reading.findings[0]?.message ?? 'it could not be read'}`,
       hint: 'look at the API service: kubectl get apiservices',

@@ -189,13 +189,21 @@ describe('a quarantine', () => {
     const view = world('cilium');
     const objects = view.snapshot.objects.map((object) =>
       object.kind === 'Pod'
-        ? { ...object, spec: { ...(object['spec'] as JsonObject), initContainers: [{ name: 'istio-proxy', restartPolicy: 'Always' }] } }
+        ? {
+            ...object,
+            spec: {
+              ...(object['spec'] as JsonObject),
+              initContainers: [{ name: 'istio-proxy', restartPolicy: 'Always' }],
+            },
+          }
         : object,
     );
     const meshed = quarantine({ ...view, snapshot: { ...view.snapshot, objects } }, 'shop/Deployment/db', {
       connections: 'drain',
     });
-    expect(meshed.byHand).toEqual([expect.stringMatching(/^kubectl -n shop exec db-1-a -c istio-proxy -- pilot-agent/u)]);
+    expect(meshed.byHand).toEqual([
+      expect.stringMatching(/^kubectl -n shop exec db-1-a -c istio-proxy -- pilot-agent/u),
+    ]);
     expect(meshed.steps.map(({ operation }) => operation)).toEqual(['create']);
   });
 

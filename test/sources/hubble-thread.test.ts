@@ -93,16 +93,16 @@ describe('a file that a thread reads gives what its bytes give piece by piece', 
   });
 
   it('compressed', async () => {
-    // Random lengths keep it above the size from which a thread is worth its start.
-    const noise = Array.from({ length: 160_000 }, (_, index) =>
-      createHash('sha512').update(`${index}`).digest('base64'),
-    );
-    const bytes = joined([...lines, ...noise.map((text) => `{"note":"${text}"}`)]);
+    // What does not compress keeps it above the size from which a thread is worth its start.
+    const noise = (number: number): string =>
+      Array.from({ length: 40 }, (_, part) => createHash('sha512').update(`${number}.${part}`).digest('base64')).join(
+        '',
+      );
+    const bytes = joined([...lines, ...Array.from({ length: 4000 }, (_, number) => `{"note":"${noise(number)}"}`)]);
     const packed = gzipSync(bytes, { level: 1 });
     expect(packed.byteLength).toBeGreaterThan(9_000_000);
     const { report } = await expectSame(packed, 'skip');
     expect(report?.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
-    await expectSame(packed.subarray(0, -2_000_000), 'skip');
     const cutOff = await expectSame(packed.subarray(0, -2_000_000), 'abort');
     expect(cutOff.failure).toBeDefined();
     const damaged = Uint8Array.from(packed);

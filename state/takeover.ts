@@ -31,6 +31,8 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
   const { db } = handle;
   write(handle, `taking over the record of ${record.namespace}`, () => {
     for (const run of record.runs) takeRun(handle, run);
+    if (wentOn(handle, record, found))
+      db.prepare('UPDATE runs SET outcome = NULL, ended_at = NULL WHERE id = ?').run(record.run);
     const inForce = writer.applied().filter((step) => step.namespace === record.namespace);
     const known = new Map<number, number>();
     // The order in the record is the order in which they were written, and the way back follows it.
@@ -69,6 +71,30 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
       namespace: record.namespace,
     });
   });
+}
+
+/**
+ * The record's newest run was given up here and went on elsewhere, with a copy of this state: a step of it is written that here is not. Then it
+ * is open again, so that `resume` or `rollback` finds out about each step that the record leaves undecided.
+ */
+function wentOn({ db, file }: Handle, record: NamespaceRecord, found: Found): boolean {
+  const run = record.runs.find(({ id }) => id === record.run);
+  if (run === undefined || run.outcome !== undefined) return false;
+  const here = db.prepare<[string], Row>('SELECT * FROM steps WHERE run = ?').all(run.id);
+  const settled = new Set(
+    here.map((row) => parseStepRow(row, file)).flatMap((step) => (isWritten(step.state) ? step.index : [])),
+  );
+  return record.steps.some(
+    (step) => step.run === run.id && (isWritten(step.state) || found.has(step.seq)) && !settled.has(step.index),
+  );
+}
+
+function isWritten(state: RecordedStep['state']): boolean {
+  return state === 'done' || state === 'undone';
+}
+
+function isEnd(state: RecordedStep['state']): boolean {
+  return state !== 'pending' && state !== 'started';
 }
 
 /** Numbers that open runs name as what they undo: these stay. */
@@ -145,7 +171,10 @@ function takeStep(
   const at = step.at ?? recordedAt;
   const ended = state === 'done' || state === 'failed' || state === 'undone' ? at : null;
   const row = db
-    .prepare<[string, number], Row>('SELECT * FROM steps WHERE run = ? AND position = ?')
+    .prepare<[string, number], Row>(
+      `SELECT steps.*, runs.outcome IS NOT NULL AS over FROM steps JOIN runs ON runs.id = steps.run
+       WHERE steps.run = ? AND steps.position = ?`,
+    )
     .get(step.run, step.index);
   if (row !== undefined) {
     const here = parseStepRow(row, file);
@@ -153,7 +182,9 @@ function takeStep(
     const image = here.change === undefined && change !== undefined ? JSON.stringify(change) : undefined;
     if (image !== undefined) db.prepare('UPDATE steps SET change = ? WHERE seq = ?').run(image, here.seq);
     // What is done is known to be: a record that was kept before it must not take that back.
-    if ((here.state === 'done' || here.state === 'undone') && state !== 'done' && state !== 'undone') return here.seq;
+    if (isWritten(here.state) && !isWritten(state)) return here.seq;
+    // Of a run that is over here every step has an end: a record that was kept before it must not take that back either.
+    if (row['over'] === 1 && (state === 'pending' || state === 'started') && isEnd(here.state)) return here.seq;
     db.prepare(
       'UPDATE steps SET state = ?, uid = coalesce(?, uid), error = ?, ended_at = coalesce(?, ended_at) WHERE seq = ?',
     ).run(state, step.uid ?? null, step.error ?? null, ended, here.seq);

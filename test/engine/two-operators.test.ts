@@ -6,7 +6,7 @@ import { formatRef, refOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { getPath, isJsonObject, setPath } from '../../src/shared/pure/json.ts';
 import type { Point, SavedWorld, Session, SessionOptions, World } from './fault-driver.ts';
-import { makeWorld, objectsOf, openSession } from './fault-driver.ts';
+import { makeWorld, objectsOf, openSession, stateProblems } from './fault-driver.ts';
 
 const world: World = makeWorld();
 for (const name of ['ann', 'bob']) world.disk(name);
@@ -71,6 +71,40 @@ describe('a copy of a state with a run that lies interrupted', () => {
     expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
     expect(objectsOf(world.cluster)).toEqual(world.pristine);
     await expect(as('bob', (bob) => bob.resume())).rejects.toMatchObject({ detail: { code: 'SP617', exit: 3 } });
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('has it open again where the other one went on with it after it was given up here, and takes all of it back', async () => {
+    let writes = 0;
+    const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 2);
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    world.clock.advance(66_000);
+    // Gives the run up, cannot say so in the cluster, and is killed before its first step back.
+    await expect(
+      as('ann', (ann) => ann.rollback('front', 'none'), {
+        mischief: ({ what, name, writes: isWrite }) =>
+          what === 'state' && name === 'openRun'
+            ? 'killed before'
+            : what === 'call' && isWrite && name.includes('/configmaps')
+              ? '500'
+              : undefined,
+      }),
+    ).rejects.toThrow('killed');
+    let more = 0;
+    const later = killedBefore((point) => isDefaultDeny(point) && (more += 1) === 3);
+    world.clock.advance(66_000);
+    await expect(as('bob', (bob) => bob.resume(), { mischief: later })).rejects.toThrow('killed');
+    world.clock.advance(66_000);
+    await as('ann', async (ann) => {
+      expect(ann.rig.journal.openRuns()).toEqual([]);
+      await ann.rebuild();
+      expect(ann.rig.journal.openRuns()).toHaveLength(1);
+    });
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
     expect(objectsOf(world.cluster)).toEqual(world.pristine);
     expect(world.broken).toEqual([]);
   });

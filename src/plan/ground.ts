@@ -9,6 +9,7 @@ import { DRY_RUN_ANNOTATION, isOwn } from '../objects/build.ts';
 import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, equalJson, getPath, isJsonObject, setPath } from '../shared/pure/json.ts';
 import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import type { Change } from './change.ts';
 import { changeRef, editObject } from './change.ts';
 import { checkDrift } from './drift.ts';
 import { firstDifference } from './meaning.ts';
@@ -46,20 +47,49 @@ const KINDS: readonly (readonly [GroundList['layer'], GroundList['counts'], stri
     'policy.networking.k8s.io',
     ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'],
   ],
-  ['network', 'all', 'cilium.io', ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup']],
+  [
+    'network',
+    'all',
+    'cilium.io',
+    [
+      'CiliumNetworkPolicy',
+      'CiliumClusterwideNetworkPolicy',
+      'CiliumCIDRGroup',
+      'CiliumEgressGatewayPolicy',
+      'CiliumLocalRedirectPolicy',
+      'CiliumEnvoyConfig',
+      'CiliumClusterwideEnvoyConfig',
+    ],
+  ],
   ...['projectcalico.org', 'crd.projectcalico.org'].map(
     (group) =>
       [
         'network',
         'all',
         group,
-        ['NetworkPolicy', 'GlobalNetworkPolicy', 'NetworkSet', 'GlobalNetworkSet', 'Tier'],
+        ['NetworkPolicy', 'GlobalNetworkPolicy', 'NetworkSet', 'GlobalNetworkSet', 'HostEndpoint', 'Tier'],
       ] as const,
   ),
   ['network', 'all', 'crd.antrea.io', ['ClusterNetworkPolicy', 'NetworkPolicy', 'Tier', 'ClusterGroup', 'Group']],
   ['network', 'all', 'k8s.ovn.org', ['EgressFirewall']],
   ['mesh', 'all', 'security.istio.io', ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication']],
   ['mesh', 'all', 'networking.istio.io', ['DestinationRule', 'Sidecar', 'ServiceEntry', 'EnvoyFilter']],
+  ['mesh', 'all', 'extensions.istio.io', ['WasmPlugin']],
+  // Waypoints are Gateways.
+  ['mesh', 'all', 'gateway.networking.k8s.io', ['Gateway']],
+  [
+    'mesh',
+    'all',
+    'policy.linkerd.io',
+    [
+      'Server',
+      'AuthorizationPolicy',
+      'ServerAuthorization',
+      'MeshTLSAuthentication',
+      'NetworkAuthentication',
+      'HTTPRoute',
+    ],
+  ],
   ['both', 'known', '', ['Namespace', 'Service']],
   ['both', 'known', 'apps', ['Deployment', 'StatefulSet', 'DaemonSet']],
   ['both', 'known', 'batch', ['CronJob']],
@@ -148,10 +178,16 @@ function placesOf(lists: readonly GroundList[]): (object: KubeManifest) => Groun
     if (found === undefined) return undefined;
     // Calico's API server shows the policies of Kubernetes once more under names of its own.
     if (group === 'projectcalico.org' && /^k(?:np|anp|banp|cnp)\./u.test(object.metadata.name)) return undefined;
+    // One for each node: they come and go with the nodes.
+    if (object.kind === 'HostEndpoint' && labelsOf(object)[CALICO_MAKER_LABEL] === 'calico-kube-controllers')
+      return undefined;
     const namespace = isNamespace(object) ? object.metadata.name : namespaceOf(object);
     return namespace === undefined || found.namespaces.has(namespace) ? found.list : undefined;
   };
 }
+
+/** On the host endpoints that Calico makes by itself (`autoCreate` in its KubeControllersConfiguration). */
+const CALICO_MAKER_LABEL = 'projectcalico.org/created-by';
 
 function isNamespace(object: KubeManifest): boolean {
   return object.kind === 'Namespace' && groupOf(object.apiVersion) === '';
@@ -231,7 +267,7 @@ export interface GroundDifference {
   /** As the steps so far leave it. */
   readonly expected: Json | undefined;
   readonly now: Json | undefined;
-  /** Written by the run, or marked as Sallyport's. */
+  /** Written by the run. */
   readonly ours: boolean;
 }
 
@@ -240,7 +276,8 @@ export type DoneStep = AppliedStep;
 
 /**
  * Compares what was read again with the state that the plan was made on, changed as the steps done so far change it. What others do beside
- * it (images, replicas, annotations of their own, new workloads) does not count, nor does access of a grant that has ended meanwhile.
+ * it (images, replicas, annotations of their own, new workloads, labels that nothing selects by) does not count, nor does access of a grant
+ * that has ended meanwhile. `steps` are all of the run: what they name counts too.
  * An object that was made anew as it was has the same effect. What a person decided to keep of theirs is accepted where no connection rests on it
  * (accounts, bindings); what one does rest on is judged by a new plan alone.
  */
@@ -250,19 +287,28 @@ export function compareGround(
   done: readonly DoneStep[],
   live: readonly KubeManifest[],
   resolved: readonly Resolved[] = [],
+  steps: readonly Pick<Step, 'change'>[] = [],
 ): readonly GroundDifference[] {
   const placeOf = placesOf(lists);
+  const words = wordsOf(
+    ground.objects,
+    [...done, ...steps].map(({ change }) => change),
+  );
   const written = new Set(done.map((step) => refKey(changeRef(step.change))));
   const planned = byKey(ground.objects.filter((object) => placeOf(object) !== undefined));
   const expected = afterSteps(planned, done, placeOf);
   const found = byKey(live.filter((object) => placeOf(object) !== undefined).map(groundPart));
+  const partOf = (key: string, object: KubeManifest): KubeManifest => ({
+    ...named(object, words, planned.get(key)),
+    apiVersion: '',
+  });
   const differences: GroundDifference[] = [];
   for (const key of uniqueSorted([...expected.keys(), ...found.keys()])) {
     const [was, wanted, now] = [planned.get(key), expected.get(key), found.get(key)];
     const any = now ?? wanted;
     if (any === undefined) continue;
     const counts = placeOf(any)?.counts;
-    const mine = written.has(key) || isOwn(any);
+    const mine = written.has(key);
     const add = (path: FieldPath, of: (object: KubeManifest | undefined) => Json | undefined): void => {
       differences.push({
         object: formatRef(refOf(any)),
@@ -283,11 +329,7 @@ export function compareGround(
       add([], (object) => object?.['spec'] ?? object);
       continue;
     }
-    const path = firstDifference(
-      groupOf(any.apiVersion),
-      { ...wanted, apiVersion: '' },
-      { ...now, apiVersion: '' },
-    );
+    const path = firstDifference(groupOf(any.apiVersion), partOf(key, wanted), partOf(key, now));
     if (path !== undefined) add(path, (object) => getPath(object, path));
   }
   const others = done.filter(({ change }) => {
@@ -349,12 +391,16 @@ const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
   ['batch/CronJob', ['spec', 'jobTemplate', 'spec', 'template']],
 ]);
 
+/** Kinds that policies of Calico and Cilium select by their labels. */
+const SELECTED_KINDS = new Set(['HostEndpoint', 'NetworkSet', 'GlobalNetworkSet', 'CiliumCIDRGroup']);
+
 /** Pod Security Admission and who keeps its labels (OpenShift's syncer follows role bindings): no policy selects by them. */
 const ADMISSION_LABEL = /^(?:pod-security\.kubernetes\.io|security\.openshift\.io)\//u;
 
 /**
  * Of an object what decides about connections, in the shape of the object: of a policy its spec and the mesh's annotations, of a namespace its
- * labels, of a Service how it finds pods, of a workload the labels, account and ports of its pods.
+ * labels, of a Service how it finds pods and its waypoint, of a workload the labels, account and ports of its pods. Of its own part it makes
+ * the same again.
  */
 export function groundPart(object: KubeManifest): KubeManifest {
   const { name, namespace, deletionTimestamp } = object.metadata;
@@ -365,8 +411,13 @@ export function groundPart(object: KubeManifest): KubeManifest {
   const annotations = meshAnnotations(annotationsOf(object));
   const grant = labelsOf(object)[GRANT_LABEL];
   const shown = isNamespace(object)
-    ? Object.fromEntries(Object.entries(asObject(labels)).filter(([key]) => !ADMISSION_LABEL.test(key)))
+    ? keysBy(asObject(labels), (key) => !ADMISSION_LABEL.test(key))
     : {
+        ...(SELECTED_KINDS.has(object.kind) ? asObject(labels) : {}),
+        // `istio.io/use-waypoint` says which proxy judges the callers, `istio.io/waypoint-for` of a Gateway whose.
+        ...(isService || kind === 'gateway.networking.k8s.io/Gateway'
+          ? keysBy(asObject(labels), (key) => key.startsWith('istio.io/'))
+          : {}),
         ...(isOwn(object) ? only(asObject(labels), ['app.kubernetes.io/managed-by']) : {}),
         ...(grant === undefined ? {} : { [GRANT_LABEL]: grant }),
       };
@@ -397,15 +448,104 @@ function podPart(template: JsonObject): JsonObject {
     metadata: { labels: asObject(metadata['labels']), annotations: meshAnnotations(asObject(metadata['annotations'])) },
     spec: {
       ...only(spec, ['serviceAccountName', 'hostNetwork']),
-      containers: asArray(spec['containers']).map((one) => only(asObject(one), ['name', 'ports'])),
+      // As one container: which of them has a port is the same to whoever calls it.
+      containers: [{ ports: portsIn(asArray(spec['containers'])) }],
     },
   };
 }
 
+function portsIn(containers: readonly Json[]): readonly JsonObject[] {
+  const all = containers
+    .flatMap((one) => asArray(asObject(one)['ports']))
+    .map((one): JsonObject => ({ protocol: 'TCP', ...only(asObject(one), ['name', 'containerPort', 'protocol']) }));
+  const byText = new Map(
+    all.map((port) => [JSON.stringify([port['name'] ?? '', port['containerPort'] ?? 0, port['protocol'] ?? '']), port]),
+  );
+  return sortBy([...byText], ([text]) => text).map(([, port]) => port);
+}
+
 function meshAnnotations(annotations: Readonly<Record<string, Json>>): JsonObject {
-  return Object.fromEntries(Object.entries(annotations).filter(([key]) => key.includes('istio.io/')));
+  return keysBy(annotations, (key) => key.includes('istio.io/'));
 }
 
 function only(object: JsonObject, keys: readonly string[]): JsonObject {
-  return Object.fromEntries(Object.entries(object).filter(([key]) => keys.includes(key)));
+  return keysBy(object, (key) => keys.includes(key));
+}
+
+function keysBy(object: Readonly<Record<string, Json | undefined>>, keep: (key: string) => boolean): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => keep(key))) as JsonObject;
+}
+
+/** Labels by which the meshes choose the pods and namespaces that they take in, and with which proxy. */
+const MESH_LABEL = /^istio-injection$|(?<!service\.)istio\.io\/|linkerd\.io\//u;
+
+/** What GitOps controllers and Rancher note on namespaces. */
+const BOOKKEEPING_LABEL =
+  /^(?:(?:kustomize|helm)\.toolkit\.fluxcd\.io|argocd\.argoproj\.io|(?:[a-z-]+\.)*cattle\.io)\//u;
+
+/** Before the key of a namespace's or a pod's label in selectors of Cilium and Calico. */
+const KEY_PREFIX = /^(?:(?:k8s|any)[.:])?(?:io\.cilium\.k8s\.namespace\.labels\.|pcns\.)?/u;
+
+/**
+ * Every word that can name a label or a port in the policies and Services that a run rests on, and in what its steps write. Rather one too
+ * many: a word too few would let a difference pass.
+ */
+function wordsOf(objects: readonly KubeManifest[], changes: readonly Change[]): ReadonlySet<string> {
+  const words = new Set<string>();
+  const add = (text: string): void => {
+    // Calico's selectors are expressions: `app == 'web' && has(tier)`.
+    for (const word of text.split(/[^A-Za-z0-9._:/-]+/u)) {
+      words.add(word);
+      words.add(word.replace(KEY_PREFIX, ''));
+    }
+  };
+  const walk = (value: Json | undefined): void => {
+    if (typeof value === 'string') add(value);
+    else if (Array.isArray(value)) for (const one of value as readonly Json[]) walk(one);
+    else if (isJsonObject(value))
+      for (const [key, one] of Object.entries(value)) {
+        add(key);
+        walk(one);
+      }
+  };
+  const walkObject = (object: KubeManifest): void => {
+    if (isNamespace(object) || POD_TEMPLATES.has(`${groupOf(object.apiVersion)}/${object.kind}`)) return;
+    for (const [key, value] of Object.entries(object))
+      if (!['apiVersion', 'kind', 'metadata', 'status'].includes(key)) walk(value);
+  };
+  for (const object of objects) walkObject(object);
+  for (const change of changes)
+    if (change.kind === 'create') walkObject(change.object);
+    else if (change.kind === 'edit')
+      for (const { path, before, after } of change.fields) {
+        for (const key of path) add(key);
+        walk(before);
+        walk(after);
+      }
+  return words;
+}
+
+/**
+ * The part of an object without what no policy, Service or step names: labels of pods that only tell a version (`helm.sh/chart`), what others
+ * keep on a namespace for themselves, and ports that were not there when the plan was made.
+ */
+function named(part: KubeManifest, words: ReadonlySet<string>, planned: KubeManifest | undefined): KubeManifest {
+  if (isNamespace(part)) {
+    const labels = part.metadata['labels'];
+    if (labels === undefined) return part;
+    const kept = keysBy(asObject(labels), (key) => !BOOKKEEPING_LABEL.test(key) || words.has(key));
+    return setPath(part, ['metadata', 'labels'], Object.keys(kept).length === 0 ? undefined : kept) as KubeManifest;
+  }
+  const template = POD_TEMPLATES.get(`${groupOf(part.apiVersion)}/${part.kind}`);
+  if (template === undefined) return part;
+  const labelPath = [...template, 'metadata', 'labels'];
+  const labels = keysBy(asObject(getPath(part, labelPath)), (key) => MESH_LABEL.test(key) || words.has(key));
+  const portsAt = (of: KubeManifest | undefined): readonly JsonObject[] =>
+    portsIn(asArray(getPath(of ?? {}, [...template, 'spec', 'containers'])));
+  const before = portsAt(planned);
+  const counts = (port: JsonObject): boolean =>
+    before.some((one) => equalJson(one, port) || (one['name'] !== undefined && one['name'] === port['name'])) ||
+    (typeof port['name'] === 'string' && words.has(port['name']));
+  const containers = [{ ports: portsAt(part).filter(counts) }];
+  return setPath(setPath(part, labelPath, labels), [...template, 'spec', 'containers'], containers) as KubeManifest;
 }

@@ -136,6 +136,9 @@ const HOME = {
   metadata: { name: 'front', labels: { team: 'a' } },
 } as KubeManifest;
 const GROUND: Ground = { lists: LISTS, objects: [THEIRS, DEPLOYMENT, HOME].map(groundPart) };
+const POD_LABELS = ['spec', 'template', 'metadata', 'labels'];
+const CONTAINERS = ['spec', 'template', 'spec', 'containers'];
+const WEB: readonly JsonObject[] = [{ name: 'web', image: 'web:1', ports: [{ containerPort: 80 }] }];
 const step = (change: Change, uid?: string): DoneStep => ({
   seq: 1,
   run: 'r',
@@ -229,6 +232,128 @@ describe('what a step rests on', () => {
     ],
   ])('is changed where %s', (_, live, expected) => {
     expect(found(live)).toEqual(expected);
+  });
+
+  it.each<readonly [string, KubeManifest, readonly string[], Json]>([
+    ['a chart that is upgraded', DEPLOYMENT, [...POD_LABELS, 'helm.sh/chart'], 'web-2'],
+    ['a version', DEPLOYMENT, [...POD_LABELS, 'app.kubernetes.io/version'], '2'],
+    ['a label that nothing selects by', DEPLOYMENT, [...POD_LABELS, 'owner'], 'b'],
+    [
+      'a container beside it, and a port that nobody names',
+      DEPLOYMENT,
+      CONTAINERS,
+      [{ name: 'agent', ports: [{ name: 'metrics', containerPort: 9 }] }, ...WEB],
+    ],
+    ['a container by another name', DEPLOYMENT, CONTAINERS, [{ ...WEB[0], name: 'other' }]],
+    ['Flux, on a namespace', HOME, ['metadata', 'labels', 'kustomize.toolkit.fluxcd.io/name'], 'x'],
+    ['Helm by Flux, on a namespace', HOME, ['metadata', 'labels', 'helm.toolkit.fluxcd.io/name'], 'x'],
+    ['Argo CD, on a namespace', HOME, ['metadata', 'labels', 'argocd.argoproj.io/instance'], 'x'],
+    ['Rancher, on a namespace', HOME, ['metadata', 'labels', 'field.cattle.io/projectId'], 'p-1'],
+  ])('is unchanged by %s', (_, of, path, value) => {
+    expect(found(at(of, path, value))).toEqual([]);
+  });
+
+  it.each<readonly [string, JsonObject, KubeManifest, readonly string[], Json]>([
+    [
+      'a label that an expression names',
+      { podSelector: { matchExpressions: [{ key: 'owner', operator: 'DoesNotExist' }] } },
+      DEPLOYMENT,
+      [...POD_LABELS, 'owner'],
+      'b',
+    ],
+    [
+      'a version that a rule names',
+      { selector: 'has(version) && x == "y"' },
+      DEPLOYMENT,
+      [...POD_LABELS, 'version'],
+      '2',
+    ],
+    [
+      'a label in the words of Cilium',
+      { endpointSelector: { matchLabels: { 'k8s:owner': 'a' } } },
+      DEPLOYMENT,
+      [...POD_LABELS, 'owner'],
+      'b',
+    ],
+    [
+      'a project of Rancher that a namespaceSelector names',
+      { namespaceSelector: { matchLabels: { 'field.cattle.io/projectId': 'p-1' } } },
+      HOME,
+      ['metadata', 'labels', 'field.cattle.io/projectId'],
+      'p-1',
+    ],
+    [
+      'the same in the words of Cilium',
+      { endpointSelector: { matchLabels: { 'k8s:io.cilium.k8s.namespace.labels.field.cattle.io/projectId': 'p' } } },
+      HOME,
+      ['metadata', 'labels', 'field.cattle.io/projectId'],
+      'p-1',
+    ],
+    [
+      'a port that a rule names',
+      { ingress: [{ ports: [{ port: 'metrics' }] }] },
+      DEPLOYMENT,
+      CONTAINERS,
+      [{ name: 'agent', ports: [{ name: 'metrics', containerPort: 9 }] }, ...WEB],
+    ],
+    ['a switch of the mesh, which nothing names', {}, DEPLOYMENT, [...POD_LABELS, 'istio.io/dataplane-mode'], 'none'],
+  ])('is changed by %s', (_, spec, of, path, value) => {
+    const rule = object('networking.k8s.io/v1', 'NetworkPolicy', 'rule', { spec });
+    const live = [...at(of, path, value), rule];
+    const inGround = { ...GROUND, objects: [...GROUND.objects, groundPart(rule)] };
+    expect(compareGround(inGround, LISTS, DONE, live)).toMatchObject([{ ref: { name: of.metadata.name } }]);
+    // A step that is to come names it as well as what stands.
+    const named = compareGround(GROUND, LISTS, DONE, at(of, path, value), [], [{ change: create(rule) }]);
+    expect(named).toMatchObject([{ ref: { name: of.metadata.name } }]);
+  });
+
+  it('is changed where a port is gone, or its name leads elsewhere', () => {
+    expect(found(at(DEPLOYMENT, CONTAINERS, [{ name: 'web' }]))).toHaveLength(1);
+    const name = (containerPort: number): Json => [{ name: 'web', ports: [{ name: 'http', containerPort }] }];
+    const ground = { ...GROUND, objects: at(DEPLOYMENT, CONTAINERS, name(80)).map(groundPart) };
+    expect(compareGround(ground, LISTS, [], at(DEPLOYMENT, CONTAINERS, name(80)))).toEqual([]);
+    expect(compareGround(ground, LISTS, [], at(DEPLOYMENT, CONTAINERS, name(81)))).toHaveLength(1);
+  });
+
+  it('keeps what chooses the proxy of a Service, and what policies select sets by', () => {
+    const service = object('v1', 'Service', 's', {
+      metadata: { labels: { 'istio.io/use-waypoint': 'w', 'istio.io/use-waypoint-namespace': 'n', note: 'x' } },
+    });
+    expect(groundPart(service).metadata['labels']).toEqual({
+      'istio.io/use-waypoint': 'w',
+      'istio.io/use-waypoint-namespace': 'n',
+    });
+    const waypoint = object('gateway.networking.k8s.io/v1', 'Gateway', 'w', {
+      metadata: { labels: { 'istio.io/waypoint-for': 'service', note: 'x' } },
+      status: {},
+    });
+    expect(groundPart(waypoint)).toEqual({
+      ...waypoint,
+      status: undefined,
+      metadata: { name: 'w', namespace: 'front', labels: { 'istio.io/waypoint-for': 'service' } },
+    });
+    const set = object('projectcalico.org/v3', 'NetworkSet', 's', { metadata: { labels: { role: 'db' } }, spec: {} });
+    expect(groundPart(set).metadata['labels']).toEqual({ role: 'db' });
+  });
+
+  it('makes the same of its own part', () => {
+    for (const one of all) expect(groundPart(groundPart(one))).toEqual(groundPart(one));
+  });
+
+  it('leaves out the host endpoints that Calico makes for each node', () => {
+    const lists: readonly GroundList[] = [
+      { group: 'projectcalico.org', kind: 'HostEndpoint', layer: 'network', counts: 'all', namespaces: [] },
+    ];
+    const host = (labels: JsonObject): KubeManifest => ({
+      apiVersion: 'projectcalico.org/v3',
+      kind: 'HostEndpoint',
+      metadata: { name: 'n-1', labels },
+      spec: { node: 'n-1' },
+    });
+    const none = { lists, objects: [] };
+    const auto = host({ 'projectcalico.org/created-by': 'calico-kube-controllers' });
+    expect(compareGround(none, lists, [], [auto])).toEqual([]);
+    expect(compareGround(none, lists, [], [host({})])).toMatchObject([{ object: 'HostEndpoint n-1' }]);
   });
 
   it('shows the three versions: as planned, as the steps leave it, and now', () => {

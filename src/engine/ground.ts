@@ -1,10 +1,13 @@
 // Before a step that may take a connection away: is what it was judged on still there?
+import type { KubeManifest } from '../model/object.ts';
 import { formatRef, refKey, refOf } from '../model/object.ts';
+import type { Change } from '../plan/change.ts';
 import { changeRef } from '../plan/change.ts';
-import { compareGround, listsFor, tightens } from '../plan/ground.ts';
+import { checkDrift } from '../plan/drift.ts';
+import { compareGround, groundPart, listsFor, tightens } from '../plan/ground.ts';
 import type { DoneStep, GroundDifference } from '../plan/ground.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
-import { asString } from '../shared/pure/json.ts';
+import { asString, equalJson, getPath } from '../shared/pure/json.ts';
 import { showValue } from '../shared/pure/mask.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { Journal, JournalStep, RunRecord, Target } from './contract.ts';
@@ -16,17 +19,18 @@ const MOST_TEXT = 300;
 /**
  * Reads again what a step rests on that may take a connection away: policies, mesh objects, labels and accounts of pods in the namespaces of
  * the plan, and what the run wrote itself. Throws SP654 (exit 3) where it is not as the plan and the steps so far have it, and nothing is
- * written. Nothing is read for other steps; nor where the run mends a denial or contains an incident, which must not wait for anybody.
- * Answers with the version of the step's own object that was looked at, where it is one of these.
+ * written. Nothing is read for other steps; nor where the run takes back, mends a denial or contains an incident, which must not wait for
+ * anybody. Answers with the step's own object as it was looked at, where it is one of these.
  */
 export async function assertGround(
   { id: run, plan, pullsBack }: RunRecord,
   { step }: JournalStep,
   { target, journal }: { readonly target: Pick<Target, 'readKinds'>; readonly journal: Journal },
-): Promise<string | undefined> {
+): Promise<KubeManifest | undefined> {
   const { ground } = plan;
-  if (ground === undefined || pullsBack !== undefined || plan.incident !== undefined || !tightens(step))
+  if (ground === undefined || plan.direction === 'down' || pullsBack !== undefined || plan.incident !== undefined)
     return undefined;
+  if (!tightens(step)) return undefined;
   const steps = journal.stepsOf(run);
   const done = steps.flatMap((item): readonly DoneStep[] => {
     if (item.state !== 'done') return [];
@@ -47,31 +51,64 @@ export async function assertGround(
   });
   const lists = listsFor(ground, step);
   const live = await target.readKinds(lists);
-  const found = compareGround(ground, lists, done, live, journal.resolutions());
+  const found = compareGround(ground, lists, done, live, journal.resolutions(), plan.steps);
   if (found.length === 0) {
     const key = refKey(changeRef(step.change));
-    return asString(live.find((object) => refKey(refOf(object)) === key)?.metadata['resourceVersion']);
+    return live.find((object) => refKey(refOf(object)) === key);
   }
   const more = found.length - MOST_SHOWN;
-  const begun = done.length > 0;
-  const ours = found.find((one) => one.ours);
-  const resolve =
-    ours === undefined
-      ? ''
-      : ` (sallyport resolve "${safeText(formatRef(ours.ref))}" --keep ours where it is Sallyport's)`;
+  // As `resolve` sees it: a field or an object that this state's record applied.
+  const keys = new Set(found.map((one) => refKey(one.ref)));
+  const applied = journal.applied().filter(({ change }) => keys.has(refKey(changeRef(change))));
+  const disputed = new Set(checkDrift(applied, live, journal.resolutions()).map(({ object }) => object));
+  const ours = found.find((one) => disputed.has(one.object));
+  const namespace = safeText(plan.namespace);
   throw new Failure({
     code: 'SP654',
     exit: EXIT.refused,
-    // With nothing done there is nothing to go on with: a new plan sees what is there now.
-    ...(begun ? { nature: 'passes' } : {}),
     message: `somebody changed what step ${step.id} rests on: ${found.slice(0, MOST_SHOWN).map(describe).join('; ')}${
       more > 0 ? `; and ${plural(more, 'more field')}` : ''
     }; the step was not taken`,
     where: `run ${run}, step ${step.id}`,
-    hint: begun
-      ? `put it back${resolve}, and sallyport resume goes on; or sallyport rollback ${plan.namespace} takes the run back, and sallyport plan ${plan.namespace} judges what is there now`
-      : `sallyport plan ${plan.namespace} judges what is there now`,
+    hint: [
+      ...(ours === undefined
+        ? []
+        : [`sallyport resolve "${safeText(formatRef(ours.ref))}" --keep ours puts back what Sallyport wrote`]),
+      `sallyport plan ${namespace} judges what is there now${done.length === 0 ? '' : ', and sallyport advance goes on from there'}`,
+      ...(done.length === 0 ? [] : [`sallyport rollback ${namespace} takes back what was done`]),
+    ].join('; '),
   });
+}
+
+/** What the next write of a step rests on. */
+export interface Judged {
+  /** The step's own object as it was judged; undefined where it is not one of those that are. */
+  readonly object: KubeManifest | undefined;
+  /** The version of it that the write must find. */
+  readonly version: string | undefined;
+}
+
+/**
+ * The step's own object read once more, since the lists take their time and others write its status meanwhile. Where it says the same as what
+ * was judged, its version now is the one to write; where it does not, undefined: it is to be judged anew.
+ */
+export async function lookAgain(
+  object: KubeManifest | undefined,
+  change: Change,
+  { target }: { readonly target: Pick<Target, 'readObject'> },
+): Promise<Judged | undefined> {
+  if (object === undefined || versionOf(object) === undefined) return { object, version: undefined };
+  const live = await target.readObject(changeRef(change));
+  if (live === undefined || live.metadata['uid'] !== object.metadata['uid']) return undefined;
+  const written = change.kind === 'edit' ? change.fields.map(({ path }) => path) : [];
+  const same =
+    equalJson(groundPart(live), groundPart(object)) &&
+    written.every((path) => equalJson(getPath(live, path), getPath(object, path)));
+  return same ? { object, version: versionOf(live) } : undefined;
+}
+
+export function versionOf(object: KubeManifest | undefined): string | undefined {
+  return asString(object?.metadata['resourceVersion']);
 }
 
 function describe({ object, path, planned, expected, now }: GroundDifference): string {

@@ -31,7 +31,8 @@ import type {
   UndoStore,
 } from './contract.ts';
 import type { Emit } from './events.ts';
-import { assertGround } from './ground.ts';
+import type { Judged } from './ground.ts';
+import { assertGround, lookAgain, versionOf } from './ground.ts';
 import { planRecovery } from './recover.ts';
 import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
@@ -747,21 +748,26 @@ async function performStep(
 
 /**
  * Looks as late as can be whether what the step rests on is there, and writes the very version of the object that was looked at. Where that
- * one moved in between (a status, say) both are done again. The step counts as begun from right before the write.
+ * one moved in between (a status, say) it is looked at again, and all the rest only where it says something else by now. The step counts as
+ * begun from right before the write; whatever stops the looking leaves it as not begun.
  */
 async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine): Promise<Applied> {
   const { target, journal, clock } = engine;
   const { id: run } = record;
   const { step, index } = item;
   const change = item.change ?? step.change;
+  let judged: Judged | undefined;
   for (let attempt = 1; ; attempt += 1) {
-    const version = await assertGround(record, item, engine).catch((error: unknown) => {
-      if (attempt > 1 && isFailure(error)) journal.stepReset(run, index);
+    try {
+      judged = await judgeStep(record, item, change, judged, engine);
+    } catch (error) {
+      // The write before this look was refused for certain: nothing of the step is there.
+      if (attempt > 1) journal.stepReset(run, index);
       throw error;
-    });
+    }
     if (attempt === 1) await begin(run, item, change, engine);
     try {
-      return await target.apply(change, version);
+      return await target.apply(change, judged.version);
     } catch (error) {
       if (isFailure(error) && error.detail.nature === 'moved' && attempt < JUDGE_ATTEMPTS) continue;
       // A refusal is certain to have written nothing; of any other failure the object alone can tell.
@@ -770,6 +776,20 @@ async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine)
       throw error;
     }
   }
+}
+
+async function judgeStep(
+  record: RunRecord,
+  item: JournalStep,
+  change: Change,
+  before: Judged | undefined,
+  engine: Engine,
+): Promise<Judged> {
+  const first = before === undefined ? await assertGround(record, item, engine) : before.object;
+  const again = await lookAgain(first, change, engine);
+  if (again !== undefined) return again;
+  const object = await assertGround(record, item, engine);
+  return { object, version: versionOf(object) };
 }
 
 async function begin(run: string, { index, step }: JournalStep, change: Change, engine: Engine): Promise<void> {

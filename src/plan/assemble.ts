@@ -266,7 +266,8 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     gates.push(...systemGate(view).map((gate) => planner.settle(view, gate)), ...driftGate(view, parts.steps));
     gates.push(...planner.common(view, parts.steps, { to: parts.to, hash }).map((gate) => planner.settle(view, gate)));
   }
-  const ground = groundOf(view, parts.steps, planner.keep(view.edges));
+  // Nor does what others change while the way back goes on.
+  const ground = parts.direction === 'up' ? groundOf(view, parts.steps, planner.keep(view.edges)) : undefined;
   return {
     namespace: view.namespace,
     from: parts.from,

@@ -5,10 +5,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RolloutResult, Target } from '../../src/engine/contract.ts';
 import type { Engine } from '../../src/engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../../src/engine/run.ts';
-import type { ObjectRef } from '../../src/model/object.ts';
+import type { KubeManifest, ObjectRef } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
 import { EXIT, Failure } from '../../src/shared/pure/errors.ts';
+import { setPath } from '../../src/shared/pure/json.ts';
 import { readTree } from '../support/folder.ts';
 import type { Rig } from '../support/rig.ts';
 import type { Image, Place } from './images.ts';
@@ -80,29 +81,111 @@ describe('a change of somebody else between plan and step', () => {
     expect(result.phase).toBe('monitor');
   });
 
-  it('stops before the first step that rests on it, goes on once it is put back, and says so where nothing is done', async () => {
+  it('stops before the first step that rests on it, and is planned anew from there, with their change put back or not', async () => {
     const rig = await open();
     const plan = await rig.planUp('front', 'permissive-mtls');
     await replaceIn('front.yaml', 'labels: {app: web}', 'labels: {app: web, sidecar.istio.io/inject: "false"}');
     const result = await executePlan(plan, 'advance', rig.engine);
     expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused, phase: 'monitor', failed: [] });
-    expect(result.failure?.detail).toMatchObject({ code: 'SP654' });
+    expect(result.failure?.detail).toMatchObject({
+      code: 'SP654',
+      hint: 'sallyport plan front judges what is there now, and sallyport advance goes on from there; sallyport rollback front takes back what was done',
+    });
     expect(result.failure?.message).toContain('spec.template.metadata.labels was {"app":"web"} when the plan was made');
-    await expect(resumeRun(result.run, rig.engine)).resolves.toMatchObject({ failure: { detail: { code: 'SP654' } } });
+    expect(result.failure?.message).not.toContain('outcome');
+    expect(result.notRun.length).toBeGreaterThan(0);
+    // No run is left open, so nothing else has to wait for it: another namespace, an incident, the end of a grant.
+    expect(rig.journal.openRuns()).toEqual([]);
+    const states = new Set(rig.journal.stepsOf(result.run).map(({ state }) => state));
+    expect(states).toEqual(new Set(['done', 'skipped']));
+    await expect(rig.advance('back', 'monitor')).resolves.toMatchObject({ outcome: 'done' });
     await replaceIn('front.yaml', 'labels: {app: web, sidecar.istio.io/inject: "false"}', 'labels: {app: web}');
-    await expect(resumeRun(result.run, rig.engine)).resolves.toMatchObject({
+    await expect(rig.advance('front', 'permissive-mtls')).resolves.toMatchObject({
       outcome: 'done',
       phase: 'permissive-mtls',
     });
-    // With nothing done there is no run to go on with.
     const further = await rig.planUp('front', 'strict-mtls');
-    await replaceIn('front.yaml', 'labels: {app: web', 'labels: {tier: x, app: web');
+    await replaceIn('front.yaml', 'labels: {app: web', 'labels: {istio.io/rev: x, app: web');
     const refused = await executePlan(further, 'advance', rig.engine);
     expect(refused.failure?.detail).toMatchObject({
       code: 'SP654',
       hint: 'sallyport plan front judges what is there now',
     });
     expect(rig.journal.openRuns()).toEqual([]);
+  });
+
+  it('does not stop a way back, which checks alone what it writes itself', async () => {
+    const rig = await open();
+    await rig.advance('front', 'permissive-mtls');
+    const { plan } = await rig.planDown('front', 'none');
+    expect(plan.ground).toBeUndefined();
+    await replaceIn('front.yaml', 'labels: {app: web', 'labels: {istio.io/rev: x, app: web');
+    expect(await executePlan(plan, 'rollback', rig.engine)).toMatchObject({ outcome: 'done', phase: 'none' });
+  });
+
+  it.each([
+    ['fails for a while', new Failure({ code: 'SP450', exit: EXIT.cluster, message: 'busy', nature: 'passes' }), 1],
+    ['is forbidden', new Failure({ code: 'SP403', exit: EXIT.cluster, message: 'may not list' }), 0],
+  ] as const)('leaves a step as not begun where reading again %s', async (_, failure, open_) => {
+    const rig = await open();
+    const plan = await rig.planUp('front', 'allow-list');
+    let lists = 0;
+    const result = await executePlan(
+      plan,
+      'advance',
+      withTarget((target) => ({
+        // The second look at the same step: the write before it was refused, since the object had moved.
+        readKinds: (kinds) => ((lists += 1) > 1 ? Promise.reject(failure) : target.readKinds(kinds)),
+        apply: (change, version) =>
+          lists === 1 && version !== undefined
+            ? Promise.reject(new Failure({ code: 'SP655', exit: EXIT.refused, message: 'moved', nature: 'moved' }))
+            : target.apply(change, version),
+      }))(rig.engine),
+    );
+    expect(result.failure?.detail).toMatchObject({ code: failure.detail.code });
+    expect(result).toMatchObject({ outcome: 'partial', failed: [] });
+    expect(rig.journal.openRuns()).toHaveLength(open_);
+  });
+
+  it('writes an object whose status others write all the time, without reading all the rest again', async () => {
+    const rig = await open();
+    const plan = await rig.planUp('front', 'permissive-mtls');
+    let version = 0;
+    let lists = 0;
+    const stamped = (object: KubeManifest): KubeManifest =>
+      setPath(object, ['metadata', 'resourceVersion'], String((version += 1))) as KubeManifest;
+    const moved = new Map<string, number>();
+    const read: string[] = [];
+    const result = await executePlan(
+      plan,
+      'advance',
+      withTarget((target) => ({
+        readKinds: async (kinds) => {
+          lists += 1;
+          return (await target.readKinds(kinds)).map(stamped);
+        },
+        readObject: async (ref) => {
+          const live = await target.readObject(ref);
+          if (live === undefined) return undefined;
+          const now = stamped(live);
+          read.push(String(version));
+          return now;
+        },
+        apply: async (change, wanted) => {
+          if (wanted === undefined) return target.apply(change);
+          // What is to be found is what was read last, not what the lists had.
+          expect(wanted).toBe(read.at(-1));
+          const key = JSON.stringify(change);
+          const times = (moved.get(key) ?? 0) + 1;
+          moved.set(key, times);
+          if (times < 6) throw new Failure({ code: 'SP655', exit: EXIT.refused, message: 'moved', nature: 'moved' });
+          return target.apply(change);
+        },
+      }))(rig.engine),
+    );
+    expect(result).toMatchObject({ outcome: 'done' });
+    expect(moved.size).toBeGreaterThan(0);
+    expect(lists).toBeLessThanOrEqual(plan.steps.length);
   });
 
   it('can be taken back from where it stopped', async () => {

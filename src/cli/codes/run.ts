@@ -343,21 +343,22 @@ export const RUN_CODES = {
     title: 'Somebody changed what the next step rests on',
     exit: 3,
     means:
-      'Before each step that may take a connection away, the policies, mesh objects, labels and accounts that the plan was judged on are read again. One of them is not as it was, or as the steps so far left it; the step was not taken. The message shows the field as it was when the plan was made, as it should be by now, and as it is.',
+      'Before each step that may take a connection away, the policies, mesh objects, labels and accounts that the plan was judged on are read again. One of them is not as it was, or as the steps so far left it; the step was not taken. The message shows the field as it was when the plan was made, as it should be by now, and as it is. The run is closed where it stands, since nothing of it is uncertain.',
     causes: [
       'A person, a pipeline or a controller deleted, edited or made an object in the namespace while the run went on.',
       'Argo CD or Flux put back what is in Git.',
     ],
     fix: [
-      'Put it back: by hand, or with `sallyport resolve OBJECT --keep ours` where Sallyport wrote it; then `sallyport resume`.',
-      'If their change is to stay: `sallyport rollback NS` takes the run back, and `sallyport plan NS` judges what is there now.',
+      '`sallyport plan NS` judges what is there now, and `sallyport advance NS` goes on from there.',
+      'Where it is something that Sallyport wrote: `sallyport resolve OBJECT --keep ours` puts it back first.',
+      '`sallyport rollback NS` takes back what the run did.',
     ],
   },
   SP655: {
     title: 'The object is another version than the one that was judged',
     exit: 3,
     means:
-      'It changed between the last look and the write, again and again. Nothing was written, since a field beside those of the step may turn what the step means.',
+      'It changed between the last look and the write, again and again; it was looked at anew each time. Nothing was written, since a field beside those of the step may turn what the step means.',
     causes: ['A controller writes it all the time.'],
     fix: ['See who writes it: `kubectl get KIND NAME --show-managed-fields -o yaml`; then `sallyport resume`.'],
   },

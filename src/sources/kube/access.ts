@@ -186,7 +186,8 @@ async function planQuestions<R extends SideRight>(
     const named = right.resources === 'all' ? [...known.keys()] : right.resources;
     for (const resource of named) {
       // Of a subresource, and of what Calico asks beside RBAC, the resource itself tells whether it is there.
-      const namespaced = known.get(resource.replace(/^tier\./u, '').replace(/\/.*$/u, ''));
+      const [itself = resource] = resource.replace(/^tier\./u, '').split('/');
+      const namespaced = known.get(itself);
       if (namespaced === undefined) continue;
       for (const verb of right.verbs) questions.push({ right, verb, group: right.group, resource, namespaced });
     }

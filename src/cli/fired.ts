@@ -1,6 +1,7 @@
 import type { TriggerRecord } from '../model/trigger.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { annotationsOf, labelsOf, namespaceOf } from '../model/object.ts';
+import { annotationsOf, formatRef, isObject, labelsOf, namespaceOf, refOf } from '../model/object.ts';
+import { MANAGED_BY, MANAGED_BY_LABEL } from '../objects/build.ts';
 import { QUARANTINE_LABEL } from '../readiness/quarantine.ts';
 import { asString } from '../shared/pure/json.ts';
 import type { IncidentMark } from '../plan/plan.ts';
@@ -36,9 +37,88 @@ export function readAnswered(reader: Pick<Reader, 'runs' | 'run' | 'applied'>): 
   });
 }
 
+/** What the playbooks write with a label of theirs (src/readiness/quarantine.ts and block.ts), by API group. Pods of a quarantine bear it as well, and say nothing more. */
+const WRITTEN: Readonly<Record<'quarantine' | 'block', readonly (readonly [group: string, kind: string])[]>> = {
+  quarantine: [
+    ['networking.k8s.io', 'NetworkPolicy'],
+    ['cilium.io', 'CiliumNetworkPolicy'],
+    ['projectcalico.org', 'NetworkPolicy'],
+    ['policy.networking.k8s.io', 'AdminNetworkPolicy'],
+    ['policy.networking.k8s.io', 'ClusterNetworkPolicy'],
+  ],
+  block: [
+    ['cilium.io', 'CiliumNetworkPolicy'],
+    ['projectcalico.org', 'NetworkPolicy'],
+    ['policy.networking.k8s.io', 'AdminNetworkPolicy'],
+    ['policy.networking.k8s.io', 'ClusterNetworkPolicy'],
+    ['security.istio.io', 'AuthorizationPolicy'],
+  ],
+};
+
+/** An object with the label of a quarantine or a block that no record here has. */
+export interface Unrecorded {
+  /** `NetworkPolicy shop/x`, as it stands in the cluster. */
+  readonly object: string;
+  /** Undefined where it does not count, since no playbook writes such a thing there. */
+  readonly fired: Fired | undefined;
+}
+
 /**
- * Everything that counts for the limits: what rules set off and people did, from the state; and objects of quarantines and blocks in the cluster that this
- * state knows nothing of, which another state's watch made. What was begun and may have been written counts as in force.
+ * Objects of quarantines and blocks that this state knows nothing of: another state's watch made them, or somebody who wants rules to hold back. Labels
+ * and annotations are whatever their writer likes, so one counts only as the kind that a playbook writes, with the label of ours, and, where it
+ * has a namespace, for a workload of that namespace.
+ */
+export function readUnrecorded(
+  reader: Pick<Reader, 'runs' | 'run' | 'applied'>,
+  objects: Iterable<KubeManifest>,
+): readonly Unrecorded[] {
+  return unrecorded(new Set(readAnswered(reader).map(({ mark }) => mark.id)), objects);
+}
+
+function unrecorded(known: ReadonlySet<string>, objects: Iterable<KubeManifest>): readonly Unrecorded[] {
+  const found = new Map<string, Unrecorded>();
+  for (const object of objects) {
+    if (object.kind === 'Pod') continue;
+    const labels = labelsOf(object);
+    const [quarantine, block] = [labels[QUARANTINE_LABEL], labels[BLOCK_LABEL]];
+    const id = quarantine ?? block;
+    if (id === undefined || known.has(id)) continue;
+    const does = quarantine === undefined ? 'block' : 'quarantine';
+    const fired = claimOf(object, does);
+    // One quarantine may be several objects. By namespace: whoever takes the id of another's object must not stand in for it.
+    const key = `${namespaceOf(object) ?? ''}\n${fired === undefined ? formatRef(refOf(object)) : `\n${does}\n${id}`}`;
+    if (!found.has(key)) found.set(key, { object: formatRef(refOf(object)), fired });
+  }
+  return [...found.values()];
+}
+
+function claimOf(object: KubeManifest, does: 'quarantine' | 'block'): Fired | undefined {
+  if (!WRITTEN[does].some(([group, kind]) => isObject(object, group, kind))) return undefined;
+  if (labelsOf(object)[MANAGED_BY_LABEL] !== MANAGED_BY) return undefined;
+  const namespace = namespaceOf(object);
+  const ofCluster = object.kind === 'AdminNetworkPolicy' || object.kind === 'ClusterNetworkPolicy';
+  if (ofCluster !== (namespace === undefined)) return undefined;
+  // A block says nowhere whom it keeps out but in its rules: it counts, and answers for nobody.
+  const subject =
+    does === 'block' ? `(${object.metadata.name})` : annotationsOf(object)['sallyport.dev/workload']?.trim();
+  if (subject === undefined || subject === '') return undefined;
+  const about = does === 'quarantine' ? subject.split('/')[0] : undefined;
+  if (!ofCluster && about !== undefined && about !== namespace) return undefined;
+  return {
+    at: Date.parse(asString(object.metadata['creationTimestamp']) ?? '') || 0,
+    does,
+    subject,
+    namespace: namespace ?? about ?? '',
+    how: 'run',
+    inForce: true,
+    confirmed: false,
+    claim: { object: formatRef(refOf(object)), ofCluster },
+  };
+}
+
+/**
+ * Everything that counts for the limits: what rules set off and people did, from the state; and what objects in the cluster claim that this
+ * state knows nothing of. What was begun and may have been written counts as in force.
  */
 export function readFired(
   reader: Pick<Reader, 'runs' | 'run' | 'applied' | 'triggered'>,
@@ -65,24 +145,38 @@ export function readFired(
     const single = playbook === 'block' ? subject.replace(/(?<=\.\d+)\/32$|(?<=:[\da-f]*)\/128$/u, '') : subject;
     return [{ at, does: playbook, subject: single, namespace, how: 'ask', inForce: isOpen(one), confirmed: true }];
   });
-  const elsewhere = new Map<string, Fired>();
-  for (const object of objects) {
-    if (object.kind === 'Pod') continue;
-    const labels = labelsOf(object);
-    const [quarantine, block] = [labels[QUARANTINE_LABEL], labels[BLOCK_LABEL]];
-    const id = quarantine ?? block;
-    if (id === undefined || answered.has(id)) continue;
-    elsewhere.set(id, {
-      at: Date.parse(asString(object.metadata['creationTimestamp']) ?? '') || 0,
-      does: quarantine === undefined ? 'block' : 'quarantine',
-      subject: annotationsOf(object)['sallyport.dev/workload'] ?? `(${object.metadata.name})`,
-      namespace: namespaceOf(object) ?? '',
-      how: 'run',
-      inForce: true,
-      confirmed: false,
-    });
-  }
-  return [...byRule, ...byPeople, ...elsewhere.values()].toSorted((a, b) => a.at - b.at);
+  const claimed = unrecorded(new Set(answered.keys()), objects).flatMap(({ fired }) =>
+    fired === undefined ? [] : [fired],
+  );
+  return [...byRule, ...byPeople, ...claimed].toSorted((a, b) => a.at - b.at);
+}
+
+/** Named one by one; beyond it a watch says once that there are more, and forgets none of these. */
+const MOST_NAMED = 20;
+
+/** Says of each object that no record has, once, what it is taken for. Keeps which were named, boundedly. */
+export function openStrangers(): (found: readonly Unrecorded[]) => readonly string[] {
+  const named = new Set<string>();
+  let full = false;
+  return (found) =>
+    // What counts comes first: a heap of what does not count shall not hide it.
+    [...found.filter((one) => one.fired !== undefined), ...found.filter((one) => one.fired === undefined)].flatMap(
+      ({ object, fired }): readonly string[] => {
+        if (named.has(object) || full) return [];
+        if (named.size >= MOST_NAMED) {
+          full = true;
+          return ['more objects bear the label of a quarantine or a block that no record here has: they are not named'];
+        }
+        named.add(object);
+        if (fired === undefined)
+          return [
+            `${object} bears the label of a quarantine or a block, and no playbook writes such a thing: it does not count`,
+          ];
+        return [
+          `${object} says that a ${fired.does} is in force, and no record here has it: rules ask a person ${fired.claim?.ofCluster === true || fired.namespace === '' ? 'where it counts' : `where it counts, in ${fired.namespace} alone`}`,
+        ];
+      },
+    );
 }
 
 /** How a record of a rule stands, in the words of `incident list`. */

@@ -16,6 +16,14 @@ export interface Fired {
   readonly inForce: boolean;
   /** A person stands behind it. */
   readonly confirmed: boolean;
+  /** No record here has it: an object in the cluster says so. */
+  readonly claim?: Claim;
+}
+
+/** The object that says so. `ofCluster`: it has no namespace, and whoever rules over one namespace alone cannot have written it. */
+export interface Claim {
+  readonly object: string;
+  readonly ofCluster: boolean;
 }
 
 /** What a decision is taken on. */
@@ -65,7 +73,8 @@ export function isTriggering(rules: readonly TriggerRule[], notice: Notice): boo
  * What a notice sets off. Pure, and safe whatever notices come: an attacker writes the traffic that they are made of. The subject is who sent, never who
  * was called, so that nobody has another quarantined by calling it; a name that is not a workload of the cluster is never quarantined; an address
  * that is on record is not blocked; and beyond any limit the answer is a proposal to a person, of which there are so many in an hour. A matter that changes (a scan
- * shows itself with its tenth target) is judged again.
+ * shows itself with its tenth target) is judged again. Objects that no record has never silence a rule: they make it ask, and those of a namespace in that
+ * namespace alone.
  */
 export function decideTrigger(
   rules: readonly TriggerRule[],
@@ -85,6 +94,7 @@ export function decideTrigger(
   const namespace = rule.does === 'quarantine' ? (subject.split('/')[0] ?? '') : (notice.namespace ?? '');
   const again = fired.some(
     (one) =>
+      one.claim === undefined &&
       one.does === rule.does &&
       one.subject === subject &&
       (rule.does !== 'block' || one.namespace === namespace) &&
@@ -119,13 +129,26 @@ function held(
   world: TriggerWorld,
 ): { readonly why: readonly string[]; readonly stood: readonly string[] } {
   const why: string[] = [];
-  const mine = fired.filter((one) => one.how === 'run' && one.does !== 'escalate');
+  // What an object of a namespace claims counts there and nowhere else: whoever may write policies in one namespace shall not use up what others have.
+  const counted = fired.filter(
+    ({ claim, namespace: own }) => claim === undefined || claim.ofCluster || own === namespace,
+  );
+  const mine = counted.filter((one) => one.how === 'run' && one.does !== 'escalate');
   const lately = mine.filter((one) => world.now - one.at < HOUR_MS).length;
   const open = mine.filter((one) => one.inForce && !one.confirmed).length;
   const stood = [`${lately} of ${limits.perHour} in this hour`, `${open} of ${limits.most} in force`];
   if (world.killed !== undefined) why.push(world.killed);
+  const claimed = counted.flatMap((one) =>
+    one.claim !== undefined && one.does === does && one.subject === subject ? [one.claim.object] : [],
+  );
+  if (claimed.length > 0)
+    why.push(`${named(claimed)} ${claimed.length === 1 ? 'says' : 'say'} that it is done, and no record here has it`);
   if (lately >= limits.perHour) why.push(`${limits.perHour} an hour run by themselves, and they did`);
   if (open >= limits.most) why.push(`${limits.most} are in force that nobody confirmed`);
+  // Whoever is asked shall see what stands in the way, where no record shows it.
+  const counting = mine.flatMap(({ claim }) => (claim === undefined ? [] : [claim.object]));
+  if (counting.length > 0 && (lately >= limits.perHour || open >= limits.most))
+    why.push(`among them, on no record here: ${named(counting)}`);
   if (namespace === '') why.push('it is about no namespace');
   else if (limits.protected.some((pattern) => matchText(pattern, namespace)) || world.isProtected(namespace))
     why.push(`${namespace} is protected`);
@@ -138,7 +161,7 @@ function held(
   const all = world.workloads.get(namespace) ?? 0;
   // By whomever: what a person cut off is gone as well.
   const inside = new Set(
-    fired
+    counted
       .filter((one) => one.inForce && one.does === 'quarantine' && one.namespace === namespace)
       .map((one) => one.subject),
   ).size;
@@ -148,6 +171,12 @@ function held(
     why.push(`${inside + 1} of ${all} workloads of ${namespace} are more than ${limits.share * 100} %`);
   if (world.isShared(subject)) why.push(`${subject} serves several namespaces, or the outside`);
   return { why, stood };
+}
+
+/** The first few of them. */
+function named(objects: readonly string[]): string {
+  const rest = objects.length - 3;
+  return `${objects.slice(0, 3).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
 }
 
 function matches(rule: TriggerRule, notice: Notice): boolean {

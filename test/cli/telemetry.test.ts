@@ -11,6 +11,7 @@ import { parseCommandLine } from '../../src/cli/program.ts';
 import { parseYamlDocuments } from '../../src/shared/io/yaml.ts';
 import { asArray, asObject } from '../../src/shared/pure/json.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
+import { LEAD_RULES } from '../../src/sources/kube/rights.ts';
 import { ROOT } from '../support/imports.ts';
 import { CONFIG } from '../support/rig.ts';
 import { START, byKind, deploymentOf, generate, idOf, sightingOf } from '../watch/world.ts';
@@ -175,5 +176,12 @@ describe('what is shipped beside it', () => {
       .filter((one) => one['kind'] === 'ClusterRoleBinding')
       .map((one) => asObject(one['roleRef'])['name']);
     expect(roles).toEqual(['sallyport-watcher', 'sallyport-operator']);
+    const lead = objects.find((one) => one['kind'] === 'Role');
+    expect(lead?.['rules']).toEqual(LEAD_RULES);
+    expect(asObject(lead?.['metadata'])['namespace']).toBe(args[args.indexOf('--lead') + 1]);
+    expect(objects.find((one) => one['kind'] === 'RoleBinding')).toMatchObject({
+      metadata: { namespace: 'sallyport' },
+      roleRef: { kind: 'Role', name: 'sallyport-watch-lead' },
+    });
   });
 });

@@ -9,7 +9,7 @@ import { openState } from '../../state/open.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
 import { actorRules } from '../../src/sources/kube/actor-rights.ts';
-import { buildSideRole } from '../../src/sources/kube/rights.ts';
+import { LEAD_RULES, buildSideRole } from '../../src/sources/kube/rights.ts';
 import { CALICO_KINDS } from '../support/fake-api/kinds.ts';
 import { isAllowed } from '../support/fake-api/rbac.ts';
 import type { LoggedCall } from '../support/fake-api/server.ts';
@@ -92,6 +92,22 @@ const ROLES: readonly KubeManifest[] = [buildSideRole('watcher').rules, actorRul
     subjects: [{ kind: 'User', name: 'watch' }],
   },
 ]);
+/** The Role of templates/watch/watch.yaml, where this watch leads. */
+const LEAD: readonly KubeManifest[] = [
+  {
+    apiVersion: RBAC,
+    kind: 'Role',
+    metadata: { name: 'lead', namespace: 'ops' },
+    rules: JSON.parse(JSON.stringify(LEAD_RULES)) as Json,
+  },
+  {
+    apiVersion: RBAC,
+    kind: 'RoleBinding',
+    metadata: { name: 'lead', namespace: 'ops' },
+    roleRef: { kind: 'Role', name: 'lead' },
+    subjects: [{ kind: 'User', name: 'watch' }],
+  },
+];
 
 /** The call in words, where the roles do not allow it. */
 function forbidden({ method, path, query }: LoggedCall): readonly string[] {
@@ -106,7 +122,9 @@ function forbidden({ method, path, query }: LoggedCall): readonly string[] {
   const read = name !== undefined ? 'get' : query['watch'] === undefined ? 'list' : 'watch';
   const verb = { GET: read, POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ?? method;
   const resourceAttributes = { verb, group, resource, namespace, name };
-  return isAllowed(ROLES, { user: 'watch', resourceAttributes }) ? [] : [`${verb} ${group}/${resource} ${name ?? ''}`];
+  return isAllowed([...ROLES, ...LEAD], { user: 'watch', resourceAttributes })
+    ? []
+    : [`${verb} ${group}/${resource} ${name ?? ''}`];
 }
 
 it('a scan from inside is quarantined, on record before it is; a second one past the share is proposed, carried out by a person, and both are undone', async () => {

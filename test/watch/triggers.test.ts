@@ -185,6 +185,40 @@ describe('a rule', () => {
   });
 });
 
+describe('an object of the cluster that no record has', () => {
+  const claim = (n: number, namespace: string, ofCluster = false): Fired => ({
+    at: 10 * HOUR - n * 60_000,
+    does: 'quarantine',
+    subject: `${namespace}/Deployment/w${n}`,
+    namespace,
+    how: 'run',
+    inForce: true,
+    confirmed: false,
+    claim: { object: `NetworkPolicy ${namespace}/q${n}`, ofCluster },
+  });
+  const asked = (found: ReturnType<typeof decide>): string => {
+    expect(found.kind).toBe('ask');
+    return found.kind === 'ask' ? found.why.join('; ') : '';
+  };
+
+  it('never silences a rule: a person is asked, and the object named', () => {
+    expect(asked(decide(denied('shop/Deployment/w1'), [claim(1, 'shop')]))).toContain('NetworkPolicy shop/q1 says');
+    expect(asked(decide(denied('shop/Deployment/w1'), [claim(1, 'shop', true)]))).toContain('q1 says');
+  });
+
+  it('uses up no limit of other namespaces', () => {
+    const many = [1, 2, 3, 4, 5].map((n) => claim(n, 'tenant'));
+    expect(decide(denied('shop/Deployment/web'), many).kind).toBe('run');
+    const world = { workloads: new Map([['tenant', 100]]) };
+    expect(asked(decide(denied('tenant/Deployment/web'), many, world))).toContain('NetworkPolicy tenant/q1');
+  });
+
+  it('counts everywhere where no tenant can have written it', () => {
+    const many = [1, 2, 3].map((n) => claim(n, 'tenant', true));
+    expect(asked(decide(denied('shop/Deployment/web'), many))).toContain('on no record here');
+  });
+});
+
 interface Hostile {
   readonly source: string;
   readonly namespace: string;

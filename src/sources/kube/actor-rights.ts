@@ -1,9 +1,12 @@
 import type { RbacRule } from './rights.ts';
 import { rightsOf } from './rights.ts';
 
+/** Names of the Leases that runs hold: of a namespace, and of what has none (src/targets/lease.ts). */
+const RUN_LEASES = ['sallyport', 'sallyport-cluster'] as const;
+
 /**
- * What `watch --act` writes beside what the watcher reads: the kinds that deny and labels of pods, and what every run needs (a Lease, the way back).
- * From the table of rights, and smaller than the role `responder`: no rule ends a pod or an account.
+ * What `watch --act` writes beside what the watcher reads: the kinds that deny, and what every run needs (a Lease, the way back).
+ * From the table of rights, and smaller than the role `responder`: no rule ends a pod or an account, and pods are another role's.
  */
 export function actorRules(): readonly RbacRule[] {
   const kinds = [
@@ -24,14 +27,16 @@ export function actorRules(): readonly RbacRule[] {
       resourceNames: ['default.*'],
       verbs: ['create', 'patch', 'delete'],
     },
-    // Where nothing denies, a pod is taken out of what selects it.
-    { apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch'] },
+    // A run holds the Lease of its namespace. RBAC cannot name what does not exist yet, so that `create` names none.
+    { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+    {
+      apiGroups: ['coordination.k8s.io'],
+      resources: ['leases'],
+      resourceNames: [...RUN_LEASES],
+      verbs: ['get', 'update', 'delete'],
+    },
     ...rightsOf('operator')
-      .filter(
-        ({ role, group, resources }) =>
-          role === 'operator' &&
-          ((group === '' && String(resources) === 'configmaps') || group === 'coordination.k8s.io'),
-      )
+      .filter(({ role, group, resources }) => role === 'operator' && group === '' && String(resources) === 'configmaps')
       .map(({ group, resources, verbs, names }) => ({
         apiGroups: [group],
         resources: resources === 'all' ? ['*'] : [...resources],
@@ -39,4 +44,12 @@ export function actorRules(): readonly RbacRule[] {
         verbs: [...verbs],
       })),
   ];
+}
+
+/**
+ * What the quarantine by labels needs besides, where nothing denies: a pod is taken out of what selects it. RBAC knows no fields: whoever may patch a pod may
+ * change its image. So it is a role of its own, bound by RoleBindings in the namespaces where rules shall do that.
+ */
+export function actorPodRules(): readonly RbacRule[] {
+  return [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch'] }];
 }

@@ -7,7 +7,7 @@ import { asArray, asBoolean, asNumber, asObject, asString } from '../../shared/p
 import { sortBy } from '../../shared/pure/order.ts';
 import { plural } from '../../shared/pure/text.ts';
 import type { KubeApi } from './connect.ts';
-import { EXPIRER_RULES, sideRights } from './rights.ts';
+import { EXPIRER_RULES, LEAD_RULES, WATCH_LEASE, sideRights } from './rights.ts';
 import type { RbacRule } from './rights.ts';
 
 /** One of them. What could not be read is unknown, with the reason among the facts. */
@@ -31,7 +31,6 @@ const EXPIRER_LATE_SEC = 600;
 /** The lead is renewed every few seconds and lost after a minute (docs/watch.md). */
 const LEAD_LATE_SEC = 120;
 const WATCH_SELECTOR = 'app.kubernetes.io/name=sallyport-watch';
-const WATCH_LEASE = 'sallyport-watch';
 const ACCESS_ROLE = 'sallyport-access';
 
 type Found = readonly JsonObject[] | undefined;
@@ -117,23 +116,47 @@ async function readWatch(api: KubeApi, nowMs: number): Promise<Piece> {
   const rules = sideRights('watcher')
     .filter(({ resources, namespace: place }) => resources !== 'all' && place === undefined)
     // What has to be there in every cluster: kinds of add-ons are asked of nobody who has none.
-    .filter(({ group }) => ['', 'apps', 'batch', 'networking.k8s.io', 'coordination.k8s.io'].includes(group))
+    .filter(({ group }) => ['', 'apps', 'batch', 'networking.k8s.io'].includes(group))
     .map(({ group, resources, verbs, names }): RbacRule => ({
       apiGroups: [group],
       resources: resources === 'all' ? [] : [...resources],
       verbs: [...verbs],
       ...(names === undefined ? {} : { resourceNames: [...names] }),
     }));
-  const rights = await accountRights(api, deployment, pod, rules);
+  const reads = await accountRights(api, deployment, pod, rules);
+  const place = leadOf(pod);
+  const leads =
+    reads.rights === 'unknown' || place === undefined
+      ? undefined
+      : await accountRights(api, deployment, pod, LEAD_RULES, place);
+  const each = [reads, ...(leads === undefined ? [] : [leads])].map((one) => one.rights);
+  const rights = each.includes('unknown') ? 'unknown' : each.includes('no') ? 'no' : 'yes';
   return {
     name: 'watch',
     installed: 'yes',
     where: placeOf(deployment),
     lastRun: renewed,
-    ...rights,
+    rights,
+    missing: [...reads.missing, ...(leads?.missing ?? [])],
     facts: [`${plural(ready, 'pod')} ready`, ...facts],
-    problems: [...problems, ...lackingProblem(rights, 'templates/rbac/watcher.yaml')],
+    problems: [
+      ...problems,
+      ...lackingProblem(reads, 'templates/rbac/watcher.yaml'),
+      ...lackingProblem({ missing: leads?.missing ?? [] }, 'templates/watch/watch.yaml'),
+    ],
   };
+}
+
+/** The namespace of `--lead` among the arguments of the pod; undefined where it leads by no Lease. */
+function leadOf(pod: JsonObject): string | undefined {
+  for (const container of asArray(pod['containers'])) {
+    const args = asArray(asObject(container)['args']).map((one) => asString(one) ?? '');
+    const at = args.indexOf('--lead');
+    if (at >= 0) return args[at + 1];
+    const joined = args.find((one) => one.startsWith('--lead='));
+    if (joined !== undefined) return joined.slice('--lead='.length);
+  }
+  return undefined;
 }
 
 /** Probes are started by a person and gone afterwards: what is there was left behind by a crash, or runs now. */
@@ -188,6 +211,7 @@ async function accountRights(
   object: JsonObject,
   pod: JsonObject,
   rules: readonly RbacRule[],
+  where?: string,
 ): Promise<Pick<Piece, 'rights' | 'missing'>> {
   const namespace = namespaceOf(object);
   const account = asString(pod['serviceAccountName']) ?? 'default';
@@ -209,6 +233,7 @@ async function accountRights(
                   verb,
                   group,
                   resource,
+                  ...(where === undefined ? {} : { namespace: where }),
                   ...(resourceNames?.[0] === undefined ? {} : { name: resourceNames[0] }),
                 },
               },

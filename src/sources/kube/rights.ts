@@ -405,7 +405,7 @@ export type SideRole = (typeof SIDE_ROLES)[number];
 
 export type SideRight = Omit<Right, 'role'>;
 
-/** `watcher`: reads and follows what a planner reads, and leads by a Lease. `prober`: starts and removes pods, wherever it is bound. */
+/** `watcher`: reads and follows what a planner reads, and writes nothing; the Lease is `LEAD_RULES`. `prober`: starts and removes pods, wherever it is bound. */
 export function sideRights(role: SideRole): readonly SideRight[] {
   if (role === 'cluster-policies' || role === 'mesh-traffic')
     return [
@@ -439,14 +439,22 @@ export function sideRights(role: SideRole): readonly SideRight[] {
       .filter(({ verbs }) => verbs.includes('list'))
       .map(({ group, resources, why }): SideRight => ({ group, resources, verbs: ['get', 'list', 'watch'], why })),
     ...rightsOf('planner').filter(({ verbs, names }) => names !== undefined && verbs.every((verb) => verb === 'get')),
-    {
-      group: 'coordination.k8s.io',
-      resources: ['leases'],
-      verbs: ['get', 'create', 'update', 'delete'],
-      why: 'one watch leads',
-    },
   ];
 }
+
+/** The Lease by which one of several watches leads. */
+export const WATCH_LEASE = 'sallyport-watch';
+
+/** What a watch needs of Leases, in the namespace of `--lead` alone: the Role in templates/watch/watch.yaml. RBAC cannot name what does not exist yet. */
+export const LEAD_RULES: readonly RbacRule[] = [
+  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+  {
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    resourceNames: [WATCH_LEASE],
+    verbs: ['get', 'update', 'delete'],
+  },
+];
 
 /** The ClusterRole of a side role. */
 export function buildSideRole(role: SideRole): ReturnType<typeof buildClusterRole> {

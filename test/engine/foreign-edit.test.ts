@@ -295,7 +295,14 @@ describe.each(SCENARIOS)('$name, while somebody', ({ before, run }) => {
         );
         const what = `${name} at ${point.number} ${point.name}, ${then}: ${result.failure === undefined ? result.outcome : messageFor(result.failure)}`;
         histories += 1;
-        expect(world.broken, what).toEqual([]);
+        // A way back is judged when it is planned, and then not held up: their policy may deny what it was not asked about.
+        if (run[0] === 'up') expect(world.broken, what).toEqual([]);
+        else expect(result.failure?.detail.code, what).not.toBe('SP654');
+        const broken = [...world.broken];
+        expect(
+          broken.filter((one) => !one.includes(' denied: ')),
+          what,
+        ).toEqual([]);
         if (result.failure !== undefined)
           expect(['SP654', 'SP601', 'SP650', 'SP608', 'SP606'], what).toContain(result.failure.detail.code);
         if (result.failure?.detail.code === 'SP654') {
@@ -304,24 +311,33 @@ describe.each(SCENARIOS)('$name, while somebody', ({ before, run }) => {
           expect(result, what).toMatchObject({ outcome: 'partial', exit: 3 });
           expect(result.failure.message, what).toContain('when the plan was made, should be');
           expect(result.failure.detail.hint, what).toContain('sallyport rollback front');
+          expect(result.failure.detail.hint, what).toContain('sallyport plan front');
           await withSession(async (session) => {
-            expect(session.rig.journal.openRuns(), what).toHaveLength(1);
-            // SP617 where it is one of ours: that is looked at first.
-            expect(['SP654', 'SP617'], what).toContain(await codeOf(() => session.resume()));
+            expect(session.rig.journal.openRuns(), what).toEqual([]);
+            expect(new Set(session.rig.journal.stepsOf(result.run).map(({ state }) => state)), what).toEqual(
+              new Set(['done', 'skipped']),
+            );
             await Promise.resolve();
           });
           expect(world.broken, what).toEqual([]);
         }
         world.clock.advance(66_000);
         if (then === 'put back') {
+          const there = new Set(Object.keys(objectsOf(world.cluster)));
           restore?.();
+          // What a way back would have taken away by now is not put back.
+          if (run[0] === 'down' && result.failure === undefined) {
+            const now = Object.keys(objectsOf(world.cluster));
+            const extra = new Set(now.filter((key) => !there.has(key) && !Object.hasOwn(ended, key)));
+            for (const one of world.cluster.objects()) if (extra.has(refKey(refOf(one)))) world.cluster.remove(one);
+          }
           await settle(run, what);
-          expect(world.broken, what).toEqual([]);
+          expect(world.broken, what).toEqual(broken);
           expect(objectsOf(world.cluster), what).toEqual(ended);
         } else {
           const to = run[0] === 'down' ? run[2] : back;
           await withSession((session) => takeBack(session, to, () => restore?.()));
-          expect(world.broken, what).toEqual([]);
+          expect(world.broken, what).toEqual(broken);
           // Theirs goes. One of ours from before the run is not made again by a way back of the run: it stays with whoever deleted it.
           if (!name.startsWith('deletes') && !name.startsWith('empties')) restore?.();
           const wanted = run[0] === 'down' ? ended : begun;
@@ -332,7 +348,7 @@ describe.each(SCENARIOS)('$name, while somebody', ({ before, run }) => {
         }
       }
     // Edits that the run rests on are found, wherever they come in.
-    if (!(run[2] === 'allow-list' && name.includes('callers')) && !(run[0] === 'down' && run[2] === 'none'))
+    if (run[0] === 'up' && !(run[2] === 'allow-list' && name.includes('callers')))
       expect(stops, name).toBeGreaterThan(0);
   });
 });
@@ -358,7 +374,7 @@ it('names what is not as it was in three versions', async () => {
   expect(result.failure?.message).toContain('was (absent) when the plan was made');
   expect(result.failure?.message).toContain('"nobody":"x"');
   expect(result.failure?.detail.hint).toContain('--keep ours');
-  expect(result.failure?.detail.hint).toContain('sallyport resume');
+  expect(result.failure?.detail.hint).toContain('sallyport plan front');
 });
 
 it.each(['right before the write', 'between the last look and the write'])(

@@ -226,7 +226,7 @@ const planRest = object<PlanRest>(
       { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },
       { rule: text, undoes: text },
     ),
-    chaos: object<ChaosMark>({ object: text, how: oneOf(['remove', 'loosen']) }, { undoes: text }),
+    chaos: object<ChaosMark>({ object: text, how: oneOf(['remove', 'loosen']) }, { until: number, undoes: text }),
   },
 );
 

@@ -106,6 +106,8 @@ export interface IncidentMark {
 export interface ChaosMark {
   readonly object: string;
   readonly how: 'remove' | 'loosen';
+  /** When it is back at the latest, ms since the epoch. */
+  readonly until?: number;
   /** The run that this one takes back. */
   readonly undoes?: string;
 }

@@ -1,7 +1,8 @@
 import type { AppliedStep, View } from '../engine/contract.ts';
 import { formatEdge } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
-import { annotationsOf, formatRef, isObject, labelsOf, refKey, refOf } from '../model/object.ts';
+import { annotationsOf, formatRef, isObject, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
+import { workloadById } from '../model/inventory-index.ts';
 import { checkDrift } from '../plan/drift.ts';
 import type { Change } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
@@ -15,6 +16,8 @@ import { keptEdges } from './view.ts';
 export const CHAOS_KEY = 'sallyport.dev/chaos';
 /** What the ids of an experiment's steps begin with. They are no expectation: what they take away is drift (plan/drift.ts). */
 export const CHAOS_STEP = 'chaos/';
+
+const ARROW = ' -> ';
 
 /** `remove`: the object is gone for a while. `loosen`: it is there, and lets everybody. */
 export const CHAOS_WAYS = ['remove', 'loosen'] as const;
@@ -39,8 +42,8 @@ export function allowsChaos(namespace: KubeManifest | undefined): boolean {
 
 /**
  * Every experiment there is in the view's namespace: objects that Sallyport made, that are in force and as it left them. Judged on every edge on record
- * and every pair of workloads: a removal that closes anything (the policy of an isolated pod that allows) is refused, and so is one that opens nothing,
- * since nothing would be learnt.
+ * and every pair of workloads: a removal that closes anything (the policy of an isolated pod that allows) is refused, so is one that opens nothing,
+ * since nothing would be learnt, and so is one that opens the way into another namespace, whose owners were not asked.
  */
 export function planChaos(view: View, hows: readonly ChaosWay[] = CHAOS_WAYS): readonly Experiment[] {
   const live = new Map(view.snapshot.objects.map((object) => [refKey(refOf(object)), object]));
@@ -71,7 +74,10 @@ export function planChaos(view: View, hows: readonly ChaosWay[] = CHAOS_WAYS): r
   );
 }
 
-/** Steps in force that made an object of the namespace, the newest of each object. */
+/**
+ * Steps in force that made an object of the namespace, the newest of each object. It is the object's own namespace that counts: the step of a pattern is
+ * recorded under the namespace it was asked for, and writes into others and for the whole cluster.
+ */
 function made(view: View): readonly AppliedStep[] {
   const found = new Map<string, AppliedStep>();
   for (const applied of view.applied)
@@ -79,7 +85,8 @@ function made(view: View): readonly AppliedStep[] {
       applied.namespace === view.namespace &&
       applied.step.grant === undefined &&
       applied.step.phase !== 'none' &&
-      applied.change.kind === 'create'
+      applied.change.kind === 'create' &&
+      namespaceOf(applied.change.object) === view.namespace
     )
       found.set(refKey(refOf(applied.change.object)), applied);
   return [...found.values()];
@@ -131,8 +138,17 @@ function judge(view: View, step: Step, drifted: number): Pick<Experiment, 'opens
     ...(drifted === 0 ? [] : ['it is not as Sallyport left it']),
     ...effect.beyond.map(({ text }) => `it would deny ${text}, which is on record`),
     ...effect.pairsBeyond.map((pair) => `it would close ${pair}`),
+    ...effect.pairsOpened
+      .filter((pair) => !leadsInto(view, pair))
+      .map((pair) => `it would open ${pair}, into a namespace that was not asked`),
     ...untold.map((edge) => `of ${formatEdge(edge)} could not be told whether it passes`),
     ...(effect.pairsOpened.length === 0 ? ['it opens nothing, so nobody could notice by traffic what is missing'] : []),
   ];
   return { opens: effect.pairsOpened, refused };
+}
+
+/** Does a pair, as the effect names it, end in the view's namespace? What cannot be told does not. */
+function leadsInto(view: View, pair: string): boolean {
+  const id = pair.slice(pair.lastIndexOf(ARROW) + ARROW.length);
+  return workloadById(view.inventory, id)?.namespace === view.namespace;
 }

@@ -27,9 +27,9 @@ export interface IncidentEffect {
   readonly beyond: readonly CutEdge[];
   /** Edges of what the incident is about that are not denied afterwards. */
   readonly open: readonly CutEdge[];
-  /** Pairs of workloads, neither of them what the incident is about, of which one can no longer connect as before. */
+  /** Pairs of workloads, neither of them what the incident is about, that lose a port, whatever they gain besides. */
   readonly pairsBeyond: readonly string[];
-  /** Pairs that can connect on more ports than before. */
+  /** Pairs that gain a port, whatever they lose besides. */
   readonly pairsOpened: readonly string[];
 }
 
@@ -104,11 +104,10 @@ export function effectOf(
     },
   )) {
     if (!known.has(src) || !known.has(dst)) continue;
-    const [old, fresh] = [JSON.stringify(was.allowed), JSON.stringify(is.allowed)];
-    if (old === fresh) continue;
-    const lost = is.allowed.length === 0 || narrower(is.allowed, was.allowed);
-    if (!lost) pairsOpened.push(`${src} -> ${dst}`);
-    else if (!isAbout(workload(src), workload(dst))) pairsBeyond.push(`${src} -> ${dst}`);
+    // Told apart: a pair whose ports change from some to others both gains and loses.
+    if (!covers(was.allowed, is.allowed)) pairsOpened.push(`${src} -> ${dst}`);
+    if (!covers(is.allowed, was.allowed) && !isAbout(workload(src), workload(dst)))
+      pairsBeyond.push(`${src} -> ${dst}`);
   }
   return { cut: sorted(cut), beyond: sorted(beyond), open: sorted(open), pairsBeyond, pairsOpened };
 }
@@ -119,9 +118,11 @@ interface Ports {
   readonly to: number;
 }
 
-/** Is every port of `a` one of `b`? */
-function narrower(a: readonly Ports[], b: readonly Ports[]): boolean {
-  return a.every((one) => b.some((all) => all.protocol === one.protocol && all.from <= one.from && one.to <= all.to));
+/** Is every port of `some` one of `all`? Ranges of one side are never adjacent (model/port-set.ts), so one range holds another or they differ. */
+function covers(all: readonly Ports[], some: readonly Ports[]): boolean {
+  return some.every((one) =>
+    all.some(({ protocol, from, to }) => protocol === one.protocol && from <= one.from && one.to <= to),
+  );
 }
 
 function sorted(edges: ReadonlyMap<string, CutEdge>): readonly CutEdge[] {

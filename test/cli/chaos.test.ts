@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chaos } from '../../src/cli/commands/chaos.ts';
 import type { Lookout } from '../../src/cli/chaos-notice.ts';
 import { resume, rollback } from '../../src/cli/commands/run.ts';
+import { status } from '../../src/cli/commands/status.ts';
 import { openApp } from '../../src/cli/context.ts';
 import type { App } from '../../src/cli/context.ts';
 import { openInterrupt } from '../../src/cli/interrupt.ts';
@@ -11,9 +12,12 @@ import type { Change } from '../../src/plan/change.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { executePlan } from '../../src/engine/run.ts';
 import { planHash } from '../../src/plan/hash.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { planChaos } from '../../src/readiness/chaos.ts';
 import { openState } from '../../state/open.ts';
 import { openJournal } from '../../state/journal.ts';
 import { deploymentOf, generate, idOf, podOf } from '../watch/world.ts';
+import { viewOf } from '../support/rig.ts';
 import { makeFolder, readTree } from '../support/folder.ts';
 import type { Place } from './watching.ts';
 import { openPlace, silent } from './watching.ts';
@@ -23,10 +27,9 @@ const OURS = record.applied.filter(({ step }) => step.workload === idOf(0, 1));
 const NAMES = OURS.map(({ step }) => (step.change.kind === 'create' ? step.change.object.metadata.name : ''));
 const NS = objects.find(({ kind }) => kind === 'Namespace');
 
-/** The two policies of one workload, by a run of ours. */
-async function protect(app: App): Promise<void> {
+/** The two policies of one workload, or other steps, by a run of ours in ns-0. */
+async function protect(app: App, steps: readonly Step[] = OURS.map(({ step }) => step), run = 'run-1'): Promise<void> {
   const state = await app.writableState();
-  const steps = OURS.map(({ step }) => step);
   const target = await app.target();
   const result = await executePlan(
     {
@@ -50,7 +53,7 @@ async function protect(app: App): Promise<void> {
       by: 'tester',
       signal: new AbortController().signal,
       emit: () => undefined,
-      newRunId: () => 'run-1',
+      newRunId: () => run,
     },
   );
   expect(result).toMatchObject({ outcome: 'done' });
@@ -124,6 +127,12 @@ describe('an experiment', () => {
     },
   );
 
+  it('whose time does not read names the flag', async () => {
+    await expect(chaos(place.app(), 'ns-0', { within: 'soon' }, eyes())).rejects.toMatchObject({
+      detail: { code: 'SP296', where: '--within' },
+    });
+  });
+
   it('without --yes writes nothing', async () => {
     allow();
     const app = place.app();
@@ -140,12 +149,105 @@ describe('an experiment', () => {
     const blind = eyes({
       noticed: async (signal) => {
         await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+        away = policies().length;
         return undefined;
       },
-      close: (): Promise<void> => Promise.resolve(void (away = policies().length)),
     });
     expect(await chaos(app, 'ns-0', { how: 'remove', within: '1s' }, blind)).toBe(6);
     expect(away).toBe(NAMES.length - 1);
+    expect(exact()).toEqual(before);
+  });
+
+  it('is over before the lookout closes: what does not listen, or fails to close, keeps nothing away', async () => {
+    allow();
+    const before = exact();
+    const app = place.app({ yes: true });
+    const notes: string[] = [];
+    const heard: App = { ...app, output: { ...app.output, note: (text) => void notes.push(text) } };
+    const atClose: (readonly unknown[])[] = [];
+    const broken = (noticed?: Lookout['noticed']): ReturnType<typeof eyes> =>
+      eyes({
+        ...(noticed === undefined ? {} : { noticed }),
+        close: () => {
+          atClose.push(exact());
+          throw new Error('the watch broke');
+        },
+      });
+    expect(await chaos(heard, 'ns-0', { how: 'remove' }, broken())).toBe(0);
+    // It does not even listen to the signal.
+    const deaf = broken(() => new Promise(() => undefined));
+    expect(await chaos(heard, 'ns-0', { how: 'remove', within: '1s' }, deaf)).toBe(6);
+    const fails = broken(() => Promise.reject(new Error('blind')));
+    await expect(chaos(heard, 'ns-0', { how: 'remove' }, fails)).rejects.toThrow('blind');
+    expect(atClose).toEqual([before, before, before]);
+    expect(notes.filter((text) => text.includes('the watch broke'))).toHaveLength(3);
+    await app.close();
+    expect(applied()).toEqual(OURS.map(({ step }) => step.id));
+  });
+
+  it('is back, and told, before a lookout that takes its time has closed', async () => {
+    allow();
+    const before = exact();
+    const app = place.app({ yes: true });
+    const said: unknown[] = [];
+    const output: App['output'] = { ...app.output, document: (_, value) => void said.push(value) };
+    let closed = (): void => undefined;
+    let asked = (): void => undefined;
+    const closing = new Promise<void>((resolve) => (asked = resolve));
+    const slow = eyes({
+      close: () => {
+        asked();
+        return new Promise((resolve) => (closed = resolve));
+      },
+    });
+    const ending = chaos({ ...app, output }, 'ns-0', { how: 'remove' }, slow);
+    await Promise.race([closing, ending]);
+    expect(exact()).toEqual(before);
+    expect(said).toMatchObject([{ outcome: 'noticed', putBack: [{ outcome: 'done' }] }]);
+    closed();
+    expect(await ending).toBe(0);
+  });
+
+  it('never acts in another namespace, whatever was applied for this one', async () => {
+    allow();
+    const [ours] = OURS;
+    if (ours?.change.kind !== 'create') throw new Error('no step');
+    const foreign: KubeManifest = {
+      ...ours.change.object,
+      metadata: { name: 'tenant-isolation', namespace: 'ops', labels: { 'app.kubernetes.io/managed-by': 'sallyport' } },
+      spec: { podSelector: {}, policyTypes: ['Ingress'] },
+    };
+    const app = place.app({ yes: true });
+    await protect(
+      app,
+      [{ ...ours.step, id: 'pattern/tenant-isolation/ops', change: { kind: 'create', object: foreign } }],
+      'run-2',
+    );
+    const before = exact();
+    expect(before).toHaveLength(NAMES.length + 1);
+    const from = place.server.calls.length;
+    for (const how of ['remove', 'loosen'])
+      await expect(
+        chaos(app, 'ns-0', { how, object: 'NetworkPolicy ops/tenant-isolation' }, eyes()),
+      ).rejects.toMatchObject({ detail: { code: 'SP665' } });
+    expect(place.server.calls.slice(from).filter(({ method }) => method !== 'GET')).toEqual([]);
+    expect(exact()).toEqual(before);
+  });
+
+  it('never opens the way into another namespace', async () => {
+    allow();
+    const app = place.app({ yes: true });
+    const before = exact();
+    await expect(
+      chaos(app, 'ns-0', { object: 'NetworkPolicy ns-0/sallyport-app-1-egress' }, eyes()),
+    ).rejects.toMatchObject({
+      detail: {
+        code: 'SP665',
+        message: expect.stringContaining(
+          'would open ns-0/Deployment/app-1 -> ops/Deployment/stranger, into a namespace that was not asked',
+        ) as string,
+      },
+    });
     expect(exact()).toEqual(before);
   });
 
@@ -183,6 +285,82 @@ describe('an experiment', () => {
       detail: { code: 'SP665', message: expect.stringContaining('close') as string },
     });
   });
+});
+
+it.each([
+  ['of another namespace', { namespace: 'ns-1' }, []],
+  ['of the whole cluster', {}, []],
+  ['of the namespace', { namespace: 'ns-0' }, ['remove', 'loosen']],
+] as const)('what a step of the namespace wrote counts by the object: %s', (_, where, hows) => {
+  const two = generate(2);
+  const [ours] = OURS;
+  if (ours?.change.kind !== 'create') throw new Error('no step');
+  const object: KubeManifest = { ...ours.change.object, metadata: { name: 'made', ...where } };
+  const view = viewOf(
+    {
+      source: 'cluster',
+      objects: [...two.objects.filter(({ kind }) => kind !== 'NetworkPolicy'), object],
+      origins: new Map(),
+      findings: [],
+      unread: [],
+    },
+    'ns-0',
+    { edges: [] },
+    { phases: new Map(), applied: [{ ...ours, change: { kind: 'create', object } }] },
+  );
+  expect(planChaos(view).map(({ how }) => how)).toEqual(hows);
+});
+
+it('status and resume name an experiment that is overdue', async () => {
+  allow();
+  const before = exact();
+  const app = place.app({ yes: true });
+  const dies = dying(app, 'waiting');
+  const look = eyes({
+    noticed: async () => {
+      while (policies().length === NAMES.length) await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      dies.kill();
+      throw new Killed();
+    },
+  });
+  const from = Date.now();
+  await expect(chaos(dies, 'ns-0', { how: 'remove', within: '1m' }, look)).rejects.toThrow(Killed);
+  await app.close();
+  dropLeases();
+  const told = async (now: number): Promise<readonly [unknown, string]> => {
+    const one = place.app({ now: new Date(now).toISOString() });
+    const lines: string[] = [];
+    let said: unknown;
+    const output: App['output'] = {
+      ...one.output,
+      line: (text = '') => void lines.push(text),
+      document: (_, value) => void (said = value),
+    };
+    await status({ ...one, output }, {});
+    await one.close();
+    return [said, lines.join(' ').replaceAll(/\s+/g, ' ')];
+  };
+  const experiment = { namespace: 'ns-0', object: 'NetworkPolicy ns-0/sallyport-app-1-ingress', how: 'remove' };
+  const [soon, soonText] = await told(from + 1000);
+  expect(soon).toMatchObject({ experiments: [{ ...experiment, state: 'away' }] });
+  expect(soonText).not.toContain('overdue');
+  const [late, lateText] = await told(from + 3_600_000);
+  expect(late).toMatchObject({ experiments: [{ ...experiment, state: 'overdue' }] });
+  expect(lateText).toContain(
+    'NetworkPolicy ns-0/sallyport-app-1-ingress in ns-0: taken away by an experiment, overdue',
+  );
+  expect(lateText).toContain('sallyport resume puts it back');
+  const next = place.app({ yes: true });
+  const notes: string[] = [];
+  const clock = { ...next.clock(), now: () => from + 3_600_000 };
+  const output: App['output'] = { ...next.output, note: (text) => void notes.push(text) };
+  expect(await resume({ ...next, output, clock: () => clock })).toBe(0);
+  expect(notes.join('\n')).toContain('was taken away by an experiment, was overdue since');
+  await next.close();
+  expect(exact()).toEqual(before);
+  const [after] = await told(from + 3_600_000);
+  expect(after).toMatchObject({ experiments: [] });
 });
 
 class Killed extends Error {}

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/model/config.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { View } from '../../src/engine/contract.ts';
+import { effectOf } from '../../src/readiness/incident-effect.ts';
 import { planBlock, parseSource } from '../../src/readiness/block.ts';
 import type { BlockKind } from '../../src/readiness/block.ts';
 import { planQuarantine } from '../../src/readiness/quarantine.ts';
@@ -329,5 +330,31 @@ describe('a rotation', () => {
     expect(errors(planRotation(world('cilium'), { namespace: 'shop', account: 'nobody', lastResort: true }))).toEqual([
       'SP394',
     ]);
+  });
+});
+
+describe('the effect on pairs', () => {
+  const on = (...ports: readonly number[]): KubeManifest =>
+    policy('db', {
+      podSelector: { matchLabels: { app: 'db' } },
+      policyTypes: ['Ingress'],
+      ingress: ports.length === 0 ? [] : [{ from: [{ podSelector: {} }], ports: ports.map((port) => ({ port })) }],
+    });
+  const PAIR = ['shop/Deployment/web -> shop/Deployment/db'];
+  it.each([
+    ['other ports instead: it gains and loses', [5432], [9000], PAIR, PAIR],
+    ['one more, and one less', [80, 5432], [80, 9000], PAIR, PAIR],
+    ['one more', [80], [80, 9000], PAIR, []],
+    ['one less', [80, 9000], [80], [], PAIR],
+    ['from nothing', [], [80], PAIR, []],
+    ['to nothing', [80], [], [], PAIR],
+    ['the same', [80, 81], [81, 80], [], []],
+  ])('%s', (_, before, after, opened, lost) => {
+    const view = world('calico', on(...before));
+    const effect = effectOf(view, world('calico', on(...after)).inventory, () => false);
+    expect([effect.pairsOpened, effect.pairsBeyond]).toEqual([opened, lost]);
+    // Of what the incident is about, losing is what is wanted; gaining never is.
+    const about = effectOf(view, world('calico', on(...after)).inventory, () => true);
+    expect([about.pairsOpened, about.pairsBeyond]).toEqual([opened, []]);
   });
 });

@@ -405,7 +405,7 @@ export const RUN_CODES = {
     title: 'Nothing may be taken away',
     exit: 3,
     means:
-      'An experiment may only open, for a bounded time: what would deny an edge on record, close a pair, or open nothing at all is refused. Nothing was written.',
+      'An experiment may only open, for a bounded time: what would deny an edge on record, close a pair, open the way into another namespace, or open nothing at all is refused. Nothing was written.',
     causes: [
       'The object allows what another one denies.',
       'Nothing of ours is in force there.',

@@ -7,7 +7,7 @@ import { planHash } from '../../plan/hash.ts';
 import type { Plan } from '../../plan/plan.ts';
 import { allowsChaos, CHAOS_KEY, CHAOS_WAYS, planChaos } from '../../readiness/chaos.ts';
 import type { ChaosWay, Experiment } from '../../readiness/chaos.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { endChaos } from '../chaos-end.ts';
 import type { Lookout } from '../chaos-notice.ts';
@@ -17,6 +17,7 @@ import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import { parseDuration } from '../observe-followed.ts';
 import { errorDocument, few, wrap } from '../output.ts';
+import { endedText } from '../render-chaos.ts';
 import { withEngine } from './run.ts';
 
 export interface ChaosOptions {
@@ -66,62 +67,90 @@ export async function chaos(
     return EXIT.done;
   }
   const eyes = await look(app, chosen.object);
-  let noticed: Awaited<ReturnType<Lookout['noticed']>>;
-  let takenAt = 0;
-  let run = '';
-  let stopped: number = EXIT.done;
+  const over = new AbortController();
+  const [taken] = await Promise.allSettled([takeAway(app, loaded, namespace, chosen, withinMs, eyes, over.signal)]);
+  over.abort(new Error('over'));
+  // Back first, whatever went wrong, and before anything that takes its time or may fail: closing comes last, after what is told.
+  const [back] = await Promise.allSettled([endChaos(unstoppable(app))]);
   try {
-    const phase = loaded.view(namespace).phases.get(namespace) ?? 'none';
-    const plan = planOf(chosen, namespace, phase);
-    const over = new AbortController();
-    const seen = eyes.by === 'verify' ? undefined : eyes.noticed(over.signal);
-    // Awaited below.
-    seen?.catch(() => undefined);
-    const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
-    ({ run } = result);
-    stopped = result.exit;
-    takenAt = (await app.state()).reader.applied().find((one) => one.run === run)?.at ?? Date.now();
-    if (result.exit === EXIT.done) {
-      const signal = AbortSignal.any([over.signal, app.interrupt.signal]);
-      const waited = app
-        .clock()
-        .sleep(withinMs, signal)
-        .catch(() => undefined);
-      // A directory is looked at once: its clock is simulated, and does not wait.
-      noticed =
-        seen === undefined
-          ? await eyes.noticed(signal)
-          : await app.interrupt.during(() => Promise.race([seen, waited.then(() => undefined)]));
+    if (taken.status === 'rejected') {
+      // The first failure is what is told; what forbids even the way back is left to resume.
+      if (back.status === 'rejected' || back.value.some(({ result }) => result.failure !== undefined))
+        output.note(`${safeText(chosen.object)} may still be away: sallyport resume puts it back.`);
+      throw taken.reason;
     }
-    over.abort(new Error('over'));
-    await seen;
-  } catch (error) {
-    // Whatever went wrong, nothing stays away; what forbids even that is left to resume, and the first failure is what is told.
-    await eyes.close().catch(() => undefined);
-    await endChaos(unstoppable(app)).catch(() => undefined);
-    throw error;
+    if (back.status === 'rejected') throw back.reason;
+    const { noticed, takenAt, run, stopped } = taken.value;
+    const ended = back.value;
+    const failed = ended.find(({ result }) => result.failure !== undefined)?.result.failure;
+    const afterMs = noticed === undefined ? null : Math.max(0, noticed.at - takenAt);
+    document(app, chosen, {
+      outcome: failed !== undefined ? 'failed' : noticed === undefined ? 'not-noticed' : 'noticed',
+      run,
+      by: eyes.by,
+      noticed: noticed === undefined ? null : { at: new Date(noticed.at).toISOString(), afterMs, as: noticed.as },
+      putBack: ended.map(({ result }) => ({ run: result.run, outcome: result.outcome })),
+      ...(failed === undefined ? {} : { error: errorDocument(failed) }),
+    });
+    if (failed !== undefined) throw failed;
+    say(
+      noticed === undefined
+        ? `Not noticed by ${eyes.by} within ${options.within ?? DEFAULT_WITHIN}. ${chosen.object} is back.`
+        : `Noticed by ${eyes.by} after ${((afterMs ?? 0) / 1000).toFixed(1)} s: ${noticed.as}. ${chosen.object} is back.`,
+      0,
+    );
+    if (stopped !== EXIT.done) return stopped;
+    return noticed === undefined ? EXIT.drift : EXIT.done;
+  } finally {
+    const [closed] = await Promise.allSettled([closing(eyes)]);
+    if (closed.status === 'rejected')
+      output.note(`${safeText(eyes.by)}, which looked, did not end cleanly: ${safeText(messageOf(closed.reason))}`);
+}
+
+interface TakenAway {
+  readonly noticed: Awaited<ReturnType<Lookout['noticed']>>;
+  /** When the write was journaled, ms since the epoch. */
+  readonly takenAt: number;
+  readonly run: string;
+  /** The exit code of the run that took it away. */
+  readonly stopped: number;
+}
+
+/** Takes the object away and waits until it is noticed, until the time is over, or until Ctrl-C. Gives nothing back. */
+async function takeAway(
+  app: App,
+  loaded: Loaded,
+  namespace: string,
+  chosen: Experiment,
+  withinMs: number,
+  eyes: Lookout,
+  over: AbortSignal,
+): Promise<TakenAway> {
+  const phase = loaded.view(namespace).phases.get(namespace) ?? 'none';
+  const plan = planOf(chosen, namespace, phase, app.clock().now() + withinMs);
+  const seen = eyes.by === 'verify' ? undefined : eyes.noticed(over);
+  // Raced below; what it says when the time is over does not count any more.
+  seen?.catch(() => undefined);
+  const { run, exit } = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
+  const takenAt = (await app.state()).reader.applied().find((one) => one.run === run)?.at ?? Date.now();
+  if (exit !== EXIT.done) return { noticed: undefined, takenAt, run, stopped: exit };
+  const signal = AbortSignal.any([over, app.interrupt.signal]);
+  const waited = app
+    .clock()
+    .sleep(withinMs, signal)
+    .catch(() => undefined);
+  // A directory is looked at once: its clock is simulated, and does not wait.
+  const noticed =
+    seen === undefined
+      ? await eyes.noticed(signal)
+      : await app.interrupt.during(() => Promise.race([seen, waited.then(() => undefined)]));
+  return { noticed, takenAt, run, stopped: exit };
+}
+
+/** Closes, and fails as a promise even where closing throws at once. */
+async function closing(eyes: Lookout): Promise<void> {
   }
   await eyes.close();
-  const ended = await endChaos(unstoppable(app));
-  const failed = ended.find(({ result }) => result.failure !== undefined)?.result.failure;
-  const afterMs = noticed === undefined ? null : Math.max(0, noticed.at - takenAt);
-  document(app, chosen, {
-    outcome: failed !== undefined ? 'failed' : noticed === undefined ? 'not-noticed' : 'noticed',
-    run,
-    by: eyes.by,
-    noticed: noticed === undefined ? null : { at: new Date(noticed.at).toISOString(), afterMs, as: noticed.as },
-    putBack: ended.map(({ result }) => ({ run: result.run, outcome: result.outcome })),
-    ...(failed === undefined ? {} : { error: errorDocument(failed) }),
-  });
-  if (failed !== undefined) throw failed;
-  say(
-    noticed === undefined
-      ? `Not noticed by ${eyes.by} within ${options.within ?? DEFAULT_WITHIN}. ${chosen.object} is back.`
-      : `Noticed by ${eyes.by} after ${((afterMs ?? 0) / 1000).toFixed(1)} s: ${noticed.as}. ${chosen.object} is back.`,
-    0,
-  );
-  if (stopped !== EXIT.done) return stopped;
-  return noticed === undefined ? EXIT.drift : EXIT.done;
 }
 
 /** Ctrl-C ends the waiting, and not the putting back. */
@@ -186,7 +215,7 @@ function choose(loaded: Loaded, namespace: string, options: ChaosOptions): Exper
   );
 }
 
-function planOf({ step, object, how }: Experiment, namespace: string, phase: Plan['from']): Plan {
+function planOf({ step, object, how }: Experiment, namespace: string, phase: Plan['from'], until: number): Plan {
   return {
     namespace,
     from: phase,
@@ -199,7 +228,7 @@ function planOf({ step, object, how }: Experiment, namespace: string, phase: Pla
     findings: [],
     simulated: { edges: 0, states: 1 },
     hash: planHash(namespace, phase, phase, [step], [], []),
-    chaos: { object, how },
+    chaos: { object, how, until },
   };
 }
 

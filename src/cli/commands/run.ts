@@ -34,6 +34,7 @@ import { gitFolder, openGitPlace } from '../git-tree.ts';
 import { refuseSuspended } from './grant.ts';
 import { endOverdue, isOver } from './grant-end.ts';
 import { endChaos } from '../chaos-end.ts';
+import { endedText } from '../render-chaos.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
 
 /**
@@ -397,8 +398,7 @@ export function recordApprovals({ approvals }: Loaded, view: View, writer: Write
  */
 export async function resume(app: App): Promise<number> {
   const back = await endChaos(app);
-  for (const { mark, namespace } of back)
-    app.output.note(`${safeText(mark.object)} in ${safeText(namespace)} was taken away by an experiment, and is back.`);
+  for (const one of back) app.output.note(`${endedText(one, app.clock().now())}, and is back.`);
   const state = await app.writableState();
   const open = state.reader.runs().filter((run) => run.outcome === undefined);
   const [interrupted] = open.filter(

@@ -11,6 +11,7 @@ import { findLiveWriter } from '../../../state/open.ts';
 import { parseMoment } from '../moment.ts';
 import { appliedPatterns } from '../../readiness/patterns-in-force.ts';
 import { grantDocument, grantLines, readGrants } from '../render-grant.ts';
+import { chaosDocument, leftText, readChaos } from '../render-chaos.ts';
 import { appliedText } from '../render-applied.ts';
 import type { NamespaceOption } from './inventory.ts';
 
@@ -100,12 +101,18 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   const patterns = appliedPatterns(reader.applied()).filter(
     (one) => options.namespace === undefined || one.namespace === options.namespace,
   );
+  const experiments = readChaos(reader).filter(
+    (one) => options.namespace === undefined || one.namespace === options.namespace,
+  );
   output.document('Status', {
     namespaces,
+    experiments: experiments.map((one) => chaosDocument(one, now)),
     grants: grants.map((one) => grantDocument(one, now)),
     patterns: patterns.map(({ namespace, name, mark }) => ({ namespace, name, set: mark?.set ?? null })),
   });
   output.names(namespaces.map((one) => one.namespace));
+  if (experiments.length > 0) output.line(paint(output, 'bold', 'Experiments that have not ended'));
+  for (const one of experiments) output.line(wrap(`  ${leftText(one, now)}`, output.width, 6));
   if (grants.length > 0) output.line(paint(output, 'bold', 'Access that ends by itself'));
   for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(`  ${line}`, output.width, 6));
   if (patterns.length > 0) output.line(paint(output, 'bold', 'Patterns; sallyport verify says whether they hold'));

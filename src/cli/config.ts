@@ -307,6 +307,8 @@ export async function readText(file: string, what: string): Promise<string> {
   }
 }
 
+const FLEET = 'inventory of clusters';
+
 function parseFile<T>(schema: z.ZodType<T>, text: string, file: string, what: string): T {
   const read = parseYaml(text);
   if ('problem' in read)
@@ -326,7 +328,7 @@ function parseFile<T>(schema: z.ZodType<T>, text: string, file: string, what: st
       .map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`)
       .join('; ')}`,
     where: file,
-    hint: 'see the README, "Configuration"',
+    hint: what === FLEET ? 'docs/fleets.md shows such a file' : 'see the README, "Configuration"',
   });
 }
 
@@ -542,8 +544,7 @@ export interface FleetMember {
 
 /** Reads an inventory of clusters. Paths are meant from the folder that the file is in. */
 export async function readFleet(file: string): Promise<readonly FleetMember[]> {
-  const what = 'inventory of clusters';
-  const { clusters } = parseFile(fleetSchema, await readText(file, what), file, what);
+  const { clusters } = parseFile(fleetSchema, await readText(file, FLEET), file, FLEET);
   const from = (path: string | undefined): string | undefined =>
     path === undefined ? undefined : resolve(dirname(file), path);
   return clusters.map((one) =>

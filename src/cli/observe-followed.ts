@@ -94,16 +94,16 @@ function wrongUse(message: string, hint: string): Failure {
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `30s`, `30m`, `12h`, `7d`, in milliseconds; at most what a timer of this runtime holds. */
-export function parseDuration(text: string): number {
+/** `30s`, `30m`, `12h`, `7d`, in milliseconds; at most what a timer of this runtime holds. `where`: the flag. Errors (exit 2): SP296. */
+export function parseDuration(text: string, where = '--for'): number {
   const match = /^(\d{1,7})([smhd])$/.exec(text);
   const value = Number(match?.[1]) * (UNITS[match?.[2] ?? ''] ?? NaN);
   if (value > 0 && value <= 2 ** 31 - 1) return value;
   throw new Failure({
     code: 'SP296',
     exit: EXIT.usage,
-    message: `--for ${safeText(text)} is not a time to follow for`,
-    where: '--for',
+    message: `${where} ${safeText(text)} is not a length of time`,
+    where,
     hint: 'give it as 30m, 12h or 7d, and at most 24d',
   });
 }

@@ -155,9 +155,16 @@ export function errorDocument(failure: Failure): object {
 
 const COLORS = { red: 31, green: 32, yellow: 33, dim: 2, bold: 1 } as const;
 
+const PAINT = /\u001b\[\d+m/g;
+
 /** Colour as a second signal only: the words say the same without it. */
 export function paint(output: Output, color: keyof typeof COLORS, text: string): string {
   return output.color ? `\u001b[${COLORS[color]}m${text}\u001b[0m` : text;
+}
+
+/** Colours take no room. */
+function columns(text: string): number {
+  return text.includes('\u001b') ? text.replace(PAINT, '').length : text.length;
 }
 
 /**
@@ -170,7 +177,7 @@ export function wrap(text: string, width: number, indent = 0, first = 0, whole =
   let line = ' '.repeat(first);
   let empty = true;
   const put = (piece: string, glue: string): void => {
-    if (!empty && line.length + glue.length + piece.length > width) {
+    if (!empty && columns(line) + glue.length + columns(piece) > width) {
       lines.push(line);
       line = pad;
       empty = true;

@@ -249,8 +249,8 @@ apply: docs/gitops.md.
 
 On a live cluster each phase is watched after its last step (soak.minutes in the
 configuration) by the signals named there. Denied legitimate traffic takes the
-run back: exit 8. An edge not seen anew by the end keeps the run soaking: exit 3,
-and resume asks again.
+run back: exit 8. An edge not seen anew by the end keeps the run soaking: exit
+3, and resume asks again.
 ${examples(
   'sallyport advance shop',
   'sallyport advance shop --to allow-list --yes --plan-hash 3f2a90c1d4e5',
@@ -277,11 +277,11 @@ ${examples(
     .addHelpText(
       'after',
       `
-Where the configuration asks for approvals (changes.approvals), advance waits for
-so many people other than the one who calls it. An approval is of one plan: it
-ends when the plan changes, when a run has used it, and after a day. It is kept
-in the state; with --json it is also a document to pass on, which advance takes
-with --approval FILE. A rollback needs none.
+Where the configuration asks for approvals (changes.approvals), advance waits
+for so many people other than the one who calls it. An approval is of one plan:
+it ends when the plan changes, when a run has used it, and after a day. It is
+kept in the state; with --json it is also a document to pass on, which advance
+takes with --approval FILE. A rollback needs none.
 ${examples(
   'sallyport approve shop --to allow-list --plan 3f2a90c1d4e5 --reason "seen with ops"',
   'sallyport approve shop --plan 3f2a90c1d4e5 --reason "ok" --json > approval.json',
@@ -367,8 +367,8 @@ ${examples(
     .addHelpText(
       'after',
       `
-It comes back by itself as a grant does; sallyport grant revoke ID brings it back
-now. Policies of other namespaces and of administrators stand as they are.
+It comes back by itself as a grant does; sallyport grant revoke ID brings it
+back now. Policies of other namespaces and of administrators stand as they are.
 ${examples('sallyport break-glass shop --for 30m --reason "incident 17"')}`,
     )
     .action((ns: string, options: GrantOptions) =>
@@ -531,10 +531,10 @@ ${examples('sallyport resolve "NetworkPolicy shop/sallyport-web-ingress"', 'sall
     .addHelpText(
       'after',
       `
-On a terminal it is a page; elsewhere lines of JSON on standard output. It writes
-what it follows to the state, and takes a run back that a soak condemns. Rules of the
-configuration (triggers) propose answers to incidents; with --act they carry them
-out, within limits, until sallyport incident stop.
+On a terminal it is a page; elsewhere lines of JSON on standard output. It
+writes what it follows to the state, and takes a run back that a soak condemns.
+Rules of the configuration (triggers) propose answers to incidents; with --act
+they carry them out, within limits, until sallyport incident stop.
 ${examples(
   'sallyport watch',
   'sallyport watch hubble grpc://127.0.0.1:4245',
@@ -590,8 +590,9 @@ ${examples(
     .addHelpText(
       'after',
       `
-Rights are those of Roles and ClusterRoles, aggregated ones too, by every binding
-to the account or to a group that it is in. Secrets are named and never read.
+Rights are those of Roles and ClusterRoles, aggregated ones too, by every
+binding to the account or to a group that it is in. Secrets are named and never
+read.
 ${examples(
   'sallyport accounts',
   'sallyport accounts -n shop --audit-log audit.log --audit-log audit-2.log.gz',
@@ -622,6 +623,8 @@ ${examples(
         'what the cloud answered, as JSON of gcloud, aws or az: it trusts the account',
       ),
     )
+    .option('--issuer <url>', 'the issuer of this cluster, which a proof for EKS (IRSA) or AKS must name')
+    .option('--eks-cluster <name>', 'the name of this cluster, which a proof for EKS Pod Identity must name')
     .option('--keep-key', 'apply: annotate and open the path; the key stays where it is')
     .option('--project-token', "apply: put the token for AWS's STS into the pods, where no webhook does")
     .option('--no-dry-run', 'apply and remove write, after confirmation; without it they show the plan alone')
@@ -632,11 +635,13 @@ ${examples(
     .addHelpText(
       'after',
       `
-GKE, EKS (IRSA and Pod Identity) and AKS. Asks no cloud: what only the cloud knows
-stands in capitals. Keys are told by the names of variables, volumes and Secrets;
-no Secret is read, changed or deleted. apply is a run like advance: it opens the
-metadata path, annotates the account, and takes the key away once the cloud's side
-is shown (--proof) or declared (waive gate=cloud-side).
+GKE, EKS (IRSA and Pod Identity) and AKS. Asks no cloud: what only the cloud
+knows stands in capitals. Keys are told by the names of variables, volumes and
+Secrets; no Secret is read, changed or deleted. apply is a run like advance: it
+opens the metadata path, annotates the account, and takes the key away once the
+cloud's side is shown (--proof, for this cluster by --issuer or --eks-cluster)
+or declared (waive gate=cloud-side), and the cluster shows that pods are given
+a token (or: waive gate=cloud-token).
 ${examples(
   'sallyport cloud-identity -n ml',
   'sallyport cloud-identity --terraform > trust.tf',
@@ -702,8 +707,8 @@ ${examples(
       'after',
       `
 The proxies count what each policy would let through and what it would refuse.
-With identity.rehearsal: required in the configuration, advance to identity waits
-for those counts (identity.metrics).
+With identity.rehearsal: required in the configuration, advance to identity
+waits for those counts (identity.metrics).
 ${examples('sallyport rehearse shop', 'sallyport rehearse shop --no-dry-run')}`,
     )
     .action((ns: string, options: RehearseOptions) =>
@@ -739,10 +744,10 @@ ${examples('sallyport rehearse shop', 'sallyport rehearse shop --no-dry-run')}`,
     .addHelpText(
       'after',
       `
-check exits with 6 where a pattern does not hold or cannot be told; each pair that
-breaks it is shown with the policy that lets it. apply is a run like advance:
-simulated against the traffic on record, gated, journalled, and undone exactly by
-remove or by a rollback of the namespace.
+check exits with 6 where a pattern does not hold or cannot be told; each pair
+that breaks it is shown with the policy that lets it. apply is a run like
+advance: simulated against the traffic on record, gated, journalled, and undone
+exactly by remove or by a rollback of the namespace.
 ${examples(
   'sallyport pattern list',
   'sallyport pattern check',
@@ -867,14 +872,14 @@ ${examples(
     .addHelpText(
       'after',
       `
-Each is simulated against the traffic on record first: who loses what, whether it
-holds, and whether it would reach others; then it is refused. What writes is a run
-on record like any other: resume finishes it, incident undo takes it back.
+Each is simulated against the traffic on record first: who loses what, whether
+it holds, and whether it would reach others; then it is refused. What writes is
+a run on record like any other: resume finishes it, incident undo takes it back.
 A rotation cannot be taken back, and is asked for each time.
 
-Rules over what watch notices propose answers: run carries one out, dismiss lets it
-go, confirm stands behind what ran by itself. stop is the kill switch: nothing is
-begun by itself until start.
+Rules over what watch notices propose answers: run carries one out, dismiss lets
+it go, confirm stands behind what ran by itself. stop is the kill switch:
+nothing is begun by itself until start.
 ${examples(
   'sallyport incident quarantine shop/Deployment/web',
   'sallyport incident quarantine shop/Deployment/web --no-dry-run --reason "calls home"',
@@ -903,9 +908,9 @@ ${examples(
     .addHelpText(
       'after',
       `
-The effect is said first; --yes takes the object away. Only what opens may go, never
-what would deny an edge on record. Killed half-way, sallyport resume puts it back.
-Exit 6 where nobody noticed in time.
+The effect is said first; --yes takes the object away. Only what opens may go,
+never what would deny an edge on record. Killed half-way, sallyport resume puts
+it back. Exit 6 where nobody noticed in time.
 ${examples('sallyport chaos staging', 'sallyport chaos staging --yes --within 1m', 'sallyport chaos staging --yes --watch-url http://127.0.0.1:9464 --json')}`,
     )
     .action((ns: string, options: ChaosOptions) =>

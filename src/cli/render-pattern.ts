@@ -42,7 +42,7 @@ export function renderPatternPage(
   return [
     paint(output, 'bold', safeText(`${name}: ${title}`)),
     '',
-    safeText(doc.trim()),
+    ...page(doc.trim(), width),
     '',
     `Filed under the phase ${phase}. Parameters (--set key=value):`,
     ...Object.entries(parameters).map(([key, spec]) => wrap(safeText(`${key}  ${describe(spec)}`), width, 6, 2)),
@@ -51,8 +51,28 @@ export function renderPatternPage(
     ...notes.map((note) => wrap(safeText(`- ${note}`), width, 4, 2)),
     '',
     'What it writes, with placeholders:',
-    safeText(renderYaml(objects).trimEnd()),
+    ...renderYaml(objects).trimEnd().split('\n').map(safeText),
   ].join('\n');
+}
+
+/** A pattern's own text: paragraphs are broken anew for this terminal, what stands between fences is left as it is. */
+function page(doc: string, width: number): readonly string[] {
+  return doc.split(/^```.*\n?/mu).flatMap((part, index) =>
+    index % 2 === 1
+      ? part
+          .trimEnd()
+          .split('\n')
+          .map((text) => `  ${safeText(text)}`)
+      : part
+          .split(/(\n{2,})/u)
+          .flatMap((paragraph) =>
+            paragraph.trim() === ''
+              ? paragraph.includes('\n\n')
+                ? ['']
+                : []
+              : [wrap(safeText(paragraph.trim().replaceAll('\n', ' ')), width)],
+          ),
+  );
 }
 
 function describe({ type, help, default: value, optional, choices }: ParameterSpec): string {

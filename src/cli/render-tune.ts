@@ -35,7 +35,7 @@ export function renderTuning(all: readonly NamespaceTuning[], metrics: TuningMet
     ...metrics.missing.map((text) => wrap(safeText(`Not there: ${text}`), width, 4, 2)),
     '',
     ...all.flatMap((one) => renderNamespace(one, output)),
-    summary(all),
+    ...summary(all).map((text) => wrap(text, width, 2)),
   ].join('\n');
 }
 
@@ -93,7 +93,7 @@ function renderProposal(one: Proposal, output: Output): readonly string[] {
       ? [line('gain: cannot be told from these figures')]
       : [
           line(
-            `gain: ${one.gain.lowPercent}-${one.gain.highPercent} % less ${one.gain.metric}: ${one.gain.derivation}`,
+            `gain: ${one.gain.lowPercent === one.gain.highPercent ? '' : `${one.gain.lowPercent}-`}${one.gain.highPercent} % less ${one.gain.metric}: ${one.gain.derivation}`,
           ),
         ]),
     ...one.because.map((text) => line(`${one.answer === 'unknown' ? 'not known' : 'against it'}: ${text}`)),
@@ -104,7 +104,7 @@ function renderProposal(one: Proposal, output: Output): readonly string[] {
   ];
 }
 
-function summary(all: readonly NamespaceTuning[]): string {
+function summary(all: readonly NamespaceTuning[]): readonly string[] {
   const proposals = all.flatMap((one) => one.proposals);
   const count = (answer: Proposal['answer']): number => proposals.filter((one) => one.answer === answer).length;
   const over = all.flatMap(({ controls }) => controls).filter(({ answer }) => answer === 'over').length;
@@ -114,5 +114,5 @@ function summary(all: readonly NamespaceTuning[]): string {
     ...(next === undefined
       ? []
       : [`Next: the same command with --apply ${safeText(next.id)} shows the plan; --no-dry-run writes it`]),
-  ].join('\n');
+  ];
 }

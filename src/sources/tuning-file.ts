@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { TUNED_CONTROLS } from '../model/tuning.ts';
 import type { TuningMetrics } from '../model/tuning.ts';
+import { errorCodeOf } from '../shared/io/files.ts';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import { safeText } from '../shared/pure/text.ts';
 
@@ -103,6 +104,8 @@ export async function readTuningFile(file: string): Promise<TuningMetrics> {
     value = JSON.parse(await readFile(file, 'utf8')) as unknown;
   } catch (error) {
     if (error instanceof Failure) throw error;
+    if (errorCodeOf(error) === 'ENOENT') throw refused(file, 'it does not exist', error);
+    if (error instanceof SyntaxError) throw refused(file, `it is not JSON: ${safeText(error.message)}`, error);
     throw refused(file, safeText(messageOf(error)), error);
   }
   const parsed = schema.safeParse(value);

@@ -109,6 +109,8 @@ describe('a fleet', () => {
   });
 
   it('whose inventory names a cluster twice over is refused', async () => {
-    expect(await expected(2, 'assess', '--fleet', 'wrong.yaml')).toMatchObject({ error: { code: 'SP212' } });
+    expect(await expected(2, 'assess', '--fleet', 'wrong.yaml')).toMatchObject({
+      error: { code: 'SP212', hint: expect.stringContaining('docs/fleets.md') as string },
+    });
   });
 });

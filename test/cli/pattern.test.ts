@@ -63,6 +63,9 @@ describe('pattern list and show', () => {
     const shown = await run('pattern', 'show', 'training-job');
     expect(shown.stdout).toContain('29500');
     expect(shown.stdout).toContain('ray.io/cluster');
+    // Doc and objects in lines: none of them became one with marks for its ends.
+    expect(shown.stdout).not.toContain('\ufffd');
+    expect(shown.stdout).toMatch(/^ +kind: "?NetworkPolicy"?$/mu);
   });
 
   it('know no other, and say which is near', async () => {

@@ -66,6 +66,14 @@ describe('tune', () => {
     expect(named.stdout.trim().split('\n')).toEqual([POOL]);
   });
 
+  it('says what is missing in words: a file, what to write', async () => {
+    const absent = await run('tune', 'shop', '--metrics', 'nope.json');
+    expect([absent.code, absent.stderr]).toEqual([2, expect.stringContaining('it does not exist (SP112)')]);
+    const nothing = await run('tune', 'shop', '--metrics', 'figures.json', '--no-dry-run');
+    expect([nothing.code, nothing.stdout]).toEqual([2, '']);
+    expect(nothing.stderr).toContain('--apply PROPOSAL');
+  });
+
   it('answers with one document', async () => {
     const ended = await run(
       'tune',

@@ -1,6 +1,7 @@
 import type { ControlFigures, Percentiles, TunedControl, TuningBudget, TuningMetrics } from '../../model/tuning.ts';
 import { TUNED_CONTROLS } from '../../model/tuning.ts';
 import { namespaceOfWorkload } from '../../model/edge.ts';
+import { plural } from '../../shared/pure/text.ts';
 import { short } from './proposal.ts';
 
 export interface BudgetRow {
@@ -105,7 +106,7 @@ function cpuRow(namespace: string, metrics: TuningMetrics, { cpuPer1000Rps }: Tu
     ...base,
     measured,
     answer: answerOf(measured, cpuPer1000Rps),
-    how: `${short(cores)} cores of istio-proxy for ${short(rate)} requests a second in and out, ${both.length} workloads; mTLS, authorization and telemetry together`,
+    how: `${short(cores)} cores of istio-proxy for ${short(rate)} requests a second in and out, ${plural(both.length, 'workload')}; mTLS, authorization and telemetry together`,
   };
 }
 

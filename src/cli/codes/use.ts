@@ -901,9 +901,9 @@ export const USE_CODES = {
     fix: ['Go on from there: `sallyport observe SOURCE --follow --for 10s FILE`.'],
   },
   SP296: {
-    title: 'Not a time to follow for',
+    title: 'Not a length of time',
     exit: 2,
-    means: '`--for` takes a number with a unit.',
+    means: '`--for`, `--within`, `--wait` and `--pause` take a number with a unit.',
     causes: ['A number alone.'],
     fix: ['`30m`, `12h` or `7d`, and at most `24d`.'],
   },

@@ -47,9 +47,8 @@ export async function chaos(
   look: (app: App, object: string) => Promise<Lookout> = (one, object) => lookout(one, namespace, object, options),
 ): Promise<number> {
   const { output } = app;
-  const withinMs = parseDuration(options.within ?? DEFAULT_WITHIN);
-  for (const left of await endChaos(app))
-    output.note(`${left.mark.object} in ${safeText(left.namespace)} was still away, and is back.`);
+  const withinMs = parseDuration(options.within ?? DEFAULT_WITHIN, '--within');
+  for (const left of await endChaos(app)) output.note(`${endedText(left, app.clock().now())}, and is back.`);
   const loaded = await loadAll(app);
   requireNamespace(loaded, namespace);
   await refuse(app, loaded, namespace, withinMs);
@@ -105,6 +104,7 @@ export async function chaos(
     const [closed] = await Promise.allSettled([closing(eyes)]);
     if (closed.status === 'rejected')
       output.note(`${safeText(eyes.by)}, which looked, did not end cleanly: ${safeText(messageOf(closed.reason))}`);
+  }
 }
 
 interface TakenAway {
@@ -149,7 +149,6 @@ async function takeAway(
 
 /** Closes, and fails as a promise even where closing throws at once. */
 async function closing(eyes: Lookout): Promise<void> {
-  }
   await eyes.close();
 }
 

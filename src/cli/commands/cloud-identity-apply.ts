@@ -28,6 +28,8 @@ export interface CloudApplyOptions {
   readonly workload?: readonly string[];
   readonly way?: readonly string[];
   readonly proof?: readonly string[];
+  readonly issuer?: string;
+  readonly eksCluster?: string;
   readonly keepKey?: boolean;
   readonly projectToken?: boolean;
   /** True unless `--no-dry-run` is given. */
@@ -87,7 +89,11 @@ async function apply(
     app.output.document('CloudIdentityPlan', { ...planDocument(plan), left });
     app.output.line(
       plan.steps.length === 0
-        ? `Nothing to write: no workload of ${safeText(namespace)} holds a key that this could replace.`
+        ? wrap(
+            `Nothing to write: no workload of ${safeText(namespace)} holds a key that this could replace.`,
+            app.output.width,
+            2,
+          )
         : renderPlan(plan, app.output, true, `${words} --no-dry-run`),
     );
     sayLeft(app, left);
@@ -150,6 +156,9 @@ function requestOf(
     if (!WAYS.some((one) => one === way)) problems.push(`--way knows no ${way}: one of ${WAYS.join(', ')}`);
   if (options.projectToken === true && ways.includes('eks-pod-identity'))
     problems.push('--project-token is of IRSA: the agent of EKS Pod Identity puts in a token of its own');
+  const { issuer, eksCluster } = options;
+  if (issuer !== undefined && !/^https:\/\/[^\s/?#]+[^\s?#]*$/u.test(issuer))
+    problems.push(`--issuer "${issuer}" is no https URL`);
   if (problems.length > 0) throw refused(problems);
   return {
     namespace,
@@ -159,6 +168,7 @@ function requestOf(
     projectToken: options.projectToken === true,
     keepKey: options.keepKey === true,
     proofs,
+    cluster: { ...(issuer === undefined ? {} : { issuer }), ...(eksCluster === undefined ? {} : { eksCluster }) },
   };
 }
 
@@ -201,6 +211,8 @@ function flagsOf(options: CloudApplyOptions): readonly string[] {
     ...each('workload', options.workload),
     ...each('way', options.way),
     ...each('proof', options.proof),
+    ...each('issuer', options.issuer === undefined ? [] : [options.issuer]),
+    ...each('eks-cluster', options.eksCluster === undefined ? [] : [options.eksCluster]),
     ...(options.keepKey === true ? ['--keep-key'] : []),
     ...(options.projectToken === true ? ['--project-token'] : []),
   ];

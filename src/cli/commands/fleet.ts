@@ -70,7 +70,7 @@ export async function advanceSome(app: App, namespace: string | undefined, optio
       where: 'advance --all',
       hint: 'sallyport advance NS, or sallyport advance --all --to allow-list; sallyport waves shows the order',
     });
-  const pauseMs = pause === undefined ? 0 : parseDuration(pause);
+  const pauseMs = pause === undefined ? 0 : parseDuration(pause, '--pause');
   const waves = proposeWaves((await loadAll(app)).view(''));
   const moved: Moved[] = [];
   const { output } = app;
@@ -237,7 +237,7 @@ export async function assessFleet(app: App, file: string, options: AssessOptions
   const say = (text: string, indent = 2): void => output.line(wrap(safeText(text), output.width, indent + 2, indent));
   for (const one of all) {
     output.line(paint(output, 'bold', safeText(one.name)));
-    if (one.outcome === 'failed') say(`not read: ${JSON.stringify(one.error)}`);
+    if (one.outcome === 'failed') say(`not read: ${one.problem ?? ''}`);
     else {
       say(
         `${plural(one.workloads, 'workload')} in ${plural(one.namespaces, 'namespace')}; ${formatPhases(one.phases)}`,

@@ -51,7 +51,7 @@ export interface GitOutcome {
 /** How long to wait for Flux or Argo CD; undefined where nobody asked for it. */
 export function waitMs(app: App): number | undefined {
   const { wait } = app.options;
-  return wait === undefined ? undefined : parseDuration(wait);
+  return wait === undefined ? undefined : parseDuration(wait, '--wait');
 }
 
 /**

@@ -54,6 +54,11 @@ export async function incident(
   options: IncidentOptions,
   prompts?: Prompts,
 ): Promise<number> {
+  if (subject !== undefined && (action === 'list' || action === 'stop' || action === 'start'))
+    throw wrongUse(
+      `incident ${action} takes no ${subject}`,
+      action === 'list' ? 'sallyport incident show ID' : `sallyport incident ${action} --reason "..."`,
+    );
   switch (action) {
     case 'list':
       return list(app);

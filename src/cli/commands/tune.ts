@@ -75,6 +75,11 @@ export async function tune(
   const seconds = parseWindow(options.window ?? '24h');
   const dryRun = options.dryRun !== false;
   const asked = options.apply ?? [];
+  if (asked.length === 0 && !dryRun)
+    throw unknownProposal(
+      'what to write is not said: --no-dry-run writes the proposals that --apply names',
+      'the same command without --no-dry-run lists them; then add --apply PROPOSAL',
+    );
   const [first = ''] = namespaces;
   if (asked.length > 0 && !dryRun) await refuseOpenRun(app, first);
   const loaded = await loadAll(app);

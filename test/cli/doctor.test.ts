@@ -10,10 +10,12 @@ import { groupOf, isKubeManifest } from '../../src/model/object.ts';
 import type { AccessReport } from '../../src/sources/kube/access.ts';
 import { openDiscovery, readAccess } from '../../src/sources/kube/index.ts';
 import type { KubeApi } from '../../src/sources/kube/index.ts';
+import type { Json } from '../../src/shared/pure/json.ts';
 import type { Piece } from '../../src/sources/kube/pieces.ts';
 import { readPieces } from '../../src/sources/kube/pieces.ts';
 import {
   EXPIRER_RULES,
+  LEAD_RULES,
   OPT_IN_ROLES,
   buildClusterRole,
   buildSideRole,
@@ -378,6 +380,31 @@ describe('what of Sallyport runs in the cluster', () => {
       problems: [],
       facts: ['1 pod ready', 'pod-1 leads'],
     });
+    // One that leads needs its Lease, there and nowhere else.
+    const spec = { serviceAccountName: 'sallyport-watch', containers: [{ args: ['watch', '--lead', 'ops'] }] };
+    const leading: KubeManifest = { ...watch(1), spec: { template: { spec } } };
+    const roleIn = (namespace: string): readonly KubeManifest[] => [
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'Role',
+        metadata: { name: 'lead', namespace },
+        rules: JSON.parse(JSON.stringify(LEAD_RULES)) as Json,
+      },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'RoleBinding',
+        metadata: { name: 'lead', namespace },
+        roleRef: { kind: 'Role', name: 'lead' },
+        subjects: [account],
+      },
+    ];
+    expect(await piece('watch', [leading, lease(ago(5)), ...rights, ...roleIn('ops')])).toMatchObject({
+      rights: 'yes',
+      problems: [],
+    });
+    const elsewhere = await piece('watch', [leading, lease(ago(5)), ...rights, ...roleIn('shop')]);
+    expect(elsewhere).toMatchObject({ rights: 'no' });
+    expect(elsewhere?.problems.join()).toContain('templates/watch/watch.yaml');
     const stale = await piece('watch', [watch(0), lease(ago(600))]);
     expect(stale?.rights).toBe('no');
     expect(stale?.problems.map((one) => one.slice(0, 40))).toEqual([

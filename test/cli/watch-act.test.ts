@@ -224,6 +224,39 @@ it('the kill switch stops a watch that runs, by the state and by the cluster, wi
   expect(held()).toHaveLength(1);
 });
 
+it('nobody switches rules off by labels on objects of his own; one that might be a quarantine is named, and a person asked', async () => {
+  const strange = (
+    apiVersion: string,
+    kind: string,
+    namespace: string,
+    name: string,
+    workload: string,
+  ): KubeManifest => ({
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      namespace,
+      labels: { 'app.kubernetes.io/managed-by': 'sallyport', 'sallyport.dev/quarantine': `inc-${name}` },
+      annotations: { 'sallyport.dev/workload': workload },
+    },
+    ...(kind === 'NetworkPolicy' ? { spec: { podSelector: { matchLabels: { none: 'such' } }, policyTypes: [] } } : {}),
+  });
+  const POLICY = ['networking.k8s.io/v1', 'NetworkPolicy'] as const;
+  place.server.put(strange('v1', 'ServiceAccount', 'ns-0', 'sa', idOf(0, 1)));
+  for (const n of [1, 2, 3, 4]) place.server.put(strange(...POLICY, 'ns-1', `q${n}`, idOf(1, n)));
+  place.server.put(strange(...POLICY, 'ns-1', 'far', idOf(0, 1)));
+  const { file, one } = started({ act: true, lead: 'ops' }, CONFIG.replace('protected', 'share: 0.5, protected'));
+  expect(await one.until(({ event }) => event === 'trigger')).toMatchObject({ subject: idOf(0, 1), outcome: 'done' });
+  for (const name of ['ServiceAccount ns-0/sa', 'NetworkPolicy ns-1/far', 'NetworkPolicy ns-1/q4'])
+    await one.until(({ event, text }) => event === 'note' && String(text).startsWith(name));
+  place.server.put(strange(...POLICY, 'ns-0', 'near', idOf(0, 2)));
+  appendFileSync(file, `${scanOf(idOf(0, 2))}\n`);
+  const second = await one.until(({ event, subject }) => event === 'trigger' && subject === idOf(0, 2));
+  expect(second).toMatchObject({ outcome: 'proposed' });
+  expect(String(second['why'])).toContain('NetworkPolicy ns-0/near says');
+});
+
 it('acts only where it leads', async () => {
   await expect(started({ act: true }).one.ended).rejects.toMatchObject({ detail: { code: 'SP249' } });
 });

@@ -47,7 +47,7 @@ export async function chaos(
   look: (app: App, object: string) => Promise<Lookout> = (one, object) => lookout(one, namespace, object, options),
 ): Promise<number> {
   const { output } = app;
-  const withinMs = parseDuration(options.within ?? DEFAULT_WITHIN);
+  const withinMs = parseDuration(options.within ?? DEFAULT_WITHIN, '--within');
   for (const left of await endChaos(app)) output.note(`${endedText(left, app.clock().now())}, and is back.`);
   const loaded = await loadAll(app);
   requireNamespace(loaded, namespace);

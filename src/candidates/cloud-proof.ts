@@ -1,4 +1,5 @@
-import { GKE_ANNOTATION, googleMember, subjectsOfTrust } from '../model/cloud-identity.ts';
+import type { ClusterNames } from '../model/cloud-cluster.ts';
+import { GKE_ANNOTATION, googleMember, poolProject, roleSubjects } from '../model/cloud-identity.ts';
 import type { BindingWay } from '../model/cloud-identity.ts';
 import { accountUser } from '../model/rbac.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
@@ -23,6 +24,14 @@ export interface CloudTrust {
   readonly wide: boolean;
   /** Of Google: the project whose pool the account is of. */
   readonly project?: string;
+  /** Of IRSA without `https://`, of Azure as it stands. */
+  readonly issuer?: string;
+  /** Of EKS Pod Identity. */
+  readonly cluster?: string;
+  /** Of IRSA: audiences that it asks for; absent where it asks for none. */
+  readonly audiences?: readonly string[];
+  /** Why it is not known whether the account is admitted. */
+  readonly unsure?: string;
 }
 
 export type ParsedProof =
@@ -64,9 +73,13 @@ function googleTrusts(bindings: readonly Json[]): readonly CloudTrust[] {
       const found = googleMember(asString(member) ?? '');
       if (found === undefined) return [];
       const { way, namespace, account } = found;
-      const project = /^serviceAccount:([^[\]]+)\.svc\.id\.goog\[/u.exec(asString(member) ?? '')?.[1];
-      const of = project === undefined ? {} : { project };
-      return [{ way, namespace, account: account ?? '*', wide: account === undefined, ...of }];
+      const project = poolProject(asString(member) ?? '');
+      // The role is on the service account: to be it, and no access of the member's own, in whichever form the member is written.
+      const of = {
+        ...(project === undefined ? {} : { project }),
+        ...(way === 'gke-annotation' ? {} : { unsure: 'it names the account as a principal of the pool' }),
+      };
+      return [{ way: 'gke-annotation', namespace, account: account ?? '*', wide: account === undefined, ...of }];
     });
   });
 }
@@ -77,11 +90,10 @@ function roleTrusts(role: JsonObject): readonly CloudTrust[] {
   const text = typeof document === 'string' ? decoded(document) : JSON.stringify(document ?? null);
   const arn = asString(role['Arn']);
   const identity = arn === undefined ? {} : { identity: arn };
-  const irsa = subjectsOfTrust(text).map(({ namespace, account }): CloudTrust => {
-    const wide = /[*?]/.test(namespace) || /[*?]/.test(account);
-    return { way: 'irsa', namespace, account, wide, ...identity };
+  return roleSubjects(text).map((subject): CloudTrust => {
+    const wide = /[*?]/.test(subject.namespace) || /[*?]/.test(subject.account);
+    return { way: 'irsa', wide, ...subject, ...identity };
   });
-  return irsa;
 }
 
 function decoded(text: string): string {
@@ -94,21 +106,25 @@ function decoded(text: string): string {
 
 function associationTrust(one: JsonObject): CloudTrust {
   const identity = asString(one['roleArn']);
+  const cluster = asString(one['clusterName']);
   return {
     way: 'eks-pod-identity',
     namespace: asString(one['namespace']) ?? '',
     account: asString(one['serviceAccount']) ?? '',
     wide: false,
     ...(identity === undefined ? {} : { identity }),
+    ...(cluster === undefined ? {} : { cluster }),
   };
 }
 
-/** Entra compares subject and audience whole; AKS asks for the audience `api://AzureADTokenExchange`. */
+/** Entra compares issuer, subject and audience whole; AKS asks for the audience `api://AzureADTokenExchange`. */
 function azureTrust(one: JsonObject): readonly CloudTrust[] {
   const match = /^system:serviceaccount:([^:]+):([^:]+)$/u.exec(asString(one['subject']) ?? '');
   const audiences = asArray(one['audiences']);
   if (match === null || !audiences.includes('api://AzureADTokenExchange')) return [];
-  return [{ way: 'azure-workload-identity', namespace: match[1] ?? '', account: match[2] ?? '', wide: false }];
+  const issuer = asString(one['issuer']);
+  const of = issuer === undefined ? {} : { issuer };
+  return [{ way: 'azure-workload-identity', namespace: match[1] ?? '', account: match[2] ?? '', wide: false, ...of }];
 }
 
 export interface WantedTrust {
@@ -119,6 +135,8 @@ export interface WantedTrust {
   readonly identity?: string;
   /** Of Google: the project of the cluster, where the nodes name it. */
   readonly project?: string;
+  /** What the cloud knows this cluster by, stated or seen. */
+  readonly cluster: ClusterNames;
 }
 
 export interface TrustAnswer {
@@ -126,8 +144,18 @@ export interface TrustAnswer {
   readonly facts: readonly string[];
 }
 
-/** Do the cloud's own answers show the trust? Without an answer about this identity nothing is known. */
+/**
+ * Do the cloud's own answers show that it trusts this account of this cluster? Without an answer about the identity, and where what the cluster
+ * is known by is neither stated nor seen, nothing is known: the same names stand in other clusters too.
+ */
 export function provenTrust(wanted: WantedTrust, proofs: readonly CloudProof[]): TrustAnswer {
+  if (wanted.way === 'gke-principal')
+    return {
+      answer: 'unknown',
+      facts: [
+        'access of a principal stands in the policies of each resource, which are not read here: roles/iam.workloadIdentityUser on a service account lets it be that account, and gives it nothing of its own',
+      ],
+    };
   const subject = accountUser(wanted.namespace, wanted.account);
   const about: { readonly proof: CloudProof; readonly trust: CloudTrust }[] = [];
   let speaks = false;
@@ -144,34 +172,60 @@ export function provenTrust(wanted: WantedTrust, proofs: readonly CloudProof[]):
     if (relevant.length > 0 || (proof.identity !== undefined && proof.identity === wanted.identity)) speaks = true;
     for (const trust of relevant) about.push({ proof, trust });
   }
-  const exact = about.find(
-    ({ trust }) =>
-      !trust.wide &&
-      trust.namespace === wanted.namespace &&
-      trust.account === wanted.account &&
-      (trust.project === undefined || wanted.project === undefined || trust.project === wanted.project),
-  );
   const wide = about.filter(({ trust }) => trust.wide);
   if (wide.length > 0)
     return {
       answer: 'no',
       facts: wide.map(({ proof }) => `${proof.from}: it trusts accounts by a pattern, and so others than ${subject}`),
     };
-  if (exact !== undefined)
-    return {
-      answer: 'yes',
-      facts: [
-        `${exact.proof.from}: it trusts ${subject}`,
-        ...(wanted.identity !== undefined && (exact.trust.identity ?? exact.proof.identity) === undefined
-          ? ['which role that is it does not say']
-          : []),
-        ...(wanted.way === 'irsa' || wanted.way === 'azure-workload-identity'
-          ? ['whether the issuer it names is that of this cluster is not compared']
-          : []),
-      ],
-    };
+  const judged = about
+    .filter(({ trust }) => trust.namespace === wanted.namespace && trust.account === wanted.account)
+    .map(({ proof, trust }): TrustAnswer => {
+      const { answer, why } = ofThisCluster(wanted, trust, trust.identity ?? proof.identity);
+      return { answer, facts: [`${proof.from}: it trusts ${subject}`, why] };
+    });
+  for (const answer of ['yes', 'unknown', 'no'] as const) {
+    const found = judged.find((one) => one.answer === answer);
+    if (found !== undefined) return found;
+  }
   if (speaks) return { answer: 'no', facts: [`the cloud's answer about this identity does not name ${subject}`] };
   return { answer: 'unknown', facts: ['no answer of the cloud was given: what it trusts cannot be seen from here'] };
+}
+
+const STS = 'sts.amazonaws.com';
+
+/** Is the account that a trust names the one of this cluster? Each cloud tells clusters apart by something else. */
+function ofThisCluster(
+  wanted: WantedTrust,
+  trust: CloudTrust,
+  identity: string | undefined,
+): { readonly answer: TrustAnswer['answer']; readonly why: string } {
+  if (trust.audiences !== undefined && !trust.audiences.includes(STS))
+    return { answer: 'no', why: `it asks for the audience ${trust.audiences.join(', ')}, and pods are given ${STS}` };
+  const marks: Readonly<Record<BindingWay, readonly [string, string | undefined, string | undefined, string]>> = {
+    'gke-annotation': ['pool of the project', trust.project, wanted.project, 'no node names its project'],
+    'gke-principal': ['pool of the project', trust.project, wanted.project, 'no node names its project'],
+    irsa: ['issuer', trust.issuer, wanted.cluster.issuer?.replace(/^https:\/\//u, ''), 'state it: --issuer URL'],
+    'azure-workload-identity': ['issuer', trust.issuer, wanted.cluster.issuer, 'state it: --issuer URL'],
+    'eks-pod-identity': ['cluster', trust.cluster, wanted.cluster.eksCluster, 'state it: --eks-cluster NAME'],
+    kube2iam: ['cluster', undefined, undefined, 'nothing states it'],
+  };
+  const [what, theirs, ours, state] = marks[wanted.way];
+  if (theirs !== undefined && ours !== undefined && theirs !== ours)
+    return { answer: 'no', why: `of the ${what} ${theirs}, and this cluster is of ${ours}` };
+  if (trust.unsure !== undefined) return { answer: 'unknown', why: trust.unsure };
+  if (theirs === undefined) return { answer: 'unknown', why: `it does not say of which ${what}` };
+  if (ours === undefined)
+    return {
+      answer: 'unknown',
+      why: `of the ${what} ${theirs}: whether that is this cluster's is not known (${state})`,
+    };
+  if (wanted.identity !== undefined && identity === undefined)
+    return {
+      answer: 'unknown',
+      why: 'which role that is it does not say: aws eks describe-pod-identity-association does',
+    };
+  return { answer: 'yes', why: `of the ${what} ${theirs}, which is this cluster's` };
 }
 
 /** The command whose JSON answers it. */

@@ -14,10 +14,13 @@ export interface CloudFacts {
   readonly region?: string;
   /** Of Azure. */
   readonly subscription?: string;
-  /** Do nodes of GKE run the metadata server that workload identity needs? */
+  /** Does any node of GKE run the metadata server that workload identity needs? Not yet that all do where a pod may run. */
   readonly gkeMetadata?: boolean;
   readonly because: string;
 }
+
+/** On nodes of GKE that run the metadata server. */
+export const GKE_METADATA_LABEL = 'iam.gke.io/gke-metadata-server-enabled';
 
 /** Which cloud the nodes are in, by `spec.providerID` (k8s.io/cloud-provider) or the labels that each cloud's nodes carry. */
 export function readCloud(objects: readonly KubeManifest[]): CloudFacts {
@@ -35,7 +38,7 @@ export function readCloud(objects: readonly KubeManifest[]): CloudFacts {
     };
   if (others.length > 0)
     return { cloud: 'unknown', because: `nodes of several clouds: ${[...found.keys()].sort().join(', ')}` };
-  const gke = nodes.some((node) => labelsOf(node)['iam.gke.io/gke-metadata-server-enabled'] === 'true');
+  const gke = nodes.some((node) => labelsOf(node)[GKE_METADATA_LABEL] === 'true');
   return first.cloud === 'gcp' ? { ...first, gkeMetadata: gke } : first;
 }
 
@@ -210,38 +213,92 @@ export function googleMember(
   return { way: 'gke-principal', namespace: all?.[1] ?? '*', account: undefined };
 }
 
+/** The project of the pool that a member of Google is of: both forms name it as `P.svc.id.goog`. */
+export function poolProject(member: string): string | undefined {
+  return (
+    /^serviceAccount:([^[\]]+)\.svc\.id\.goog\[/.exec(member)?.[1] ??
+    /\/workloadIdentityPools\/([^/]+)\.svc\.id\.goog\//.exec(member)?.[1]
+  );
+}
+
 /** The accounts that the trust policy of an IAM role admits. A pattern is kept as it stands: `*` stands for any text. */
 export function subjectsOfTrust(document: string): readonly { readonly namespace: string; readonly account: string }[] {
+  return roleSubjects(document).map(({ namespace, account }) => ({ namespace, account }));
+}
+
+/** An account that the trust policy of a role admits, and of which issuer. */
+export interface RoleSubject {
+  readonly namespace: string;
+  readonly account: string;
+  /** As IAM writes it, without `https://`; absent where no condition on the subject names it. */
+  readonly issuer?: string;
+  /** Audiences that are asked for; absent: any that the provider has. */
+  readonly audiences?: readonly string[];
+  /** What else the policy asks, which is not judged here: whether it admits the account is not known. */
+  readonly unsure?: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const fieldsOf = (value: unknown): Fields => (typeof value === 'object' && value !== null ? (value as Fields) : {});
+const listOf = (value: unknown): readonly unknown[] =>
+  Array.isArray(value) ? (value as readonly unknown[]) : value === undefined ? [] : [value];
+
+/**
+ * The same with the issuer and the audience: condition keys of a token are those of its provider, `ISSUER:sub` and `ISSUER:aud`
+ * (docs.aws.amazon.com/IAM/latest/UserGuide "Available keys for AWS OIDC federation"), and all conditions of a statement must hold.
+ */
+export function roleSubjects(document: string): readonly RoleSubject[] {
   let parsed: unknown;
   try {
     parsed = JSON.parse(document);
   } catch {
     return [];
   }
-  const list = (value: unknown): readonly unknown[] =>
-    Array.isArray(value) ? (value as readonly unknown[]) : value === undefined ? [] : [value];
-  const out: { readonly namespace: string; readonly account: string }[] = [];
-  for (const statement of list((parsed as { readonly Statement?: unknown } | null)?.Statement)) {
-    const { Effect, Action, Condition } = statement as {
-      readonly Effect?: unknown;
-      readonly Action?: unknown;
-      readonly Condition?: unknown;
-    };
-    if (Effect !== 'Allow' || !list(Action).includes('sts:AssumeRoleWithWebIdentity')) continue;
-    const subjects = Object.entries((Condition ?? {}) as Readonly<Record<string, unknown>>)
-      .filter(([operator]) => /^(?:ForAnyValue:)?String(?:Equals|Like)$/.test(operator))
-      .flatMap(([, keys]) => Object.entries((keys ?? {}) as Readonly<Record<string, unknown>>))
-      .filter(([key]) => key.endsWith(':sub'))
-      .flatMap(([, values]) => list(values));
-    // Without a condition on the subject every token of the issuer will do.
-    if (subjects.length === 0) out.push({ namespace: '*', account: '*' });
-    for (const subject of subjects) {
+  const statements = listOf(fieldsOf(parsed)['Statement']).map(fieldsOf);
+  const denies = statements.some(({ Effect }) => Effect === 'Deny');
+  return statements.flatMap((statement): readonly RoleSubject[] => {
+    if (statement['Effect'] !== 'Allow' || !listOf(statement['Action']).includes('sts:AssumeRoleWithWebIdentity'))
+      return [];
+    const found = subjectsOfStatement(statement);
+    return denies ? found.map((one) => ({ ...one, unsure: 'another statement of the policy denies' })) : found;
+  });
+}
+
+function subjectsOfStatement(statement: Fields): readonly RoleSubject[] {
+  const conditions = Object.entries(fieldsOf(statement['Condition'])).flatMap(([operator, keys]) =>
+    Object.entries(fieldsOf(keys)).map(([key, values]) => ({ operator, key, values: listOf(values) })),
+  );
+  const compared = conditions.filter(({ operator }) => /^(?:ForAnyValue:)?String(?:Equals|Like)$/.test(operator));
+  const subs = compared.filter(({ key }) => key.endsWith(':sub'));
+  // Without a condition on the subject every token of the issuer will do.
+  if (subs.length === 0) return [{ namespace: '*', account: '*' }];
+  const issuers = uniqueSorted(subs.map(({ key }) => key.slice(0, -':sub'.length)));
+  const [issuer = ''] = issuers;
+  const auds = compared.filter(({ key }) => key === `${issuer}:aud`);
+  const audiences = auds.flatMap(({ values }) => values.map(String));
+  const others = conditions.filter((one) => !subs.includes(one) && !auds.includes(one));
+  const providers = listOf(fieldsOf(statement['Principal'])['Federated']).map(String);
+  const unsure =
+    issuers.length > 1 || subs.length > 1 || auds.length > 1
+      ? 'several conditions on the subject or the audience must hold together'
+      : others.length > 0
+        ? `conditions on ${uniqueSorted(others.map(({ key }) => key)).join(', ')} are not judged`
+        : providers.some((arn) => arn.endsWith(`:oidc-provider/${issuer}`))
+          ? undefined
+          : `its principal is not the provider ${issuer}`;
+  const more = {
+    issuer,
+    ...(auds.length === 0 ? {} : { audiences }),
+    ...(unsure === undefined ? {} : { unsure }),
+  };
+  return subs.flatMap(({ values }) =>
+    values.flatMap((subject): readonly RoleSubject[] => {
       const match = typeof subject === 'string' ? SUBJECT.exec(subject) : null;
-      if (match !== null) out.push({ namespace: match[1] ?? '', account: match[2] ?? '' });
-      else if (typeof subject === 'string' && subject.includes('*')) out.push({ namespace: '*', account: '*' });
-    }
-  }
-  return out;
+      if (match !== null) return [{ namespace: match[1] ?? '', account: match[2] ?? '', ...more }];
+      return typeof subject === 'string' && subject.includes('*') ? [{ namespace: '*', account: '*', ...more }] : [];
+    }),
+  );
 }
 
 /** Does the trust take in more than one account by a pattern? */

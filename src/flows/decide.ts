@@ -78,6 +78,7 @@ const WAIVABLE: Readonly<Record<string, 'any' | 'by subject'>> = {
   'cloud-side': 'by subject',
   'cloud-account': 'by subject',
   'cloud-nodes': 'by subject',
+  'cloud-token': 'by subject',
   'key-reference': 'by subject',
   'metadata-path': 'by subject',
   tunnels: 'by subject',

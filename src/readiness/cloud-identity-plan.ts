@@ -15,6 +15,8 @@ import {
   cloudKeysIn,
 } from '../model/cloud-identity.ts';
 import type { BindingWay, Cloud, CloudFacts } from '../model/cloud-identity.ts';
+import { clusterNames } from '../model/cloud-cluster.ts';
+import type { ClusterNames } from '../model/cloud-cluster.ts';
 import { secretsNamedIn, withAwsToken, withoutKeys } from '../model/cloud-key-removal.ts';
 import type { Gate } from '../model/finding.ts';
 import { followsTemplate } from '../model/inventory.ts';
@@ -31,6 +33,7 @@ import { draftSteps } from '../plan/steps.ts';
 import type { Draft } from '../plan/steps.ts';
 import { equalJson, setPath } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
+import { tokenGate } from './cloud-token.ts';
 import { byRisk } from './risk.ts';
 import { candidateContext, gate } from './view.ts';
 
@@ -51,6 +54,8 @@ export interface CloudRequest {
   /** Expand alone: the key stays. */
   readonly keepKey: boolean;
   readonly proofs: readonly CloudProof[];
+  /** What the cloud knows this cluster by, as stated: it comes before what is seen. */
+  readonly cluster?: ClusterNames;
 }
 
 /** One workload on its way from a key to an identity. */
@@ -165,9 +170,17 @@ export function planCloudSteps(view: View, cloud: CloudPlan, request: CloudReque
   const migrations = migrationsOf(view, cloud, request);
   const draft = draftSteps(view.snapshot.objects);
   const gates: Gate[] = [...nodeGates(view, cloud.cloud, migrations)];
+  const cluster: ClusterNames = { ...clusterNames(view.snapshot.objects), ...request.cluster };
   for (const one of migrations) {
     gates.push(...accountGates(one), ...expand(view, draft, one, request));
-    if (!request.keepKey) gates.push(trustGate(one, cloud.cloud, request.proofs), ...migrate(draft, one));
+    if (request.keepKey) continue;
+    const { workload, way, owner } = one;
+    const beside = owner === undefined ? undefined : (draft.get(owner) ?? owner);
+    gates.push(
+      trustGate(one, cloud.cloud, request.proofs, cluster),
+      tokenGate(workload, way, beside, view.snapshot.objects),
+      ...migrate(draft, one),
+    );
   }
   let end: readonly KubeManifest[] = view.snapshot.objects;
   const plan = assembleSteps(
@@ -472,7 +485,7 @@ function nodeGates(view: View, facts: CloudFacts, migrations: readonly Migration
   });
 }
 
-function trustGate(one: Migration, facts: CloudFacts, proofs: readonly CloudProof[]): Gate {
+function trustGate(one: Migration, facts: CloudFacts, proofs: readonly CloudProof[], cluster: ClusterNames): Gate {
   const { workload, way, identity, move } = one;
   const wanted: WantedTrust = {
     way,
@@ -480,6 +493,7 @@ function trustGate(one: Migration, facts: CloudFacts, proofs: readonly CloudProo
     account: accountsOf(workload)[0] ?? '',
     ...(identity === undefined ? {} : { identity }),
     ...(facts.project === undefined ? {} : { project: facts.project }),
+    cluster,
   };
   const { answer, facts: told } = provenTrust(wanted, proofs);
   return gate(

@@ -149,13 +149,15 @@ describe('cloud-identity', () => {
   it('replaces the key by a run of its own, and takes that back to the byte; never what a Secret holds', async () => {
     const files = {
       'cluster/node.yaml':
-        'apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\nspec: {providerID: "aws:///eu-central-1a/i-0"}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: ml}\n',
+        'apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\nspec: {providerID: "aws:///eu-central-1a/i-0"}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: worker, namespace: ml}\n---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: eks-pod-identity-agent, namespace: kube-system}\nspec: {selector: {matchLabels: {app: agent}}, template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: agent, image: a}]}}}\n',
       'cluster/ml.yaml': CLUSTER['cluster/ml.yaml'].replace(
         'serviceAccountName: team\n',
         'serviceAccountName: worker\n',
       ),
       'config.yaml': 'gates: {soak: off}\n',
-      'trust.json': JSON.stringify({ associations: [{ namespace: 'ml', serviceAccount: 'worker' }] }),
+      'trust.json': JSON.stringify({
+        associations: [{ namespace: 'ml', serviceAccount: 'worker', clusterName: 'one' }],
+      }),
     };
     const home = await makeHome({ ...CLUSTER, ...files });
     const go = (...args: readonly string[]) =>
@@ -179,7 +181,10 @@ describe('cloud-identity', () => {
     expect(waits.stderr).toMatch(/delete the\s+key behind it in the cloud/);
     expect((await go(...how, '--no-dry-run', '--yes')).code).toBe(3);
     expect(await readTree(join(home, 'cluster'))).toEqual(before);
-    const done = await go(...how, '--proof', 'trust.json', '--no-dry-run', '--yes', '--json');
+    expect((await go(...how, '--issuer', 'x', '--json')).stdout).toContain('is no https URL');
+    const unnamed = await go(...how, '--proof', 'trust.json', '--no-dry-run', '--yes');
+    expect(unnamed.code, unnamed.stdout).toBe(3);
+    const done = await go(...how, '--proof', 'trust.json', '--eks-cluster', 'one', '--no-dry-run', '--yes', '--json');
     expect(done.code, done.stderr + done.stdout).toBe(0);
     expect(await readFile(join(home, 'cluster/ml.yaml'), 'utf8')).not.toContain('AWS_SECRET_ACCESS_KEY');
     const back = await go('remove', '-n', 'ml', '--no-dry-run', '--yes');

@@ -11,6 +11,8 @@ import type { Target, View } from '../../src/engine/contract.ts';
 import { executePlan } from '../../src/engine/run.ts';
 import { readCloud } from '../../src/model/cloud-identity.ts';
 import type { BindingWay } from '../../src/model/cloud-identity.ts';
+import { clusterNames } from '../../src/model/cloud-cluster.ts';
+import type { ClusterNames } from '../../src/model/cloud-cluster.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { openGates } from '../../src/plan/assemble.ts';
 import type { Plan } from '../../src/plan/plan.ts';
@@ -60,6 +62,30 @@ apiVersion: v1
 kind: Secret
 metadata: {name: cloud-key, namespace: ml}
 stringData: {key: hunter2}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: pod-identity-webhook}
+webhooks:
+  - name: iam-for-pods.amazonaws.com
+    rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: azure-wi-webhook-mutating-webhook-configuration}
+webhooks:
+  - name: mutation.azure-workload-identity.io
+    rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]
+    objectSelector: {matchLabels: {azure.workload.identity/use: "true"}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: eks-pod-identity-agent, namespace: kube-system}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {hostNetwork: true, containers: [{name: agent, image: "agent:1"}]}
 ---
 `;
 
@@ -124,6 +150,8 @@ const AZURE_KEY = `      containers:
 const EMAIL = 'etl@acme-ml.iam.gserviceaccount.com';
 const ARN = 'arn:aws:iam::123456789012:role/etl';
 const CLIENT = '0f1e2d3c-4b5a-4678-9abc-def012345678';
+const OIDC = 'oidc.eks.eu-central-1.amazonaws.com/id/A';
+const FEDERATED = { Federated: `arn:aws:iam::123456789012:oidc-provider/${OIDC}` };
 const USER = 'system:serviceaccount:ml:etl';
 
 interface Case {
@@ -139,6 +167,7 @@ interface Case {
   /** In the text of the policies and of the account afterwards. */
   readonly path?: string;
   readonly account: string;
+  readonly cluster?: ClusterNames;
 }
 
 const CASES: readonly Case[] = [
@@ -169,7 +198,8 @@ const CASES: readonly Case[] = [
             {
               Effect: 'Allow',
               Action: 'sts:AssumeRoleWithWebIdentity',
-              Condition: { StringEquals: { 'oidc.eks.eu-central-1.amazonaws.com/id/A:sub': USER } },
+              Principal: FEDERATED,
+              Condition: { StringEquals: { [`${OIDC}:sub`]: USER, [`${OIDC}:aud`]: 'sts.amazonaws.com' } },
             },
           ],
         },
@@ -177,6 +207,7 @@ const CASES: readonly Case[] = [
     },
     steps: ['annotate', 'migrate'],
     account: `eks.amazonaws.com/role-arn: ${ARN}`,
+    cluster: { issuer: `https://${OIDC}` },
   },
   {
     name: 'EKS with Pod Identity',
@@ -184,10 +215,11 @@ const CASES: readonly Case[] = [
     labels: '{}',
     key: AWS_KEY,
     way: 'eks-pod-identity',
-    proof: { associations: [{ namespace: 'ml', serviceAccount: 'etl', associationId: 'a-1' }] },
+    proof: { associations: [{ namespace: 'ml', serviceAccount: 'etl', associationId: 'a-1', clusterName: 'one' }] },
     steps: ['open', 'annotate', 'migrate'],
     path: '169.254.170.23/32',
     account: 'sallyport.dev/cloud-identity: eks-pod-identity',
+    cluster: { eksCluster: 'one' },
   },
   {
     name: 'AKS',
@@ -198,6 +230,7 @@ const CASES: readonly Case[] = [
     proof: [{ subject: USER, audiences: ['api://AzureADTokenExchange'], issuer: 'https://aks/1' }],
     steps: ['annotate', 'label', 'migrate'],
     account: `azure.workload.identity/client-id: ${CLIENT}`,
+    cluster: { issuer: 'https://aks/1' },
   },
 ];
 
@@ -215,6 +248,7 @@ function requestFor(one: Case, more: Partial<CloudRequest> = {}): CloudRequest {
     projectToken: false,
     keepKey: false,
     proofs: [],
+    ...(one.cluster === undefined ? {} : { cluster: one.cluster }),
     ...more,
   };
 }
@@ -397,6 +431,7 @@ describe('a plan that would be wrong', () => {
     const bare = await directoryRig({ ...gke, labels: '{}' });
     expect(openGates((await planned(bare.rig, requestFor(gke, proven(gke)))).plan)).toMatchObject([
       { id: 'cloud-nodes', answer: 'no', subject: 'ml/gcp' },
+      { id: 'cloud-token', answer: 'unknown', subject: 'ml/Deployment/etl' },
     ]);
   });
 
@@ -509,8 +544,122 @@ describe('answers of clouds', () => {
     }
   });
 
+  const side = async (one: Case, more: Partial<CloudRequest> = {}) => {
+    const { rig } = await directoryRig(one);
+    return (await planned(rig, requestFor(one, { ...proven(one), ...more }))).plan.gates.find(
+      ({ id }) => id === 'cloud-side',
+    );
+  };
+
+  it.each(CASES.slice(1))(
+    'about another cluster is no, and unknown where this one is not named: $name',
+    async (one) => {
+      expect(await side(one)).toMatchObject({ answer: 'yes' });
+      const other = one.cluster?.issuer === undefined ? { eksCluster: 'two' } : { issuer: `${one.cluster.issuer}2` };
+      expect(await side(one, { cluster: other })).toMatchObject({ answer: 'no' });
+      expect(await side(one, { cluster: {} })).toMatchObject({ answer: 'unknown' });
+    },
+  );
+
+  const role = (statement: object, ...others: readonly object[]): Case => ({
+    ...irsa,
+    proof: {
+      Role: {
+        Arn: ARN,
+        AssumeRolePolicyDocument: {
+          Statement: [
+            { Effect: 'Allow', Action: 'sts:AssumeRoleWithWebIdentity', Principal: FEDERATED, ...statement },
+            ...others,
+          ],
+        },
+      },
+    } as unknown as Json,
+  });
+  const equals = (more: object): object => ({ Condition: { StringEquals: { [`${OIDC}:sub`]: USER, ...more } } });
+  it.each([
+    ['no audience', role(equals({})), 'yes'],
+    ['another audience', role(equals({ [`${OIDC}:aud`]: 'vault' })), 'no'],
+    ['a condition that is not judged', role(equals({ 'aws:SourceIp': '10.0.0.0/8' })), 'unknown'],
+    ['another provider as its principal', role({ ...equals({}), Principal: { Federated: 'arn:x' } }), 'unknown'],
+    ['a denial beside it', role(equals({}), { Effect: 'Deny', Action: '*' }), 'unknown'],
+  ] as const)('of a role with %s', async (_, one, answer) => {
+    expect(await side(one)).toMatchObject({ answer });
+  });
+
+  it('shows no direct access of a principal: the role lets it be an account', async () => {
+    const principal = (pool: string, end: string): string =>
+      `${end === 'subject/ns/ml/sa/etl' ? 'principal' : 'principalSet'}://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/${pool}.svc.id.goog/${end}`;
+    const gke = CASES[0] as Case;
+    const by = (member: string): Case => ({
+      ...gke,
+      proof: { bindings: [{ role: 'roles/iam.workloadIdentityUser', members: [member] }] },
+    });
+    const mine = by(principal('acme-ml', 'subject/ns/ml/sa/etl'));
+    const direct = await side({ ...mine, way: 'gke-principal' });
+    expect(direct).toMatchObject({ answer: 'unknown' });
+    expect(direct?.facts.join()).toContain('gives it nothing of its own');
+    expect(await side(mine)).toMatchObject({ answer: 'unknown' });
+    expect(await side(by(principal('other', 'subject/ns/ml/sa/etl')))).toMatchObject({ answer: 'no' });
+    expect(await side(by(principal('acme-ml', 'namespace/ml')))).toMatchObject({ answer: 'no' });
+  });
+
+  it('is held against the issuer that the API servers are started with', () => {
+    const server = (name: string, issuer: string): string =>
+      `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}, namespace: kube-system, labels: {component: kube-apiserver}}\nspec: {containers: [{name: a, command: [kube-apiserver, "--service-account-issuer=${issuer}", "--service-account-issuer=https://old"]}]}\n---\n`;
+    expect(clusterNames(objectsOf(server('a', 'https://x')))).toEqual({ issuer: 'https://x' });
+    expect(clusterNames(objectsOf(server('a', 'https://x') + server('b', 'https://y')))).toEqual({});
+    expect(clusterNames(objectsOf(server('a', 'https://x').replace('kube-system', 'ml')))).toEqual({});
+  });
+
   it('that is none of those known is refused', () => {
     expect(parseCloudProof({ hello: 1 }, 'x.json')).toMatchObject({ kind: 'unreadable' });
     expect(parseCloudProof([], 'x.json')).toMatchObject({ kind: 'proof', proof: { trusts: [] } });
+  });
+});
+
+describe('a key does not go before pods are shown to be given a token', () => {
+  const [gke, irsa, podIdentity, aks] = CASES as readonly [Case, Case, Case, Case];
+  const tokenOf = async (one: Case, change: (world: string) => string, etl = ETL(one.key), more = {}) => {
+    const { rig, cluster } = await directoryRig(one, etl);
+    await writeFile(join(cluster, '00.yaml'), change(WORLD(one.provider, one.labels)));
+    const { plan } = await planned(rig, requestFor(one, { ...proven(one), ...more }));
+    return plan.gates.find(({ id }) => id === 'cloud-token');
+  };
+  const renamed =
+    (name: string) =>
+    (world: string): string =>
+      world.replace(`name: ${name}`, 'name: something-else');
+  const anotherNode = (world: string): string =>
+    `${world}apiVersion: v1\nkind: Node\nmetadata: {name: n2, labels: {pool: old}}\nspec: {providerID: "gce://acme-ml/europe-west1-b/n2"}\n---\n`;
+
+  it.each([
+    ['no webhook of EKS', irsa, renamed('pod-identity-webhook'), 'unknown'],
+    ['no agent of EKS', podIdentity, renamed('eks-pod-identity-agent'), 'unknown'],
+    ['no webhook of Azure', aks, renamed('azure-wi-webhook-mutating-webhook-configuration'), 'unknown'],
+    [
+      'a webhook that does not select the namespace',
+      irsa,
+      (world: string) =>
+        world.replace('amazonaws.com\n', 'amazonaws.com\n    namespaceSelector: {matchLabels: {irsa: "on"}}\n'),
+      'unknown',
+    ],
+    ['a node without the metadata server', gke, anotherNode, 'unknown'],
+    ['the metadata server on every node', gke, (world: string) => world, 'yes'],
+  ] as const)('%s', async (_, one, change, answer) => {
+    expect(await tokenOf(one, change)).toMatchObject({ answer, subject: 'ml/Deployment/etl' });
+  });
+
+  it('nor on nodes that its nodeSelector leaves, and those alone', async () => {
+    const etl = (selector: string): string =>
+      ETL(gke.key).replace('      containers:', `      nodeSelector: ${selector}\n      containers:`);
+    const good = '{iam.gke.io/gke-metadata-server-enabled: "true"}';
+    expect(await tokenOf(gke, anotherNode, etl(good))).toMatchObject({ answer: 'yes' });
+    expect(await tokenOf(gke, anotherNode, etl('{pool: old}'))).toMatchObject({ answer: 'unknown' });
+    expect(await tokenOf(gke, anotherNode, etl('{pool: none}'))).toMatchObject({ answer: 'unknown' });
+  });
+
+  it('and a token in the template will do', async () => {
+    const gone = renamed('pod-identity-webhook');
+    expect(await tokenOf(irsa, gone, ETL(irsa.key), { projectToken: true })).toMatchObject({ answer: 'yes' });
   });
 });

@@ -127,7 +127,7 @@ const FAULTS: readonly (readonly [string, Fault['fault'], 'before' | 'after'])[]
   ['403', { kind: 'status', status: 403 }, 'before'],
 ];
 /** Every so many calls; each fault starts at another one, so that together they meet most calls. */
-const STRIDE = 24;
+const STRIDE = 48;
 
 describe('an API server that fails one call', () => {
   it.each(FAULTS.map((fault, index) => [...fault, index] as const))('%s', async (_name, fault, when, offset) => {

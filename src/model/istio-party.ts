@@ -79,9 +79,20 @@ export function formatPorts({ first, last }: MeshQuery): string {
 
 /** The annotation of a pod; undefined where it is empty or a star, which leave the default. */
 export function annotationOf(pod: Pod, key: string): string | undefined {
-  const annotations: Labels = pod.podSet?.annotations ?? {};
+  return annotationIn(pod.podSet?.annotations ?? {}, key);
+}
+
+function annotationIn(annotations: Labels, key: string): string | undefined {
   const value = Object.hasOwn(annotations, key) ? annotations[key] : undefined;
   return value === undefined || value.trim() === '' || value.trim() === '*' ? undefined : value;
+}
+
+/** Do the annotations of a pod leave a port of it out of its proxy (istio.io, resource annotations: `traffic.sidecar.istio.io/...InboundPorts`)? */
+export function isLeftOut(annotations: Labels, port: number): boolean {
+  const excluded = annotationIn(annotations, 'traffic.sidecar.istio.io/excludeInboundPorts');
+  if (excluded?.split(',').some((text) => Number(text.trim()) === port) === true) return true;
+  const included = annotationIn(annotations, 'traffic.sidecar.istio.io/includeInboundPorts');
+  return included !== undefined && !included.split(',').some((text) => Number(text.trim()) === port);
 }
 
 export function labelOf(labels: Labels, key: string): string | undefined {

@@ -9,6 +9,7 @@ import type { MeshAnswer, MeshQuery } from './istio-party.ts';
 import {
   annotationOf,
   FINE,
+  isLeftOut,
   istioOf,
   membershipOf,
   principalText,
@@ -254,20 +255,13 @@ function pastTheProxy(world: World, src: Party, dst: Party, pod: Pod, query: Mes
     const text = `Probes of ${textOf(dst)} from a node are answered by the agent beside the proxy.`;
     return { answer: 'yes', reasons: [reasonOf('allows', text, undefined, undefined, 'mtls')] };
   }
-  if (!isExcluded(pod, port)) return undefined;
+  if (!isLeftOut(pod.podSet?.annotations ?? {}, port)) return undefined;
   const { kinds, because } = clientTls(world, src, dst, query);
   const what = `Port ${port} of ${textOf(dst)} is left out of its proxy.`;
   if (kinds.size === 1 && kinds.has('plaintext')) {
     return { answer: 'yes', reasons: [reasonOf('allows', `${what} ${because}`, undefined, undefined, 'mtls')] };
   }
   return unknownMtls(`${what} ${because} A client that sends mTLS there is not understood.`);
-}
-
-function isExcluded(pod: Pod, port: number): boolean {
-  const excluded = annotationOf(pod, 'traffic.sidecar.istio.io/excludeInboundPorts');
-  if (excluded?.split(',').some((text) => Number(text.trim()) === port) === true) return true;
-  const included = annotationOf(pod, 'traffic.sidecar.istio.io/includeInboundPorts');
-  return included !== undefined && !included.split(',').some((text) => Number(text.trim()) === port);
 }
 
 /** EnvoyFilter and WasmPlugin may do anything; so may listeners of a Sidecar's own. */

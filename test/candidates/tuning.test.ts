@@ -57,12 +57,28 @@ interface Given extends Partial<Omit<TuningInput, 'inventory' | 'metrics' | 'edg
   readonly metrics?: Partial<TuningMetrics>;
   readonly edges?: readonly string[];
   readonly objects?: readonly KubeManifest[];
+  /** `data.mesh` of the ConfigMap `istio`, which says nothing where it is left out; false: not read. */
+  readonly mesh?: string | false;
 }
 
-function inputOf({ sketch = SHOP, inventory, metrics = {}, edges = [], objects = [], ...rest }: Given): TuningInput {
+const meshMap = (mesh: string, name = 'istio-system/istio'): KubeManifest => ({
+  ...manifest('v1', 'ConfigMap', name, {}),
+  data: { mesh },
+});
+
+function inputOf({
+  sketch = SHOP,
+  inventory,
+  metrics = {},
+  edges = [],
+  objects: given = [],
+  mesh = '',
+  ...rest
+}: Given): TuningInput {
+  const objects = mesh === false ? given : [...given, meshMap(mesh)];
   return {
     namespace: 'shop',
-    inventory: inventory ?? inventoryOf({ ...sketch, policies: [...(sketch.policies ?? []), ...objects] }),
+    inventory: inventory ?? inventoryOf({ ...sketch, policies: [...(sketch.policies ?? []), ...given] }),
     objects,
     edges: edges.map((text) => edgeOf(text)),
     metrics: { ...NONE, ...metrics },
@@ -100,6 +116,10 @@ const many = (count: number): InventorySketch => ({
   ...SHOP,
   namespaces: Object.fromEntries(Array.from({ length: count }, (_, index) => [`other-${index}`, {}])),
 });
+const TWO_PORTS: InventorySketch = {
+  ...SHOP,
+  services: [{ name: 'shop/web', selects: ['shop/Deployment/web'], ports: ['http:8080', 'http-admin:8081'] }],
+};
 const BIG = {
   proxies: [{ workload: 'shop/Deployment/web', proxies: 3, clusters: 900, memoryBytes: 200 * MiB, cpuCores: 0.4 }],
 };
@@ -243,6 +263,147 @@ const CASES: readonly Case[] = [
     },
     'refused',
     /not every pod behind it has a sidecar/,
+  ],
+  [
+    'connection-pool:shop/web:8080',
+    'a rule whose own pool holds for another HTTP port',
+    { sketch: TWO_PORTS, metrics: { services: [BUSY] }, objects: [rule({ host: HOST })] },
+    'refused',
+    /holds for 8081 as well.*figures of 8080 alone/,
+  ],
+  [
+    'connection-pool:shop/web:8080',
+    'a rule with settings for the other port alone',
+    {
+      sketch: TWO_PORTS,
+      metrics: { services: [BUSY] },
+      objects: [rule({ host: HOST, trafficPolicy: { portLevelSettings: [{ port: { number: 8081 } }] } })],
+    },
+    'apply',
+  ],
+  [
+    'connection-pool:shop/web:8080',
+    'a rule with settings for the port',
+    {
+      sketch: TWO_PORTS,
+      metrics: { services: [BUSY] },
+      objects: [rule({ host: HOST, trafficPolicy: { portLevelSettings: [{ port: { number: 8080 } }] } })],
+    },
+    'apply',
+  ],
+  [
+    'connection-pool:shop/web:8080',
+    'two ports and no rule',
+    { sketch: TWO_PORTS, metrics: { services: [BUSY] } },
+    'apply',
+  ],
+  ...(
+    [
+      [{ tcp: { maxConnections: 1000 } }, 'refused', /maxConnections: 1000, which would be lowered to 200/],
+      [{ tcp: { maxConnections: 30 } }, 'refused', /maxConnections: 30, which would be raised to 200/],
+      [{ tcp: { maxConnections: 200 } }, 'apply', undefined],
+      [{ http: { idleTimeout: '30s' } }, 'refused', /idleTimeout: 30s, which would be lengthened to 3600s/],
+      [{ http: { idleTimeout: '59m59s' } }, 'refused', /idleTimeout: 59m59s/],
+      [{ http: { idleTimeout: 'soon' } }, 'refused', /idleTimeout: soon/],
+      [{ http: { idleTimeout: '2h' } }, 'apply', undefined],
+      [{ http: { idleTimeout: '0s' } }, 'apply', undefined],
+    ] as const
+  ).flatMap(([connectionPool, answer, why]) =>
+    [{ connectionPool }, { portLevelSettings: [{ port: { number: 8080 }, connectionPool }] }].map(
+      (trafficPolicy): Case => [
+        'connection-pool:shop/web:8080',
+        `a rule that says ${JSON.stringify(trafficPolicy)}`,
+        { metrics: { services: [BUSY] }, objects: [rule({ host: HOST, trafficPolicy })] },
+        answer,
+        ...(why === undefined ? [] : [why]),
+      ],
+    ),
+  ),
+  ...(
+    [
+      ['8080', 'traffic.sidecar.istio.io/excludeInboundPorts', '9, 8080', 'refused'],
+      ['8080', 'traffic.sidecar.istio.io/excludeInboundPorts', '9090', 'apply'],
+      ['8080', 'traffic.sidecar.istio.io/includeInboundPorts', '9090', 'refused'],
+      ['8080', 'traffic.sidecar.istio.io/includeInboundPorts', '', 'refused'],
+      ['8080', 'traffic.sidecar.istio.io/includeInboundPorts', '*', 'apply'],
+      ['8080', 'sidecar.istio.io/interceptionMode', 'NONE', 'refused'],
+      ['80->8080', 'traffic.sidecar.istio.io/excludeInboundPorts', '8080', 'refused'],
+      ['80->8080', 'traffic.sidecar.istio.io/excludeInboundPorts', '80', 'apply'],
+      ['80->web', 'traffic.sidecar.istio.io/excludeInboundPorts', '8080', 'refused'],
+      ['80->gone', 'traffic.sidecar.istio.io/excludeInboundPorts', '9', 'refused'],
+      ['80->15020', 'unrelated', '', 'refused'],
+    ] as const
+  ).map(([port, key, value, answer]): Case => {
+    const number = Number(port.split('->')[0]);
+    return [
+      `http2:shop/web:${number}`,
+      `pods with ${key}: "${value}" behind ${port}`,
+      {
+        sketch: {
+          ...SHOP,
+          workloads: {
+            ...SHOP.workloads,
+            'shop/Deployment/web': { ...meshed('web'), ports: ['web=8080'], annotations: { [key]: value } },
+          },
+          services: [{ name: 'shop/web', selects: ['shop/Deployment/web'], ports: [`http:${port}`] }],
+        },
+        metrics: { services: [{ ...BUSY, port: number }] },
+      },
+      answer,
+      ...(answer === 'refused' ? [/left out of the proxy of shop\/Deployment\/web/] : []),
+    ];
+  }),
+  [
+    'http2:shop/web:8080',
+    'a rule for a second port that pods leave out of their proxy',
+    {
+      sketch: {
+        ...TWO_PORTS,
+        workloads: {
+          ...SHOP.workloads,
+          'shop/Deployment/web': {
+            ...meshed('web'),
+            annotations: { 'traffic.sidecar.istio.io/excludeInboundPorts': '8081' },
+          },
+        },
+      },
+      metrics: { services: [BUSY] },
+      objects: [rule({ host: HOST })],
+    },
+    'refused',
+    /port 8081 is left out/,
+  ],
+  ...(
+    [
+      [{ tls: { mode: 'ISTIO_MUTUAL' } }, 'apply'],
+      [{ tls: { mode: 'SIMPLE' } }, 'refused'],
+      [{ tls: { mode: 'DISABLE' } }, 'refused'],
+      [{ tls: { sni: 'web' } }, 'refused'],
+      [{ portLevelSettings: [{ port: { number: 8080 }, tls: { mode: 'MUTUAL' } }] }, 'refused'],
+      // Settings of a port inherit nothing: automatic mTLS.
+      [{ tls: { mode: 'SIMPLE' }, portLevelSettings: [{ port: { number: 8080 } }] }, 'apply'],
+      [{ portLevelSettings: [{ port: { number: 9 }, tls: { mode: 'SIMPLE' } }] }, 'apply'],
+    ] as const
+  ).map(([trafficPolicy, answer]): Case => [
+    'http2:shop/web:8080',
+    `a rule that says ${JSON.stringify(trafficPolicy)}`,
+    { metrics: { services: [BUSY] }, objects: [rule({ host: HOST, trafficPolicy })] },
+    answer,
+    ...(answer === 'refused' ? [/sets client TLS/] : []),
+  ]),
+  [
+    'http2:shop/web:8080',
+    'a Sidecar with listeners of its own',
+    {
+      metrics: { services: [BUSY] },
+      objects: [
+        manifest('networking.istio.io/v1', 'Sidecar', 'shop/own', {
+          ingress: [{ port: { number: 9, protocol: 'TCP' } }],
+        }),
+      ],
+    },
+    'refused',
+    /listeners of their own/,
   ],
   [
     'http2:shop/web:8080',
@@ -411,6 +572,38 @@ const CASES: readonly Case[] = [
     { sketch: many(50), metrics: { proxies: [{ workload: 'shop/Deployment/web', clusters: 40 }] }, edges: TALK },
     undefined,
   ],
+  [
+    'sidecar-scope:shop',
+    'a mesh configuration that was not read',
+    { sketch: many(50), metrics: BIG, edges: TALK, mesh: false },
+    'unknown',
+    /extensionProviders the proxies call is not known/,
+  ],
+  ...(
+    [
+      ['in JSON', '{"extensionProviders": []}', /cannot be read whole/],
+      ['by a merge', 'extensionProviders:\n- name: opa\n  envoyExtAuthzGrpc:\n    <<: *opa\n', /cannot be read whole/],
+      ['over lines', 'extensionProviders:\n- name: a\n  zipkin:\n    service: >-\n      a.b\n', /cannot be read whole/],
+      [
+        'without a namespace',
+        'extensionProviders:\n- name: a\n  zipkin: {service: zipkin, port: 1}\n',
+        /provider zipkin lies/,
+      ],
+    ] as const
+  ).map(([what, mesh, why]): Case => [
+    'sidecar-scope:shop',
+    `providers given ${what}`,
+    { sketch: many(50), metrics: BIG, edges: TALK, mesh },
+    'unknown',
+    why,
+  ]),
+  [
+    'sidecar-scope:shop',
+    'a policy that asks a provider which nothing names',
+    { sketch: many(50), metrics: BIG, edges: TALK, objects: [CUSTOM], mesh: 'extensionProviders: []\n' },
+    'unknown',
+    /asks opa/,
+  ],
   ['sidecar-scope:shop', 'configuration not measured', { sketch: many(50), edges: TALK }, undefined],
   [
     'sidecar-scope:shop',
@@ -544,6 +737,36 @@ describe('what is written', () => {
     expect(write).toMatchObject({ kind: 'pool', port: 8080, tcp: { maxConnections: 200 } });
   });
 
+  it('leaves what somebody chose to keep connections alive', () => {
+    const pool = { http: { idleTimeout: '2h' }, tcp: { tcpKeepalive: { time: '60s' }, connectTimeout: '1s' } };
+    const [write] = writesOf(
+      { metrics: { services: [BUSY] }, objects: [rule({ host: HOST, trafficPolicy: { connectionPool: pool } })] },
+      'connection-pool:shop/web:8080',
+    );
+    expect(write).toMatchObject({ http: { maxRequestsPerConnection: 0 }, tcp: { maxConnections: 200 } });
+    expect(JSON.stringify(write)).not.toMatch(/idleTimeout|tcpKeepalive/u);
+  });
+
+  it('never lowers a bound of its own', () => {
+    const [first] = writesOf({ metrics: { services: [BUSY] } }, 'connection-pool:shop/web:8080');
+    const made = first?.kind === 'pool' ? realisePool([], first) : undefined;
+    const quiet = { ...BUSY, peakConnections: 20, peakRequests: 20 };
+    const given: Given = { metrics: { services: [quiet] }, objects: made === undefined ? [] : [made.object] };
+    const [again] = writesOf(given, 'connection-pool:shop/web:8080');
+    expect(again).toMatchObject({ tcp: { maxConnections: 200 } });
+  });
+
+  it('names the other ports that lose a limit', () => {
+    const given: Given = {
+      sketch: TWO_PORTS,
+      metrics: { services: [BUSY] },
+      objects: [rule({ host: HOST, trafficPolicy: { connectionPool: { http: { maxRequestsPerConnection: 2 } } } })],
+    };
+    expect(find(inputOf(given), 'connection-pool:shop/web:8080')?.risks.join()).toContain(
+      'connections to 8081 lose it',
+    );
+  });
+
   it('lifts a limit and nothing else', () => {
     const [write] = writesOf(
       {
@@ -627,6 +850,94 @@ describe('what is written', () => {
       'outside',
       'routes',
     ]);
+  });
+});
+
+const PROVIDERS = `# of the mesh
+defaultConfig:
+  discoveryAddress: istiod.istio-system.svc:15012
+extensionProviders:
+- name: opa
+  envoyExtAuthzGrpc:
+    service: opa.guards.svc.corp.example # decides
+    port: "9191"
+    includeRequestHeadersInCheck:
+    - authorization
+- envoyOtelAls: {service: "collector.logs.svc.cluster.local", port: 4317}
+  name: als
+- name: traces
+  zipkin:
+    port: 9411
+    service: tracing/zipkin.example.com
+- name: far
+  envoyExtAuthzHttp:
+    service: authz.example.com
+    port: 443
+- name: files
+  envoyFileAccessLog: {path: /dev/stdout}
+rootNamespace: istio-system
+service: not.this-one
+`;
+
+describe('the scope of a namespace also', () => {
+  it('shows what the proxies call of their own accord, in block and in flow style', () => {
+    const { namespaces, unread } = namespacesShown(inputOf({ edges: TALK, objects: [CUSTOM], mesh: PROVIDERS }));
+    expect(unread).toEqual([]);
+    expect(namespaces).toEqual(['default', 'desk', 'guards', 'istio-system', 'logs', 'tracing']);
+  });
+
+  it('shows those of every revision, and takes no word for it from another namespace', () => {
+    const text = (where: string): string => `extensionProviders:\n- name: a\n  zipkin: {service: z.${where}.svc}\n`;
+    const { namespaces } = namespacesShown(
+      inputOf({
+        objects: [meshMap(text('canary'), 'istio-system/istio-canary'), meshMap(text('trap'), 'tenant/istio')],
+        mesh: text('stable'),
+      }),
+    );
+    expect(namespaces).toEqual(['canary', 'default', 'istio-system', 'stable']);
+    expect(namespacesShown(inputOf({ objects: [meshMap('', 'tenant/istio')], mesh: false })).unread).toHaveLength(1);
+  });
+
+  it('shows what configuration declares and nobody has called yet', () => {
+    const inventory = inventoryOf(SHOP);
+    const declared = [
+      ['weak', { kind: 'workload', id: 'desk/Deployment/app' }],
+      ['strong', { kind: 'unknown', why: 'no name' }],
+      ['weak', { kind: 'unknown', why: 'no name' }],
+    ] as const;
+    const { namespaces, unread } = namespacesShown(
+      inputOf({
+        inventory: {
+          ...inventory,
+          declared: declared.map(([strength, dst]) => ({
+            src: { kind: 'workload', id: 'shop/Deployment/web' },
+            dst,
+            protocol: 'TCP',
+            port: 8080,
+            strength,
+            by: 'env APP_URL',
+          })),
+        },
+      }),
+    );
+    expect(namespaces).toContain('desk');
+    expect(unread).toEqual(['where env APP_URL of shop/Deployment/web leads (port 8080) is not known']);
+  });
+
+  it.each([
+    ['', 'goes out as plaintext', 'REGISTRY_ONLY'],
+    ['outboundTrafficPolicy:\n  mode: ALLOW_ANY\n', 'goes out as plaintext', 'REGISTRY_ONLY'],
+    ['outboundTrafficPolicy:\n  mode: REGISTRY_ONLY\n', 'is refused by the proxy', 'plaintext'],
+    ['outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n', 'is refused by the proxy', 'plaintext'],
+  ])('says what becomes of a hidden call where the mesh says %j', (mesh, said, unsaid) => {
+    const risks = find(inputOf({ sketch: many(50), metrics: BIG, edges: TALK, mesh }), 'sidecar-scope:shop')?.risks;
+    expect(risks?.[0]).toContain(said);
+    expect(risks?.[0]).not.toContain(unsaid);
+  });
+
+  it('says both where that was not read', () => {
+    const given = { sketch: many(50), metrics: BIG, edges: TALK, mesh: 'outboundTrafficPolicy: *policy\n' };
+    expect(find(inputOf(given), 'sidecar-scope:shop')?.risks[0]).toMatch(/plaintext.*REGISTRY_ONLY.*refused/u);
   });
 });
 

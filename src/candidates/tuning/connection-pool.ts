@@ -3,7 +3,7 @@ import type { KubeManifest } from '../../model/object.ts';
 import { formatRef, refOf } from '../../model/object.ts';
 import type { MeasuredPort, Proposal, TuningInput } from './proposal.ts';
 import { evidenceOf, makeProposal, measuredPorts, percentRange, short } from './proposal.ts';
-import { againstPool, poolAt, ruleOf } from './rule.ts';
+import { againstPool, isTuned, poolAt, ruleOf, sharedWith } from './rule.ts';
 
 /** From one new connection in ten requests on, the price of connections shows in the mean. */
 export const CHURN = 0.1;
@@ -82,6 +82,7 @@ function liftLimit(input: TuningInput, measured: MeasuredPort, share: number, { 
   const { service, port } = measured;
   // Of connections that end at the limit, one in `requests` requests is owed to it.
   const owed = Math.min(1, 1 / requests / share);
+  const shared = sharedWith(input, service, port.port);
   return makeProposal({
     ...base(input, measured, share),
     title: `connections to ${measured.subject} outlive ${requests} ${requests === 1 ? 'request' : 'requests'}`,
@@ -92,7 +93,14 @@ function liftLimit(input: TuningInput, measured: MeasuredPort, share: number, { 
       ...percentRange(owed / 2, owed),
       derivation: `${formatRef(refOf(rule))} ends each connection after ${requests}: that accounts for 1/${requests} of ${short(share)} connections a request, ${short(owed * 100)} %; at least half of it where callers close connections as well`,
     },
-    risks: ['load spreads over servers by connection where requests are few: a caller may stay with one server longer'],
+    risks: [
+      'load spreads over servers by connection where requests are few: a caller may stay with one server longer',
+      ...(shared.length === 0
+        ? []
+        : [
+            `the limit is the whole rule's: connections to ${shared.map((one) => one.port).join(', ')} lose it as well`,
+          ]),
+    ],
     refused: againstPool(input, service, port.port),
     writes: [
       {
@@ -108,7 +116,10 @@ function liftLimit(input: TuningInput, measured: MeasuredPort, share: number, { 
 function boundPool(input: TuningInput, measured: MeasuredPort, share: number): Proposal {
   const { service, port, figures, http } = measured;
   const { p99 } = figures.latency ?? {};
-  const bound = connectionBound({ ...figures, ...(p99 === undefined ? {} : { p99 }) });
+  const now = chosenIn(input, measured);
+  const needed = connectionBound({ ...figures, ...(p99 === undefined ? {} : { p99 }) });
+  // A bound of ours is never lowered: it lay over what was observed then.
+  const bound = needed === undefined || !now.ours ? needed : Math.max(needed, now.maxConnections ?? 0);
   const kept = Math.max(0, 1 - 0.01 / share);
   return makeProposal({
     ...base(input, measured, share),
@@ -128,6 +139,7 @@ function boundPool(input: TuningInput, measured: MeasuredPort, share: number): P
         ? []
         : [`${measured.subject} does not declare HTTP: name the port http-... or set its appProtocol`]),
       ...againstPool(input, service, port.port),
+      ...againstBound(input, measured, now, bound),
     ],
     unknown:
       bound === undefined
@@ -143,11 +155,80 @@ function boundPool(input: TuningInput, measured: MeasuredPort, share: number): P
               kind: 'pool',
               service: { namespace: service.namespace, name: service.name },
               port: port.port,
-              http: { idleTimeout: '3600s', maxRequestsPerConnection: 0 },
-              tcp: { maxConnections: bound, tcpKeepalive: { time: '300s', interval: '60s' } },
+              http: {
+                ...(now.idleTimeout === undefined ? { idleTimeout: `${IDLE_SEC}s` } : {}),
+                maxRequestsPerConnection: 0,
+              },
+              tcp: { maxConnections: bound, ...(now.keepalive ? {} : { tcpKeepalive: KEEPALIVE }) },
             },
           ],
   });
+}
+
+const IDLE_SEC = 3600;
+const KEEPALIVE = { time: '300s', interval: '60s' };
+
+/** What somebody chose for the pool of a port. */
+interface Chosen {
+  /** `DestinationRule shop/web`. */
+  readonly rule: string;
+  readonly ours: boolean;
+  readonly maxConnections?: number;
+  readonly idleTimeout?: string;
+  readonly keepalive: boolean;
+}
+
+function chosenIn({ objects }: TuningInput, { service, port }: MeasuredPort): Chosen {
+  const rule = ruleOf(objects, service);
+  if (rule.kind !== 'one') return { rule: '', ours: true, keepalive: false };
+  const { http, tcp } = poolAt(rule.object, port.port);
+  const { maxConnections, tcpKeepalive } = asObject(tcp);
+  const { idleTimeout } = asObject(http);
+  return {
+    rule: formatRef(refOf(rule.object)),
+    ours: isTuned(rule.object, service.name),
+    ...(typeof maxConnections === 'number' && maxConnections > 0 ? { maxConnections } : {}),
+    ...(typeof idleTimeout === 'string' ? { idleTimeout } : {}),
+    keepalive: tcpKeepalive !== undefined && tcpKeepalive !== null,
+  };
+}
+
+/** A bound is made of one port's figures, and is nobody else's; and what somebody chose is not loosened or tightened behind their back. */
+function againstBound(
+  input: TuningInput,
+  { service, port }: MeasuredPort,
+  now: Chosen,
+  bound: number | undefined,
+): readonly string[] {
+  const shared = sharedWith(input, service, port.port).map((one) => one.port);
+  const { maxConnections, idleTimeout, rule } = now;
+  const idle = idleTimeout === undefined ? undefined : secondsOf(idleTimeout);
+  return [
+    ...(shared.length === 0
+      ? []
+      : [
+          `the pool of ${rule} holds for ${shared.join(', ')} as well, and the bound is made of the figures of ${port.port} alone: give ${port.port} portLevelSettings of its own, with all that is to hold for it`,
+        ]),
+    ...(now.ours || maxConnections === undefined || bound === undefined || maxConnections === bound
+      ? []
+      : [
+          `${rule} says maxConnections: ${maxConnections}, which would be ${maxConnections > bound ? 'lowered' : 'raised'} to ${bound}: somebody chose it`,
+        ]),
+    ...(idleTimeout === undefined || (idle !== undefined && (idle === 0 || idle >= IDLE_SEC))
+      ? []
+      : [`${rule} says idleTimeout: ${idleTimeout}, which would be lengthened to ${IDLE_SEC}s: somebody chose it`]),
+  ];
+}
+
+const SECONDS: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.001, us: 1e-6, ns: 1e-9 };
+
+/** A duration as Istio takes it (`1h`, `1m30s`, `0.5s`). Undefined for what is none. */
+function secondsOf(text: string): number | undefined {
+  if (!/^(?:\d+(?:\.\d+)?(?:h|ms|us|ns|m|s))+$/u.test(text)) return undefined;
+  return [...text.matchAll(/(\d+(?:\.\d+)?)(h|ms|us|ns|m|s)/gu)].reduce(
+    (sum, [, amount, unit]) => sum + Number(amount) * (SECONDS[unit ?? ''] ?? 0),
+    0,
+  );
 }
 
 /** Behind a TCP port every connection of the application is one of the proxies: only the application can keep it. */

@@ -1,8 +1,10 @@
 import { asObject } from '../../shared/pure/json.ts';
 import { LEAST_RATE } from './connection-pool.ts';
+import { parseIstioObject } from '../../model/istio-objects.ts';
+import { formatRef, namespaceOf, refOf } from '../../model/object.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, percentRange, short, withoutSidecar } from './proposal.ts';
-import { againstPool, poolAt, ruleOf } from './rule.ts';
+import { evidenceOf, makeProposal, measuredPorts, pastProxy, percentRange, short, withoutSidecar } from './proposal.ts';
+import { againstPool, otherTls, poolAt, ruleOf, sharedWith } from './rule.ts';
 
 /** Below this share of HTTP/1.1 connections there is little to gain. */
 export const LEAST_HTTP1 = 0.5;
@@ -33,6 +35,9 @@ export function proposeHttp2(input: TuningInput): readonly Proposal[] {
     const now = rule.kind === 'one' ? asObject(poolAt(rule.object, port.port)['http'])['h2UpgradePolicy'] : undefined;
     if (now === 'UPGRADE') return [];
     const bare = withoutSidecar(input, service);
+    // Settings that go into a rule's own pool hold for every port that follows it.
+    const upgraded = [port, ...sharedWith(input, service, port.port)];
+    const tls = rule.kind === 'one' ? otherTls(rule.object, port.port) : undefined;
     return [
       makeProposal({
         kind: 'http2',
@@ -69,6 +74,22 @@ export function proposeHttp2(input: TuningInput): readonly Proposal[] {
           ...(bare.length === 0
             ? []
             : [`not every pod behind it has a sidecar: ${bare.join(', ')} would be spoken HTTP/2 to`]),
+          ...upgraded.flatMap((one) => {
+            const past = pastProxy(input, service, one);
+            return past.length === 0
+              ? []
+              : [
+                  `port ${one.targetPort} is left out of the proxy of ${past.join(', ')}, or may be: the application itself would be spoken HTTP/2 to`,
+                ];
+          }),
+          ...(tls === undefined
+            ? []
+            : [
+                `its rule sets client TLS ${tls}: what ends it is not, or may not be, the proxy that turns HTTP/2 back`,
+              ]),
+          ...listenersOf(input).map(
+            (name) => `${name} gives proxies listeners of their own (ingress): which ports pass them is not judged`,
+          ),
           ...(now === 'DO_NOT_UPGRADE' ? ['its rule says DO_NOT_UPGRADE: somebody decided against it'] : []),
           ...againstPool(input, service, port.port),
         ],
@@ -87,6 +108,16 @@ export function proposeHttp2(input: TuningInput): readonly Proposal[] {
         ],
       }),
     ];
+  });
+}
+
+/** Sidecars for the namespace's pods with `ingress`: ports that it does not name reach the application as they come. */
+function listenersOf({ objects, namespace, inventory }: TuningInput): readonly string[] {
+  const where = [namespace, inventory.facts.mesh.rootNamespace];
+  return objects.flatMap((object) => {
+    if (object.kind !== 'Sidecar' || !where.includes(namespaceOf(object) ?? 'default')) return [];
+    const parsed = parseIstioObject(object);
+    return parsed?.kind === 'Sidecar' && parsed.ingress ? [formatRef(refOf(object))] : [];
   });
 }
 

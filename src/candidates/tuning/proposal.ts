@@ -1,5 +1,6 @@
 import type { Edge } from '../../model/edge.ts';
 import type { Inventory, ServiceInfo, ServicePort, Workload } from '../../model/inventory.ts';
+import { UNREDIRECTED_PORTS, isLeftOut } from '../../model/istio-party.ts';
 import { speaksHttp } from '../../model/istio-protocol.ts';
 import type { KubeManifest, ObjectRef } from '../../model/object.ts';
 import type { ProxyFigures, ServiceFigures, TuningMetrics } from '../../model/tuning.ts';
@@ -191,8 +192,34 @@ export function proxyOf({ metrics }: TuningInput, workload: string): ProxyFigure
 
 /** Workloads behind a Service without a sidecar in every pod, or of which that is not known. */
 export function withoutSidecar(input: TuningInput, service: ServiceInfo): readonly string[] {
-  const behind = new Set(service.workloads);
-  return input.inventory.workloads
-    .filter((one) => behind.has(one.id) && one.podSets.some(({ mesh }) => mesh !== 'sidecar'))
-    .map((one) => one.id);
+  return behind(input, service, ({ mesh, hostNetwork }) => mesh !== 'sidecar' || hostNetwork);
+}
+
+/** Workloads behind a port of a Service whose pods have a proxy, and take what comes to that port, or may take it, past it. */
+export function pastProxy(input: TuningInput, service: ServiceInfo, { targetPort }: ServicePort): readonly string[] {
+  return behind(input, service, ({ annotations, containers }) => {
+    const of = (key: string): string | undefined => (Object.hasOwn(annotations, key) ? annotations[key] : undefined);
+    if (of('sidecar.istio.io/interceptionMode') === 'NONE') return true;
+    // Istio's template takes the annotation as it stands: an empty list redirects nothing.
+    if (of('traffic.sidecar.istio.io/includeInboundPorts')?.trim() === '') return true;
+    const ports =
+      typeof targetPort === 'number'
+        ? [targetPort]
+        : containers.flatMap((one) => one.ports.flatMap(({ name, port }) => (name === targetPort ? [port] : [])));
+    // A name that leads to no port on record may lead to any that is left out.
+    if (ports.length === 0)
+      return Object.keys(annotations).some((key) =>
+        /^traffic\.sidecar\.istio\.io\/(?:in|ex)cludeInboundPorts$/u.test(key),
+      );
+    return ports.some((port) => UNREDIRECTED_PORTS.has(port) || isLeftOut(annotations, port));
+  });
+}
+
+function behind(
+  { inventory }: TuningInput,
+  service: ServiceInfo,
+  which: (pods: Workload['podSets'][number]) => boolean,
+): readonly string[] {
+  const ids = new Set(service.workloads);
+  return inventory.workloads.filter((one) => ids.has(one.id) && one.podSets.some(which)).map((one) => one.id);
 }

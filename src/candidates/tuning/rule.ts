@@ -1,7 +1,7 @@
 import { hostFit } from '../../model/istio-destination-rule.ts';
 import { parseIstioObject } from '../../model/istio-objects.ts';
 import { speaksHttp } from '../../model/istio-protocol.ts';
-import type { ServiceInfo } from '../../model/inventory.ts';
+import type { ServiceInfo, ServicePort } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { formatRef, namespaceOf, refOf } from '../../model/object.ts';
 import { isOwn } from '../../objects/build.ts';
@@ -62,11 +62,38 @@ export function ruleOf(
 
 /** The pool that a port follows in a rule: its own settings where it has some, else those of the whole rule. */
 export function poolAt(rule: KubeManifest, port: number): JsonObject {
+  return asObject(policyAt(rule, port)['connectionPool']);
+}
+
+/** Settings of a port inherit nothing of the rule's own (istio.io, DestinationRule, portLevelSettings). */
+function policyAt(rule: KubeManifest, port: number): JsonObject {
   const policy = asObject(getPath(rule, ['spec', 'trafficPolicy']));
   const own = asArray(policy['portLevelSettings'])
     .map(asObject)
     .find((one) => asObject(one['port'])['number'] === port);
-  return asObject((own ?? policy)['connectionPool']);
+  return own ?? policy;
+}
+
+/** The client TLS that a rule sets for a port where it is not mTLS of the mesh; undefined where it is, or is left to automatic mTLS. */
+export function otherTls(rule: KubeManifest, port: number): string | undefined {
+  const tls = policyAt(rule, port)['tls'];
+  if (tls === undefined || tls === null) return undefined;
+  // DISABLE is the first value of the enumeration: what settings without a mode mean.
+  const mode = asObject(tls)['mode'] ?? 'DISABLE';
+  return mode === 'ISTIO_MUTUAL' ? undefined : JSON.stringify(mode);
+}
+
+/** Where settings of one port would go into a rule's own pool: the other TCP ports of the Service that follow it. Empty: the port's settings are its own. */
+export function sharedWith(
+  input: Pick<TuningInput, 'objects'>,
+  service: ServiceInfo,
+  port: number,
+): readonly ServicePort[] {
+  const rule = ruleOf(input.objects, service);
+  if (rule.kind !== 'one' || isTuned(rule.object, service.name) || hasOwnSettings(rule.object, port)) return [];
+  return service.ports.filter(
+    (one) => one.port !== port && one.protocol === 'TCP' && !hasOwnSettings(rule.object, one.port),
+  );
 }
 
 /** What stands against settings of one port in a rule of the Service; empty where nothing does. */
@@ -94,7 +121,7 @@ function hasOwnSettings(rule: KubeManifest, port: number): boolean {
 }
 
 /** A rule that holds settings of pools alone, since tune made it. Others of ours (a pattern's) are edited field by field like anybody's. */
-function isTuned(rule: KubeManifest, service: string): boolean {
+export function isTuned(rule: KubeManifest, service: string): boolean {
   return isOwn(rule) && rule.metadata.name === ownRuleName(service);
 }
 

@@ -10,6 +10,7 @@ import { isOwn } from '../../objects/build.ts';
 import { buildScope } from '../../objects/istio-traffic.ts';
 import { asArray, asObject, asString } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
+import { meshProviders, namespaceOfProvider } from './mesh-providers.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
 import { evidenceOf, makeProposal, percentRange, workloadsIn } from './proposal.ts';
 
@@ -30,22 +31,40 @@ export interface Shown {
   readonly namespaces: readonly string[];
   /** Edges of which it cannot be told what they need. */
   readonly open: readonly Edge[];
+  /** What the proxies themselves call, or configuration declares, and cannot be told. */
+  readonly unread: readonly string[];
 }
 
 /**
- * The namespaces that the proxies of a namespace must be shown so that nothing on record is hidden from them: of every workload called, of the
+ * The namespaces that the proxies of a namespace must be shown so that nothing on record is hidden from them: of every workload called or declared by
+ * configuration to be, of the providers that proxies themselves call (a CUSTOM policy whose authorizer is hidden refuses every request), of the
  * ServiceEntries of names outside, and, since routes lead on, of VirtualServices for what is shown and of what they lead to.
  */
 export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventory' | 'objects' | 'edges'>): Shown {
   const { namespace, inventory, objects } = input;
   const shown = new Set<string>([...always(inventory)]);
   const open: Edge[] = [];
+  const unread: string[] = [];
   const known = new Set(inventory.namespaces.map(({ name }) => name));
   for (const edge of input.edges) {
     if (edge.src.kind !== 'workload' || namespaceOfWorkload(edge.src.id) !== namespace) continue;
     const { dst } = edge;
     if (dst.kind === 'workload') shown.add(namespaceOfWorkload(dst.id));
     else if (dst.kind === 'unknown') open.push(edge);
+  }
+  // Declared, and not on record: a job that has not run yet, an address in the environment. Whether anybody adopted it does not matter here.
+  for (const { src, dst, strength, by, port } of inventory.declared) {
+    if (src.kind !== 'workload' || namespaceOfWorkload(src.id) !== namespace) continue;
+    if (dst.kind === 'workload') shown.add(namespaceOfWorkload(dst.id));
+    else if (dst.kind === 'unknown' && strength === 'strong')
+      unread.push(`where ${by} of ${src.id} leads (port ${port}) is not known`);
+  }
+  const providers = meshProviders(input);
+  unread.push(...providers.unread);
+  for (const service of providers.services) {
+    const where = namespaceOfProvider(service);
+    if (where === undefined) unread.push(`in which namespace the provider ${service} lies is not known`);
+    else if (where !== 'outside') shown.add(where);
   }
   // Names outside may be reached by address, which a record without a name does not tell apart.
   for (const object of objects)
@@ -60,7 +79,7 @@ export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventor
     }
   }
   shown.delete(namespace);
-  return { namespaces: uniqueSorted(shown), open };
+  return { namespaces: uniqueSorted(shown), open, unread };
 }
 
 /** A route for what is shown must be shown too, and so must all that it leads to. */
@@ -131,7 +150,7 @@ export function proposeSidecarScope(input: TuningInput): readonly Proposal[] {
     -1,
     ...metrics.proxies.flatMap((one) => (meshed.some(({ id }) => id === one.workload) ? [one.clusters ?? -1] : [])),
   );
-  const { namespaces, open } = namespacesShown(input);
+  const { namespaces, open, unread } = namespacesShown(input);
   const scope = buildScope({ name: SCOPE_NAME, namespace }, namespaces);
   const sidecars = objects.filter((one) => one.kind === 'Sidecar' && groupOf(one.apiVersion) === 'networking.istio.io');
   const ours = sidecars.find((one) => refKey(refOf(one)) === refKey(refOf(scope)));
@@ -170,7 +189,7 @@ export function proposeSidecarScope(input: TuningInput): readonly Proposal[] {
               derivation: `1 - (${left - ALWAYS} ports of Services shown + ${ALWAYS})/${largest}; up to ${MORE} times as many where subsets have clusters of their own. Memory of a proxy follows its configuration`,
             },
       risks: [
-        'what nothing on record calls yet is hidden: a new call goes out as plaintext, past routes and mTLS, until tune is run again (a STRICT server refuses it)',
+        `what nothing on record calls yet is hidden: ${hiddenCalls(input, ours)}, until tune is run again`,
         'a name reached through a namespace that no edge and no route on record tells of is hidden',
       ],
       refused: [
@@ -196,6 +215,7 @@ export function proposeSidecarScope(input: TuningInput): readonly Proposal[] {
             ]),
         ...hiddenTargets(input, namespaces),
       ],
+      unknown: unread,
       writes: [{ kind: 'object', object: scope }],
       sources: [
         'istio.io/latest/docs/reference/config/networking/sidecar',
@@ -204,6 +224,17 @@ export function proposeSidecarScope(input: TuningInput): readonly Proposal[] {
       ],
     }),
   ];
+}
+
+/** What becomes of a call to a Service that is hidden: BlackHoleCluster or PassthroughCluster (istio.io, Sidecar, outboundTrafficPolicy). */
+function hiddenCalls(input: TuningInput, ours: KubeManifest | undefined): string {
+  const refused = 'a new call is refused by the proxy of the caller (outboundTrafficPolicy REGISTRY_ONLY)';
+  const plain = 'a new call goes out as plaintext, past routes and mTLS (a STRICT server refuses it)';
+  const parsed = ours === undefined ? undefined : parseIstioObject(ours);
+  if (parsed?.kind === 'Sidecar' && parsed.registryOnly) return refused;
+  const { outbound } = meshProviders(input);
+  if (outbound === undefined) return `${plain}, or, where the mesh says REGISTRY_ONLY, which was not read, is refused`;
+  return outbound === 'REGISTRY_ONLY' ? refused : plain;
 }
 
 /** Names outside on record for which the mesh has an entry that the scope does not show. None, by the way the scope is made: said if it ever is not so. */

@@ -25,7 +25,9 @@ export function meshProviders(input: Pick<TuningInput, 'objects' | 'namespace' |
     inventory.facts.mesh.rootNamespace,
     'istio-system',
     ...objects.flatMap((one) =>
-      one.kind === 'Deployment' && asObject(one.metadata.labels)['app'] === 'istiod' ? [namespaceOf(one) ?? 'default'] : [],
+      one.kind === 'Deployment' && asObject(one.metadata.labels)['app'] === 'istiod'
+        ? [namespaceOf(one) ?? 'default']
+        : [],
     ),
   ]);
   const texts = objects.flatMap((one) => {

@@ -26,8 +26,7 @@ export function firstDifference(
   }
   if (Array.isArray(expected) && Array.isArray(now)) {
     const [a, b] = [expected as readonly Json[], now as readonly Json[]];
-    const same =
-      a.length === b.length && a.every((one, index) => firstDifference(group, one, b[index]) === undefined);
+    const same = a.length === b.length && a.every((one, index) => firstDifference(group, one, b[index]) === undefined);
     return same ? undefined : path;
   }
   return equalJson(expected, now) ? undefined : path;

@@ -23,8 +23,8 @@ const PHASE: PhaseName = 'permissive-mtls';
 const PREFIX = 'tune/';
 const HOUR_MS = 3_600_000;
 
-/** What proposals for the namespace of a view are made from. */
-export function tuningInput(view: View, metrics: TuningMetrics): TuningInput {
+/** What proposals for the namespace of a view are made from; `parseText` reads YAML (TuningInput). */
+export function tuningInput(view: View, metrics: TuningMetrics, parseText: TuningInput['parseText']): TuningInput {
   const edges = keptEdges(view.edges);
   const seen = edges.filter(({ origin }) => origin.kind === 'observed');
   const first = view.span?.first ?? seen.reduce((least, one) => Math.min(least, one.first), Number.POSITIVE_INFINITY);
@@ -38,6 +38,7 @@ export function tuningInput(view: View, metrics: TuningMetrics): TuningInput {
     metrics,
     evidenceHours: last > first ? (last - first) / HOUR_MS : 0,
     neededHours: window === 'off' ? 0 : window,
+    parseText,
   };
 }
 

@@ -20,6 +20,7 @@ import type { TuningMetrics } from '../../src/model/tuning.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
 import { buildScope } from '../../src/objects/istio-traffic.ts';
 import { editObject } from '../../src/plan/change.ts';
+import { yamlValue } from '../../src/shared/io/yaml.ts';
 import fc from '../support/fast-check.ts';
 import { edgeOf } from '../support/rig.ts';
 import type { InventorySketch } from '../support/world.ts';
@@ -84,6 +85,7 @@ function inputOf({
     metrics: { ...NONE, ...metrics },
     evidenceHours: 200,
     neededHours: 168,
+    parseText: yamlValue,
     ...rest,
   };
 }
@@ -141,7 +143,7 @@ const templated = (inventory: Inventory): Inventory => ({
 });
 
 /** id, what is given, the answer wanted (undefined: nothing is proposed), and what its reason says. */
-type Case = readonly [string, string, Given, Proposal['answer'] | undefined, RegExp?];
+type Case = readonly [string, string, Given, Proposal['answer'] | undefined, (RegExp | undefined)?];
 
 const CASES: readonly Case[] = [
   ['connection-pool:shop/web:8080', 'one connection in three requests', { metrics: { services: [BUSY] } }, 'apply'],
@@ -315,7 +317,7 @@ const CASES: readonly Case[] = [
         `a rule that says ${JSON.stringify(trafficPolicy)}`,
         { metrics: { services: [BUSY] }, objects: [rule({ host: HOST, trafficPolicy })] },
         answer,
-        ...(why === undefined ? [] : [why]),
+        why,
       ],
     ),
   ),
@@ -350,7 +352,7 @@ const CASES: readonly Case[] = [
         metrics: { services: [{ ...BUSY, port: number }] },
       },
       answer,
-      ...(answer === 'refused' ? [/left out of the proxy of shop\/Deployment\/web/] : []),
+      answer === 'refused' ? /left out of the proxy of shop\/Deployment\/web/ : undefined,
     ];
   }),
   [
@@ -389,7 +391,7 @@ const CASES: readonly Case[] = [
     `a rule that says ${JSON.stringify(trafficPolicy)}`,
     { metrics: { services: [BUSY] }, objects: [rule({ host: HOST, trafficPolicy })] },
     answer,
-    ...(answer === 'refused' ? [/sets client TLS/] : []),
+    answer === 'refused' ? /sets client TLS/ : undefined,
   ]),
   [
     'http2:shop/web:8080',
@@ -581,9 +583,9 @@ const CASES: readonly Case[] = [
   ],
   ...(
     [
-      ['in JSON', '{"extensionProviders": []}', /cannot be read whole/],
+      ['in a text that does not parse', 'extensionProviders: [', /cannot be read whole/],
+      ['as no list', 'extensionProviders: {name: opa}', /cannot be read whole/],
       ['by a merge', 'extensionProviders:\n- name: opa\n  envoyExtAuthzGrpc:\n    <<: *opa\n', /cannot be read whole/],
-      ['over lines', 'extensionProviders:\n- name: a\n  zipkin:\n    service: >-\n      a.b\n', /cannot be read whole/],
       [
         'without a namespace',
         'extensionProviders:\n- name: a\n  zipkin: {service: zipkin, port: 1}\n',

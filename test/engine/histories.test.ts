@@ -149,7 +149,10 @@ function meddling(history: History, oneIn: number, session: () => Session): (poi
   return (point) => {
     if (wrote) looked = false;
     // A run that was taken over from a record has nothing to compare with (docs/faults.md).
-    const isBlind = (): boolean => session().rig.journal.openRuns().some(({ plan }) => plan.ground === undefined);
+    const isBlind = (): boolean =>
+      session()
+        .rig.journal.openRuns()
+        .some(({ plan }) => plan.ground === undefined);
     if (!struck && !looked && history.random(oneIn) === 0 && !isBlind()) {
       struck = true;
       const kind = pick(history, FOREIGN_KINDS);

@@ -39,7 +39,12 @@ describe('an account', () => {
 
   it.each<[string, KubeManifest, InventorySketch, string]>([
     ['is what the pod runs as', onDb({ ingress: [from({ [ACCOUNT]: 'web' })] }), runsAs('web'), 'allowed'],
-    ['with the source of the label', onDb({ ingress: [from({ [`k8s:${ACCOUNT}`]: 'web' })] }), runsAs('web'), 'allowed'],
+    [
+      'with the source of the label',
+      onDb({ ingress: [from({ [`k8s:${ACCOUNT}`]: 'web' })] }),
+      runsAs('web'),
+      'allowed',
+    ],
     ['and no other', onDb({ ingress: [from({ [ACCOUNT]: 'web' })] }), runsAs('other'), 'denied'],
     [
       'whatever the pod says of itself',

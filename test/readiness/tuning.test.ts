@@ -18,6 +18,7 @@ import {
 import type { KubeManifest } from '../../src/model/object.ts';
 import { groupOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
+import { yamlValue } from '../../src/shared/io/yaml.ts';
 import { isWritten } from '../../src/sources/kube/rights.ts';
 import { openClusterTarget } from '../../src/targets/cluster.ts';
 import { simulatedClock } from '../support/fake-api/clock.ts';
@@ -133,7 +134,7 @@ async function withRig(work: (rig: Rig, dir: string) => Promise<void>): Promise<
 }
 
 const proposalsOf = async (rig: Rig, metrics = METRICS): Promise<readonly Proposal[]> =>
-  proposeTuning(tuningInput(await rig.view('shop'), metrics));
+  proposeTuning(tuningInput(await rig.view('shop'), metrics, yamlValue));
 
 describe('tuning as steps', () => {
   it('is planned with every verdict as it was, written, and taken back to the byte', async () => {
@@ -285,7 +286,7 @@ describe('what came of it', () => {
           ? { ...one, step: { ...one.step, title: one.step.title.replace('50-100 %', '20-35 %') } }
           : one,
       );
-      const [now] = tuningInForce(applied, tuningInput(view, mend(perRequest)));
+      const [now] = tuningInForce(applied, tuningInput(view, mend(perRequest), yamlValue));
       expect(now).toMatchObject({
         id: 'connection-pool:shop/api:9000',
         answer,
@@ -295,7 +296,7 @@ describe('what came of it', () => {
         `measured ${Math.round((1 - perRequest) * 100)} % less`,
       );
       // Figures from before the step say nothing of it.
-      expect(tuningInForce(view.applied, tuningInput(view, METRICS))[0]?.answer).toBe('unknown');
+      expect(tuningInForce(view.applied, tuningInput(view, METRICS, yamlValue))[0]?.answer).toBe('unknown');
     });
   });
 

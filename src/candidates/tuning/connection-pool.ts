@@ -224,11 +224,14 @@ const SECONDS: Readonly<Record<string, number>> = { h: 3600, m: 60, s: 1, ms: 0.
 
 /** A duration as Istio takes it (`1h`, `1m30s`, `0.5s`). Undefined for what is none. */
 function secondsOf(text: string): number | undefined {
-  if (!/^(?:\d+(?:\.\d+)?(?:h|ms|us|ns|m|s))+$/u.test(text)) return undefined;
-  return [...text.matchAll(/(\d+(?:\.\d+)?)(h|ms|us|ns|m|s)/gu)].reduce(
-    (sum, [, amount, unit]) => sum + Number(amount) * (SECONDS[unit ?? ''] ?? 0),
-    0,
-  );
+  const part = /(\d+(?:\.\d+)?)(h|ms|us|ns|m|s)/uy;
+  let sum = 0;
+  let end = 0;
+  for (let found = part.exec(text); found !== null; found = part.exec(text)) {
+    sum += Number(found[1]) * (SECONDS[found[2] ?? ''] ?? 0);
+    end = part.lastIndex;
+  }
+  return end === text.length && end > 0 ? sum : undefined;
 }
 
 /** Behind a TCP port every connection of the application is one of the proxies: only the application can keep it. */

@@ -1,6 +1,7 @@
 import type { KubeManifest } from '../../model/object.ts';
 import { groupOf, namespaceOf } from '../../model/object.ts';
-import { asObject, asString, getPath } from '../../shared/pure/json.ts';
+import type { Json } from '../../shared/pure/json.ts';
+import { asArray, asObject, asString, getPath, isJsonObject } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
 import { providersOf } from './ext-authz-cache.ts';
 import type { TuningInput } from './proposal.ts';
@@ -16,10 +17,12 @@ export interface MeshProviders {
 }
 
 /**
- * Providers from `extensionProviders` of the ConfigMaps of the mesh: `istio`, and those of its revisions, where istiod is. The text is scanned, not parsed:
- * what is taken for a service and is none shows a namespace too many, and what the scan does not understand is said.
+ * Providers from `extensionProviders` of the ConfigMaps of the mesh: `istio`, and those of its revisions, where istiod is. A text that
+ * cannot be parsed is said.
  */
-export function meshProviders(input: Pick<TuningInput, 'objects' | 'namespace' | 'inventory'>): MeshProviders {
+export function meshProviders(
+  input: Pick<TuningInput, 'objects' | 'namespace' | 'inventory' | 'parseText'>,
+): MeshProviders {
   const { objects, inventory } = input;
   const where = new Set([
     inventory.facts.mesh.rootNamespace,
@@ -41,7 +44,7 @@ export function meshProviders(input: Pick<TuningInput, 'objects' | 'namespace' |
         `the mesh configuration (ConfigMap istio, data.mesh) was not read: which extensionProviders the proxies call is not known`,
       ],
     };
-  const read = texts.map(({ name, text }) => ({ name, ...scan(text) }));
+  const read = texts.map(({ name, text }) => ({ name, ...providersIn(input.parseText(text)) }));
   const named = new Set(read.flatMap(({ names }) => names));
   const lost = providersOf(input).filter((one) => !named.has(one));
   const modes = new Set(read.map(({ outbound }) => outbound));
@@ -67,44 +70,39 @@ function isMeshMap(object: KubeManifest, where: ReadonlySet<string>): boolean {
   );
 }
 
-interface Scanned {
+interface Read {
   readonly names: readonly string[];
   readonly services: readonly string[];
   readonly outbound?: 'REGISTRY_ONLY' | 'ALLOW_ANY';
   readonly problem: boolean;
 }
 
-function scan(text: string): Scanned {
-  const plain = text.replaceAll('\r\n', '\n').replaceAll(/(?:^|[ \t])#.*$/gmu, '');
-  // Up to the next key at the start of a line; a list may stand there too.
-  const block = /^extensionProviders[ \t]*:([^\n]*(?:\n(?:[ \t-][^\n]*)?)*)/mu.exec(plain)?.[1];
-  const outbound = outboundOf(plain);
-  const base = outbound === undefined ? {} : { outbound };
-  // Named, and not as a key at the start of a line: JSON, quotes, a merge.
-  if (block === undefined)
-    return { ...base, names: [], services: [], problem: /extensionProviders|^[ \t]*[{&*<]/mu.test(plain) };
-  const of = (key: string): readonly string[] =>
-    [...block.matchAll(new RegExp(`(?:^|[\\s{,"'-])${key}["']?[ \\t]*:[ \\t]*([^\\s,}]*)`, 'gu'))].map(
-      ([, value = '']) => value.replaceAll(/^["']|["']$/gu, ''),
-    );
-  const services = of('service');
-  const strange = services.some((one) => !/^(?:[a-z0-9.-]+\/)?[A-Za-z0-9*][A-Za-z0-9.*-]*$/u.test(one));
-  const merged = /(?:^|[\s:,[-])(?:<<[ \t]*:|[&*!][A-Za-z])|\?[ \t]/mu.test(block);
-  return { ...base, names: of('name'), services: strange ? [] : services, problem: strange || merged };
+function providersIn(config: Json | undefined): Read {
+  const listed = asObject(config)['extensionProviders'];
+  // An empty text is an empty configuration.
+  const problem = (config !== null && !isJsonObject(config)) || (listed !== undefined && !Array.isArray(listed));
+  if (problem) return { names: [], services: [], problem };
+  const providers = asArray(listed).map(asObject);
+  // ALLOW_ANY where nothing is said (istio.io, MeshConfig.outboundTrafficPolicy).
+  const mode = asObject(asObject(config)['outboundTrafficPolicy'])['mode'] ?? 'ALLOW_ANY';
+  return {
+    names: providers.flatMap(({ name }) => asString(name) ?? []),
+    services: providers.flatMap((one) =>
+      Object.values(one).flatMap((kind) => asString(asObject(kind)['service']) ?? []),
+    ),
+    ...(mode === 'ALLOW_ANY' || mode === 'REGISTRY_ONLY' ? { outbound: mode } : {}),
+    problem,
+  };
 }
 
-/** ALLOW_ANY where nothing is said (istio.io, MeshConfig.outboundTrafficPolicy). */
-function outboundOf(text: string): Scanned['outbound'] {
-  if (!text.includes('outboundTrafficPolicy')) return /^[ \t]*[{&*<]/mu.test(text) ? undefined : 'ALLOW_ANY';
-  const found = /^outboundTrafficPolicy[ \t]*:[ \t]*(?:\{[ \t]*|\n[ \t]+)mode[ \t]*:[ \t]*["']?(\w+)/mu.exec(text)?.[1];
-  return found === 'REGISTRY_ONLY' || found === 'ALLOW_ANY' ? found : undefined;
-}
+/** Where a provider's service lies: a namespace, outside (a name of a ServiceEntry, or of nothing), or it cannot be told. */
+export type ProviderPlace =
+  { readonly kind: 'namespace'; readonly name: string } | { readonly kind: 'outside' } | { readonly kind: 'unknown' };
 
-/** The namespace that a provider's service lies in. `outside`: a name of a ServiceEntry, or of nothing. Undefined where it cannot be told. */
-export function namespaceOfProvider(service: string): string | 'outside' | undefined {
-  const [before, host] = service.includes('/') ? service.split('/') : [undefined, service];
-  if (before !== undefined) return before;
-  const kube = /^[^.*]+\.([^.*]+)(?:\.svc(?:\..*)?)?$/u.exec(host ?? '')?.[1];
-  if (kube !== undefined) return kube;
-  return host === undefined || !host.includes('.') || host.includes('*') ? undefined : 'outside';
+export function placeOfProvider(service: string): ProviderPlace {
+  const stroke = service.indexOf('/');
+  if (stroke >= 0) return { kind: 'namespace', name: service.slice(0, stroke) };
+  const kube = /^[^.*]+\.([^.*]+)(?:\.svc(?:\..*)?)?$/u.exec(service)?.[1];
+  if (kube !== undefined) return { kind: 'namespace', name: kube };
+  return !service.includes('.') || service.includes('*') ? { kind: 'unknown' } : { kind: 'outside' };
 }

@@ -93,6 +93,8 @@ export interface TuningInput {
   /** Hours that the record of edges spans, and how many are asked for before anything may be hidden. */
   readonly evidenceHours: number;
   readonly neededHours: number;
+  /** Reads YAML, of which the mesh configuration is a text: null where it is empty, undefined where it does not parse. */
+  readonly parseText: (text: string) => Json | undefined;
 }
 
 /** A proposal from what differs between proposals: refused where something stands against it, unknown where something is missing. */

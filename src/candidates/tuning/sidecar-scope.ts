@@ -10,7 +10,7 @@ import { isOwn } from '../../objects/build.ts';
 import { buildScope } from '../../objects/istio-traffic.ts';
 import { asArray, asObject, asString } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
-import { meshProviders, namespaceOfProvider } from './mesh-providers.ts';
+import { meshProviders, placeOfProvider } from './mesh-providers.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
 import { evidenceOf, makeProposal, percentRange, workloadsIn } from './proposal.ts';
 
@@ -40,7 +40,9 @@ export interface Shown {
  * configuration to be, of the providers that proxies themselves call (a CUSTOM policy whose authorizer is hidden refuses every request), of the
  * ServiceEntries of names outside, and, since routes lead on, of VirtualServices for what is shown and of what they lead to.
  */
-export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventory' | 'objects' | 'edges'>): Shown {
+export function namespacesShown(
+  input: Pick<TuningInput, 'namespace' | 'inventory' | 'objects' | 'edges' | 'parseText'>,
+): Shown {
   const { namespace, inventory, objects } = input;
   const shown = new Set<string>([...always(inventory)]);
   const open: Edge[] = [];
@@ -62,9 +64,9 @@ export function namespacesShown(input: Pick<TuningInput, 'namespace' | 'inventor
   const providers = meshProviders(input);
   unread.push(...providers.unread);
   for (const service of providers.services) {
-    const where = namespaceOfProvider(service);
-    if (where === undefined) unread.push(`in which namespace the provider ${service} lies is not known`);
-    else if (where !== 'outside') shown.add(where);
+    const place = placeOfProvider(service);
+    if (place.kind === 'unknown') unread.push(`in which namespace the provider ${service} lies is not known`);
+    else if (place.kind === 'namespace') shown.add(place.name);
   }
   // Names outside may be reached by address, which a record without a name does not tell apart.
   for (const object of objects)

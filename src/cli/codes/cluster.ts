@@ -108,7 +108,8 @@ export const CLUSTER_CODES = {
   SP440: {
     title: 'Not known what is served',
     exit: 4,
-    means: 'Kinds that a step rests on were to be read again, and the API server that serves them does not say which it has.',
+    means:
+      'Kinds that a step rests on were to be read again, and the API server that serves them does not say which it has.',
     causes: ['An aggregated API (Calico’s, say) whose server is down.'],
     fix: ['`kubectl get apiservices`; then `sallyport resume`.'],
   },

@@ -13,7 +13,7 @@ import { TUNED_CONTROLS } from '../../model/tuning.ts';
 import type { TuningInForce } from '../../readiness/tuning-plan.ts';
 import { planTuning, realise, tuningInForce, tuningInput } from '../../readiness/tuning-plan.ts';
 import { systemClock } from '../../shared/io/clock.ts';
-import { parseYaml } from '../../shared/io/yaml.ts';
+import { parseYaml, yamlValue } from '../../shared/io/yaml.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { asArray, asObject, asString, getPath } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
@@ -108,7 +108,7 @@ export async function tune(
 }
 
 function tuningOf(view: View, metrics: TuningMetrics, budget: TuningBudget): NamespaceTuning {
-  const input = tuningInput(view, metrics);
+  const input = tuningInput(view, metrics, yamlValue);
   return {
     namespace: view.namespace,
     controls: measureControls(view.namespace, metrics, budget),

@@ -167,6 +167,13 @@ export function parseYaml(text: string): { readonly value: Json } | { readonly p
   return { value: first?.document.value ?? null };
 }
 
+/** The value of a text of one document: null where it is empty, undefined where it does not parse. */
+export function yamlValue(text: string): Json | undefined {
+  if (text.trim() === '') return null;
+  const read = parseYaml(text);
+  return 'problem' in read ? undefined : read.value;
+}
+
 /**
  * The documents of a text with the place of every node, in the order of `parseYamlDocuments`. Undefined where the text has
  * errors.

@@ -12,6 +12,7 @@ import type { Step } from '../plan/plan.ts';
 import { asArray, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
+import { plural } from '../shared/pure/text.ts';
 import type { Playbook } from './incident-effect.ts';
 import { NO_EFFECT, effectFindings, effectOf, isEndpoint, snapshotAfter } from './incident-effect.ts';
 
@@ -106,13 +107,19 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
     [src, dst].some((end) => end.kind === 'workload' && ids.has(end.id));
   const effect = effectOf(view, after, isAbout, moved);
   const findings: Finding[] = [...effectFindings(workload.id, effect)];
-  const [open] = effect.open;
+  // "Traffic to and from the node where a Pod is running is always allowed" (kubernetes.io, Network Policies): the kubelet's probes, mostly. No
+  // kind that there is could deny it, and a pod that is to be kept for forensics must not be killed for want of its probes.
+  const ofNodes = new Set(
+    view.edges.filter(({ src, dst }) => src.kind === 'node' || dst.kind === 'node').map(({ id }) => id),
+  );
+  const nodes = effect.open.filter(({ edge }) => ofNodes.has(edge));
+  const [open, ...others] = effect.open.filter(({ edge }) => !ofNodes.has(edge));
   if (open !== undefined)
     findings.push({
       code: 'SP391',
       severity: 'error',
       subject: workload.id,
-      message: `It would not hold: ${open.text} is not denied afterwards${effect.open.length > 1 ? `, nor are ${effect.open.length - 1} more` : ''}`,
+      message: `It would not hold: ${open.text} is not denied afterwards${others.length > 0 ? `, nor are ${others.length} more` : ''}`,
       hint: 'Look at sallyport reach --explain for that pair; a policy of an earlier tier, or one for the whole namespace, lets it.',
     });
   const proxied = podObjects(view, workload)
@@ -122,7 +129,18 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
     steps: [...plan.steps, ...(options.connections === 'delete' ? plan.deletes : [])],
     findings,
     effect,
-    remarks: [...plan.remarks, ...connectionRemarks(options.connections, plan.pods, proxied)],
+    remarks: [
+      ...plan.remarks,
+      ...(nodes.length === 0
+        ? []
+        : [
+            `${plural(nodes.length, 'edge')} on record ${nodes.length === 1 ? 'is' : 'are'} with nodes, and a pod and its own node always reach each other: ${nodes
+              .slice(0, 3)
+              .map(({ text }) => text)
+              .join('; ')}; who holds the node is cordon's and drain's matter`,
+          ]),
+      ...connectionRemarks(options.connections, plan.pods, proxied),
+    ],
     byHand:
       options.connections === 'drain'
         ? proxied.map(

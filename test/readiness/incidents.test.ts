@@ -170,6 +170,18 @@ describe('a quarantine', () => {
     expect(found.steps).toEqual([]);
   });
 
+  it.each<QuarantineKind>(['cilium', 'calico', 'labels'])(
+    'by %s is not held up by the probes of nodes, which nothing can deny: it names them',
+    (kind) => {
+      const view = world(kind === 'cilium' ? 'cilium' : 'calico', OPEN_DB);
+      const probed = { ...view, edges: edgesOf(`${EDGES}\nnode -> shop/Deployment/db 5432`) };
+      const found = quarantine(probed, 'shop/Deployment/db', { kind });
+      expect(errors(found)).toEqual([]);
+      expect(found.remarks.join('\n')).toMatch(/1 edge on record is with nodes.*: node -> shop\/Deployment\/db/u);
+      expect(found.effect.cut).toHaveLength(2);
+    },
+  );
+
   it('is refused where nothing is known to enforce it', () => {
     expect(errors(quarantine(world('other', OPEN_DB), 'shop/Deployment/db'))).toEqual(['SP390']);
   });

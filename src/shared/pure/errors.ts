@@ -14,7 +14,7 @@ export const EXIT = {
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 export interface FailureDetail {
-  /** Stable code, `SP` and three digits: 1xx usage, 2xx input, 4xx cluster, 5xx state, 6xx engine. Findings are 3xx. */
+  /** Stable code, `SP` and three digits: 1xx and 2xx use and input, 4xx cluster, 5xx state, 6xx engine. Findings are 3xx. */
   readonly code: string;
   readonly exit: ExitCode;
   readonly message: string;

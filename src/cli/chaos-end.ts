@@ -3,7 +3,7 @@ import type { RunResult } from '../engine/run.ts';
 import { executePlan, resumeRun, settleOpenRun } from '../engine/run.ts';
 import type { ChaosMark, Plan } from '../plan/plan.ts';
 import { resolutionsOf } from '../plan/rollback.ts';
-import { CHAOS_STEP } from '../readiness/chaos.ts';
+import { CHAOS_STEP } from '../model/chaos.ts';
 import { planRollback } from '../readiness/rollback.ts';
 import { groupBy } from '../shared/pure/order.ts';
 import type { App } from './context.ts';

@@ -1,5 +1,5 @@
 import type { ChaosMark } from '../plan/plan.ts';
-import { CHAOS_STEP } from '../readiness/chaos.ts';
+import { CHAOS_STEP } from '../model/chaos.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { Reader } from '../../state/reader.ts';
 

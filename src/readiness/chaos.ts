@@ -1,4 +1,5 @@
 import type { AppliedStep, View } from '../engine/contract.ts';
+import { CHAOS_STEP } from '../model/chaos.ts';
 import { formatEdge } from '../model/edge.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { annotationsOf, formatRef, isObject, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
@@ -14,8 +15,6 @@ import { keptEdges } from './view.ts';
 
 /** On a Namespace, as annotation or label, with the value `allowed`: experiments may be made in it. */
 export const CHAOS_KEY = 'sallyport.dev/chaos';
-/** What the ids of an experiment's steps begin with. They are no expectation: what they take away is drift (plan/drift.ts). */
-export const CHAOS_STEP = 'chaos/';
 
 const ARROW = ' -> ';
 

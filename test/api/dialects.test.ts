@@ -216,9 +216,13 @@ function isOf(object: KubeManifest, namespaces: readonly string[]): boolean {
   return namespaces.some((one) => namespaceOf(object) === one || name === one || name === `sallyport-${one}`);
 }
 
+/** Controllers make these in their own time, before the first look or after it. */
+const OF_CONTROLLERS = new Set(['ReplicaSet', 'EndpointSlice']);
+
 function mine({ objects }: Snapshot, namespaces: readonly string[]): readonly string[] {
   return objects
-    .filter((object) => isOf(object, namespaces))
+    .filter((object) => isOf(object, namespaces) && !OF_CONTROLLERS.has(object.kind))
+    .filter(({ kind, metadata }) => kind !== 'ServiceAccount' || metadata.name !== 'default')
     .map((object) => {
       const { metadata, spec } = object as unknown as { metadata: Record<string, unknown>; spec?: unknown };
       // What a controller writes of its own accord.

@@ -170,8 +170,9 @@ async function settle(
       if (session.rig.journal.openRuns().length > 0) return false;
       if (done(session)) return true;
       said.push(await saying(() => step(session)));
-      // What they own by now and a person has left to them stands in the way of a policy of that name: it has to go first.
+      // What they own by now and a person has left to them stands in the way of a policy of that name: what the run did is taken back, and it goes.
       if (said.at(-1)?.includes('SP651') === true) {
+        said.push(`rollback: ${await saying(() => session.rollback(NS, 'strict-mtls'))}`);
         const live = world.cluster.objects().find((one) => formatRef(refOf(one)) === object);
         if (live !== undefined) world.cluster.remove(live);
       }

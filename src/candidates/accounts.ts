@@ -142,8 +142,24 @@ export function splitAccounts(
   objects: readonly KubeManifest[],
   options: SplitOptions = {},
 ): readonly AccountSplit[] {
-  const shared = accountsOf(workload).filter((account) => sharesWith(workload, inventory, account).length > 0);
+  const accounts = accountsOf(workload);
+  const shared = accounts.filter((account) => sharesWith(workload, inventory, account).length > 0);
+  // The others moved away before the run stopped: what was begun for this one is finished.
+  if (shared.length === 0 && accounts.length === 1 && hasOwnAccount(workload, objects)) shared.push(...accounts);
   return shared.map((from) => splitOne(workload, from, roleOf(workload, from, shared), inventory, objects, options));
+}
+
+/** Is there an account that a run of ours made for the workload, and that it does not run as? */
+function hasOwnAccount(workload: Workload, objects: readonly KubeManifest[]): boolean {
+  const runsAs = accountsOf(workload);
+  return objects.some(
+    (object) =>
+      isObject(object, '', 'ServiceAccount') &&
+      isOwn(object) &&
+      namespaceOf(object) === workload.namespace &&
+      annotationsOf(object)[WORKLOAD_ANNOTATION] === workload.id &&
+      !runsAs.includes(object.metadata.name),
+  );
 }
 
 /** Where roles differ in their accounts each new account is named after the role as well. */

@@ -127,7 +127,7 @@ const EDITS: readonly { readonly name: string; readonly edit: Edit }[] = [
   { name: 'adds a policy that denies packets', edit: () => added(DENY) },
   { name: 'adds a policy that denies callers', edit: () => added(RULE) },
   {
-    name: 'gives pods of a peer another label',
+    name: 'gives pods of a peer a label that no selector names',
     edit: () => {
       const api = world.cluster.objects().find((one) => one.kind === 'Deployment' && one.metadata.name === 'api');
       return replace(api, ['spec', 'template', 'metadata', 'labels', 'tier'], 'x');
@@ -347,8 +347,9 @@ describe.each(SCENARIOS)('$name, while somebody', ({ before, run }) => {
           expect(now, what).toEqual(Object.fromEntries(Object.entries(wanted).filter(([key]) => !gone.includes(key))));
         }
       }
-    // Edits that the run rests on are found, wherever they come in.
-    if (run[0] === 'up' && !(run[2] === 'allow-list' && name.includes('callers')))
+    // Edits that the run rests on are found, wherever they come in, and no others.
+    if (name.includes('no selector')) expect(stops, name).toBe(0);
+    else if (run[0] === 'up' && !(run[2] === 'allow-list' && name.includes('callers')))
       expect(stops, name).toBeGreaterThan(0);
   });
 });

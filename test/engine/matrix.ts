@@ -288,7 +288,9 @@ export async function runHistory(
     folder: expect.arrayContaining([...kept.folder]) as unknown,
     cluster: expect.arrayContaining([...kept.cluster]) as unknown,
   });
-  expect(world.broken).toEqual([]);
+  // A way back is judged when it is planned, and is not held up then: what a policy of others denies on it is theirs (docs/faults.md).
+  const isTheirs = direction === 'down' && kind === 'a policy that denies made by others';
+  expect(world.broken.filter((one) => !isTheirs || !one.includes(' denied: '))).toEqual([]);
   expect(stateProblems(world.stateFile(OPERATOR))).toEqual([]);
   expect(auditProblems(world.stateFile(OPERATOR))).toEqual([]);
   // Nothing is done twice with effect.

@@ -1,7 +1,17 @@
 import type { Reason } from './verdict.ts';
 import { followedBy, hostFit, tlsAt } from './istio-destination-rule.ts';
 import type { MeshAnswer, MeshQuery, Target } from './istio-party.ts';
-import { annotationOf, formatPorts, istioOf, membershipOf, targetOf, textOf, waysOf } from './istio-party.ts';
+import {
+  INTERCEPTION_MODE,
+  annotationOf,
+  formatPorts,
+  istioOf,
+  labelOf,
+  membershipOf,
+  targetOf,
+  textOf,
+  waysOf,
+} from './istio-party.ts';
 import { namespaceMode } from './istio-peer-authentication.ts';
 import { protocolsOf } from './istio-protocol.ts';
 import type { ServiceEntry, SidecarResource } from './istio-types.ts';
@@ -124,7 +134,7 @@ export function registryOnly(world: World, src: Party, dst: Party, query: MeshQu
     const sure =
       strict.length === resources.length &&
       membershipOf(src) === 'sidecar' &&
-      !bypasses(src.pod) &&
+      bypassOf(src.pod) === undefined &&
       resource.problems.length === 0 &&
       query.first === query.last;
     if (sure && dst.kind === 'external' && entries.length === 0)
@@ -151,16 +161,25 @@ export function registryOnly(world: World, src: Party, dst: Party, query: MeshQu
 
 // ---------------------------------------------------------------- Client TLS
 
+const NO_RANGES = 'traffic.sidecar.istio.io/includeOutboundIPRanges';
 const OUTBOUND_SWITCHES = [
   'traffic.sidecar.istio.io/excludeOutboundPorts',
   'traffic.sidecar.istio.io/excludeOutboundIPRanges',
-  'traffic.sidecar.istio.io/includeOutboundIPRanges',
+  NO_RANGES,
   'traffic.sidecar.istio.io/includeOutboundPorts',
   'traffic.sidecar.istio.io/excludeInterfaces',
+  INTERCEPTION_MODE,
 ];
 
-function bypasses(pod: Pod): boolean {
-  return OUTBOUND_SWITCHES.some((key) => annotationOf(pod, key) !== undefined);
+/** The annotation by which a pod takes some of its traffic past its proxy, if any. Ranges to include that are none take in nothing (istio.io, resource annotations). */
+function bypassOf(pod: Pod): string | undefined {
+  return OUTBOUND_SWITCHES.find(
+    (key) =>
+      (key === INTERCEPTION_MODE
+        ? annotationOf(pod, key)?.trim() === 'NONE'
+        : annotationOf(pod, key) !== undefined) ||
+      (key === NO_RANGES && labelOf(pod.podSet?.annotations ?? {}, key)?.trim() === ''),
+  );
 }
 
 interface Draft {
@@ -210,7 +229,7 @@ export function clientTls(world: World, src: Party, dst: Party, query: MeshQuery
     }
   }
   const { pod } = src;
-  const excluded = OUTBOUND_SWITCHES.find((key) => annotationOf(pod, key) !== undefined);
+  const excluded = bypassOf(pod);
   if (excluded !== undefined) {
     draft.kinds.add('plaintext');
     draft.notes.push(`${name} takes some traffic past its proxy (${excluded}).`);

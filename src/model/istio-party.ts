@@ -25,6 +25,9 @@ export interface MeshAnswer {
 /** Ports that the agent and the proxy serve themselves: never redirected into the proxy. */
 export const UNREDIRECTED_PORTS: ReadonlySet<number> = new Set([15_020, 15_021, 15_090]);
 
+/** How connections come to the proxy of a pod: with the value `NONE` by its own listeners alone (istio.io, resource annotations). */
+export const INTERCEPTION_MODE = 'sidecar.istio.io/interceptionMode';
+
 /** The port of tunnels between ztunnels, waypoints and proxies. */
 export const HBONE_PORT = 15_008;
 
@@ -79,20 +82,21 @@ export function formatPorts({ first, last }: MeshQuery): string {
 
 /** The annotation of a pod; undefined where it is empty or a star, which leave the default. */
 export function annotationOf(pod: Pod, key: string): string | undefined {
-  return annotationIn(pod.podSet?.annotations ?? {}, key);
-}
-
-function annotationIn(annotations: Labels, key: string): string | undefined {
-  const value = Object.hasOwn(annotations, key) ? annotations[key] : undefined;
+  const value = labelOf(pod.podSet?.annotations ?? {}, key);
   return value === undefined || value.trim() === '' || value.trim() === '*' ? undefined : value;
 }
 
-/** Do the annotations of a pod leave a port of it out of its proxy (istio.io, resource annotations: `traffic.sidecar.istio.io/...InboundPorts`)? */
+/**
+ * Do the annotations of a pod leave a port of it out of its proxy (istio.io, resource annotations: `traffic.sidecar.istio.io/...InboundPorts`)? An
+ * empty list of ports to include takes in none, and what is excluded counts beside the star alone (istio/istio,
+ * tools/istio-iptables/pkg/capture/run.go, handleInboundPortsInclude).
+ */
 export function isLeftOut(annotations: Labels, port: number): boolean {
-  const excluded = annotationIn(annotations, 'traffic.sidecar.istio.io/excludeInboundPorts');
-  if (excluded?.split(',').some((text) => Number(text.trim()) === port) === true) return true;
-  const included = annotationIn(annotations, 'traffic.sidecar.istio.io/includeInboundPorts');
-  return included !== undefined && !included.split(',').some((text) => Number(text.trim()) === port);
+  const list = (name: string): string | undefined =>
+    labelOf(annotations, `traffic.sidecar.istio.io/${name}`)?.trim();
+  const names = (text: string): boolean => text.split(',').some((one) => one.trim() !== '' && Number(one) === port);
+  const included = list('includeInboundPorts') ?? '*';
+  return included === '*' ? names(list('excludeInboundPorts') ?? '') : !names(included);
 }
 
 export function labelOf(labels: Labels, key: string): string | undefined {

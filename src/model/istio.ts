@@ -9,6 +9,7 @@ import type { MeshAnswer, MeshQuery } from './istio-party.ts';
 import {
   annotationOf,
   FINE,
+  INTERCEPTION_MODE,
   isLeftOut,
   istioOf,
   membershipOf,
@@ -255,6 +256,10 @@ function pastTheProxy(world: World, src: Party, dst: Party, pod: Pod, query: Mes
     const text = `Probes of ${textOf(dst)} from a node are answered by the agent beside the proxy.`;
     return { answer: 'yes', reasons: [reasonOf('allows', text, undefined, undefined, 'mtls')] };
   }
+  if (annotationOf(pod, INTERCEPTION_MODE)?.trim() === 'NONE')
+    return unknownMtls(
+      `Nothing is redirected into the proxy of ${textOf(dst)} (interceptionMode NONE): whether it or the application answers on port ${port} is not evaluated.`,
+    );
   if (!isLeftOut(pod.podSet?.annotations ?? {}, port)) return undefined;
   const { kinds, because } = clientTls(world, src, dst, query);
   const what = `Port ${port} of ${textOf(dst)} is left out of its proxy.`;

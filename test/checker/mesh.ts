@@ -60,7 +60,8 @@ function bypassesInbound(server: Pod, port: number): boolean {
   const only = server.annotations['traffic.sidecar.istio.io/includeInboundPorts'];
   // 15020 and its neighbours belong to the agent and never meet the proxy's filters.
   if ([15020, 15021, 15090].includes(port)) return true;
-  if (only !== undefined && only.trim() !== '*' && !portList(only).includes(String(port))) return true;
+  // A list of ports, be it empty, is all that is redirected; exclusions are from the star.
+  if (only !== undefined && only.trim() !== '*') return !portList(only).includes(String(port));
   return portList(server.annotations['traffic.sidecar.istio.io/excludeInboundPorts']).includes(String(port));
 }
 

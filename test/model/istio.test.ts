@@ -426,6 +426,60 @@ describe('traffic past the proxy', () => {
       'denied',
     ],
     [
+      'no ports included: the proxy takes in nothing',
+      `${OLD} -> ${API} 8080`,
+      annotated({ 'traffic.sidecar.istio.io/includeInboundPorts': '' }),
+      'allowed',
+    ],
+    [
+      'a port that is included is not excluded: that counts beside the star alone',
+      `${OLD} -> ${API} 8080`,
+      annotated({
+        'traffic.sidecar.istio.io/includeInboundPorts': '8080',
+        'traffic.sidecar.istio.io/excludeInboundPorts': '8080',
+      }),
+      'denied',
+    ],
+    [
+      'beside the star it is excluded',
+      `${OLD} -> ${API} 8080`,
+      annotated({
+        'traffic.sidecar.istio.io/includeInboundPorts': ' * ',
+        'traffic.sidecar.istio.io/excludeInboundPorts': '8080,',
+      }),
+      'allowed',
+    ],
+    [
+      'nothing excluded',
+      `${OLD} -> ${API} 8080`,
+      annotated({ 'traffic.sidecar.istio.io/excludeInboundPorts': '' }),
+      'denied',
+    ],
+    [
+      'a proxy that nothing is redirected into',
+      `${OLD} -> ${API} 8080`,
+      annotated({ 'sidecar.istio.io/interceptionMode': 'NONE' }),
+      'unknown',
+    ],
+    [
+      'a client whose traffic is not redirected',
+      `${WEB} -> ${API} 8080`,
+      annotated({ 'sidecar.istio.io/interceptionMode': 'NONE' }, WEB),
+      'unknown',
+    ],
+    [
+      'redirection as it is by default',
+      `${WEB} -> ${API} 8080`,
+      annotated({ 'sidecar.istio.io/interceptionMode': 'TPROXY' }, WEB),
+      'allowed',
+    ],
+    [
+      'a client whose proxy takes no ranges',
+      `${WEB} -> ${API} 8080`,
+      annotated({ 'traffic.sidecar.istio.io/includeOutboundIPRanges': '' }, WEB),
+      'unknown',
+    ],
+    [
       'a client that takes ports past its proxy',
       `${WEB} -> ${API} 8080`,
       annotated({ 'traffic.sidecar.istio.io/excludeOutboundPorts': '80' }, WEB),

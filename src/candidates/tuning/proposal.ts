@@ -1,6 +1,6 @@
 import type { Edge } from '../../model/edge.ts';
 import type { Inventory, ServiceInfo, ServicePort, Workload } from '../../model/inventory.ts';
-import { UNREDIRECTED_PORTS, isLeftOut } from '../../model/istio-party.ts';
+import { INTERCEPTION_MODE, UNREDIRECTED_PORTS, isLeftOut } from '../../model/istio-party.ts';
 import { speaksHttp } from '../../model/istio-protocol.ts';
 import type { KubeManifest, ObjectRef } from '../../model/object.ts';
 import type { ProxyFigures, ServiceFigures, TuningMetrics } from '../../model/tuning.ts';
@@ -201,8 +201,8 @@ export function withoutSidecar(input: TuningInput, service: ServiceInfo): readon
 export function pastProxy(input: TuningInput, service: ServiceInfo, { targetPort }: ServicePort): readonly string[] {
   return behind(input, service, ({ annotations, containers }) => {
     const of = (key: string): string | undefined => (Object.hasOwn(annotations, key) ? annotations[key] : undefined);
-    if (of('sidecar.istio.io/interceptionMode') === 'NONE') return true;
-    // Istio's template takes the annotation as it stands: an empty list redirects nothing.
+    if (of(INTERCEPTION_MODE) === 'NONE') return true;
+    // An empty list redirects nothing, whichever ports there are.
     if (of('traffic.sidecar.istio.io/includeInboundPorts')?.trim() === '') return true;
     const ports =
       typeof targetPort === 'number'

@@ -5,6 +5,7 @@ import { rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { CACHE_HOME } from '../support/sallyport.ts';
 import { CLUSTER, CONFIG, EDGES, KUBECONFIG, documentOf, makeHome, sallyport } from './shop.ts';
 
 const BIN = fileURLToPath(new URL('../../bin', import.meta.url));
@@ -87,7 +88,12 @@ describe('the script for bash', () => {
       source <(sallyport completion bash)
       compopt() { :; }
       COMP_LINE="$1"; COMP_POINT=\${#1}; _sallyport; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const env = { PATH: `${home}/bin:${process.env['PATH'] ?? ''}`, HOME: home, XDG_STATE_HOME: join(home, 'xdg') };
+    const env = {
+      PATH: `${home}/bin:${process.env['PATH'] ?? ''}`,
+      HOME: home,
+      XDG_CACHE_HOME: CACHE_HOME,
+      XDG_STATE_HOME: join(home, 'xdg'),
+    };
     const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script, 'bash', line], {
       cwd: home,
       env,
@@ -126,7 +132,7 @@ describe('the script for bash', () => {
   });
 
   it('has kubectl ask the plugin, and run it', () => {
-    const env = { PATH: `${home}/bin:${process.env['PATH'] ?? ''}`, HOME: home };
+    const env = { PATH: `${home}/bin:${process.env['PATH'] ?? ''}`, HOME: home, XDG_CACHE_HOME: CACHE_HOME };
     const ask = (name: string, ...args: readonly string[]): string =>
       spawnSync(join(home, 'bin', name), args, { cwd: home, env, encoding: 'utf8' }).stdout;
     expect(ask('kubectl_complete-sallyport', 'roll')).toBe('rollback\tthe same, backwards, from the record\n:4\n');

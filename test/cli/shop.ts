@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
+import { CACHE_HOME } from '../support/sallyport.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sallyport.js', import.meta.url));
 
@@ -120,6 +121,7 @@ export function sallyport(args: readonly string[], start: Start): Promise<Ended>
     PATH: process.env['PATH'],
     HOME: start.home,
     XDG_STATE_HOME: join(start.home, 'xdg'),
+    XDG_CACHE_HOME: CACHE_HOME,
     SALLYPORT_USER: 'tester',
     ...start.env,
   };

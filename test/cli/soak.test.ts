@@ -1,7 +1,7 @@
 // Soak as users meet it: the program as a process against an API server, with a signal that grows beside it.
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
@@ -42,22 +42,21 @@ cluster:
   apiServer: [10.0.0.1/32]
 `;
 
-let api: FakeApi;
-let home: string;
-let place: readonly string[];
-let talk: ReturnType<typeof setInterval> | undefined;
-
-const signal = (): string => join(home, 'signals', 'a.jsonl');
-
-/** Web keeps calling its database, as far as the signal tells. */
-function keepTalking(contact: () => Contact | undefined = () => ({})): void {
-  talk = setInterval(() => {
-    const next = contact();
-    if (next !== undefined) appendFileSync(signal(), line(next));
-  }, 100);
+/** A shop on an API server of its own, with a signal that grows beside it: tests wait for real seconds, side by side. */
+interface Shop {
+  readonly api: FakeApi;
+  readonly home: string;
+  readonly place: readonly string[];
+  /** The file of the signal. */
+  readonly signal: string;
+  /** Web keeps calling its database, as far as the signal tells. */
+  readonly keepTalking: (contact?: () => Contact | undefined) => void;
+  readonly stopTalking: () => void;
+  readonly world: () => Readonly<Record<string, unknown>>;
+  readonly run: (args: readonly string[], onStderr?: (all: string) => void) => Promise<Ended>;
 }
 
-function world(): Readonly<Record<string, unknown>> {
+function worldOf(api: FakeApi): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     api
       .objects()
@@ -70,28 +69,49 @@ function world(): Readonly<Record<string, unknown>> {
   );
 }
 
-const run = (args: readonly string[], onStderr?: (all: string) => void): Promise<Ended> =>
-  sallyport([...args, ...place], { home, ...(onStderr === undefined ? {} : { onStderr }) });
-
-beforeEach(async () => {
+async function openShop(): Promise<Shop> {
   const objects = Object.entries(CLUSTER)
     .flatMap(([, text]) => parseAllDocuments(text).map((one) => one.toJS() as unknown))
     .filter(isKubeManifest)
     .filter(({ kind, metadata }: KubeManifest) => kind !== 'Namespace' || metadata.name !== 'kube-system');
-  api = await startFakeApi({ objects, now: () => Date.now() });
-  home = await makeHome({ 'config.yaml': CONFIG, 'history.jsonl': history(), 'signals/a.jsonl': '' });
-  place = ['--kubeconfig', api.kubeconfig, '--state', 'state.sqlite', '--config', 'config.yaml', '--json'];
+  const api = await startFakeApi({ objects, now: () => Date.now() });
+  const home = await makeHome({ 'config.yaml': CONFIG, 'history.jsonl': history(), 'signals/a.jsonl': '' });
+  const place = ['--kubeconfig', api.kubeconfig, '--state', 'state.sqlite', '--config', 'config.yaml', '--json'];
+  const signal = join(home, 'signals', 'a.jsonl');
+  const run: Shop['run'] = (args, onStderr) =>
+    sallyport([...args, ...place], { home, ...(onStderr === undefined ? {} : { onStderr }) });
+  let talk: ReturnType<typeof setInterval> | undefined;
   expect((await run(['observe', 'edges', 'history.jsonl'])).code).toBe(0);
   const accepted = await run(['accept', `src=${TOOLBOX}`, '--reason', 'forgotten']);
   expect(accepted.code).toBe(0);
-}, 120_000);
-afterEach(async () => {
-  clearInterval(talk);
-  await api.close();
+  return {
+    api,
+    home,
+    place,
+    signal,
+    keepTalking: (contact = () => ({})) => {
+      talk = setInterval(() => {
+        const next = contact();
+        if (next !== undefined) appendFileSync(signal, line(next));
+      }, 100);
+    },
+    stopTalking: () => clearInterval(talk),
+    world: () => worldOf(api),
+    run,
+  };
+}
+
+const it = test.extend<{ shop: Shop }>({
+  shop: async ({}, use) => {
+    const shop = await openShop();
+    await use(shop);
+    shop.stopTalking();
+    await shop.api.close();
+  },
 });
 
-describe('a live cluster under watch', { timeout: 240_000 }, () => {
-  it('stops with 130 at Ctrl-C, and resume watches on', async () => {
+describe.concurrent('a live cluster under watch', { timeout: 240_000 }, () => {
+  it('stops with 130 at Ctrl-C, and resume watches on', async ({ shop: { home, place, keepTalking, run } }) => {
     keepTalking();
     writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
     let stopped = false;
@@ -124,12 +144,14 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     });
   });
 
-  it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async () => {
+  it('advances when every edge was seen anew, and denials that were accepted pull nothing back', async ({
+    shop: { home, signal, keepTalking, run },
+  }) => {
     keepTalking();
     writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
-    writeFileSync(signal(), '{"not": "a record"}\n', { flag: 'a' });
+    writeFileSync(signal, '{"not": "a record"}\n', { flag: 'a' });
     const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
-      if (all.includes('soak:')) appendFileSync(signal(), line({ src: TOOLBOX, verdict: 'denied' }));
+      if (all.includes('soak:')) appendFileSync(signal, line({ src: TOOLBOX, verdict: 'denied' }));
     });
     const document = documentOf(ended);
     expect({ code: ended.code, document }, ended.stderr).toMatchObject({
@@ -143,7 +165,9 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     expect(JSON.stringify(document['soak'])).toContain(`${WEB} -> ${DB} 5432/TCP`);
   });
 
-  it('pulls back with exit 8 when an edge on record is denied, and leaves the cluster as it was', async () => {
+  it('pulls back with exit 8 when an edge on record is denied, and leaves the cluster as it was', async ({
+    shop: { keepTalking, world, run },
+  }) => {
     const start = world();
     let denied = false;
     keepTalking(() => (denied ? { verdict: 'denied' } : {}));
@@ -163,7 +187,9 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     expect(status['namespaces']).toEqual([]);
   });
 
-  it('--detach leaves it soaking; status says what is awaited, and resume ends it', async () => {
+  it('--detach leaves it soaking; status says what is awaited, and resume ends it', async ({
+    shop: { signal, run },
+  }) => {
     const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
     expect({ code: left.code, document: documentOf(left) }, left.stderr).toMatchObject({
       code: 0,
@@ -182,7 +208,7 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
       code: 3,
       document: { outcome: 'soaking', error: { code: 'SP610' } },
     });
-    appendFileSync(signal(), line({}));
+    appendFileSync(signal, line({}));
     const over = await run(['resume']);
     expect({ code: over.code, document: documentOf(over) }, over.stderr).toMatchObject({
       code: 0,
@@ -190,40 +216,46 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     });
   });
 
-  it.each([
+  it.for([
     ['held', {}],
     ['pulled-back', { verdict: 'denied' }],
-  ] as const)('a watch ends what --detach left: %s', async (outcome, contact) => {
-    const start = world();
-    const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
-    expect(left.code, left.stderr).toBe(0);
-    appendFileSync(signal(), line(contact));
-    const watched = await sallyport(
-      ['watch', '-o', 'jsonl', '--for', '120s', ...place.filter((word) => word !== '--json')],
-      {
-        home,
-        onStart: (child) =>
-          child.stdout?.on('data', (text: string) => {
-            if (text.includes('"kind":"soak"')) child.kill('SIGTERM');
-          }),
-      },
-    );
-    expect(watched.code, watched.stderr).toBe(0);
-    const told = watched.stdout
-      .trim()
-      .split('\n')
-      .map((text) => JSON.parse(text) as Record<string, unknown>);
-    expect(told.find(({ kind }) => kind === 'soak')).toMatchObject({ outcome, namespace: 'shop' });
-    expect(told.at(-1)).toMatchObject({ event: 'ended' });
-    const status = documentOf(await run(['status']));
-    if (outcome === 'held') expect(status).toMatchObject({ namespaces: [{ namespace: 'shop', phase: 'allow-list' }] });
-    else {
-      expect(status['namespaces']).toEqual([]);
-      expect(world()).toEqual(start);
-    }
-  });
+  ] as const)(
+    'a watch ends what --detach left: %s',
+    async ([outcome, contact], { shop: { home, place, signal, world, run } }) => {
+      const start = world();
+      const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
+      expect(left.code, left.stderr).toBe(0);
+      appendFileSync(signal, line(contact));
+      const watched = await sallyport(
+        ['watch', '-o', 'jsonl', '--for', '120s', ...place.filter((word) => word !== '--json')],
+        {
+          home,
+          onStart: (child) =>
+            child.stdout?.on('data', (text: string) => {
+              if (text.includes('"kind":"soak"')) child.kill('SIGTERM');
+            }),
+        },
+      );
+      expect(watched.code, watched.stderr).toBe(0);
+      const told = watched.stdout
+        .trim()
+        .split('\n')
+        .map((text) => JSON.parse(text) as Record<string, unknown>);
+      expect(told.find(({ kind }) => kind === 'soak')).toMatchObject({ outcome, namespace: 'shop' });
+      expect(told.at(-1)).toMatchObject({ event: 'ended' });
+      const status = documentOf(await run(['status']));
+      if (outcome === 'held')
+        expect(status).toMatchObject({ namespaces: [{ namespace: 'shop', phase: 'allow-list' }] });
+      else {
+        expect(status['namespaces']).toEqual([]);
+        expect(world()).toEqual(start);
+      }
+    },
+  );
 
-  it('takes back what it may where somebody changed an object of ours meanwhile and a person left that: resolve --keep theirs', async () => {
+  it('takes back what it may where somebody changed an object of ours meanwhile and a person left that: resolve --keep theirs', async ({
+    shop: { api, signal, world, run },
+  }) => {
     const start = world();
     const left = await run(['advance', 'shop', '--to', 'allow-list', '--yes', '--detach']);
     expect(left.code, left.stderr).toBe(0);
@@ -232,7 +264,7 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
     const object = formatRef(refOf(policy));
     const theirs = { ...policy, spec: { ...(policy['spec'] as object), ingress: [] } };
     api.put(theirs, 'somebody');
-    appendFileSync(signal(), line({ verdict: 'denied' }));
+    appendFileSync(signal, line({ verdict: 'denied' }));
     // Nobody has decided: what is theirs is not overwritten, and the run stays as it is.
     const asked = await run(['resume']);
     expect({ code: asked.code, text: JSON.stringify(documentOf(asked)) }, asked.stderr).toMatchObject({
@@ -252,14 +284,16 @@ describe('a live cluster under watch', { timeout: 240_000 }, () => {
   });
 });
 
-describe('a new caller', { timeout: 240_000 }, () => {
-  it('is told, keeps the run soaking, goes on record, and is decided on by a person', async () => {
+describe.concurrent('a new caller', { timeout: 240_000 }, () => {
+  it('is told, keeps the run soaking, goes on record, and is decided on by a person', async ({
+    shop: { home, signal, keepTalking, run },
+  }) => {
     const stranger: Contact = { src: TOOLBOX, dst: WEB, port: 8080, verdict: 'denied' };
     keepTalking();
     // It comes once the watch is told of: long enough for that to be seen.
     writeFileSync(join(home, 'config.yaml'), CONFIG.replace('minutes: 0.03', 'minutes: 0.2'));
     const ended = await run(['advance', 'shop', '--to', 'allow-list', '--yes'], (all) => {
-      if (all.includes('soak:') && !all.includes('new caller')) appendFileSync(signal(), line(stranger));
+      if (all.includes('soak:') && !all.includes('new caller')) appendFileSync(signal, line(stranger));
     });
     expect(ended.stderr.replaceAll(/\s+/g, ' ')).toContain(`new caller: ${TOOLBOX} -> ${WEB} 8080/TCP is denied`);
     const document = documentOf(ended);
@@ -278,8 +312,10 @@ describe('a new caller', { timeout: 240_000 }, () => {
   });
 });
 
-describe('verify', { timeout: 240_000 }, () => {
-  it('reads the signals since the watch, and says with exit 6 what they contradict', async () => {
+describe.concurrent('verify', { timeout: 240_000 }, () => {
+  it('reads the signals since the watch, and says with exit 6 what they contradict', async ({
+    shop: { signal, keepTalking, stopTalking, run },
+  }) => {
     keepTalking();
     expect((await run(['advance', 'shop', '--to', 'allow-list', '--yes'])).code).toBe(0);
     const quiet = await run(['verify', 'shop']);
@@ -288,8 +324,8 @@ describe('verify', { timeout: 240_000 }, () => {
         ['enforcement', 'denies-observed'].includes(id),
       );
     expect({ code: quiet.code, gates: asked(quiet) }, quiet.stderr).toEqual({ code: 0, gates: [] });
-    clearInterval(talk);
-    appendFileSync(signal(), line({ src: TOOLBOX }) + line({ src: TOOLBOX }) + line({ verdict: 'denied' }));
+    stopTalking();
+    appendFileSync(signal, line({ src: TOOLBOX }) + line({ src: TOOLBOX }) + line({ verdict: 'denied' }));
     const ended = await run(['verify', 'shop']);
     expect(ended.code).toBe(6);
     expect(asked(ended)).toMatchObject([

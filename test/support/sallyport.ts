@@ -6,6 +6,9 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sallyport.js', import.meta.url));
 
+/** Where compiled sources are kept from one test to the next: half of a short command's time is reading them. */
+export const CACHE_HOME = join(tmpdir(), 'sallyport-test-cache');
+
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
@@ -25,8 +28,7 @@ export function sallyport(args: readonly string[], options: RunOptions): Promise
     PATH: process.env['PATH'],
     HOME: options.home,
     XDG_STATE_HOME: options.home,
-    // Compiled sources are kept from one test to the next.
-    XDG_CACHE_HOME: join(tmpdir(), 'sallyport-test-cache'),
+    XDG_CACHE_HOME: CACHE_HOME,
     SALLYPORT_USER: 'test',
   };
   const child = spawn(process.execPath, [PROGRAM, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -1,7 +1,7 @@
 import { policyName } from '../../src/candidates/network.ts';
 import { chooseSelector } from '../../src/candidates/selector.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
-import { compileWorld } from '../../src/model/evaluate.ts';
+import { worldOf } from '../../src/model/evaluate.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
 import { exemptPorts, inMesh, joinedGates, plaintextGates } from '../../src/readiness/mesh-gates.ts';
@@ -16,11 +16,7 @@ const DRAIN =
 /** STRICT workload by workload, then the namespace. Exempted ports stay PERMISSIVE, each named in the waiver that asked for it. */
 export const strictMtls: Phase = {
   name: 'strict-mtls',
-  requires: (view) => [
-    ...joinedGates(view),
-    ...notJoinedGates(view),
-    ...plaintextGates(view, compileWorld(view.inventory)),
-  ],
+  requires: (view) => [...joinedGates(view), ...notJoinedGates(view), ...plaintextGates(view, worldOf(view.inventory))],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
     for (const workload of byRisk(view, workloadsOf(view).filter(inMesh))) {
@@ -58,6 +54,6 @@ export const strictMtls: Phase = {
     else draft.edit(decides, [{ path: ['spec', 'mtls', 'mode'], after: 'STRICT' }], step);
     return draft.steps;
   },
-  verify: (view: View) => plaintextGates(view, compileWorld(view.inventory)),
+  verify: (view: View) => plaintextGates(view, worldOf(view.inventory)),
   down: () => [],
 };

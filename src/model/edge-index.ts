@@ -1,5 +1,5 @@
 import type { Edge } from './edge.ts';
-import { endpointKey } from './edge.ts';
+import { endpointKey, endpointNamespace } from './edge.ts';
 
 interface EdgeIndex {
   readonly src: ReadonlyMap<string, readonly Edge[]>;
@@ -38,4 +38,21 @@ export function edgesAtAny(edges: readonly Edge[], side: 'src' | 'dst', keys: re
   if (only !== undefined && keys.length === 1) return edgesAt(edges, side, only);
   const found = new Set(keys.flatMap((key) => edgesAt(edges, side, key)));
   return found.size === 0 ? [] : edges.filter((edge) => found.has(edge));
+}
+
+const byNamespace = new WeakMap<readonly Edge[], ReadonlyMap<string, readonly Edge[]>>();
+
+/** Edges that begin or end in a namespace, in the order of the list. The list is read once, however many namespaces ask. */
+export function edgesTouching(edges: readonly Edge[], namespace: string): readonly Edge[] {
+  let index = byNamespace.get(edges);
+  if (index === undefined) {
+    const made = new Map<string, Edge[]>();
+    for (const edge of edges) {
+      const [from, to] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
+      if (from !== undefined) push(made, from, edge);
+      if (to !== undefined && to !== from) push(made, to, edge);
+    }
+    byNamespace.set(edges, (index = made));
+  }
+  return index.get(namespace) ?? [];
 }

@@ -42,7 +42,7 @@ import {
 export { NOT_PROVEN } from './istio-party.ts';
 export { mtlsModeOf, principalOf, transportOf, UNREDIRECTED_PORTS } from './istio.ts';
 export type { ConnectionQuery, ConnectionVerdict, Reason } from './verdict.ts';
-export { compileWorld } from './world.ts';
+export { compileWorld, worldOf } from './world.ts';
 export type { World } from './world.ts';
 
 export type Direction = 'ingress' | 'egress';

@@ -286,6 +286,15 @@ export function compileWorld(inventory: Inventory): World {
   };
 }
 
+const compiled = new WeakMap<Inventory, World>();
+
+/** The compiled world of an inventory that is asked about in several places: made once, and kept as long as the inventory is. */
+export function worldOf(inventory: Inventory): World {
+  let world = compiled.get(inventory);
+  if (world === undefined) compiled.set(inventory, (world = compileWorld(inventory)));
+  return world;
+}
+
 function groupIstio(objects: readonly IstioObject[]): ReadonlyMap<string, IstioNamespace> {
   const sorted = objects.toSorted((a, b) =>
     a.created === b.created ? compareText(a.name, b.name) : a.created - b.created,

@@ -1,6 +1,6 @@
 import type { ConnectionVerdict, World } from '../model/evaluate.ts';
-import { compileWorld, evaluateConnection } from '../model/evaluate.ts';
-import type { Edge } from '../model/edge.ts';
+import { compileWorld, evaluateConnection, worldOf } from '../model/evaluate.ts';
+import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey, endpointNamespace, namespaceOfWorkload } from '../model/edge.ts';
 import type { Inventory } from '../model/inventory.ts';
 import { touchBetween, touchesWorkload } from '../model/world-touch.ts';
@@ -19,15 +19,41 @@ function withRequests(edges: readonly Edge[]): ReadonlySet<string> {
   return new Set(edges.filter((edge) => edge.l7 !== undefined).map(pairKey));
 }
 
-/** Judges every edge in one state. */
+/** Judges every edge in one state. What differs in nothing that the evaluator looks at is evaluated once. */
 export function judgeEdges(inventory: Inventory, edges: readonly Edge[]): Verdicts {
-  const world = compileWorld(inventory);
+  const world = worldOf(inventory);
   const requests = withRequests(edges);
-  return new Map(edges.map((edge) => [edge.id, judgeEdge(world, edge, requests)]));
+  const known = new Map<string, ConnectionVerdict>();
+  const evaluate: Evaluate = (edge) => {
+    const key = evaluatedKey(world, edge);
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    const verdict = evaluateConnection(world, edge);
+    known.set(key, verdict);
+    return verdict;
+  };
+  return new Map(edges.map((edge) => [edge.id, judgeEdge(evaluate, edge, requests)]));
 }
 
-function judgeEdge(world: World, edge: Edge, requests: ReadonlySet<string>): ConnectionVerdict {
-  const verdict = evaluateConnection(world, edge);
+/** All of a connection that `evaluateConnection` looks at. Requests are for the mesh alone, and the mesh is for TCP (`judgeMesh`). */
+function evaluatedKey({ inventory }: World, { src, dst, protocol, port, endPort, l7 }: Edge): string {
+  const request = protocol !== 'TCP' || inventory.facts.mesh.kind === 'none' ? '' : (l7 ?? '');
+  return `${wholeEnd(src)}\n${wholeEnd(dst)}\n${protocol}\n${port}\n${endPort ?? ''}\n${request}`;
+}
+
+/** The key of an endpoint is its name; an address beside the name, and why an end is not known, matter to the evaluator too. */
+function wholeEnd(end: Endpoint): string {
+  return end.kind === 'workload' ? end.id : JSON.stringify(end);
+}
+
+type Evaluate = (edge: Edge) => ConnectionVerdict;
+
+function evaluatorOf(world: World): Evaluate {
+  return (edge) => evaluateConnection(world, edge);
+}
+
+function judgeEdge(evaluate: Evaluate, edge: Edge, requests: ReadonlySet<string>): ConnectionVerdict {
+  const verdict = evaluate(edge);
   const throughRequests =
     verdict.answer === 'unknown' &&
     edge.l7 === undefined &&
@@ -141,7 +167,7 @@ export function openJudge(inventory: Inventory, whole: readonly Edge[], within: 
       for (const edge of startEdges.list) {
         if (before.has(edge.id)) continue;
         if (bearing !== 'everywhere' && !namespacesOf(edge).some((one) => fresh.includes(one))) continue;
-        const verdict = judgeEdge(first(), edge, startEdges.requests);
+        const verdict = judgeEdge(evaluatorOf(first()), edge, startEdges.requests);
         before.set(edge.id, verdict);
         if (!isOpened || !moved.has(edge)) verdicts.set(edge, verdict);
       }
@@ -181,7 +207,7 @@ export function openJudge(inventory: Inventory, whole: readonly Edge[], within: 
             near.add(edge.id);
         }
         for (const edge of [...(namespace === EVERYWHERE ? openAll : (open.get(namespace) ?? NONE))]) {
-          const verdict = verdicts.get(edge) ?? judgeEdge(world ?? first(), edge, requests);
+          const verdict = verdicts.get(edge) ?? judgeEdge(evaluatorOf(world ?? first()), edge, requests);
           verdicts.set(edge, verdict);
           close(edge);
           out.push({ edge, verdict });

@@ -1,6 +1,6 @@
 import type { Edge } from '../model/edge.ts';
 import type { ConnectionVerdict } from '../model/evaluate.ts';
-import { compileWorld } from '../model/evaluate.ts';
+import { worldOf } from '../model/evaluate.ts';
 import type { Inventory } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { refKey, refOf } from '../model/object.ts';
@@ -32,10 +32,10 @@ export interface PolicyChange {
 export function judgePolicyChange(before: Inventory, after: Inventory, edges: readonly Edge[]): PolicyChange {
   const then = judgeEdges(before, edges);
   // An edge and its requests have the same ends: they are touched together.
-  const touched = touchedConnections(compileWorld(before), compileWorld(after), edges);
-  const now = new Map([...then, ...judgeEdges(after, touched)]);
-  const turned = edges.flatMap((edge): readonly TurnedEdge[] => {
-    const [was, is] = [then.get(edge.id), now.get(edge.id)];
+  const touched = touchedConnections(worldOf(before), worldOf(after), edges);
+  const turnedTo = judgeEdges(after, touched);
+  const turned = touched.flatMap((edge): readonly TurnedEdge[] => {
+    const [was, is] = [then.get(edge.id), turnedTo.get(edge.id)];
     return was === undefined || is === undefined || was.answer === is.answer ? [] : [{ edge, before: was, after: is }];
   });
   const byCount = turned.toSorted((a, b) => b.edge.count - a.edge.count || compareText(a.edge.id, b.edge.id));
@@ -45,8 +45,9 @@ export function judgePolicyChange(before: Inventory, after: Inventory, edges: re
     denied: to('denied'),
     unknown: to('unknown'),
     mended: to('allowed'),
-    deniedAnyway: edges.filter(({ id }) => then.get(id)?.answer === 'denied' && now.get(id)?.answer === 'denied')
-      .length,
+    deniedAnyway: edges.filter(
+      ({ id }) => then.get(id)?.answer === 'denied' && (turnedTo.get(id) ?? then.get(id))?.answer === 'denied',
+    ).length,
     judged: edges.length,
   };
 }

@@ -1,7 +1,7 @@
 import type { View } from '../engine/contract.ts';
 import { predictMembership } from '../inventory/mesh.ts';
 import { endpointKey, formatEdge } from '../model/edge.ts';
-import { edgesAt } from '../model/edge-index.ts';
+import { edgesAt, edgesTouching } from '../model/edge-index.ts';
 import { UNREDIRECTED_PORTS, mtlsModeOf, transportOf } from '../model/evaluate.ts';
 import type { World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
@@ -235,7 +235,7 @@ export function plaintextGates(view: View, world: World): readonly Gate[] {
   const gates: Gate[] = [];
   const mine = new Map(workloadsOf(view).map((workload) => [workload.id, workload]));
   const listed = new Set<string>();
-  for (const edge of keptEdges(view.edges)) {
+  for (const edge of edgesTouching(keptEdges(view.edges), view.namespace)) {
     const dst = edge.dst.kind === 'workload' ? mine.get(edge.dst.id) : undefined;
     if (dst === undefined || edge.protocol !== 'TCP' || !dst.podSets.some((podSet) => podSet.mesh === 'sidecar'))
       continue;

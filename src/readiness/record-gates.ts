@@ -1,7 +1,8 @@
 import type { View } from '../engine/contract.ts';
 import type { EdgeKey } from '../model/edge.ts';
 import { formatEdge } from '../model/edge.ts';
-import { UNREDIRECTED_PORTS, compileWorld, evaluateConnection, mtlsModeOf } from '../model/evaluate.ts';
+import { edgesTouching } from '../model/edge-index.ts';
+import { UNREDIRECTED_PORTS, evaluateConnection, mtlsModeOf, worldOf } from '../model/evaluate.ts';
 import type { ConnectionVerdict, World } from '../model/evaluate.ts';
 import type { Gate } from '../model/finding.ts';
 import { phaseIndex } from '../model/phase.ts';
@@ -32,8 +33,9 @@ export function recordGates(view: View, sightings: readonly Sighting[]): readonl
     .filter((applied) => applied.namespace === view.namespace)
     .map(({ step, at }) => ({ step, at }));
   const drainMs = view.config.soak.drainSeconds * 1000;
-  const world = compileWorld(view.inventory);
-  const known = indexKnown(keptEdges(view.edges).map((edge) => ({ edge })));
+  const world = worldOf(view.inventory);
+  // What a record can be about has its ends.
+  const known = indexKnown(edgesTouching(keptEdges(view.edges), view.namespace).map((edge) => ({ edge })));
   const requestsJudged = judgesRequests(steps);
   const found = new Map<string, Contradiction>();
   const add = (one: Contradiction): void => {
@@ -102,9 +104,9 @@ function takesMtlsAlone(world: World, view: View, { dst, port }: EdgeKey): boole
   return mtlsModeOf(world, dst.id, port).mode === 'STRICT';
 }
 
-/** Imported edges of which everything is newer than the steps that touch them: of others it is not known what of them is. */
+/** Imported edges of the namespace of which everything is newer than the steps that touch them: of others it is not known what of them is. */
 function importedSince(view: View, steps: readonly WatchedStep[], drainMs: number): readonly Sighting[] {
-  return view.edges.flatMap((edge): readonly Sighting[] => {
+  return edgesTouching(view.edges, view.namespace).flatMap((edge): readonly Sighting[] => {
     if (edge.origin.kind !== 'observed' || edge.count === 0) return [];
     const touch = lastTouch(steps, edge);
     if (touch === undefined) return [];

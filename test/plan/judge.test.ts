@@ -6,6 +6,7 @@ import type { Config } from '../../src/model/config.ts';
 import { DEFAULT_CONFIG } from '../../src/model/config.ts';
 import type { Edge, Endpoint } from '../../src/model/edge.ts';
 import { edgeId, endpointNamespace } from '../../src/model/edge.ts';
+import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { Inventory, Snapshot } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { namespaceOf, refOf } from '../../src/model/object.ts';
@@ -391,6 +392,56 @@ function naive(start: State, steps: readonly Step[], world: Simulated): object {
   }
   return { denied: [...denied.values()], unknown: [...unknown.values()], states: steps.length, edges: judged.size };
 }
+
+describe('judging many edges', () => {
+  it.each([0, 1, 2])('says of each what asking about it alone says (mesh %i)', (mesh) => {
+    const cluster = MESHES[mesh];
+    const config: Config = { ...DEFAULT_CONFIG, ...(cluster === undefined ? {} : { cluster }) };
+    const snapshot: Snapshot = snapshotOf(CLUSTER, 'directory');
+    // Ends of one name that are not the same, and ranges of ports.
+    const like = fc.record({
+      ends: fc.constantFrom<Endpoint>(
+        { kind: 'external', name: 'api.example' },
+        { kind: 'external', name: 'api.example', ip: '198.51.100.7' },
+        { kind: 'external', name: 'api.example', ip: '10.0.0.3' },
+        { kind: 'unknown', ip: '10.9.9.9', why: 'no such pod' },
+        { kind: 'unknown', ip: '10.9.9.9', why: 'two pods' },
+      ),
+      endPort: fc.constantFrom(undefined, 8081),
+      outward: fc.boolean(),
+      edge: anyEdge,
+    });
+    fc.assert(
+      fc.property(
+        fc.array(anyEdge, { minLength: 5, maxLength: 20 }),
+        fc.array(like, { maxLength: 10 }),
+        fc.array(anyAct, { maxLength: 6 }),
+        (some, others, acts) => {
+          const { start, rebuild } = inventoryStates({ config, signatures, now: 0 });
+          const state: State = { snapshot, inventory: start(snapshot) };
+          const steps = stepsOf(acts, state, { rebuild, edgesIn: () => [] });
+          const { inventory } = steps.reduce((now, step) => stateAfter(now, step, rebuild), state);
+          const edges = [
+            ...some,
+            ...others.map(({ ends, endPort, outward, edge }) => ({
+              ...edge,
+              ...(outward ? { dst: ends } : { src: ends }),
+              ...(endPort === undefined ? {} : { endPort }),
+            })),
+          ].map((edge, index) => ({ ...edge, id: String(index) }));
+          const verdicts = judgeEdges(inventory, edges);
+          for (const edge of edges) {
+            const [verdict, alone] = [verdicts.get(edge.id), evaluateConnection(compileWorld(inventory), edge)];
+            // A bare connection may be judged through its requests.
+            if (alone.answer !== 'unknown' || edge.l7 !== undefined) expect(verdict).toEqual(alone);
+            else expect(verdict?.reasons).toEqual(alone.reasons);
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+});
 
 describe('a simulation', () => {
   it.each([0, 1, 2])('says what judging every edge in every state says (mesh %i)', (mesh) => {

@@ -1,7 +1,7 @@
 import { isPolicyKind } from '../../inventory/policies.ts';
 import { analyzePolicies } from '../../inventory/analyzers/policies.ts';
 import { changedConnections } from '../../model/connectivity.ts';
-import { compileWorld } from '../../model/evaluate.ts';
+import { worldOf } from '../../model/evaluate.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { Snapshot } from '../../model/inventory.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -62,7 +62,7 @@ export async function check(app: App, dir: string, options: CheckOptions): Promi
   );
   const opened: OpenedPair[] = [];
   let closed = 0;
-  for (const change of changedConnections(compileWorld(inventory), compileWorld(after), { mesh })) {
+  for (const change of changedConnections(worldOf(inventory), worldOf(after), { mesh })) {
     const { added, removed: lost } = portChange(change);
     if (lost.length > 0) closed += 1;
     if (added.length > 0)

@@ -3,6 +3,7 @@ import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
 import { endpointNamespace, formatEdge } from '../../model/edge.ts';
+import { edgesTouching } from '../../model/edge-index.ts';
 import type { Gate } from '../../model/finding.ts';
 import { formatRef } from '../../model/object.ts';
 import { changeRef } from '../../plan/change.ts';
@@ -11,7 +12,7 @@ import { deniedByOwn, judgeEdges } from '../../plan/simulate.ts';
 import type { Sighting } from '../../plan/soak.ts';
 import { patternsInForce } from '../../readiness/patterns-in-force.ts';
 import { recordGates } from '../../readiness/record-gates.ts';
-import { keptEdges, settleGate, touches } from '../../readiness/view.ts';
+import { keptEdges, settleGate } from '../../readiness/view.ts';
 import { packageVersion } from '../../shared/io/assets.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { looksLikeCredential, MASKED, showValue } from '../../shared/pure/mask.ts';
@@ -25,7 +26,7 @@ import { wrap } from '../output.ts';
 
 /** Edges that must work and that a policy of Sallyport's denies as things are. */
 function cutGates(view: View): readonly Gate[] {
-  const edges = keptEdges(view.edges).filter((edge) => touches(edge, view.namespace));
+  const edges = edgesTouching(keptEdges(view.edges), view.namespace);
   const cut = deniedByOwn(view.inventory, edges, judgeEdges(view.inventory, edges));
   if (cut.length === 0) return [];
   return [

@@ -7,9 +7,13 @@ import { errorDocument, FORMATS, openOutput, renderFailure } from './cli/output.
 import type { Format, Output } from './cli/output.ts';
 import { parseCommandLine } from './cli/program.ts';
 import type { App } from './cli/context.ts';
+import { traceSettings } from './cli/trace-settings.ts';
+import type { Tracing } from './cli/tracing.ts';
 
 /** How long a command that was interrupted may take to tidy up before it is left. */
 const GRACE_MS = 3000;
+/** Commands that go on until somebody ends them. */
+const ENDLESS: readonly string[] = ['session', 'watch'];
 
 /** argv in, process.exitCode out. The only top-level catch. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -48,24 +52,60 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   let app: App | undefined;
+  let tracing: Tracing | undefined;
+  let code: string | undefined;
   try {
-    const { options, action } = await parseCommandLine(argv, packageVersion(), (text) => stdout.write(text));
+    const { options, action, command } = await parseCommandLine(argv, packageVersion(), (text) => stdout.write(text));
     if (action === undefined) return;
+    tracing = await startTracing(options.otlp, command, argv, output);
     const { openApp } = await import('./cli/context.ts');
-    app = openApp(options, output, process.env, interrupt);
-    const exit = await orLeft(action(app), interrupt);
+    const opened = openApp(options, output, process.env, interrupt);
+    app = opened;
+    const work = (): Promise<unknown> => orLeft(action(opened), interrupt);
+    const exit = await (tracing === undefined ? work() : tracing.command(work));
     process.exitCode = typeof exit === 'number' ? exit : EXIT.done;
   } catch (error) {
     process.exitCode = reportError(error, output);
+    code = isFailure(error) ? error.detail.code : 'SP001';
   } finally {
     const closed = app?.close() ?? Promise.resolve();
     await (interrupt.signal.aborted ? Promise.race([closed, later(GRACE_MS)]) : closed);
     if (streams.broken && process.exitCode === EXIT.done) process.exitCode = EXIT.usage;
+    const isSent = (await tracing?.end(Number(process.exitCode ?? EXIT.done), code)) ?? true;
+    // A collector that holds a request must not hold the command.
+    if (!isSent) process.exit();
     // Whatever still reads or waits was left behind by Ctrl-C.
     if (interrupt.signal.aborted) process.exit();
     process.removeListener('SIGINT', onSignal);
     process.removeListener('SIGTERM', onSignal);
   }
+}
+
+/** Where traces are asked for. Only then anything is loaded for them. */
+async function startTracing(
+  flag: string | undefined,
+  command: string,
+  argv: readonly string[],
+  output: Output,
+): Promise<Tracing | undefined> {
+  const settings = traceSettings(flag, process.env);
+  if (settings.kind === 'off') return undefined;
+  if (settings.kind === 'wrong') {
+    output.note(`sallyport: no traces are sent: ${settings.why}`);
+    return undefined;
+  }
+  const { openTracing } = await import('./cli/tracing.ts');
+  const words = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  return openTracing({
+    url: settings.url,
+    command,
+    isLong: ENDLESS.includes(command) || words.some((word) => word === '-f' || word === '--follow'),
+    version: packageVersion(),
+    env: process.env,
+    warn: (text) => output.note(`sallyport: ${text}`),
+    // What a person looks at is drawn over: there it is said at the end.
+    warnAtOnce: !output.interactive,
+  });
 }
 
 /** The value of a flag that has to be known before the command line is read: `--flag value`, `--flag=value`. */

@@ -106,6 +106,11 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@kubernetes/client-node': ['src/sources/kube/', 'src/targets/'],
   'cron-parser': ['src/flows/schedules.ts'],
   'prom-client': ['src/cli/telemetry.ts'],
+  '@opentelemetry/api': ['src/cli/tracing.ts'],
+  '@opentelemetry/core': ['src/cli/tracing.ts'],
+  '@opentelemetry/exporter-trace-otlp-http': ['src/cli/tracing.ts'],
+  '@opentelemetry/resources': ['src/cli/tracing.ts'],
+  '@opentelemetry/sdk-trace': ['src/cli/tracing.ts'],
   'ipaddr.js': ['src/model/address.ts', 'src/model/cidr-set.ts'],
   zod: [
     'src/cli/approvals.ts',

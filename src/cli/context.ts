@@ -52,6 +52,8 @@ export interface GlobalOptions {
   /** The file that the text of the pull request goes to. */
   readonly pr?: string;
   readonly color?: boolean;
+  /** Where traces go. */
+  readonly otlp?: string;
   /** The session without cursor movement. */
   readonly plain?: boolean;
 }

@@ -29,6 +29,8 @@ type Action = (app: App) => Promise<unknown>;
 export interface Invocation {
   readonly options: GlobalOptions;
   readonly action: Action | undefined;
+  /** Its name alone: what else was typed may be anything. */
+  readonly command: string;
 }
 
 /** As programs built on cobra name it: kubectl asks its plugins by the same words. */
@@ -121,6 +123,7 @@ function buildProgram(
         .choices(['text', 'json'])
         .default('text'),
     )
+    .option('--otlp <url>', 'send traces there, as OTLP over HTTP (or OTEL_EXPORTER_OTLP_ENDPOINT)')
     .addHelpText(
       'after',
       `${EXIT_CODES}\nPhases, in order: ${PHASES.filter((phase) => phase !== 'none').join(', ')}\n${examples(
@@ -964,7 +967,7 @@ export async function parseCommandLine(
     program.parse([...argv], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { options: {}, action: undefined };
+    if (error.exitCode === 0) return { options: {}, action: undefined, command: '' };
     throw new Failure({
       code: 'SP200',
       exit: EXIT.usage,
@@ -988,7 +991,7 @@ export async function parseCommandLine(
       message: `--json and --output ${String(output)} ask for different things`,
       hint: 'leave out one of the two',
     });
-  return { options, action: action() };
+  return { options, action: action(), command: used?.name() ?? 'session' };
 }
 
 /** The manual page of all commands, as roff. */
@@ -1004,7 +1007,9 @@ async function completion(words: readonly string[], version: string): Promise<In
   const { program } = buildProgram(FLOW_SOURCES, version, () => undefined);
   return {
     options: typedOptions(program, words),
+    // A shell waits for the answer: nothing is sent from there.
     action: async (app) => (await import('./complete.ts')).complete(app, program, FLOW_SOURCES, words),
+    command: COMPLETE,
   };
 }
 

@@ -4,6 +4,8 @@ import type { Gate } from '../model/finding.ts';
 import type { Inventory } from '../model/inventory.ts';
 import type { PhaseName } from '../model/phase.ts';
 import type { Sighting } from '../plan/soak.ts';
+import { traced } from '../shared/io/trace.ts';
+import type { Span } from '../shared/io/trace.ts';
 import { isFailure } from '../shared/pure/errors.ts';
 import type { Notice, SoakNotice } from '../watch/notice.ts';
 import { reduceWatch } from '../watch/reduce.ts';
@@ -131,7 +133,7 @@ export function openWatcher(ports: WatcherPorts): Watcher {
     }
   };
 
-  const load = async (): Promise<void> => {
+  const load = async (span: Span): Promise<void> => {
     const begun = clock.now();
     const seen = ports.recordVersion();
     try {
@@ -142,6 +144,7 @@ export function openWatcher(ports: WatcherPorts): Watcher {
       if (!isLost) take({ kind: 'away', what: 'record', of: 'the state', why: error.message });
       isLost = true;
       loadedAt = clock.now();
+      span.fail(error.detail.code);
       return;
     }
     if (isLost) take({ kind: 'back', what: 'record', of: 'the state' });
@@ -154,6 +157,30 @@ export function openWatcher(ports: WatcherPorts): Watcher {
     take({ kind: 'inventory', inventory: loaded.inventory });
     take({ kind: 'grants', grants: loaded.grants });
     changedAt ??= clock.now();
+    span.set({
+      'sallyport.workloads': loaded.inventory.workloads.length,
+      'sallyport.edges': loaded.record.edges.length,
+    });
+  };
+
+  const judge = async (by: WatchLoad): Promise<void> => {
+    judgedAt = clock.now();
+    changedAt = undefined;
+    await traced(
+      'watch judge',
+      () => ({ 'sallyport.records': records.length }),
+      (span) => {
+        judged = by.judge(records);
+        take({ kind: 'judged', namespaces: judged });
+        const gates = judged.flatMap((one) => one.gates);
+        span.set({
+          'sallyport.namespaces': judged.length,
+          'sallyport.gates.no': gates.filter(({ answer }) => answer === 'no').length,
+          'sallyport.gates.unknown': gates.filter(({ answer }) => answer === 'unknown').length,
+        });
+        return Promise.resolve();
+      },
+    );
   };
 
   const endSoaks = async (): Promise<void> => {
@@ -174,15 +201,11 @@ export function openWatcher(ports: WatcherPorts): Watcher {
       if (now - versionAt >= RECORD_MS) {
         versionAt = now;
         const isDue = now - loadedAt >= Math.max(LOAD_MS, LOAD_SHARE * loadMs);
-        if (isDue && (state.stale || loaded === undefined || ports.recordVersion() !== version)) await load();
+        if (isDue && (state.stale || loaded === undefined || ports.recordVersion() !== version))
+          await traced('watch load', () => ({ 'sallyport.objects_changed': state.stale }), load);
       }
       const isSoon = changedAt !== undefined && now - changedAt >= JUDGE_SOON_MS;
-      if (loaded !== undefined && !state.stale && (isSoon || now - judgedAt >= JUDGE_MS)) {
-        judgedAt = now;
-        changedAt = undefined;
-        judged = loaded.judge(records);
-        take({ kind: 'judged', namespaces: judged });
-      }
+      if (loaded !== undefined && !state.stale && (isSoon || now - judgedAt >= JUDGE_MS)) await judge(loaded);
       if (now - soakAt >= SOAK_MS) {
         soakAt = now;
         await endSoaks();

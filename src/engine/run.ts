@@ -37,6 +37,7 @@ import { planRecovery } from './recover.ts';
 import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
+import { tracedRun, tracedSoak, tracedStep } from './traced.ts';
 import { assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
@@ -94,8 +95,12 @@ export function namespacesWritten(steps: readonly Step[]): readonly string[] {
 
 /** Runs a plan that has passed its gates: records it whole, then performs one step after the other, under watch where there is one. */
 export async function executePlan(plan: Plan, kind: RunKind, engine: Engine): Promise<RunResult> {
-  const { clock, journal, soak } = engine;
   const run = engine.newRunId();
+  return tracedRun(run, kind, plan, () => execute(run, plan, kind, engine));
+}
+
+async function execute(run: string, plan: Plan, kind: RunKind, engine: Engine): Promise<RunResult> {
+  const { clock, journal, soak } = engine;
   return holding(run, plan, engine, async (hold) => {
     await assertLatest(namespacesKept(plan), engine);
     // Before anything is on record: a signal that cannot be read must not leave a run behind.
@@ -197,6 +202,11 @@ export async function resumeRun(run: string, engine: Engine): Promise<RunResult>
   const record = engine.journal.openRuns().find((one) => one.id === run);
   if (record === undefined)
     throw new Failure({ code: 'SP604', exit: EXIT.usage, message: `run ${run} is not open`, hint: 'sallyport status' });
+  return tracedRun(run, 'resume', record.plan, () => takeUp(record, engine));
+}
+
+async function takeUp(record: RunRecord, engine: Engine): Promise<RunResult> {
+  const run = record.id;
   return holding(run, record.plan, engine, async (hold) => {
     const { journal, soak } = engine;
     await assertLatest(namespacesKept(record.plan), engine);
@@ -399,10 +409,12 @@ async function perform(
     if (engine.signal.aborted) return cancelled(record, engine, watch);
     emit({ kind: 'step-started', step: item.step, index: item.index, total });
     try {
-      await hold.assertHeld();
-      const outcome = written.has(item.index)
-        ? await finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine, watch)
-        : await performStep(record, item, hold, engine, watch);
+      const outcome = await tracedStep(run, item.step, async () => {
+        await hold.assertHeld();
+        return written.has(item.index)
+          ? finishStep(run, item, written.get(item.index), FOUND_WRITTEN, hold, engine, watch)
+          : performStep(record, item, hold, engine, watch);
+      });
       if (outcome === undefined) return await cancelled(record, engine, watch);
       emit({ kind: 'step-done', step: item.step, index: item.index, outcome });
       reachPhase(plan, item.index, engine);
@@ -496,7 +508,7 @@ async function watchPhase(
   const next = record.plan.steps[item.index + 1];
   if (next === undefined || next.phase === item.step.phase) return undefined;
   watch.settle();
-  const ended = await watch.wait(hold);
+  const ended = await tracedSoak(record, () => watch.wait(hold));
   if (ended === 'cancelled') return cancelled(record, engine, watch);
   if (ended !== undefined) return pullBack(record, ended, hold, engine, watch);
   watch.next();
@@ -512,7 +524,7 @@ async function soakOut(record: RunRecord, hold: LeaseHold, engine: Engine, watch
     const denial = await watch.look();
     if (denial !== undefined) return pullBack(record, denial, hold, engine, watch);
   } else {
-    const ended = await watch.wait(hold);
+    const ended = await tracedSoak(record, () => watch.wait(hold));
     if (ended === 'cancelled') return cancelled(record, engine, watch);
     if (ended !== undefined) return pullBack(record, ended, hold, engine, watch);
   }
@@ -608,7 +620,9 @@ async function pullBack(
           };
     // What is broken is mended: Ctrl-C does not stop that half-way, a second one does.
     const unstopped = { ...engine, signal: new AbortController().signal };
-    const ended = await perform(back, both, unstopped, new Map(), undefined);
+    const ended = await tracedRun(back.id, 'rollback', plan, () =>
+      perform(back, both, unstopped, new Map(), undefined),
+    );
     return { ...ended, soak: report };
   } finally {
     await more?.release().catch(() => undefined);

@@ -189,6 +189,13 @@ export const USE_CODES = {
     causes: ['`--for` in place of `--until`: it ends at another second for everybody who asks.'],
     fix: ['Both name the same `--until TIME` and the same `--reason`.'],
   },
+  SP135: {
+    title: 'Traces cannot be sent there',
+    exit: 2,
+    means: '`--otlp` names the address of a collector that takes OTLP over HTTP; this is none. Nothing was done.',
+    causes: ['An address without `http://` or `https://`.', 'A password in the address.'],
+    fix: ['`--otlp http://127.0.0.1:4318`; credentials go into `OTEL_EXPORTER_OTLP_HEADERS`.'],
+  },
   SP200: {
     title: 'The command line cannot be read',
     exit: 2,

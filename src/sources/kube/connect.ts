@@ -2,6 +2,8 @@ import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, RequestOptions } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { RequestOptions as HttpsOptions } from 'node:https';
+import { traced } from '../../shared/io/trace.ts';
+import type { Attributes, Span } from '../../shared/io/trace.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
 import { asString, isJsonObject } from '../../shared/pure/json.ts';
@@ -117,15 +119,31 @@ export function apiOver(
   close: () => void,
   clock: Waiter,
 ): KubeApi {
-  const send = async (call: ApiCall): Promise<ApiAnswer> => {
+  const sendPatiently = async (call: ApiCall, attempted: (attempt: number) => void): Promise<ApiAnswer> => {
     for (let attempt = 1; ; attempt += 1) {
       call.signal?.throwIfAborted();
+      attempted(attempt);
       const answer = await sendOnce(call);
       if (answer.ok || attempt === ATTEMPTS || call.onLine !== undefined) return answer;
       const waitMs = waitBeforeRetry(call, answer.problem, attempt);
       if (waitMs === undefined) return answer;
       await clock.sleep(waitMs, call.signal);
     }
+  };
+  const send = (call: ApiCall): Promise<ApiAnswer> => {
+    // A stream says nothing by how long it is open.
+    if (call.onLine !== undefined) return sendPatiently(call, () => undefined);
+    return traced(
+      spanName(call),
+      () => spanAttributes(call, connected),
+      async (span) => {
+        const answer = await sendPatiently(call, (attempt) => {
+          if (attempt > 1) span.set({ 'http.request.resend_count': attempt - 1 });
+        });
+        tellAnswer(span, call, answer);
+        return answer;
+      },
+    );
   };
   return {
     ...connected,
@@ -137,6 +155,36 @@ export function apiOver(
     },
     close,
   };
+}
+
+/** One name for all calls of a kind: names of objects are in the path. */
+function spanName({ method, subject, path }: ApiCall): string {
+  return `${method} ${subject.resource === '' ? path : subject.resource}`;
+}
+
+/** As OpenTelemetry names them for clients of HTTP. The query is left out: selectors hold values of labels. */
+function spanAttributes({ method, path, query, subject }: ApiCall, { server }: Connected): Attributes {
+  const { hostname, port } = new URL(server);
+  return {
+    'http.request.method': method,
+    'url.path': path,
+    'server.address': hostname,
+    ...(port === '' ? {} : { 'server.port': Number(port) }),
+    'sallyport.verb': subject.verb,
+    'sallyport.namespace': subject.namespace,
+    'sallyport.dry_run': query?.['dryRun'] === 'All' ? true : undefined,
+  };
+}
+
+function tellAnswer(span: Span, call: ApiCall, answer: ApiAnswer): void {
+  if (answer.ok) span.set({ 'http.response.status_code': answer.status });
+  else if (answer.problem.kind === 'no-answer') span.fail(answer.problem.why);
+  else {
+    const { status } = answer.problem;
+    span.set({ 'http.response.status_code': status });
+    // That an object is not there is an answer.
+    if (status !== 404 || call.method !== 'GET') span.fail(String(status));
+  }
 }
 
 /** Undefined when the call must not or need not be tried again. */

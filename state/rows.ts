@@ -504,12 +504,15 @@ export function parseStepRow(row: Row, file: string): JournalStep {
   const written = optional(row, 'change', jsonColumn(change), place);
   const uid = optional(row, 'uid', text, place);
   const error = optional(row, 'error', text, place);
+  const state = column(row, 'state', oneOf(stepStates), place);
+  const ended = state === 'done' || state === 'undone' ? optional(row, 'ended_at', number, place) : undefined;
   return {
     seq: column(row, 'seq', number, place),
     run: column(row, 'run', text, place),
     index: column(row, 'position', number, place),
     step: column(row, 'step', jsonColumn(step), place),
-    state: column(row, 'state', oneOf(stepStates), place),
+    state,
+    ...(ended === undefined ? {} : { at: ended }),
     ...(written === undefined ? {} : { change: written }),
     ...(uid === undefined ? {} : { uid }),
     ...(error === undefined ? {} : { error }),

@@ -16,52 +16,70 @@ export interface TakeOver {
   readonly record: NamespaceRecord;
   /** By sequence number of the record. */
   readonly found: Found;
+  /** Steps here, by `stepKey`, that the record does not have and the objects show to be in force all the same. */
+  readonly standing?: ReadonlySet<string>;
+  /** Steps that come before those of the record: the highest number of an older record that was taken over just before. */
+  readonly after?: number;
   readonly by: string;
   readonly at: number;
   /** Where the record was kept. */
   readonly place: string;
 }
 
+/** Names a step whatever number it has. */
+export function stepKey({ run, index }: Pick<RecordedStep, 'run' | 'index'>): string {
+  return `${run} ${index}`;
+}
+
 /**
  * Puts the record of a namespace into the state, in one transaction: runs and steps that are missing, outcomes of those that are there, the
- * phase, and a line on the trail. Steps of the namespace that are in force here and not in the record were taken back elsewhere.
+ * phase, and a line on the trail. Steps of the namespace that are in force here and not in the record were taken back elsewhere, unless the
+ * objects say otherwise (`standing`): whoever kept the record had a copy of this state from before they were written.
+ * Returns the highest number of the record's steps here.
  */
-export function takeOver(writer: Writer, { record, found, by, at, place }: TakeOver): void {
+export function takeOver(writer: Writer, taken: TakeOver): number {
+  const { record, found, by, at, place, standing = new Set<string>(), after = 0 } = taken;
   const handle = writer[HANDLE];
   const { db } = handle;
-  write(handle, `taking over the record of ${record.namespace}`, () => {
+  return write(handle, `taking over the record of ${record.namespace}`, () => {
     for (const run of record.runs) takeRun(handle, run);
     if (wentOn(handle, record, found))
       db.prepare('UPDATE runs SET outcome = NULL, ended_at = NULL WHERE id = ?').run(record.run);
-    const inForce = writer.applied().filter((step) => step.namespace === record.namespace);
+    const inForce = writer
+      .applied()
+      .filter((step) => step.namespace === record.namespace)
+      .map(({ seq }) => seq);
     const known = new Map<number, number>();
     // The order in the record is the order in which they were written, and the way back follows it.
     const pinned = undoneByOpenRuns(handle);
-    let last = 0;
+    let last = after;
     for (const step of record.steps) {
-      const seq = inOrder(handle, takeStep(handle, step, known, found.get(step.seq), record.at), last, pinned);
+      const seq = inOrder(handle, takeStep(handle, step, { known, found: found.get(step.seq), at: record.at, standing }), last, pinned);
       known.set(step.seq, seq);
       last = Math.max(last, seq);
     }
-    // What a run that is over left undecided here was decided elsewhere: it is in the record, or nothing of it stands.
-    const ended = db.prepare(
-      "UPDATE steps SET state = 'skipped', error = 'the run was ended elsewhere', ended_at = ? WHERE run = ? AND state IN ('pending', 'started')",
-    );
-    for (const run of record.runs) if (run.outcome !== undefined) ended.run(run.endedAt ?? record.at, run.id);
+    // What a run that is over left undecided here was decided elsewhere: it is in the record, or stands in the cluster, or is not there.
+    for (const run of record.runs)
+      if (run.outcome !== undefined) settleEnded(handle, run.id, run.endedAt ?? record.at, standing);
     // One run of a namespace is open at a time: any other than the record's newest was given up by whoever took it over.
     for (const run of writer.openRuns()) {
       if (run.namespace !== record.namespace || run.id === record.run) continue;
-      ended.run(record.at, run.id);
+      settleEnded(handle, run.id, record.at, standing);
       db.prepare("UPDATE runs SET outcome = 'partial', ended_at = ? WHERE id = ?").run(record.at, run.id);
     }
     const kept = new Set(known.values());
-    for (const gone of inForce)
-      if (!kept.has(gone.seq)) db.prepare("UPDATE steps SET state = 'undone' WHERE seq = ?").run(gone.seq);
+    const isStanding = (seq: number): boolean => {
+      const row = db.prepare<[number], Row>('SELECT * FROM steps WHERE seq = ?').get(seq);
+      return row !== undefined && standing.has(stepKey(parseStepRow(row, handle.file)));
+    };
+    for (const seq of inForce)
+      if (!kept.has(seq) && !isStanding(seq)) db.prepare("UPDATE steps SET state = 'undone' WHERE seq = ?").run(seq);
     db.prepare(
       `INSERT INTO namespaces (name, phase, since) VALUES (?, ?, ?)
        ON CONFLICT (name) DO UPDATE SET phase = excluded.phase, since = excluded.since`,
     ).run(record.namespace, record.phase, at);
-    const line = `from ${place}: run ${record.run} by ${record.by}, ${new Date(record.at).toISOString()}`;
+    const more = standing.size === 0 ? '' : `; ${standing.size} more found in the cluster, which it does not have`;
+    const line = `from ${place}: run ${record.run} by ${record.by}, ${new Date(record.at).toISOString()}${more}`;
     appendAudit(handle, {
       at,
       who: by,
@@ -70,7 +88,22 @@ export function takeOver(writer: Writer, { record, found, by, at, place }: TakeO
       reason: line,
       namespace: record.namespace,
     });
+    return last;
   });
+}
+
+/** Every step of a run that is over has an end: what was begun and stands is done, the rest was not written or is gone again. */
+function settleEnded({ db, file }: Handle, run: string, at: number, standing: ReadonlySet<string>): void {
+  const rows = db
+    .prepare<[string], Row>("SELECT * FROM steps WHERE run = ? AND state IN ('pending', 'started')")
+    .all(run);
+  for (const step of rows.map((row) => parseStepRow(row, file)))
+    if (standing.has(stepKey(step)))
+      db.prepare("UPDATE steps SET state = 'done', ended_at = ?, error = NULL WHERE seq = ?").run(at, step.seq);
+    else
+      db.prepare(
+        "UPDATE steps SET state = 'skipped', error = 'the run was ended elsewhere', ended_at = ? WHERE seq = ?",
+      ).run(at, step.seq);
 }
 
 /**
@@ -161,14 +194,20 @@ function takeRun({ db }: Handle, run: RunHead): void {
 function takeStep(
   { db, file }: Handle,
   step: RecordedStep,
-  known: ReadonlyMap<number, number>,
-  found: 'written' | 'last' | undefined,
-  recordedAt: number,
+  of: {
+    readonly known: ReadonlyMap<number, number>;
+    readonly found: 'written' | 'last' | undefined;
+    /** When the record was kept. */
+    readonly at: number;
+    readonly standing: ReadonlySet<string>;
+  },
 ): number {
-  const state = found === undefined ? step.state : found === 'written' ? 'done' : 'started';
+  const { known, found, standing } = of;
+  const isFound = found === 'written' || (standing.has(stepKey(step)) && !isWritten(step.state));
+  const state = isFound ? 'done' : found === 'last' ? 'started' : step.state;
   const begun = state !== 'pending' && state !== 'skipped';
   const change: Change | undefined = step.change ?? (begun ? step.step.change : undefined);
-  const at = step.at ?? recordedAt;
+  const at = step.at ?? of.at;
   const ended = state === 'done' || state === 'failed' || state === 'undone' ? at : null;
   const row = db
     .prepare<[string, number], Row>(
@@ -183,6 +222,8 @@ function takeStep(
     if (image !== undefined) db.prepare('UPDATE steps SET change = ? WHERE seq = ?').run(image, here.seq);
     // What is done is known to be: a record that was kept before it must not take that back.
     if (isWritten(here.state) && !isWritten(state)) return here.seq;
+    // What was begun is known to be: whoever goes on asks the object.
+    if (here.state === 'started' && state === 'pending') return here.seq;
     // Of a run that is over here every step has an end: a record that was kept before it must not take that back either.
     if (row['over'] === 1 && (state === 'pending' || state === 'started') && isEnd(here.state)) return here.seq;
     db.prepare(

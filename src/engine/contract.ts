@@ -200,10 +200,7 @@ export interface NamespaceRecord {
 }
 
 /** A step on record elsewhere. */
-export interface RecordedStep extends JournalStep {
-  /** When it was done. */
-  readonly at?: number;
-}
+export type RecordedStep = JournalStep;
 
 /** `grant` opens access that ends by itself, `expire` ends it; neither moves a namespace. */
 export type RunKind = 'advance' | 'rollback' | 'grant' | 'expire';
@@ -319,6 +316,8 @@ export interface JournalStep {
   readonly change?: Change;
   readonly uid?: string;
   readonly error?: string;
+  /** When it was done, also of one that was undone since. */
+  readonly at?: number;
 }
 
 export interface AuditEntry {

@@ -33,12 +33,12 @@ import type {
 import type { Emit } from './events.ts';
 import type { Judged } from './ground.ts';
 import { assertGround, lookAgain, versionOf } from './ground.ts';
-import { planRecovery } from './recover.ts';
+import { classifyChange, leavesTrace, planRecovery } from './recover.ts';
 import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 import { tracedRun, tracedSoak, tracedStep } from './traced.ts';
-import { assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
+import { assertKept, assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
@@ -210,6 +210,7 @@ async function takeUp(record: RunRecord, engine: Engine): Promise<RunResult> {
   return holding(run, record.plan, engine, async (hold) => {
     const { journal, soak } = engine;
     await assertLatest(namespacesKept(record.plan), engine);
+    await assertKept(record, engine);
     const written = await recoverSteps(run, engine);
     await assertStanding(record, written, engine);
     // Interrupted between its stop and its close: what failed or was passed over is tried anew.
@@ -352,7 +353,10 @@ export async function settleOpenRun(run: string, engine: Engine): Promise<void> 
   });
 }
 
-/** Settles the steps that were begun. What was not written is pending again; what was is returned with its object. */
+/**
+ * Settles the steps that were begun. What was not written is pending again; what was is returned with its object. A step that counts as not
+ * begun may have been written all the same: by whoever went on with the run on another copy of this state, and got no further than the write.
+ */
 async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<number, KubeManifest | undefined>> {
   const steps = engine.journal.stepsOf(run);
   const live = new Map<number, KubeManifest | undefined>();
@@ -379,6 +383,27 @@ async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<nu
           hint: 'look at the object, put it to one of the two states, then: sallyport resume',
         });
     }
+  }
+  // What goes through Git is written by others, and its steps are followed.
+  const isGit = engine.journal.openRuns().some(({ id, plan }) => id === run && plan.git !== undefined);
+  const touched = new Set<string>();
+  for (const { index, step, state } of engine.journal.stepsOf(run)) {
+    const { change } = step;
+    const key = refKey(changeRef(change));
+    // An object that an earlier step takes away is there because that step is to come.
+    const isFirst = !touched.has(key);
+    if (state !== 'done') touched.add(key);
+    if (isGit || state !== 'pending' || live.has(index) || changesNothing(change)) continue;
+    if (change.kind === 'create' && !isFirst) continue;
+    // What is gone may have been taken away by anybody; only of a way back it makes no difference.
+    if (change.kind === 'delete' && step.undoes === undefined) continue;
+    const now = await engine.target.readObject(changeRef(change));
+    if (
+      step.undoes === undefined ? !leavesTrace(change, now, undefined) : classifyChange(change, now).kind !== 'applied'
+    )
+      continue;
+    engine.journal.stepStarted(run, index, change, engine.clock.now());
+    written.set(index, now);
   }
   return written;
 }

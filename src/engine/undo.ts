@@ -11,7 +11,15 @@ import type { Json } from '../shared/pure/json.ts';
 import { maskManifest } from '../shared/pure/mask.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
-import type { Journal, JournalStep, KeptUndo, NamespaceRecord, RecordedStep, UndoStore } from './contract.ts';
+import type {
+  Journal,
+  JournalStep,
+  KeptUndo,
+  NamespaceRecord,
+  RecordedStep,
+  RunRecord,
+  UndoStore,
+} from './contract.ts';
 import type { Emit } from './events.ts';
 
 /** What keeping needs of an engine. */
@@ -86,8 +94,30 @@ export async function assertLatest(namespaces: readonly string[], keeping: Keepi
     }
 }
 
+/**
+ * Is a run that goes on still the one that was interrupted? What it had begun was kept outside the state before; where that is gone from the
+ * cluster, whoever has a copy of this state took all of it back. Throws SP617.
+ */
+export async function assertKept({ id, namespace, plan }: RunRecord, keeping: Keeping): Promise<void> {
+  const begun = keeping.journal.stepsOf(id).some((step) => step.change !== undefined && step.state !== 'pending');
+  const isBack = plan.steps.every((step) => step.undoes !== undefined || changesNothing(step.change));
+  if (plan.direction !== 'up' || isBack || !begun) return;
+  for (const store of keeping.undo ?? []) {
+    if (!store.exposed || (await store.read(namespace)) !== undefined) continue;
+    throw new Failure({
+      code: 'SP617',
+      exit: EXIT.refused,
+      message: `the way back of run ${id} is not kept any more: it was taken back elsewhere, and the rest of it stands on what it did; nothing was written`,
+      where: `the record of ${safeText(namespace)} in ${store.place}`,
+      hint: `sallyport rollback ${safeText(namespace)} closes the run and takes back what is left of it; then plan again`,
+    });
+  }
+}
+
 export interface RecordHead extends Pick<NamespaceRecord, 'target' | 'namespace' | 'run' | 'settled' | 'by' | 'at'> {
-  readonly steps: readonly Pick<RecordedStep, 'run' | 'index' | 'state'>[];
+  /** What is known of its runs: which of them are over. */
+  readonly runs: readonly { readonly id: string; readonly outcome?: string }[];
+  readonly steps: readonly Pick<RecordedStep, 'run' | 'index' | 'state' | 'at'>[];
 }
 
 /** What of a record says how new it is; undefined where there is none or it is not one. */
@@ -97,12 +127,16 @@ export function parseRecordHead(record: Json | undefined): RecordHead | undefine
   if (typeof target !== 'string' || typeof namespace !== 'string' || typeof run !== 'string') return undefined;
   if (typeof settled !== 'number' || typeof by !== 'string' || typeof at !== 'number') return undefined;
   const steps = asArray(record['steps']).flatMap((one): RecordHead['steps'] => {
-    const { run: of, index, state } = asObject(one);
+    const { run: of, index, state, at: done } = asObject(one);
     return typeof of === 'string' && typeof index === 'number' && (state === 'done' || state === 'undone')
-      ? [{ run: of, index, state }]
+      ? [{ run: of, index, state, ...(typeof done === 'number' ? { at: done } : {}) }]
       : [];
   });
-  return { target, namespace, run, settled, by, at, steps };
+  const runs = asArray(record['runs']).flatMap((one): RecordHead['runs'] => {
+    const { id, outcome } = asObject(one);
+    return typeof id === 'string' ? [{ id, ...(typeof outcome === 'string' ? { outcome } : {}) }] : [];
+  });
+  return { target, namespace, run, settled, by, at, runs, steps };
 }
 
 /**
@@ -114,18 +148,28 @@ export function missingFrom(
   journal: Pick<Journal, 'headOf' | 'stepsOf' | 'applied'>,
 ): string | undefined {
   if (journal.headOf(head.run) === undefined) return `run ${safeText(head.run)}`;
+  // Each run is closed here before its record says so: one that is over there and open here was ended with another copy of this state.
+  const over = head.runs.find(({ id, outcome }) => {
+    const here = outcome === undefined ? undefined : journal.headOf(id);
+    return here !== undefined && here.outcome === undefined;
+  });
+  if (over !== undefined) return `that run ${safeText(over.id)}, which is open here, was ended elsewhere`;
   const newest = stepsFiled(head.run, head.namespace, journal);
   const settled = newest.filter(isSettled).length;
   if (settled < head.settled)
     return `run ${safeText(head.run)} is on record here with ${settled} steps ended, and ${head.settled} have`;
   const ended = head.steps.filter(isSettled);
   const runs = new Map(uniqueSorted(ended.map(({ run }) => run)).map((run) => [run, journal.stepsOf(run)]));
-  for (const { run, index } of ended) {
+  for (const { run, index, state, at } of ended) {
     const here = runs.get(run)?.find((step) => step.index === index);
     if (here === undefined || !isSettled(here)) return `what run ${safeText(run)} did before it`;
+    // Taken back here, and done again by whoever went on with the run on a copy. The moment names the deed; it orders nothing.
+    if (state === 'done' && here.state === 'undone' && at !== undefined && here.at !== undefined && at !== here.at)
+      return `what run ${safeText(run)} did once more, after it was taken back here`;
   }
-  // What is in force here from before that run and is not in the record was taken back elsewhere.
-  const first = Math.min(...newest.map(({ seq }) => seq));
+  // What is in force here from before that run and is not in the record was taken back elsewhere. A run without steps does not tell what was
+  // before it, and who has it on record has what led to it.
+  const first = newest.length === 0 ? -Infinity : Math.min(...newest.map(({ seq }) => seq));
   const kept = new Set(ended.map(({ run, index }) => `${run} ${index}`));
   const gone = journal
     .applied()
@@ -161,7 +205,6 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
   const open = head.outcome === undefined;
   const current = stepsFiled(run, namespace, journal);
   if (inForce.length === 0 && (!open || current.length === 0)) return undefined;
-  const times = new Map(inForce.map((step) => [step.seq, step.at]));
   const forced = inForce.flatMap((applied) =>
     applied.run === run ? [] : journal.stepsOf(applied.run).filter((step) => step.seq === applied.seq),
   );
@@ -190,13 +233,11 @@ function buildKept(run: string, namespace: string, keeping: Keeping, exposed: bo
   };
   const leftOut: string[] = [];
   const recorded = steps.map((step): RecordedStep => {
-    const done = times.get(step.seq);
     const change = step.change === undefined ? undefined : shown(step.change, exposed, leftOut);
     return {
       ...step,
       step: { ...step.step, change: shown(step.step.change, exposed, []) },
       ...(change === undefined ? {} : { change }),
-      ...(done === undefined ? {} : { at: done }),
     };
   });
   // A run that had nothing to do has no steps, and is the newest all the same.

@@ -317,6 +317,8 @@ function planned<T>(
 /** One process of an operator: from the opening of the state to its end. */
 export async function openSession(world: World, name: string, options: SessionOptions = {}): Promise<Session> {
   const { cluster } = world;
+  // No two processes begin in one moment.
+  world.clock.advance(1);
   const clock = {
     now: () => world.clock.now() + (options.skewMs?.() ?? 0),
     sleep: (ms: number, signal?: AbortSignal) => world.clock.sleep(ms, signal),

@@ -5,8 +5,8 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, refOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { getPath, isJsonObject, setPath } from '../../src/shared/pure/json.ts';
-import type { Point, SavedWorld, Session, SessionOptions, World } from './fault-driver.ts';
-import { makeWorld, objectsOf, openSession, stateProblems } from './fault-driver.ts';
+import type { FaultKind, Point, SavedWorld, Session, SessionOptions, World } from './fault-driver.ts';
+import { Killed, makeWorld, objectsOf, openSession, stateProblems } from './fault-driver.ts';
 
 const world: World = makeWorld();
 for (const name of ['ann', 'bob']) world.disk(name);
@@ -65,7 +65,7 @@ describe('a copy of a state with a run that lies interrupted', () => {
   it('does not go on with it where the other one has taken it back', async () => {
     let writes = 0;
     const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 6);
-    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow(Killed);
     copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
     world.clock.advance(66_000);
     expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
@@ -78,7 +78,7 @@ describe('a copy of a state with a run that lies interrupted', () => {
   it('has it open again where the other one went on with it after it was given up here, and takes all of it back', async () => {
     let writes = 0;
     const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 2);
-    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow(Killed);
     copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
     world.clock.advance(66_000);
     // Gives the run up, cannot say so in the cluster, and is killed before its first step back.
@@ -91,11 +91,11 @@ describe('a copy of a state with a run that lies interrupted', () => {
               ? '500'
               : undefined,
       }),
-    ).rejects.toThrow('killed');
+    ).rejects.toThrow(Killed);
     let more = 0;
     const later = killedBefore((point) => isDefaultDeny(point) && (more += 1) === 3);
     world.clock.advance(66_000);
-    await expect(as('bob', (bob) => bob.resume(), { mischief: later })).rejects.toThrow('killed');
+    await expect(as('bob', (bob) => bob.resume(), { mischief: later })).rejects.toThrow(Killed);
     world.clock.advance(66_000);
     await as('ann', async (ann) => {
       expect(ann.rig.journal.openRuns()).toEqual([]);
@@ -109,9 +109,188 @@ describe('a copy of a state with a run that lies interrupted', () => {
     expect(world.broken).toEqual([]);
   });
 
+  const isRehearsal = ({ name }: Point): boolean =>
+    name.startsWith('POST (dry run)') && name.includes('networkpolicies');
+  const nth = (n: number, isIt: (point: Point) => boolean, kind: FaultKind): NonNullable<SessionOptions['mischief']> => {
+    let seen = 0;
+    return (point) => (isIt(point) && (seen += 1) === n ? kind : undefined);
+  };
+  /** Both have the run open, two steps done and the third not begun; then `ann` writes that one, and nothing that is kept says so. */
+  const apart = async (): Promise<void> => {
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: nth(3, isRehearsal, 'killed before') }),
+    ).rejects.toThrow(Killed);
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    world.clock.advance(66_000);
+    await expect(
+      as('ann', (ann) => ann.resume(), { mischief: nth(1, isDefaultDeny, 'killed after') }),
+    ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+  };
+
+  it.each(['resume', 'rollback'] as const)(
+    'sees what the other one wrote after it was made, of which no record says anything: %s',
+    async (next) => {
+      await apart();
+      if (next === 'resume')
+        expect(await as('bob', (bob) => bob.resume())).toMatchObject({ ...done, failed: [], notRun: [] });
+      expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
+      expect(objectsOf(world.cluster)).toEqual(world.pristine);
+      expect(stateProblems(world.stateFile('bob'))).toEqual([]);
+      expect(world.broken).toEqual([]);
+    },
+  );
+
+  it('finds that even where somebody has edited it since', async () => {
+    await apart();
+    const mine = world.cluster
+      .objects()
+      .filter(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name.startsWith('sallyport-'));
+    expect(mine).toHaveLength(3);
+    for (const object of mine)
+      world.cluster.put(setPath(object, ['spec', 'policyTypes'], ['Ingress', 'Egress']) as KubeManifest, 'people');
+    await as('bob', async (bob) => {
+      // Three of which a person decides, and none forgotten.
+      await expect(bob.rollback('front', 'none')).rejects.toMatchObject({ detail: { code: 'SP606' } });
+      expect(bob.rig.journal.applied().filter(({ phase }) => phase === 'allow-list')).toHaveLength(3);
+    });
+  });
+
+  it('keeps what it wrote and the other one never knew of, when it takes over the record of that one', async () => {
+    expect(await as('ann', (ann) => ann.advance('front', 'monitor'))).toMatchObject(done);
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: nth(3, isRehearsal, 'killed before') }),
+    ).rejects.toThrow(Killed);
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    world.clock.advance(66_000);
+    // Gives the run up and cannot say so in the cluster.
+    await expect(
+      as('bob', (bob) => bob.rollback('front', 'monitor'), {
+        mischief: ({ what, name, writes: isWrite }) =>
+          what === 'state' && name === 'openRun'
+            ? 'killed before'
+            : what === 'call' && isWrite && name.includes('/configmaps')
+              ? '500'
+              : undefined,
+      }),
+    ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+    // Two more are written meanwhile, one known to be done and one begun; the record stays behind.
+    let posts = 0;
+    await expect(
+      as('ann', (ann) => ann.resume(), {
+        mischief: (point) =>
+          isDefaultDeny(point) && (posts += 1) === 2
+            ? 'killed after'
+            : point.what === 'call' && point.writes && point.name.includes('/configmaps') && posts > 0
+              ? '500'
+              : undefined,
+      }),
+    ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+    expect(await as('bob', (bob) => bob.rollback('front', 'monitor'))).toMatchObject({ outcome: 'done' });
+    await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({ detail: { code: 'SP620' } });
+    world.clock.advance(66_000);
+    await as('ann', async (ann) => {
+      await ann.rebuild();
+      expect(ann.rig.journal.openRuns()).toEqual([]);
+      expect(ann.rig.journal.applied().filter(({ phase }) => phase === 'allow-list')).toHaveLength(2);
+    });
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
+    // What is kept says so now, and the one who never knew of it hears of it.
+    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP620' } });
+    await as('bob', (bob) => bob.rebuild());
+    expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it.each(['finished', 'given up'])('refuses to write once the run was %s elsewhere, though no step is missing', async (how) => {
+    const isClose = ({ what, name }: Point): boolean => what === 'state' && name === 'closeRun';
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'allow-list'), {
+        mischief: how === 'finished' ? nth(1, isClose, 'killed before') : nth(3, isRehearsal, 'killed before'),
+      }),
+    ).rejects.toThrow(Killed);
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    world.clock.advance(66_000);
+    if (how === 'finished') expect(await as('bob', (bob) => bob.resume())).toMatchObject(done);
+    else
+      await expect(
+        as('bob', (bob) => bob.rollback('front', 'none'), {
+          mischief: ({ what, name }) => (what === 'state' && name === 'openRun' ? 'killed before' : undefined),
+        }),
+      ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+    const before = objectsOf(world.cluster);
+    await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({
+      detail: { code: 'SP620', exit: 5, message: expect.stringContaining('was ended elsewhere') as unknown },
+    });
+    expect(objectsOf(world.cluster)).toEqual(before);
+    await as('ann', async (ann) => {
+      await ann.rebuild();
+      expect(ann.rig.journal.openRuns()).toEqual([]);
+    });
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('does not begin it anew where all of it was taken back elsewhere', async () => {
+    const isDone = ({ what, name }: Point): boolean => what === 'state' && name === 'stepDone';
+    await expect(
+      as('bob', (bob) => bob.advance('front', 'allow-list'), { mischief: nth(1, isDone, 'killed before') }),
+    ).rejects.toThrow(Killed);
+    copyFileSync(world.stateFile('bob'), world.stateFile('ann'));
+    world.clock.advance(66_000);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    // The one who still has it open neither begins it anew...
+    await expect(as('bob', (bob) => bob.resume())).rejects.toMatchObject({ detail: { code: 'SP617', exit: 3 } });
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP224' } });
+    expect(await as('bob', (bob) => bob.advance('front', 'monitor'))).toMatchObject(done);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('hears that the run was done again after it was taken back here', async () => {
+    await expect(
+      as('bob', (bob) => bob.advance('front', 'allow-list'), {
+        mischief: ({ what, name }) => (what === 'state' && name === 'stepStarted' ? 'killed before' : undefined),
+      }),
+    ).rejects.toThrow(Killed);
+    copyFileSync(world.stateFile('bob'), world.stateFile('ann'));
+    world.clock.advance(66_000);
+    expect(await as('ann', (ann) => ann.resume())).toMatchObject(done);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    // Nothing was begun when the copy was made, so nothing tells that it is over.
+    expect(await as('bob', (bob) => bob.resume())).toMatchObject(done);
+    await expect(as('ann', (ann) => ann.advance('front', 'monitor'))).rejects.toMatchObject({
+      detail: { code: 'SP620' },
+    });
+    await as('ann', (ann) => ann.rebuild());
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
+  it('takes back what it has, though its folder has a record from before somebody else began anew', async () => {
+    expect(await as('ann', (ann) => ann.advance('front', 'monitor'))).toMatchObject(done);
+    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+    expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
+    rmSync(world.stateFile('bob'));
+    expect(await as('bob', (bob) => bob.advance('front', 'allow-list'))).toMatchObject(done);
+    copyFileSync(world.stateFile('bob'), world.stateFile('ann'));
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP620' } });
+    await as('ann', (ann) => ann.rebuild());
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+    expect(world.broken).toEqual([]);
+  });
+
   it('keeps what it knows to be done when it takes over an older record', async () => {
     const late = killedBefore(({ what, name }) => what === 'call' && name.startsWith('PUT /api/v1'));
-    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow(Killed);
     world.clock.advance(66_000);
     await as('ann', async (ann) => {
       const before = ann.rig.journal.stepsOf(ann.rig.journal.openRuns()[0]?.id ?? '').map(({ state }) => state);
@@ -179,7 +358,7 @@ describe('a state that is lost', () => {
   it('is rebuilt from the cluster in the middle of a run, and the run goes on', async () => {
     let writes = 0;
     const late = killedBefore((point) => isDefaultDeny(point) && (writes += 1) === 4);
-    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow('killed');
+    await expect(as('ann', (ann) => ann.advance('front', 'allow-list'), { mischief: late })).rejects.toThrow(Killed);
     rmSync(world.stateFile('ann'));
     world.disk('ann').kept.clear();
     world.clock.advance(66_000);

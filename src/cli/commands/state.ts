@@ -3,17 +3,22 @@ import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { NamespaceRecord, Target, UndoStore } from '../../engine/contract.ts';
-import { classifyChange } from '../../engine/recover.ts';
-import { missingFrom, parseRecordHead } from '../../engine/undo.ts';
+import type { NamespaceRecord, RecordedStep, Target, UndoStore } from '../../engine/contract.ts';
+import { classifyChange, leavesTrace, stillStanding } from '../../engine/recover.ts';
+import type { DoubtfulStep } from '../../engine/recover.ts';
+import { missingFrom, parseRecordHead, refreshUndo } from '../../engine/undo.ts';
+import type { KubeManifest, ObjectRef } from '../../model/object.ts';
+import { refKey } from '../../model/object.ts';
 import { changeRef, changesNothing } from '../../plan/change.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import type { Json } from '../../shared/pure/json.ts';
+import { equalJson } from '../../shared/pure/json.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import { copyState, importState } from '../../../state/copy.ts';
 import { parseNamespaceRecord } from '../../../state/rows.ts';
 import type { WritableState } from '../../../state/open.ts';
-import { takeOver } from '../../../state/takeover.ts';
+import { openJournal } from '../../../state/journal.ts';
+import { stepKey, takeOver } from '../../../state/takeover.ts';
 import type { Found } from '../../../state/takeover.ts';
 import type { App } from '../context.ts';
 import { wrap } from '../output.ts';
@@ -133,7 +138,7 @@ async function rebuildState(app: App): Promise<number> {
   const target = await app.target();
   const state = await app.writableState();
   const stores = await undoStores(app, state.file);
-  const { rebuilt, known } = await takeOverRecords(stores, target, state, app.by, Date.now());
+  const { rebuilt, known, notKept } = await takeOverRecords(stores, target, state, app.by, Date.now());
   const open = state.reader.openRuns().map((run) => run.id);
   output.document('State', { action: 'rebuild', file: state.file, namespaces: rebuilt, known, openRuns: open });
   if (rebuilt.length === 0)
@@ -142,8 +147,16 @@ async function rebuildState(app: App): Promise<number> {
         ? `no record is kept in ${stores.map((store) => safeText(store.place)).join(' or ')}`
         : `nothing to rebuild: the newest run of ${known.map(safeText).join(', ')} is on record here`,
     );
-  for (const { namespace, phase, run, steps, leftOut } of rebuilt) {
+  for (const { namespace, phase, run, steps, leftOut, standing } of rebuilt) {
     output.line(`${safeText(namespace)}: ${phase}, ${plural(steps, 'step')} in force, newest run ${safeText(run)}`);
+    if (standing > 0)
+      output.line(
+        wrap(
+          `  ${standing} of them ${standing === 1 ? 'is' : 'are'} not in the record, and in the cluster all the same: see sallyport verify ${safeText(namespace)}; sallyport rollback takes them back with the rest`,
+          output.width,
+          4,
+        ),
+      );
     for (const field of leftOut)
       output.line(wrap(`  not in the record, as it looked like a credential: ${safeText(field)}`, output.width, 4));
   }
@@ -155,6 +168,7 @@ async function rebuildState(app: App): Promise<number> {
         2,
       ),
     );
+  for (const text of notKept) output.note(wrap(safeText(text), output.width, 2));
   return EXIT.done;
 }
 
@@ -164,42 +178,131 @@ export interface Rebuilt {
   readonly run: string;
   readonly steps: number;
   readonly leftOut: readonly string[];
+  /** Steps of this state that the record does not have, and that the objects show to be in force. */
+  readonly standing: number;
 }
 
-/** Takes over every record that is newer than what the state has; `known` are those that are not. */
+/**
+ * Takes over every record that is newer than what the state has; `known` are those that are not. What is kept of a namespace says the same
+ * afterwards, wherever it is kept; `notKept` says where it could not be brought up to that.
+ */
 export async function takeOverRecords(
   stores: readonly UndoStore[],
   target: Target,
   state: Pick<WritableState, 'reader' | 'writer'>,
   by: string,
   at: number,
-): Promise<{ readonly rebuilt: readonly Rebuilt[]; readonly known: readonly string[] }> {
+): Promise<{
+  readonly rebuilt: readonly Rebuilt[];
+  readonly known: readonly string[];
+  readonly notKept: readonly string[];
+}> {
   const rebuilt: Rebuilt[] = [];
   const known: string[] = [];
+  const notKept: string[] = [];
+  const { reader, writer } = state;
   for (const [namespace, records] of await recordsOf(stores, target.id)) {
-    let last: NamespaceRecord | undefined;
-    // An older record may know of steps that the newer one tells no more of, as they were taken back: it comes first.
-    for (const { record: listed, place, store } of records) {
-      if (last === undefined && missingFrom(listed, state.reader) === undefined) continue;
-      // Whoever is at work there now writes its own record; what it wrote until the hold was given counts.
-      const hold = await target.acquire([namespace], `${by} state rebuild`);
-      try {
-        const now = await store.read(namespace);
-        if (now === undefined) continue;
-        last = parseKept(now, place);
-        takeOver(state.writer, { record: last, found: await findWritten(last, target), by, at, place });
-      } finally {
-        await hold.release();
-      }
-    }
-    if (last === undefined) {
+    const first = records.findIndex(({ record }) => missingFrom(record, reader) !== undefined);
+    if (first === -1) {
       known.push(namespace);
       continue;
     }
-    const inForce = state.reader.applied().filter((step) => step.namespace === namespace).length;
-    rebuilt.push({ namespace, phase: last.phase, run: last.run, steps: inForce, leftOut: last.leftOut });
+    // Whoever is at work there now writes its own record; what it wrote until the hold was given counts.
+    const hold = await target.acquire([namespace], `${by} state rebuild`);
+    try {
+      const taken: NamespaceRecord[] = [];
+      let standing: ReadonlySet<string> = new Set();
+      let after = 0;
+      // An older record may know of steps that the newer one tells no more of, as they were taken back: it comes first.
+      for (const { place, store } of records.slice(first)) {
+        const now = await store.read(namespace);
+        if (now === undefined) continue;
+        const record = parseKept(now, place);
+        const found = await findWritten(record, target);
+        standing = await findStanding(record, found, reader, target);
+        after = takeOver(writer, { record, found, standing, after, by, at, place });
+        taken.push(record);
+      }
+      const last = taken.at(-1);
+      if (last === undefined) {
+        known.push(namespace);
+        continue;
+      }
+      // Else a record that is behind, or that lacks what stands, would be held against this state for ever.
+      if (standing.size > 0 || records.some(({ record }) => !isSameState(record, last)))
+        await refreshUndo(last.run, [namespace], {
+          target,
+          journal: openJournal(writer),
+          clock: { now: () => at },
+          by,
+          undo: stores,
+          emit: (event) => {
+            if (event.kind === 'undo-not-kept')
+              notKept.push(`the way back of ${namespace} in ${event.place} is as it was before: ${event.error}`);
+          },
+        });
+      const inForce = reader.applied().filter((step) => step.namespace === namespace).length;
+      const { phase, run, leftOut } = last;
+      rebuilt.push({ namespace, phase, run, steps: inForce, leftOut, standing: standing.size });
+    } finally {
+      await hold.release();
+    }
   }
-  return { rebuilt, known };
+  return { rebuilt, known, notKept };
+}
+
+function isSameState(a: NamespaceRecord, b: NamespaceRecord): boolean {
+  const told = ({ run, phase, steps }: NamespaceRecord): Json => [
+    run,
+    phase,
+    ...steps.map((step) => `${stepKey(step)} ${step.state}`),
+  ];
+  return equalJson(told(a), told(b));
+}
+
+/**
+ * Steps here that were begun, and of which the record knows nothing: whoever kept it may have had a copy of this state from before they were
+ * written. Then the objects tell whether they are in force.
+ */
+async function findStanding(
+  record: NamespaceRecord,
+  found: Found,
+  reader: WritableState['reader'],
+  target: Target,
+): Promise<ReadonlySet<string>> {
+  const { namespace } = record;
+  const isOver = new Set(record.runs.filter(({ outcome }) => outcome !== undefined).map(({ id }) => id));
+  const ending = reader.openRuns().filter((run) => isOver.has(run.id) || run.namespace === namespace);
+  const recorded = new Map(record.steps.map((step) => [stepKey(step), step]));
+  const isWritten = (step: RecordedStep | undefined): boolean =>
+    step !== undefined && (step.state === 'done' || step.state === 'undone' || found.has(step.seq));
+  const inForce = new Set(reader.applied().map(({ seq }) => seq));
+  const runs = new Set([...ending.map(({ id }) => id), ...reader.applied().map(({ run }) => run)]);
+  const all = [...runs].flatMap((run) => reader.stepsOf(run)).toSorted((a, b) => a.seq - b.seq);
+  const isDoubtful = (step: RecordedStep): boolean => {
+    if (step.step.undoes !== undefined || isWritten(recorded.get(stepKey(step)))) return false;
+    if (inForce.has(step.seq)) return step.step.namespace === namespace && !recorded.has(stepKey(step));
+    // The record's own newest run goes on, and `resume` or `rollback` asks the object.
+    const isEnding = isOver.has(step.run) || step.run !== record.run;
+    return step.state === 'started' && isEnding && ending.some(({ id }) => id === step.run);
+  };
+  const doubtful = all.filter(isDoubtful);
+  if (doubtful.length === 0) return new Set();
+  const known = [
+    ...record.steps.filter((step) => isWritten(step) && step.state !== 'undone' && step.step.undoes === undefined),
+    ...all.filter((step) => inForce.has(step.seq) && step.step.namespace !== namespace),
+  ].map(({ step, change }) => change ?? step.change);
+  const live = new Map<string, KubeManifest | undefined>();
+  const read = async (ref: ObjectRef): Promise<void> => {
+    if (!live.has(refKey(ref))) live.set(refKey(ref), await target.readObject(ref));
+  };
+  const steps = doubtful.map((step): DoubtfulStep => ({
+    key: stepKey(step),
+    change: step.change ?? step.step.change,
+    ...(step.uid === undefined ? {} : { uid: step.uid }),
+  }));
+  for (const { change } of steps) await read(changeRef(change));
+  return stillStanding(steps, known, live);
 }
 
 /** The records of each namespace, oldest first, in the order of names. */
@@ -253,14 +356,21 @@ async function findWritten(record: NamespaceRecord, target: Target): Promise<Fou
     (step) => open && step.run === record.run && (step.state === 'pending' || step.state === 'started'),
   );
   let last = -1;
+  let isEdited = false;
   for (const [index, step] of unsure.entries()) {
     const change = step.change ?? step.step.change;
     if (changesNothing(change)) continue;
-    if (classifyChange(change, await target.readObject(changeRef(change))).kind === 'applied') last = index;
+    const live = await target.readObject(changeRef(change));
+    const { kind } = classifyChange(change, live);
+    // What others have edited since was written all the same: it is in force, and drifted.
+    const edited = kind === 'foreign-change' && leavesTrace(change, live, undefined);
+    if (kind !== 'applied' && !edited) continue;
+    last = index;
+    isEdited = edited;
   }
   return new Map(
     unsure
       .slice(0, last + 1)
-      .map((step, index) => [step.seq, index === last ? ('last' as const) : ('written' as const)]),
+      .map((step, index) => [step.seq, index === last && !isEdited ? ('last' as const) : ('written' as const)]),
   );
 }

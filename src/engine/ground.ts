@@ -4,8 +4,10 @@ import { formatRef, refKey, refOf } from '../model/object.ts';
 import type { Change } from '../plan/change.ts';
 import { changeRef } from '../plan/change.ts';
 import { checkDrift } from '../plan/drift.ts';
-import { compareGround, groundPart, listsFor, tightens } from '../plan/ground.ts';
+import { groundPart } from '../plan/ground-part.ts';
+import { compareGround, listsFor, listsForAll, tightens } from '../plan/ground.ts';
 import type { DoneStep, GroundDifference } from '../plan/ground.ts';
+import type { Step } from '../plan/plan.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { asString, equalJson, getPath } from '../shared/pure/json.ts';
 import { showValue } from '../shared/pure/mask.ts';
@@ -23,47 +25,75 @@ const MOST_TEXT = 300;
  * anybody. Answers with the step's own object as it was looked at, where it is one of these.
  */
 export async function assertGround(
-  { id: run, plan, pullsBack }: RunRecord,
+  record: RunRecord,
   { step }: JournalStep,
-  { target, journal }: { readonly target: Pick<Target, 'readKinds'>; readonly journal: Journal },
+  world: { readonly target: Pick<Target, 'readKinds'>; readonly journal: Journal },
 ): Promise<KubeManifest | undefined> {
+  const live = await assertGroundOf(record, [step], world);
+  const key = refKey(changeRef(step.change));
+  return live.find((object) => refKey(refOf(object)) === key);
+}
+
+/**
+ * The same of several steps that are taken together, by one reading of what any of them rests on. Answers with what was read; nothing, where
+ * none of them needs it.
+ */
+export async function assertGroundOf(
+  { id: run, plan, pullsBack }: RunRecord,
+  steps: readonly Step[],
+  { target, journal }: { readonly target: Pick<Target, 'readKinds'>; readonly journal: Journal },
+): Promise<readonly KubeManifest[]> {
   const { ground } = plan;
   if (ground === undefined || plan.direction === 'down' || pullsBack !== undefined || plan.incident !== undefined)
-    return undefined;
-  if (!tightens(step)) return undefined;
-  const steps = journal.stepsOf(run);
-  const done = steps.flatMap((item): readonly DoneStep[] => {
+    return [];
+  const tightening = steps.filter((step) => tightens(step));
+  if (tightening.length === 0) return [];
+  const done = doneOf(run, journal);
+  const live = await target.readKinds(listsForAll(ground, tightening));
+  for (const step of tightening) {
+    const found = compareGround(ground, listsFor(ground, step), done, live, journal.resolutions(), plan.steps);
+    if (found.length > 0) throw groundMoved(run, plan.namespace, step, found, done.length > 0, live, journal);
+  }
+  return live;
+}
+
+function doneOf(run: string, journal: Journal): readonly DoneStep[] {
+  return journal.stepsOf(run).flatMap((item): readonly DoneStep[] => {
     if (item.state !== 'done') return [];
-    const { seq, step: of, change, uid } = item;
-    const { namespace, phase } = of;
+    const { seq, step, change, uid } = item;
+    const { namespace, phase } = step;
     return [
       {
         seq,
         run,
         namespace,
         phase,
-        step: of,
-        change: change ?? of.change,
+        step,
+        change: change ?? step.change,
         ...(uid === undefined ? {} : { uid }),
         at: 0,
       },
     ];
   });
-  const lists = listsFor(ground, step);
-  const live = await target.readKinds(lists);
-  const found = compareGround(ground, lists, done, live, journal.resolutions(), plan.steps);
-  if (found.length === 0) {
-    const key = refKey(changeRef(step.change));
-    return live.find((object) => refKey(refOf(object)) === key);
-  }
+}
+
+function groundMoved(
+  run: string,
+  of: string,
+  step: Step,
+  found: readonly GroundDifference[],
+  begun: boolean,
+  live: readonly KubeManifest[],
+  journal: Journal,
+): Failure {
   const more = found.length - MOST_SHOWN;
   // As `resolve` sees it: a field or an object that this state's record applied.
   const keys = new Set(found.map((one) => refKey(one.ref)));
   const applied = journal.applied().filter(({ change }) => keys.has(refKey(changeRef(change))));
   const disputed = new Set(checkDrift(applied, live, journal.resolutions()).map(({ object }) => object));
   const ours = found.find((one) => disputed.has(one.object));
-  const namespace = safeText(plan.namespace);
-  throw new Failure({
+  const namespace = safeText(of);
+  return new Failure({
     code: 'SP654',
     exit: EXIT.refused,
     message: `somebody changed what step ${step.id} rests on: ${found.slice(0, MOST_SHOWN).map(describe).join('; ')}${
@@ -74,8 +104,8 @@ export async function assertGround(
       ...(ours === undefined
         ? []
         : [`sallyport resolve "${safeText(formatRef(ours.ref))}" --keep ours puts back what Sallyport wrote`]),
-      `sallyport plan ${namespace} judges what is there now${done.length === 0 ? '' : ', and sallyport advance goes on from there'}`,
-      ...(done.length === 0 ? [] : [`sallyport rollback ${namespace} takes back what was done`]),
+      `sallyport plan ${namespace} judges what is there now${!begun ? '' : ', and sallyport advance goes on from there'}`,
+      ...(!begun ? [] : [`sallyport rollback ${namespace} takes back what was done`]),
     ].join('; '),
   });
 }

@@ -4,14 +4,15 @@ import type { Edge } from '../model/edge.ts';
 import { endpointKey, endpointNamespace } from '../model/edge.ts';
 import { GRANT_LABEL } from '../model/grant.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
-import { annotationsOf, formatRef, groupOf, labelsOf, namespaceOf, refKey, refOf } from '../model/object.ts';
-import { DRY_RUN_ANNOTATION, isOwn } from '../objects/build.ts';
+import { annotationsOf, formatRef, groupOf, labelsOf, namespaceOf, objectKey, refKey, refOf } from '../model/object.ts';
+import { DRY_RUN_ANNOTATION } from '../objects/build.ts';
 import type { FieldPath, Json, JsonObject } from '../shared/pure/json.ts';
-import { asArray, asObject, equalJson, getPath, isJsonObject, setPath } from '../shared/pure/json.ts';
+import { asArray, asObject, equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
 import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Change } from './change.ts';
 import { changeRef, editObject } from './change.ts';
 import { checkDrift } from './drift.ts';
+import { groundPart, isNamespace, isReplaced, namedPart, podsToldBy, wordsOf } from './ground-part.ts';
 import { firstDifference } from './meaning.ts';
 import type { Step } from './plan.ts';
 import type { Resolved } from './rollback.ts';
@@ -27,6 +28,10 @@ export interface KindIn {
 /** What a plan was made on, as far as its steps rest on it. */
 export interface Ground {
   readonly lists: readonly GroundList[];
+  /** For steps that act in every namespace, where the plan has one. */
+  readonly wide?: readonly GroundList[];
+  /** The mesh's root namespace, where there is a mesh: what stands there acts in every namespace. */
+  readonly root?: string;
   /** The parts of objects that connections rest on (`groundPart`), in the state that the plan was made for. */
   readonly objects: readonly KubeManifest[];
 }
@@ -38,18 +43,12 @@ export interface GroundList extends KindIn {
   readonly counts: 'all' | 'known' | 'written';
 }
 
-/** The kinds that the simulation judges by (model/evaluate) and those in which it finds pods, ports and labels. */
-const KINDS: readonly (readonly [GroundList['layer'], GroundList['counts'], string, readonly string[]])[] = [
-  ['network', 'all', 'networking.k8s.io', ['NetworkPolicy']],
+/** The kinds that the simulation judges by (model/evaluate). */
+const KINDS: readonly (readonly ['network' | 'mesh', string, readonly string[]])[] = [
+  ['network', 'networking.k8s.io', ['NetworkPolicy']],
+  ['network', 'policy.networking.k8s.io', ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy']],
   [
     'network',
-    'all',
-    'policy.networking.k8s.io',
-    ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'],
-  ],
-  [
-    'network',
-    'all',
     'cilium.io',
     [
       'CiliumNetworkPolicy',
@@ -65,21 +64,19 @@ const KINDS: readonly (readonly [GroundList['layer'], GroundList['counts'], stri
     (group) =>
       [
         'network',
-        'all',
         group,
         ['NetworkPolicy', 'GlobalNetworkPolicy', 'NetworkSet', 'GlobalNetworkSet', 'HostEndpoint', 'Tier'],
       ] as const,
   ),
-  ['network', 'all', 'crd.antrea.io', ['ClusterNetworkPolicy', 'NetworkPolicy', 'Tier', 'ClusterGroup', 'Group']],
-  ['network', 'all', 'k8s.ovn.org', ['EgressFirewall']],
-  ['mesh', 'all', 'security.istio.io', ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication']],
-  ['mesh', 'all', 'networking.istio.io', ['DestinationRule', 'Sidecar', 'ServiceEntry', 'EnvoyFilter']],
-  ['mesh', 'all', 'extensions.istio.io', ['WasmPlugin']],
+  ['network', 'crd.antrea.io', ['ClusterNetworkPolicy', 'NetworkPolicy', 'Tier', 'ClusterGroup', 'Group']],
+  ['network', 'k8s.ovn.org', ['EgressFirewall']],
+  ['mesh', 'security.istio.io', ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication']],
+  ['mesh', 'networking.istio.io', ['DestinationRule', 'Sidecar', 'ServiceEntry', 'EnvoyFilter']],
+  ['mesh', 'extensions.istio.io', ['WasmPlugin']],
   // Waypoints are Gateways.
-  ['mesh', 'all', 'gateway.networking.k8s.io', ['Gateway']],
+  ['mesh', 'gateway.networking.k8s.io', ['Gateway']],
   [
     'mesh',
-    'all',
     'policy.linkerd.io',
     [
       'Server',
@@ -90,74 +87,157 @@ const KINDS: readonly (readonly [GroundList['layer'], GroundList['counts'], stri
       'HTTPRoute',
     ],
   ],
-  ['both', 'known', '', ['Namespace', 'Service']],
-  ['both', 'known', 'apps', ['Deployment', 'StatefulSet', 'DaemonSet']],
-  ['both', 'known', 'batch', ['CronJob']],
 ];
-const KNOWN_KINDS = new Map(
-  KINDS.flatMap(([layer, counts, group, kinds]) => kinds.map((kind) => [`${group}/${kind}`, { layer, counts }])),
+const POLICY_KINDS: ReadonlyMap<string, 'network' | 'mesh'> = new Map(
+  KINDS.flatMap(([layer, group, kinds]) => kinds.map((kind) => [`${group}/${kind}`, layer] as const)),
 );
-const NETWORK_GROUPS = new Set(KINDS.flatMap(([layer, , group]) => (layer === 'network' ? [group] : [])));
+const NETWORK_GROUPS = new Set(KINDS.flatMap(([layer, group]) => (layer === 'network' ? [group] : [])));
+
+/** Where connections are found to lead, of every namespace near. */
+const PLACES = new Set(['/Service', 'apps/Deployment', 'apps/StatefulSet', 'apps/DaemonSet', 'batch/CronJob']);
 
 /**
  * What these steps rest on in the state that they were planned on. Policies on packets count in the namespaces that they write to; what the
  * mesh and pods' labels say also where their peers by the edges given are, and of the mesh in its root namespace. Objects without a
- * namespace count whole.
+ * namespace count whole. A step whose object acts in every namespace rests on all of them.
  */
 export function groundOf(view: View, steps: readonly Step[], edges: readonly Edge[]): Ground | undefined {
-  if (!steps.some((step) => tightens(step))) return undefined;
-  const { workloads, services, facts } = view.inventory;
+  const tightening = steps.filter((step) => tightens(step));
+  if (tightening.length === 0) return undefined;
+  const { facts, namespaces } = view.inventory;
+  const root = facts.mesh.kind === 'none' ? undefined : facts.mesh.rootNamespace;
+  const reach = new Set(tightening.map(({ change }) => reachOf(change, root)));
   const near = new Set([view.namespace, ...steps.flatMap((step) => namespacesOf(step))]);
+  const unread = new Set(view.snapshot.unread);
+  const readable = (group: string, kind: string): boolean =>
+    !unread.has(`${group}/${kind}`) && !unread.has(`${group}/*`);
+  const everywhere = uniqueSorted([...namespaces.map(({ name }) => name), ...near]);
+  const make = (wide: boolean): { lists: GroundList[]; places: readonly KubeManifest[] } => {
+    const { peers, met } = metBy(view, near, edges, wide);
+    const around = new Set([...near, ...peers]);
+    const where = {
+      network: wide && reach.has('network') ? everywhere : uniqueSorted(near),
+      mesh: wide && reach.has('mesh') ? everywhere : uniqueSorted([...around, ...(root === undefined ? [] : [root])]),
+    };
+    const lists: GroundList[] = [];
+    for (const [layer, group, kinds] of KINDS)
+      for (const kind of kinds)
+        if (readable(group, kind)) lists.push({ group, kind, layer, counts: 'all', namespaces: where[layer] });
+    const places = view.snapshot.objects.filter((object) => {
+      if (POLICY_KINDS.has(groupKind(object))) return false;
+      if (isNamespace(object)) return around.has(object.metadata.name);
+      return met.has(objectKey(object)) || (PLACES.has(groupKind(object)) && near.has(namespaceOf(object) ?? ''));
+    });
+    return { lists: [...lists, ...placeLists(places, steps, readable)], places };
+  };
+  const close = make(false);
+  const wide = reach.has('network') || reach.has('mesh') ? make(true) : undefined;
+  const lists = [...close.lists, ...(wide?.lists ?? [])];
+  const policyOn = placesOf(lists.filter(({ group, kind }) => POLICY_KINDS.has(`${group}/${kind}`)));
+  const objects = [
+    ...view.snapshot.objects.filter((object) => policyOn(object) !== undefined),
+    ...new Set([...close.places, ...(wide?.places ?? [])]),
+  ];
+  return {
+    lists: close.lists,
+    ...(wide === undefined ? {} : { wide: wide.lists }),
+    ...(root === undefined ? {} : { root }),
+    objects: objects.map(groundPart),
+  };
+}
+
+/** Namespaces beside those near that are spoken with, and the workloads, pods and Services that are; `wide`: by anybody. */
+function metBy(
+  view: View,
+  near: ReadonlySet<string>,
+  edges: readonly Edge[],
+  wide: boolean,
+): { readonly peers: ReadonlySet<string>; readonly met: ReadonlySet<string> } {
+  const { workloads, services } = view.inventory;
   const peers = new Set<string>();
-  const callers = new Set<string>();
+  const ends = new Set<string>();
   for (const { src, dst } of edges)
     for (const [end, other] of [
       [src, dst],
       [dst, src],
     ] as const) {
       const [here, there] = [endpointNamespace(end), endpointNamespace(other)];
-      if (here === undefined || !near.has(here) || there === undefined || near.has(there)) continue;
-      peers.add(there);
-      callers.add(endpointKey(other));
+      if (there === undefined || (!wide && (here === undefined || !near.has(here)))) continue;
+      if (!near.has(there)) peers.add(there);
+      ends.add(endpointKey(other));
     }
-  const around = uniqueSorted([...near, ...peers]);
-  const ofMesh = facts.mesh.kind === 'none' ? around : uniqueSorted([...around, facts.mesh.rootNamespace]);
-  const where = { network: uniqueSorted(near), mesh: ofMesh, both: around };
-  const unread = new Set(view.snapshot.unread);
-  const readable = (group: string, kind: string): boolean =>
-    !unread.has(`${group}/${kind}`) && !unread.has(`${group}/*`);
-  const lists: GroundList[] = [];
-  for (const [layer, counts, group, kinds] of KINDS)
-    for (const kind of kinds)
-      if (readable(group, kind)) lists.push({ group, kind, layer, counts, namespaces: where[layer] });
-  const own = new Map<string, Set<string>>();
+  const known = new Set(view.snapshot.objects.map(objectKey));
+  const met = new Set<string>();
+  for (const { id, ref, namespace, podSets } of workloads) {
+    // Of a peer's namespace only what is spoken with.
+    if (!near.has(namespace) && !ends.has(id)) continue;
+    met.add(refKey(ref));
+    // What an operator makes of its object is seen at its pods alone.
+    if (known.has(refKey(ref)) && podsToldBy(groupOf(ref.apiVersion), ref.kind) === 'template') continue;
+    for (const { pods } of podSets) for (const { name } of pods) met.add(`/Pod/${namespace}/${name}`);
+  }
+  for (const { namespace, name, workloads: behind } of services)
+    if (near.has(namespace) || behind.some((id) => ends.has(id))) met.add(`/Service/${namespace}/${name}`);
+  return { peers, met };
+}
+
+/** The lists on which these objects, and those that the steps write beside policies, are found again. */
+function placeLists(
+  places: readonly KubeManifest[],
+  steps: readonly Step[],
+  readable: (group: string, kind: string) => boolean,
+): readonly GroundList[] {
+  const known = new Map<string, Set<string>>();
+  const written = new Map<string, Set<string>>();
+  const note = (on: Map<string, Set<string>>, key: string, namespace: string | undefined): void => {
+    const namespaces = on.get(key) ?? new Set();
+    on.set(key, namespaces);
+    if (namespace !== undefined) namespaces.add(namespace);
+  };
+  for (const object of places)
+    note(known, groupKind(object), isNamespace(object) ? object.metadata.name : namespaceOf(object));
   for (const { change } of steps) {
-    const { apiVersion, kind, namespace } = changeRef(change);
-    const key = `${groupOf(apiVersion)}/${kind}`;
-    if (KNOWN_KINDS.has(key) || !readable(groupOf(apiVersion), kind)) continue;
-    const places = own.get(key) ?? new Set();
-    own.set(key, places);
-    if (namespace !== undefined) places.add(namespace);
+    const ref = changeRef(change);
+    const key = `${groupOf(ref.apiVersion)}/${ref.kind}`;
+    if (POLICY_KINDS.has(key) || !readable(groupOf(ref.apiVersion), ref.kind)) continue;
+    if (key === '/Namespace') note(known, key, ref.name);
+    else note(known.has(key) || PLACES.has(key) ? known : written, key, ref.namespace);
   }
-  for (const key of uniqueSorted(own.keys())) {
-    const [group = '', kind = ''] = key.split('/');
-    lists.push({ group, kind, layer: 'both', counts: 'written', namespaces: uniqueSorted(own.get(key) ?? []) });
-  }
-  // Of a peer's namespace only the workloads that are spoken with, and their Services.
-  const met = new Set([
-    ...workloads.filter(({ id }) => callers.has(id)).map(({ ref }) => refKey(ref)),
-    ...services
-      .filter((service) => service.workloads.some((id) => callers.has(id)))
-      .map(({ namespace, name }) => `/Service/${namespace}/${name}`),
-  ]);
-  const placeOf = placesOf(lists);
-  const objects = view.snapshot.objects.filter((object) => {
-    const list = placeOf(object);
-    if (list === undefined) return false;
-    const namespace = namespaceOf(object);
-    return list.counts !== 'known' || namespace === undefined || near.has(namespace) || met.has(refKey(refOf(object)));
-  });
-  return { lists, objects: objects.map(groundPart) };
+  const listed = (on: ReadonlyMap<string, ReadonlySet<string>>, counts: GroundList['counts']): readonly GroundList[] =>
+    uniqueSorted(on.keys()).map((key) => {
+      const [group = '', kind = ''] = key.split('/');
+      return { group, kind, layer: 'both', counts, namespaces: uniqueSorted(on.get(key) ?? []) };
+    });
+  return [...listed(known, 'known'), ...listed(written, 'written')];
+}
+
+function groupKind(object: KubeManifest): string {
+  return `${groupOf(object.apiVersion)}/${object.kind}`;
+}
+
+/** Kinds of Istio that clients in every namespace follow unless they say otherwise (istio.io, `exportTo`). */
+const EXPORTED_KINDS = new Set(['DestinationRule', 'ServiceEntry', 'VirtualService']);
+
+/**
+ * Does what is written act in namespaces that the step does not name, and on which layer? A policy without a namespace does; of Istio what
+ * stands in the root namespace, and what is exported to others.
+ */
+export function reachOf(change: Change, root: string | undefined): 'network' | 'mesh' | undefined {
+  if (!bearsOnTraffic(change)) return undefined;
+  const { apiVersion, kind, namespace } = changeRef(change);
+  const group = groupOf(apiVersion);
+  if (namespace === undefined)
+    return POLICY_KINDS.get(`${group}/${kind}`) ?? (NETWORK_GROUPS.has(group) ? 'network' : undefined);
+  if (!group.endsWith('.istio.io')) return undefined;
+  if (namespace === root) return 'mesh';
+  return group === 'networking.istio.io' && EXPORTED_KINDS.has(kind) && !isPrivate(change) ? 'mesh' : undefined;
+}
+
+/** Of an edit the rest of the object is not known. */
+function isPrivate(change: Change): boolean {
+  if (change.kind === 'edit') return false;
+  const object = change.kind === 'create' ? change.object : change.before;
+  return equalJson(asObject(object['spec'])['exportTo'], ['.']);
 }
 
 function namespacesOf({ namespace, change }: Step): readonly string[] {
@@ -188,10 +268,6 @@ function placesOf(lists: readonly GroundList[]): (object: KubeManifest) => Groun
 
 /** On the host endpoints that Calico makes by itself (`autoCreate` in its KubeControllersConfiguration). */
 const CALICO_MAKER_LABEL = 'projectcalico.org/created-by';
-
-function isNamespace(object: KubeManifest): boolean {
-  return object.kind === 'Namespace' && groupOf(object.apiVersion) === '';
-}
 
 /** Kinds of policy whose creation denies nothing, or that are written to be counted. */
 const REHEARSED_KINDS = new Set(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy']);
@@ -250,11 +326,26 @@ function portsOf(spec: JsonObject): number {
 }
 
 /** The lists to read again before a step: one that isolates packets does not rest on what the mesh allows. */
-export function listsFor({ lists }: Ground, step: Pick<Step, 'change' | 'effects'>): readonly GroundList[] {
+export function listsFor(
+  { lists, wide, root }: Ground,
+  { change, effects }: Pick<Step, 'change' | 'effects'>,
+): readonly GroundList[] {
   const network =
-    NETWORK_GROUPS.has(groupOf(changeRef(step.change).apiVersion)) &&
-    !step.effects.some(({ kind }) => kind === 'rollout');
-  return network ? lists.filter(({ layer, counts }) => layer !== 'mesh' && counts !== 'written') : lists;
+    NETWORK_GROUPS.has(groupOf(changeRef(change).apiVersion)) && !effects.some(({ kind }) => kind === 'rollout');
+  const all = wide !== undefined && reachOf(change, root) !== undefined ? wide : lists;
+  return network ? all.filter(({ layer, counts }) => layer !== 'mesh' && counts !== 'written') : all;
+}
+
+/** The lists of several steps as one. */
+export function listsForAll(ground: Ground, steps: readonly Pick<Step, 'change' | 'effects'>[]): readonly GroundList[] {
+  const byKind = new Map<string, GroundList>();
+  for (const step of steps)
+    for (const list of listsFor(ground, step)) {
+      const key = `${list.group}/${list.kind} ${list.counts}`;
+      const namespaces = uniqueSorted([...(byKind.get(key)?.namespaces ?? []), ...list.namespaces]);
+      byKind.set(key, { ...list, namespaces });
+    }
+  return [...byKind.values()];
 }
 
 /** A place where the cluster is not what the next step was judged on. Three versions: absent is undefined. */
@@ -298,8 +389,8 @@ export function compareGround(
   const planned = byKey(ground.objects.filter((object) => placeOf(object) !== undefined));
   const expected = afterSteps(planned, done, placeOf);
   const found = byKey(live.filter((object) => placeOf(object) !== undefined).map(groundPart));
-  const partOf = (key: string, object: KubeManifest): KubeManifest => ({
-    ...named(object, words, planned.get(key)),
+  const partOf = (key: string, object: KubeManifest, beside: KubeManifest): KubeManifest => ({
+    ...namedPart(object, words, planned.get(key), beside),
     apiVersion: '',
   });
   const differences: GroundDifference[] = [];
@@ -329,7 +420,8 @@ export function compareGround(
       add([], (object) => object?.['spec'] ?? object);
       continue;
     }
-    const path = firstDifference(groupOf(any.apiVersion), partOf(key, wanted), partOf(key, now));
+    if (isReplaced(wanted, now)) continue;
+    const path = firstDifference(groupOf(any.apiVersion), partOf(key, wanted, now), partOf(key, now, wanted));
     if (path !== undefined) add(path, (object) => getPath(object, path));
   }
   const others = done.filter(({ change }) => {
@@ -382,170 +474,4 @@ function afterSteps(
     }
   }
   return now;
-}
-
-const POD_TEMPLATES: ReadonlyMap<string, FieldPath> = new Map([
-  ['apps/Deployment', ['spec', 'template']],
-  ['apps/StatefulSet', ['spec', 'template']],
-  ['apps/DaemonSet', ['spec', 'template']],
-  ['batch/CronJob', ['spec', 'jobTemplate', 'spec', 'template']],
-]);
-
-/** Kinds that policies of Calico and Cilium select by their labels. */
-const SELECTED_KINDS = new Set(['HostEndpoint', 'NetworkSet', 'GlobalNetworkSet', 'CiliumCIDRGroup']);
-
-/** Pod Security Admission and who keeps its labels (OpenShift's syncer follows role bindings): no policy selects by them. */
-const ADMISSION_LABEL = /^(?:pod-security\.kubernetes\.io|security\.openshift\.io)\//u;
-
-/**
- * Of an object what decides about connections, in the shape of the object: of a policy its spec and the mesh's annotations, of a namespace its
- * labels, of a Service how it finds pods and its waypoint, of a workload the labels, account and ports of its pods. Of its own part it makes
- * the same again.
- */
-export function groundPart(object: KubeManifest): KubeManifest {
-  const { name, namespace, deletionTimestamp } = object.metadata;
-  const labels = object.metadata['labels'];
-  const kind = `${groupOf(object.apiVersion)}/${object.kind}`;
-  const template = POD_TEMPLATES.get(kind);
-  const isService = kind === '/Service';
-  const annotations = meshAnnotations(annotationsOf(object));
-  const grant = labelsOf(object)[GRANT_LABEL];
-  const shown = isNamespace(object)
-    ? keysBy(asObject(labels), (key) => !ADMISSION_LABEL.test(key))
-    : {
-        ...(SELECTED_KINDS.has(object.kind) ? asObject(labels) : {}),
-        // `istio.io/use-waypoint` says which proxy judges the callers, `istio.io/waypoint-for` of a Gateway whose.
-        ...(isService || kind === 'gateway.networking.k8s.io/Gateway'
-          ? keysBy(asObject(labels), (key) => key.startsWith('istio.io/'))
-          : {}),
-        ...(isOwn(object) ? only(asObject(labels), ['app.kubernetes.io/managed-by']) : {}),
-        ...(grant === undefined ? {} : { [GRANT_LABEL]: grant }),
-      };
-  const metadata = {
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
-    ...(Object.keys(shown).length === 0 ? {} : { labels: shown }),
-    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
-  } as KubeManifest['metadata'];
-  const head = { apiVersion: object.apiVersion, kind: object.kind, metadata };
-  if (isNamespace(object)) return head;
-  if (template !== undefined)
-    return setPath(head, template, podPart(asObject(getPath(object, template)))) as KubeManifest;
-  if (isService)
-    return {
-      ...head,
-      spec: only(asObject(object['spec']), ['selector', 'ports', 'type', 'externalName', 'clusterIP']),
-    };
-  const rest = Object.entries(object).filter(([key]) => !['apiVersion', 'kind', 'metadata', 'status'].includes(key));
-  return { ...head, ...Object.fromEntries(rest) };
-}
-
-function podPart(template: JsonObject): JsonObject {
-  const metadata = asObject(template['metadata']);
-  const spec = asObject(template['spec']);
-  return {
-    metadata: { labels: asObject(metadata['labels']), annotations: meshAnnotations(asObject(metadata['annotations'])) },
-    spec: {
-      ...only(spec, ['serviceAccountName', 'hostNetwork']),
-      // As one container: which of them has a port is the same to whoever calls it.
-      containers: [{ ports: portsIn(asArray(spec['containers'])) }],
-    },
-  };
-}
-
-function portsIn(containers: readonly Json[]): readonly JsonObject[] {
-  const all = containers
-    .flatMap((one) => asArray(asObject(one)['ports']))
-    .map((one): JsonObject => ({ protocol: 'TCP', ...only(asObject(one), ['name', 'containerPort', 'protocol']) }));
-  const byText = new Map(
-    all.map((port) => [JSON.stringify([port['name'] ?? '', port['containerPort'] ?? 0, port['protocol'] ?? '']), port]),
-  );
-  return sortBy([...byText], ([text]) => text).map(([, port]) => port);
-}
-
-function meshAnnotations(annotations: Readonly<Record<string, Json>>): JsonObject {
-  return keysBy(annotations, (key) => key.includes('istio.io/'));
-}
-
-function only(object: JsonObject, keys: readonly string[]): JsonObject {
-  return keysBy(object, (key) => keys.includes(key));
-}
-
-function keysBy(object: Readonly<Record<string, Json | undefined>>, keep: (key: string) => boolean): JsonObject {
-  return Object.fromEntries(Object.entries(object).filter(([key]) => keep(key))) as JsonObject;
-}
-
-/** Labels by which the meshes choose the pods and namespaces that they take in, and with which proxy. */
-const MESH_LABEL = /^istio-injection$|(?<!service\.)istio\.io\/|linkerd\.io\//u;
-
-/** What GitOps controllers and Rancher note on namespaces. */
-const BOOKKEEPING_LABEL =
-  /^(?:(?:kustomize|helm)\.toolkit\.fluxcd\.io|argocd\.argoproj\.io|(?:[a-z-]+\.)*cattle\.io)\//u;
-
-/** Before the key of a namespace's or a pod's label in selectors of Cilium and Calico. */
-const KEY_PREFIX = /^(?:(?:k8s|any)[.:])?(?:io\.cilium\.k8s\.namespace\.labels\.|pcns\.)?/u;
-
-/**
- * Every word that can name a label or a port in the policies and Services that a run rests on, and in what its steps write. Rather one too
- * many: a word too few would let a difference pass.
- */
-function wordsOf(objects: readonly KubeManifest[], changes: readonly Change[]): ReadonlySet<string> {
-  const words = new Set<string>();
-  const add = (text: string): void => {
-    // Calico's selectors are expressions: `app == 'web' && has(tier)`.
-    for (const word of text.split(/[^A-Za-z0-9._:/-]+/u)) {
-      words.add(word);
-      words.add(word.replace(KEY_PREFIX, ''));
-    }
-  };
-  const walk = (value: Json | undefined): void => {
-    if (typeof value === 'string') add(value);
-    else if (Array.isArray(value)) for (const one of value as readonly Json[]) walk(one);
-    else if (isJsonObject(value))
-      for (const [key, one] of Object.entries(value)) {
-        add(key);
-        walk(one);
-      }
-  };
-  const walkObject = (object: KubeManifest): void => {
-    if (isNamespace(object) || POD_TEMPLATES.has(`${groupOf(object.apiVersion)}/${object.kind}`)) return;
-    for (const [key, value] of Object.entries(object))
-      if (!['apiVersion', 'kind', 'metadata', 'status'].includes(key)) walk(value);
-  };
-  for (const object of objects) walkObject(object);
-  for (const change of changes)
-    if (change.kind === 'create') walkObject(change.object);
-    else if (change.kind === 'edit')
-      for (const { path, before, after } of change.fields) {
-        for (const key of path) add(key);
-        walk(before);
-        walk(after);
-      }
-  return words;
-}
-
-/**
- * The part of an object without what no policy, Service or step names: labels of pods that only tell a version (`helm.sh/chart`), what others
- * keep on a namespace for themselves, and ports that were not there when the plan was made.
- */
-function named(part: KubeManifest, words: ReadonlySet<string>, planned: KubeManifest | undefined): KubeManifest {
-  if (isNamespace(part)) {
-    const labels = part.metadata['labels'];
-    if (labels === undefined) return part;
-    const kept = keysBy(asObject(labels), (key) => !BOOKKEEPING_LABEL.test(key) || words.has(key));
-    return setPath(part, ['metadata', 'labels'], Object.keys(kept).length === 0 ? undefined : kept) as KubeManifest;
-  }
-  const template = POD_TEMPLATES.get(`${groupOf(part.apiVersion)}/${part.kind}`);
-  if (template === undefined) return part;
-  const labelPath = [...template, 'metadata', 'labels'];
-  const labels = keysBy(asObject(getPath(part, labelPath)), (key) => MESH_LABEL.test(key) || words.has(key));
-  const portsAt = (of: KubeManifest | undefined): readonly JsonObject[] =>
-    portsIn(asArray(getPath(of ?? {}, [...template, 'spec', 'containers'])));
-  const before = portsAt(planned);
-  const counts = (port: JsonObject): boolean =>
-    before.some((one) => equalJson(one, port) || (one['name'] !== undefined && one['name'] === port['name'])) ||
-    (typeof port['name'] === 'string' && words.has(port['name']));
-  const containers = [{ ports: portsAt(part).filter(counts) }];
-  return setPath(setPath(part, labelPath, labels), [...template, 'spec', 'containers'], containers) as KubeManifest;
 }

@@ -4,7 +4,8 @@ import type { KubeManifest } from '../../src/model/object.ts';
 import { refOf } from '../../src/model/object.ts';
 import type { Change } from '../../src/plan/change.ts';
 import type { DoneStep, Ground, GroundList } from '../../src/plan/ground.ts';
-import { compareGround, groundPart, listsFor, tightens } from '../../src/plan/ground.ts';
+import { groundPart } from '../../src/plan/ground-part.ts';
+import { compareGround, listsFor, tightens } from '../../src/plan/ground.ts';
 import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
 import { asObject, setPath } from '../../src/shared/pure/json.ts';
 

@@ -3,7 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { AppliedStep, JournalStep, RunRecord, View } from '../../engine/contract.ts';
 import type { RunResult } from '../../engine/run.ts';
-import { assertGround } from '../../engine/ground.ts';
+import { assertGroundOf } from '../../engine/ground.ts';
 import { resumeRun, settleOpenRun } from '../../engine/run.ts';
 import { formatRef, refOf } from '../../model/object.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -75,7 +75,8 @@ export async function carryOutInGit(
   for (const [index, steps] of parts.entries()) {
     const record = recordOf(app, plan, steps, parts.slice(index + 1).flat(), kind, place, loaded);
     const state = await app.writableState();
-    await assertGroundOfCommit(app, plan, record, commits);
+    // The first commit was judged when the plan was made, a moment ago.
+    if (commits.length > 0) await assertGroundOfCommit(app, plan, record, commits);
     openJournal(state.writer).openRun(record);
     const made = await propose(app, record, view, place, [index + 1, parts.length], plan);
     commits.push(made);
@@ -105,24 +106,23 @@ async function assertGroundOfCommit(
   const journal = openJournal(state.writer);
   const done = { ...journal, stepsOf: () => before.flatMap(({ run }) => journal.stepsOf(run)) };
   const target = await app.target();
-  for (const [index, step] of record.plan.steps.entries())
-    try {
-      await assertGround(
-        { ...record, plan },
-        { seq: 0, run: record.id, index, step, state: 'pending' },
-        { target, journal: done },
-      );
-    } catch (error) {
-      if (!isFailure(error)) throw error;
-      const { code, exit, message } = error.detail;
-      throw new Failure({
-        code,
-        exit,
-        message,
-        where: `namespace ${plan.namespace}, before commit ${before.length + 1}`,
-        hint: `sallyport plan ${plan.namespace} judges what is there now; what was committed before stays`,
-      });
-    }
+  try {
+    await assertGroundOf({ ...record, plan }, record.plan.steps, { target, journal: done });
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    const { hint } = error.detail;
+    const stays = 'what was committed before stays';
+    throw new Failure({
+      ...error.detail,
+      where: `namespace ${plan.namespace}, before commit ${before.length + 1}`,
+      // Of a run in Git nothing is resolved or taken back in the cluster; of a failing API server its own hint is the one to follow.
+      hint:
+        error.detail.code === 'SP654'
+          ? `sallyport plan ${plan.namespace} judges what is there now; ${stays}`
+          : `${hint === undefined ? '' : `${hint}; `}sallyport advance ${plan.namespace} then goes on from there; ${stays}`,
+      cause: error.detail.cause ?? error,
+    });
+  }
 }
 
 const NOTHING = { run: '', outcome: 'done' as const, done: [], failed: [], notRun: [], exit: EXIT.done };

@@ -46,6 +46,7 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
   /** The last line as it was, until it is known to be the last. */
   let newest: Uint8Array | undefined;
   let adopted: LineMarks | undefined;
+  const two: [number, number] = [0, 0];
 
   const add = (mark: number): void => {
     if (count === marks.length && marks.length < limit) {
@@ -86,14 +87,32 @@ export function createLineMarker(limit = MAX_MARKS): LineMarker {
         at = end + 1;
       }
       let begin = -1;
+      /** Where a line begins and ends that is marked together with the next one. */
+      let [held, heldEnd] = [-1, -1];
+      const addHeld = (): void => {
+        if (held >= 0) add(markOf(view, held, heldEnd, heldEnd - held));
+        held = -1;
+      };
       for (let end = bytes.indexOf(10, at); end >= 0; end = bytes.indexOf(10, at)) {
         // As much of it as is kept of one that comes in pieces.
         const kept = Math.min(end, at + MAX_CARRIED);
-        add(markOf(view, at, kept, end - at));
+        if (end - at <= WHOLE || kept < end) {
+          addHeld();
+          add(markOf(view, at, kept, end - at));
+        } else if (held < 0) {
+          held = at;
+          heldEnd = end;
+        } else {
+          markTwo(view, held, heldEnd, at, end, two);
+          add(two[0]);
+          add(two[1]);
+          held = -1;
+        }
         first ??= digest(bytes.subarray(at, kept));
         begin = at;
         at = end + 1;
       }
+      addHeld();
       if (begin >= 0) newest = new Uint8Array(bytes.subarray(begin, Math.min(at - 1, begin + MAX_CARRIED)));
       if (at < bytes.length) carry(bytes.subarray(at));
     },
@@ -122,18 +141,60 @@ function digest(line: Uint8Array): string {
   return createHash('sha256').update(line).digest('hex');
 }
 
+/** Lines up to this length are marked by all of their bytes; of longer ones these are taken, and between them one word in each step. */
+const WHOLE = 256;
+const HEAD = 128;
+const TAIL = 64;
+
+function stepOf(length: number): number {
+  return Math.max(4, ((length - HEAD - TAIL) / 16) | 0);
+}
+
 /** Of the bytes from `from` to before `to`, which may be the beginning of a line of `length`. */
 function markOf(view: DataView, from: number, to: number, length: number): number {
   let hash = length | 0;
   let at = from;
-  if (to - from > 256) {
-    for (; at < from + 128; at += 4) hash = mix(hash, view.getInt32(at, true));
-    const step = ((to - from - 192) / 16) | 0;
-    for (; at + 4 <= to - 64; at += Math.max(4, step)) hash = mix(hash, view.getInt32(at, true));
-    at = to - 64;
+  if (to - from > WHOLE) {
+    for (; at < from + HEAD; at += 4) hash = mix(hash, view.getInt32(at, true));
+    const step = stepOf(to - from);
+    for (; at + 4 <= to - TAIL; at += step) hash = mix(hash, view.getInt32(at, true));
+    at = to - TAIL;
   }
   for (; at + 4 <= to; at += 4) hash = mix(hash, view.getInt32(at, true));
   for (; at < to; at += 1) hash = mix(hash, view.getUint8(at));
+  return finish(hash);
+}
+
+/**
+ * The marks of two lines of more than WHOLE bytes, as markOf makes them one by one. Each word waits for the one before; those of the other line
+ * fill the time, so that two take hardly longer than one.
+ */
+function markTwo(view: DataView, from: number, to: number, from2: number, to2: number, into: [number, number]): void {
+  let hash = (to - from) | 0;
+  let hash2 = (to2 - from2) | 0;
+  for (let at = 0; at < HEAD; at += 4) {
+    hash = mix(hash, view.getInt32(from + at, true));
+    hash2 = mix(hash2, view.getInt32(from2 + at, true));
+  }
+  const [step, step2] = [stepOf(to - from), stepOf(to2 - from2)];
+  const [last, last2] = [to - TAIL - 4, to2 - TAIL - 4];
+  let [at, at2] = [from + HEAD, from2 + HEAD];
+  for (; at <= last && at2 <= last2; at += step, at2 += step2) {
+    hash = mix(hash, view.getInt32(at, true));
+    hash2 = mix(hash2, view.getInt32(at2, true));
+  }
+  for (; at <= last; at += step) hash = mix(hash, view.getInt32(at, true));
+  for (; at2 <= last2; at2 += step2) hash2 = mix(hash2, view.getInt32(at2, true));
+  for (let left = TAIL; left > 0; left -= 4) {
+    hash = mix(hash, view.getInt32(to - left, true));
+    hash2 = mix(hash2, view.getInt32(to2 - left, true));
+  }
+  into[0] = finish(hash);
+  into[1] = finish(hash2);
+}
+
+function finish(mixed: number): number {
+  let hash = mixed;
   hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d);
   hash = Math.imul(hash ^ (hash >>> 15), 0x846ca68b);
   return hash ^ (hash >>> 16);

@@ -159,6 +159,71 @@ describe('folding where the bytes are', () => {
     await expectSame(Buffer.from(twice.join('\n')), 'skip');
   });
 
+  it('takes requests that a proxy saw for what reading them one by one makes of them', async () => {
+    const line =
+      large
+        .toString('utf8')
+        .split('\n')
+        .find((one) => one.includes('"l7":'))
+        ?.replace(/page=\d+/, 'page=1') ?? '';
+    const l7 = /"l7":(\{.*?\}),"event_type"/.exec(line)?.[1] ?? '';
+    const http = (url: string, rest = ''): string => `{"type":"REQUEST","http":{"method":"GET","url":"${url}"${rest}}}`;
+    const others = [
+      http('/plain'),
+      http('https://service/secure#part'),
+      http('service'),
+      http('/a?token=x\\"y'),
+      http('/a?b=1\\u0026c=2'),
+      http('/\\u0061'),
+      http('/é'),
+      http('/a', ',"url":"/b"'),
+      http('/a', ',"code":-1'),
+      http('/a', ',"code":2.5'),
+      http('/a').replace('REQUEST', 'RESPONSE'),
+      http('/a').replace('"REQUEST"', '2'),
+      http('/a').replace('"GET"', '7'),
+      http('/a').replaceAll(':', ': '),
+      '{"http":{"url":"/turned","method":"PUT"},"type":"REQUEST"}',
+      '{"type":"REQUEST","http":[]}',
+      '{"type":"REQUEST","kafka":{"topic":"t"}}',
+      '{"type":"RESPONSE","dns":{"query":"db.shop.example.","ips":["192.0.2.1"]}}',
+      '{"__proto__":{"http":{"method":"GET","url":"/p"}}}',
+      '{}',
+      '[]',
+      'null',
+      'true',
+      '"text"',
+      '{"type":"REQUEST"',
+      '{"type":"REQUEST"}}',
+    ];
+    const inPlace = others.map((other) => line.replace(l7, other));
+    const changed = [
+      line.replace('"is_reply":false', '"is_reply":true'),
+      line.replace('"is_reply":false,', ''),
+      line.replace('"verdict":"FORWARDED"', '"verdict":"DROPPED"'),
+      line.replace('"Type":"L7"', `"l7":${l7},"Type":"L7"`),
+      line.replace(`"l7":${l7},`, '').replace('{"flow":{', `{"flow":{"l7":${l7},`),
+      line.replace(/"TCP"/, '"UDP"'),
+    ];
+    expect(new Set([line, ...inPlace, ...changed]).size).toBe(1 + others.length + changed.length);
+    const all = [line, line, ...inPlace, ...changed];
+    // Each behind a line of its shape, and each by itself.
+    for (const text of all) await expectSame(Buffer.from(`${line}\n${line}\n${text}\n${line}\n`), 'skip');
+    await expectSame(Buffer.from([...all, ...all].join('\n')), 'skip');
+  });
+
+  it('gives the same of more kinds of requests than are remembered', async () => {
+    const line =
+      large
+        .toString('utf8')
+        .split('\n')
+        .find((one) => one.includes('"l7":')) ?? '';
+    const short = line.replaceAll(/"labels":\[.*?\],/g, '');
+    const lines = Array.from({ length: 9000 }, (_, number) => short.replace(/items\?page=\d+/, `items/${number}`));
+    const outcome = await expectSame(Buffer.from(lines.join('\n')), 'abort');
+    expect('report' in outcome && outcome.report.records).toBe(9000);
+  });
+
   it('reads addresses of version 6, strange ones, and ends of which nothing is said', async () => {
     const line = large.toString('utf8').split('\n')[0] ?? '';
     const variants = ['fd00::1', '010.1.1.1', '1.2.3', '300.1.1.1', '', '10.0.0.1 '].map((ip) =>

@@ -94,6 +94,37 @@ async function importAll(
   return { edges: aggregator.finish(all).edges, records: all.reduce((sum, { records }) => sum + records, 0) };
 }
 
+const MARKS = [0, 1225648402, -280740805, -1082514164, -965060036, 1129203122, 1120691920, 1900592309, -384675851];
+
+describe('marks of lines', () => {
+  it('are the same however the lines come: one by one, or two at once', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.oneof(fc.nat(300), fc.integer({ min: 250, max: 2000 })), fc.nat(255)), { maxLength: 30 }),
+        (sizes) => {
+          const lines = sizes.map(([length, seed]) =>
+            Uint8Array.from({ length: length + 1 }, (_, at) => (at === length ? 10 : 32 + ((at * 7 + seed * at) % 90))),
+          );
+          const all = createLineMarker();
+          all.push(Buffer.concat(lines));
+          const single = createLineMarker();
+          for (const line of lines) single.push(line);
+          expect(all.finish()).toEqual(single.finish());
+        },
+      ),
+    );
+  });
+
+  it('are what they were: those on record are compared with those of later versions', () => {
+    const marker = createLineMarker();
+    const text = Array.from({ length: 700 }, (_, at) => String.fromCharCode(97 + ((at * 5) % 26))).join('');
+    marker.push(
+      Buffer.from([0, 3, 255, 256, 257, 300, 511, 512, 699].map((length) => `${text.slice(0, length)}\n`).join('')),
+    );
+    expect([...marker.finish().marks]).toEqual(MARKS);
+  });
+});
+
 describe('pieces of one record that overlap', () => {
   it('give its edges, cut anywhere, in any order, at once or one after the other, doubled or not', async () => {
     const whole = await importAll([[{ from: 0, to: LINES.length }]]);

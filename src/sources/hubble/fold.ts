@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { InputReport, RawEnd } from '../../model/flow.ts';
+import type { Flow, InputReport, RawEnd } from '../../model/flow.ts';
 import type { FlowInput, FlowSink, ReadOptions } from '../flow-source.ts';
 import type { LinesRead } from '../lines.ts';
 import { MAX_LINE_BYTES, NOT_UTF8, brokenOff, longLine, readChunks, withoutMark } from '../lines.ts';
@@ -79,7 +79,7 @@ export async function readFolded(
         const [src, dst, meaning] = [ends[from], ends[to], meanings[number]];
         if (src === undefined || dst === undefined || meaning === undefined) throw new Error('a row without its ends');
         // Spelled out: there are hundreds of thousands of them.
-        sink.flow({
+        const flow: Flow = {
           first,
           last,
           src,
@@ -97,7 +97,8 @@ export async function readFolded(
           proxied: meaning.proxied,
           mtls: meaning.mtls,
           source: meaning.source,
-        });
+        };
+        sink.flow(meaning.l7 === undefined ? flow : { ...flow, l7: meaning.l7 });
       });
     };
   };
@@ -135,6 +136,7 @@ export async function readFolded(
           },
           createTaker,
           options.latest,
+          ahead !== undefined,
         )
       : undefined;
   let batches = 0;
@@ -255,6 +257,7 @@ function createPool(
   onDone: (memory: Memory, lines: number, rest: Int32Array) => void,
   createTaker: () => (folded: Folded) => void,
   latest: number | undefined,
+  atOnce: boolean,
 ): Pool {
   const threads: Thread[] = [];
   const waiting = new Map<number, Memory>();
@@ -318,6 +321,8 @@ function createPool(
     threads.push(thread);
     return thread;
   };
+  // Of a file that is large for certain they are ready by the time the first batch is.
+  if (atOnce) while (threads.length < size) start();
   const idlest = (): Thread | undefined => {
     let best: Thread | undefined;
     for (const thread of threads) if (best === undefined || thread.busy < best.busy) best = thread;

@@ -8,7 +8,8 @@ import { FIELDS, SLOT, createShapes, equalWords, standsAt, wordsOf } from './sha
 
 /**
  * Reads whole lines of Hubble's JSON from bytes and folds them while it does. It takes only what it understands completely: ASCII without
- * escapes, no white space between tokens, one record of TCP, UDP or SCTP that says who opened the connection. Everything else it leaves
+ * escapes, no white space between tokens, one record of TCP, UDP or SCTP that says who opened the connection. Of a request that a proxy
+ * saw, `l7` is parsed as the other reader does, and nothing else of the line. Everything else it leaves
  * to the reader that takes all, line by line; so the two give the same, which tests hold them to. What fields mean is not known here: each
  * new combination of them is put to that reader's parser once.
  */
@@ -44,10 +45,7 @@ export interface Folded {
 }
 
 /** A flow without its ends, port and times. */
-export type Meaning = Omit<
-  Flow,
-  'src' | 'dst' | 'port' | 'srcPort' | 'first' | 'last' | 'l7' | 'principal' | 'records'
->;
+export type Meaning = Omit<Flow, 'src' | 'dst' | 'port' | 'srcPort' | 'first' | 'last' | 'principal' | 'records'>;
 
 const QUOTE = 34;
 const COMMA = 44;
@@ -59,6 +57,8 @@ const MAX_OBJECTS = 50_000;
 const MAX_IPS = 200_000;
 const MAX_ENDS = 400_000;
 const MAX_VALUES = 31;
+/** Requests of more kinds than these are left to the other reader: paths may carry identifiers. */
+const MAX_REQUESTS = 8192;
 /** Above every IPv4 address. */
 const OTHER_IPS = 2 ** 32;
 const MAX_CHAIN = 8;
@@ -80,8 +80,8 @@ const FALSE = bytesOf('false');
 const NULL = bytesOf('null');
 
 /** Fields that only the other reader takes. */
-const LEFT_OVER: ReadonlySet<string> = new Set(['l7', 'aggregate', 'source_names', 'destination_names']);
-const [K_SKIP, K_TIME, K_IP, K_L4, K_SOURCE, K_DESTINATION, K_FIELD] = [0, 1, 2, 3, 4, 5, 6];
+const LEFT_OVER: ReadonlySet<string> = new Set(['aggregate', 'source_names', 'destination_names']);
+const [K_SKIP, K_TIME, K_IP, K_L4, K_L7, K_SOURCE, K_DESTINATION, K_FIELD] = [0, 1, 2, 3, 4, 5, 6, 7];
 const K_REST = -1;
 
 interface Key {
@@ -95,6 +95,7 @@ const KEYS: readonly (Key | undefined)[] = (() => {
     ['time', K_TIME],
     ['IP', K_IP],
     ['l4', K_L4],
+    ['l7', K_L7],
     ['source', K_SOURCE],
     ['destination', K_DESTINATION],
     ...FIELDS.map((field, index): [string, number] => [field, K_FIELD + index]),
@@ -126,6 +127,7 @@ interface Value {
 export function createScanner(latest = Infinity): Scanner {
   let bytes: Buffer = Buffer.alloc(0);
   let view: DataView = new DataView(new ArrayBuffer(0));
+  let size = 0;
   const parse = createHubbleParser();
 
   // ---- memory of texts
@@ -149,6 +151,10 @@ export function createScanner(latest = Infinity): Scanner {
   /** Of each meaning: is it turned round, does it carry a connection. */
   const turned: boolean[] = [];
   const reasons: (string | undefined)[] = [];
+  /** Of records with `l7`: what they say beside it, and the meanings of both together. */
+  const requestBases: Readonly<Record<string, unknown>>[] = [];
+  const requestBaseByKey = new Map<number, number>();
+  const requestMeanings = new Map<string, number>();
   let lastMeaningKey = -1;
   let lastMeaning = -1;
   const shapes = createShapes();
@@ -288,7 +294,7 @@ export function createScanner(latest = Infinity): Scanner {
   /** Does object `id` stand at `from`? Of fewer than eight bytes, which none with a name is, only the full text tells. */
   const isObject = (id: number, from: number): boolean => {
     const length = objectLength[id] ?? 0;
-    if (length < 8 || from + length > bytes.length) return false;
+    if (length < 8 || from + length > size) return false;
     return equalWords(view, from, length, objectWords, objectStart[id] ?? 0);
   };
   const keepObject = (from: number, end: number): void => {
@@ -365,7 +371,7 @@ export function createScanner(latest = Infinity): Scanner {
   const timeAt = (from: number, end: number): number => {
     const length = end - from;
     if (length < 20 || bytes[end - 1] !== 90) return NaN;
-    if (Number.isNaN(minuteBase) || !standsAt(view, from, minute)) {
+    if (Number.isNaN(minuteBase) || !standsAt(view, size, from, minute)) {
       const time = parseTime(`${bytes.toString('latin1', from, from + 17)}00Z`);
       if (time === undefined) return NaN;
       minute = wordsOf(Uint8Array.prototype.slice.call(bytes, from, from + 17));
@@ -491,21 +497,56 @@ export function createScanner(latest = Infinity): Scanner {
   const fieldFrom = new Int32Array(FIELDS.length);
   const fieldEnd = new Int32Array(FIELDS.length);
 
+  /** What the line says but for its ends, ports and time. */
+  const withoutEnds = (present: number): Record<string, unknown> => {
+    const flow: Record<string, unknown> = { time: '2026-01-01T00:00:00Z', source: {}, destination: {} };
+    for (const [index, field] of FIELDS.entries())
+      if ((present & (1 << index)) !== 0)
+        flow[field] = JSON.parse(bytes.toString('latin1', fieldFrom[index] ?? 0, fieldEnd[index] ?? 0)) as unknown;
+    flow['l4'] = {
+      [PROTOCOLS[protocol] ?? 'TCP']: {
+        source_port: 1,
+        destination_port: 2,
+        ...(flags === 0 ? {} : { flags: JSON.parse(bytes.toString('latin1', flagsFrom, flagsEnd)) as unknown }),
+      },
+    };
+    return flow;
+  };
+
+  const requestBase = (key: number, present: number): number => {
+    let base = requestBaseByKey.get(key);
+    if (base === undefined) {
+      base = requestBases.length;
+      requestBases.push(withoutEnds(present));
+      requestBaseByKey.set(key, base);
+    }
+    return base;
+  };
+
+  /** The number of what the base says with the `l7` from `from` to `end`, plain JSON; -1 for what is no request of a known opener. */
+  const requestMeaning = (base: number, from: number, end: number): number => {
+    const l7 = JSON.parse(bytes.toString('latin1', from, end)) as unknown;
+    const record = parse({ flow: { ...requestBases[base], l7 } });
+    if (record.kind !== 'flow' || !record.flow.initiatorKnown) return -1;
+    const { l7: operation = '', verdict, reply, stage, mtls } = record.flow;
+    const text = `${base} ${verdict} ${reply ? 1 : 0} ${stage} ${mtls} ${operation}`;
+    let meaning = requestMeanings.get(text);
+    if (meaning === undefined) {
+      if (requestMeanings.size >= MAX_REQUESTS) return -1;
+      meaning = reasons.length;
+      reasons.push(undefined);
+      turned.push(record.flow.port === 1);
+      newMeanings.push(meaningIn(record.flow));
+      requestMeanings.set(text, meaning);
+    }
+    return meaning;
+  };
+
   const meaningOf = (key: number, present: number): number => {
     if (key === lastMeaningKey) return lastMeaning;
     let meaning = meaningByKey.get(key);
     if (meaning === undefined) {
-      const flow: Record<string, unknown> = { time: '2026-01-01T00:00:00Z', source: {}, destination: {} };
-      for (const [index, field] of FIELDS.entries())
-        if ((present & (1 << index)) !== 0)
-          flow[field] = JSON.parse(bytes.toString('latin1', fieldFrom[index] ?? 0, fieldEnd[index] ?? 0)) as unknown;
-      flow['l4'] = {
-        [PROTOCOLS[protocol] ?? 'TCP']: {
-          source_port: 1,
-          destination_port: 2,
-          ...(flags === 0 ? {} : { flags: JSON.parse(bytes.toString('latin1', flagsFrom, flagsEnd)) as unknown }),
-        },
-      };
+      const flow = withoutEnds(present);
       const record = parse({ flow });
       meaning = -1;
       if (record.kind === 'ignored') {
@@ -537,6 +578,8 @@ export function createScanner(latest = Infinity): Scanner {
     let hasIp = false;
     let present = 0;
     let key = 0;
+    let l7From = -1;
+    let l7End = -1;
     sourceIp = -1;
     destinationIp = -1;
     for (;;) {
@@ -565,6 +608,11 @@ export function createScanner(latest = Infinity): Scanner {
         if (hasL4) return -1;
         hasL4 = true;
         at = layer4(value);
+      } else if (kind === K_L7) {
+        at = bytes[value] === OPEN ? skip(value, 1) : -1;
+        if (at < 0 || l7From >= 0) return -1;
+        l7From = value;
+        l7End = at;
       } else if (kind === K_REST) return -1;
       else {
         const field = kind - K_FIELD;
@@ -598,10 +646,11 @@ export function createScanner(latest = Infinity): Scanner {
     if (time > latest || !isPlausibleTime(time)) return -1;
     if (sourcePort < 1 || destinationPort < 1) return -1;
     key += flags * FLAGS_PLACE + protocol * PROTOCOL_PLACE;
-    const meaning = meaningOf(key, present);
+    const base = l7From < 0 ? -1 : requestBase(key, present);
+    const meaning = base < 0 ? meaningOf(key, present) : requestMeaning(base, l7From, l7End);
     if (meaning < 0) return -1;
 
-    shapes.learn(bytes.toString('latin1', from, at + 1), meaning);
+    shapes.learn(bytes.toString('latin1', from, at + 1), base < 0 ? meaning : base);
     count(
       meaning,
       endNumber(source < 0 ? EMPTY() : source, sourceIp),
@@ -670,7 +719,7 @@ export function createScanner(latest = Infinity): Scanner {
   /** The place behind the plain characters from `from`: mostly a text that stood here before. */
   const textEnd = (from: number, step: Step): number => {
     const { usual } = step;
-    if (usual !== undefined && bytes[from + usual.length] === QUOTE && standsAt(view, from, usual))
+    if (usual !== undefined && bytes[from + usual.length] === QUOTE && standsAt(view, size, from, usual))
       return from + usual.length;
     let at = from;
     while (PLAIN[bytes[at] ?? 0] === 1) at += 1;
@@ -690,6 +739,8 @@ export function createScanner(latest = Infinity): Scanner {
     let destination = -1;
     let sourceEnd = -1;
     let destinationEnd = -1;
+    let l7From = -1;
+    let l7End = -1;
     sourceIp = -1;
     destinationIp = -1;
     for (;;) {
@@ -697,7 +748,7 @@ export function createScanner(latest = Infinity): Scanner {
       let before: Step | undefined;
       for (let index = 0; index < list.length; index += 1) {
         step = list[index];
-        if (step !== undefined && standsAt(view, at, step.words)) {
+        if (step !== undefined && standsAt(view, size, at, step.words)) {
           if (before !== undefined) {
             // What comes often moves to the front.
             list[index] = before;
@@ -758,14 +809,23 @@ export function createScanner(latest = Infinity): Scanner {
           destinationEnd = memoised;
           at = objectEnd;
           break;
-        default:
+        case SLOT.l7:
+          l7From = at;
+          l7End = bytes[at] === OPEN ? skip(at, 1) : -1;
+          if (l7End < 0) return -1;
+          at = l7End;
+          break;
+        default: {
+          const meaning = l7From < 0 ? step.meaning : requestMeaning(step.meaning, l7From, l7End);
+          if (meaning < 0) return -1;
           count(
-            step.meaning,
+            meaning,
             sourceEnd >= 0 ? sourceEnd : endNumber(source < 0 ? EMPTY() : source, sourceIp),
             destinationEnd >= 0 ? destinationEnd : endNumber(destination < 0 ? EMPTY() : destination, destinationIp),
             time,
           );
           return at;
+        }
       }
       list = step.next;
     }
@@ -792,6 +852,7 @@ export function createScanner(latest = Infinity): Scanner {
     scan(batch) {
       bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
       view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
+      size = batch.byteLength;
       const rest: number[] = [];
       let at = 0;
       let number = 0;
@@ -867,8 +928,10 @@ function meaningIn({
   proxied,
   mtls,
   source,
+  l7,
 }: Flow): Meaning {
-  return { protocol, verdict, view, tap, initiatorKnown, reply, stage, count, proxied, mtls, source };
+  const meaning = { protocol, verdict, view, tap, initiatorKnown, reply, stage, count, proxied, mtls, source };
+  return l7 === undefined ? meaning : { ...meaning, l7 };
 }
 
 const PLACES = FIELDS.map((_, index) => 32 ** index);

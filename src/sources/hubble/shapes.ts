@@ -32,6 +32,7 @@ export const SLOT = {
   /** Whole objects. */
   source: 8,
   destination: 9,
+  l7: 10,
 } as const;
 
 /** Constant bytes, then a slot. */
@@ -40,7 +41,7 @@ export interface Step {
   readonly slot: number;
   /** What may follow, most likely first. */
   readonly next: Step[];
-  /** At the end: the number of the meaning, and of the protocol. */
+  /** At the end: the number of the meaning, or where there is a slot for `l7` of what the line says beside it. */
   readonly meaning: number;
   /** A text that stood in the slot, and how often another one may still take its place. */
   usual: Words | undefined;
@@ -72,9 +73,9 @@ export function wordsOf(bytes: Uint8Array): Words {
   return { length, words, bytes };
 }
 
-/** Do these bytes stand at `at`? */
-export function standsAt(view: DataView, at: number, { length, words, bytes }: Words): boolean {
-  if (at + length > view.byteLength) return false;
+/** Do these bytes stand at `at` of `view`, which ends at `end`? (To ask the view for its end is a call each time.) */
+export function standsAt(view: DataView, end: number, at: number, { length, words, bytes }: Words): boolean {
+  if (at + length > end) return false;
   if (length < 8) {
     for (let index = 0; index < length; index += 1) if (view.getUint8(at + index) !== bytes[index]) return false;
     return true;
@@ -223,6 +224,8 @@ function takeApart(line: string): readonly Piece[] {
         return object(SLOT.source, at);
       case 'destination':
         return object(SLOT.destination, at);
+      case 'l7':
+        return object(SLOT.l7, at);
       case 'IP':
         return members(at, (key, value) =>
           key === 'source'

@@ -14,6 +14,9 @@ import { equalJson } from '../src/shared/pure/json.ts';
 import { readAddressHistory } from './addresses.ts';
 import { compareText, uniqueSorted } from '../src/shared/pure/order.ts';
 import { readAudit } from './audit.ts';
+import type { CallsApart } from './calls.ts';
+import { readCalls } from './calls.ts';
+import { EDGE_COLUMN_LIST, edgeReader } from './edge-rows.ts';
 import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
 import type { Handle } from './handle.ts';
@@ -25,7 +28,6 @@ import {
   parseAppliedRow,
   parseApprovalRow,
   parseDecisionRow,
-  parseEdgeRow,
   parseFollowRow,
   parseGatesRow,
   parseImportRow,
@@ -62,6 +64,10 @@ export interface Reader {
   edges(filter?: { readonly namespace?: string }): readonly Edge[];
   /** Edges of parts of the record, by id, each once: see EdgeParts. */
   edgesOf(parts: EdgeParts): readonly Edge[];
+  /** Which namespaces call which, by one edge each: see readCalls. */
+  calls(apart: CallsApart): readonly Edge[];
+  /** How many edges are on record. */
+  edgeCount(): number;
   /** Of these sources those that reach as many as said by either count, as endpoint keys. What passed and what did not is counted alike. */
   wideSources(sources: readonly Endpoint[], least: Reach): readonly string[];
   /** With namespaces, what was seen of them and what was seen of all together, and the runs of their schedules alone. */
@@ -132,11 +138,12 @@ export function openReader(handle: Handle): Reader {
         .map((row) => parse(row, file)),
     );
 
-  /** The same row by row: of a large table no more than one is held beside what is made of them. */
-  const each = <T>(attempt: string, sql: string, parse: (row: Row, file: string) => T): T[] =>
-    read(handle, attempt, () => {
-      const out: T[] = [];
-      for (const row of db.prepare<[], Row>(sql).iterate()) out.push(parse(row, file));
+  /** Row by row: of a large table no more than one is held beside what is made of them. */
+  const edgesBy = (sql: string, values: Readonly<Record<string, string>> = {}): Edge[] =>
+    read(handle, 'reading edges', () => {
+      const [out, parse]: [Edge[], (row: readonly unknown[]) => Edge] = [[], edgeReader(file)];
+      const rows = db.prepare<[Readonly<Record<string, string>>], readonly unknown[]>(sql).raw(true);
+      for (const row of rows.iterate(values)) out.push(parse(row));
       return out;
     });
 
@@ -153,28 +160,23 @@ export function openReader(handle: Handle): Reader {
   };
 
   const reader: Reader = {
-    edges: (filter = {}) =>
-      filter.namespace === undefined
+    edges: ({ namespace } = {}) =>
+      namespace === undefined
         ? // In the order of the file, which is read once from end to end; by the index of ids each row would be looked up by itself.
-          each('reading edges', 'SELECT * FROM edges', parseEdgeRow).sort((a, b) => compareText(a.id, b.id))
-        : all(
-            'reading edges',
-            'SELECT * FROM edges WHERE src_ns = ? OR dst_ns = ? ORDER BY id',
-            parseEdgeRow,
-            filter.namespace,
-            filter.namespace,
+          edgesBy(`SELECT ${EDGE_COLUMN_LIST} FROM edges`).sort((a, b) => compareText(a.id, b.id))
+        : edgesBy(
+            `SELECT ${EDGE_COLUMN_LIST} FROM edges WHERE src_ns = @namespace OR dst_ns = @namespace ORDER BY id`,
+            { namespace },
           ),
     edgesOf: ({ namespaces = [], workloads = [], sources = [] }) =>
-      read(handle, 'reading edges', () =>
-        db
-          .prepare<[Readonly<Record<string, string>>], Row>(EDGES_OF)
-          .all({
-            namespaces: JSON.stringify(namespaces),
-            workloads: JSON.stringify(workloads),
-            sources: JSON.stringify(sources.map(columnsOf)),
-          })
-          .map((row) => parseEdgeRow(row, file)),
-      ),
+      edgesBy(EDGES_OF, {
+        namespaces: JSON.stringify(namespaces),
+        workloads: JSON.stringify(workloads),
+        sources: JSON.stringify(sources.map(columnsOf)),
+      }),
+    calls: (apart) => readCalls(handle, apart),
+    edgeCount: () =>
+      read(handle, 'counting edges', () => Number(db.prepare('SELECT count(*) FROM edges').pluck().get())),
     wideSources: (sources, least) =>
       read(handle, 'looking for sources that reach many', () =>
         db
@@ -271,7 +273,7 @@ const NAMED = "SELECT substr(value, 1, instr(value, '/') - 1) AS ns, value AS id
 
 /** Each part by its own index; rows that several name are read once. */
 const EDGES_OF = `
-  SELECT * FROM edges WHERE rowid IN (
+  SELECT ${EDGE_COLUMN_LIST} FROM edges WHERE rowid IN (
     SELECT rowid FROM edges WHERE src_ns IN (SELECT value FROM json_each(@namespaces))
     UNION SELECT rowid FROM edges WHERE dst_ns IN (SELECT value FROM json_each(@namespaces))
     UNION SELECT edges.rowid FROM (${NAMED}) AS one CROSS JOIN edges ON src_ns = one.ns AND src = one.id

@@ -50,6 +50,9 @@ export async function loadSignatures(): Promise<Signatures> {
   return mergeSignatures(parts);
 }
 
+/** Beyond so many edges reading them takes over a second. */
+const LARGE = 150_000;
+
 /** Everything known, as of now: cluster or directory, state, decisions. */
 export interface Loaded {
   readonly snapshot: Snapshot;
@@ -85,11 +88,11 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   const { start, rebuild } = inventoryStates({ config, signatures, now });
   const inventory = start(snapshot);
   const taken = await app.decisions();
-  const part = readPart(
-    reader,
-    { inventory, snapshot, decisions: taken },
-    (await rulesOnWhole(app, taken)) ? { kind: 'all' } : scope,
-  );
+  const granted = pastGrants(reader);
+  const read = (await rulesOnWhole(app, taken)) ? { kind: 'all' as const } : scope;
+  const many = read.kind === 'all' ? reader.edgeCount() : 0;
+  if (many > LARGE) app.output.progress(`reading ${many} edges on record`);
+  const part = readPart(reader, { inventory, snapshot, decisions: taken, granted }, read);
   const span = reader.span();
   const applied = reader.applied();
   const approvals =
@@ -101,7 +104,6 @@ export async function loadAll(app: App, scope: Scope = { kind: 'all' }): Promise
   const phasesNow = reader.phases();
   const resolved = reader.resolutions();
   const rehearsals = await rehearsalsOf(config, now);
-  const granted = pastGrants(reader);
   const inGit = await treeOf(app);
   const planner = makePlanner(
     target.kind,
@@ -234,6 +236,7 @@ function evidenceOf(scope: Scope): { readonly namespaces: readonly string[] } | 
     case 'all':
       return undefined;
     case 'none':
+    case 'calls':
       return { namespaces: [] };
     case 'touching':
       return { namespaces: scope.namespaces };

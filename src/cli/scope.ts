@@ -1,11 +1,13 @@
 import { chooseSelector } from '../candidates/selector.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import { MAX_UNREVIEWED_TARGETS, isSensitive, newestPartOf } from '../flows/corroborate.ts';
-import { foldEdges } from '../flows/fold.ts';
+import { EPHEMERAL_FIRST, EPHEMERAL_LAST, foldEdges } from '../flows/fold.ts';
 import { LEAST_SCAN } from '../flows/review.ts';
+import { sidecarServers } from '../flows/sidecar.ts';
 import type { Decision, Query } from '../model/decision.ts';
 import type { Edge, Endpoint } from '../model/edge.ts';
 import { endpointKey, endpointNamespace } from '../model/edge.ts';
+import type { PastGrant } from '../model/grant.ts';
 import type { Inventory, Snapshot } from '../model/inventory.ts';
 import { namespaceOf } from '../model/object.ts';
 import { isOwn } from '../objects/build.ts';
@@ -16,11 +18,12 @@ import type { Reader } from '../../state/reader.ts';
 
 /**
  * Which edges a command speaks of. `touching`: those that begin or end in the namespaces, for what is judged edge by edge. `planning`: what a
- * plan of the namespace, its gates and its way back rest on.
+ * plan of the namespace, its gates and its way back rest on. `calls`: what tells which namespaces call which, for their order; no plan.
  */
 export type Scope =
   | { readonly kind: 'all' }
   | { readonly kind: 'none' }
+  | { readonly kind: 'calls' }
   | { readonly kind: 'touching'; readonly namespaces: readonly string[] }
   | { readonly kind: 'planning'; readonly namespace: string };
 
@@ -41,6 +44,9 @@ function namespaceOfPattern(pattern: string | undefined): string | undefined {
   return text === '' || text.includes(':') ? undefined : text;
 }
 
+/** Namespaces whose edges are looked up one by one. */
+const MANY = 20;
+
 /** A part of the record: every answer about what it was asked for is the one that the whole record gives. */
 export interface EdgePart {
   /** By id, ephemeral ports folded. */
@@ -57,6 +63,7 @@ interface World {
   readonly inventory: Inventory;
   readonly snapshot: Snapshot;
   readonly decisions: readonly Decision[];
+  readonly granted: readonly PastGrant[];
 }
 
 interface Asked {
@@ -81,9 +88,16 @@ export function readPart(reader: Reader, world: World, scope: Scope): EdgePart {
       return wholeRecord(reader, world.inventory);
     case 'none':
       return { observed: [], holds: () => false, note: () => undefined, beyond: () => undefined };
+    case 'calls':
+      return callsPart(reader, world);
     case 'touching': {
       const whole = new Set(scope.namespaces);
-      const observed = foldEdges(reader.edgesOf({ namespaces: scope.namespaces }), world.inventory);
+      // Of many namespaces most of the record: it is read once from end to end.
+      const recorded =
+        scope.namespaces.length > MANY
+          ? reader.edges().filter((edge) => ends(edge).some((end) => isIn(end, whole)))
+          : reader.edgesOf({ namespaces: scope.namespaces });
+      const observed = foldEdges(recorded, world.inventory);
       return {
         observed,
         holds: (edge) => ends(edge).some((end) => isIn(end, whole)),
@@ -102,6 +116,36 @@ function wholeRecord(reader: Reader, inventory: Inventory): EdgePart {
     holds: () => true,
     note: () => undefined,
     beyond: () => undefined,
+  };
+}
+
+/**
+ * What `readiness/waves.ts` asks of edges: for two namespaces whether any edge between them must keep working, and of those over TCP the one with
+ * the least id. An edge of which nothing is special stands for all others of its pair of namespaces. Special, and read whole, are those that may
+ * turn out to be cut (accepted, or passed under a grant), that are folded, that only a sidecar makes, or that configuration declares as well.
+ */
+function callsPart(reader: Reader, { inventory, decisions, granted }: World): EdgePart {
+  const between = ({ src, dst }: Pick<Edge, 'src' | 'dst'>): boolean => {
+    const [from, to] = [endpointNamespace(src), endpointNamespace(dst)];
+    return from !== undefined && to !== undefined && from !== to;
+  };
+  const observed = reader.calls({
+    ids: decisions.flatMap(({ action, matched }) => (action === 'accept' ? matched : [])),
+    to: sidecarServers(inventory),
+    pairs: [
+      ...inventory.declared.filter(between).map(({ src, dst }) => [endpointKey(src), endpointKey(dst)] as const),
+      ...granted.flatMap(({ mark: { connection } }) =>
+        connection === undefined ? [] : [[connection.src, connection.dst] as const],
+      ),
+    ],
+    ephemeral: [EPHEMERAL_FIRST, EPHEMERAL_LAST],
+    byPort: decisions.some(({ action, query }) => action === 'waive' && query.gate === 'plaintext'),
+  });
+  return {
+    observed: foldEdges(observed, inventory),
+    holds: between,
+    note: () => undefined,
+    beyond: () => wholeRecord(reader, inventory),
   };
 }
 

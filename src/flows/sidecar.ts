@@ -46,6 +46,14 @@ function isSince({ src, first }: Edge, joinedAt: ReadonlyMap<string, number>): b
   return joined !== undefined && first >= joined;
 }
 
+/** Workloads that sidecars connect to by themselves: all edges that only a sidecar makes end there. */
+export function sidecarServers(inventory: Inventory): readonly string[] {
+  return [
+    ...idsOf(inventory, (one) => one.classification.component === 'istiod'),
+    ...(findDns(inventory)?.workloadIds ?? []),
+  ];
+}
+
 /**
  * The edges that there can be in a state: those that only a sidecar makes are left out where the source has none. To istiod that is all
  * of them; to the name servers, those first seen after the source joined (`joinedAt`, ms), since its own program had asked for none.
@@ -58,12 +66,8 @@ export function withoutGoneSidecars(
   const bare = idsOf(state, (one) => one.podSets.length > 0 && one.podSets.every((set) => set.mesh === 'none'));
   const toIstiod = istiodEdges(state);
   const asks = asksNames(state);
-  const servers = [
-    ...idsOf(state, (one) => one.classification.component === 'istiod'),
-    ...(findDns(state)?.workloadIds ?? []),
-  ];
   const gone = new Set(
-    servers
+    sidecarServers(state)
       .flatMap((id) => edgesAt(edges, 'dst', id))
       .filter((edge) => {
         const { src } = edge;

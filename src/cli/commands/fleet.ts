@@ -10,6 +10,7 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import { readFleet } from '../config.ts';
 import type { App } from '../context.ts';
 import { openApp } from '../context.ts';
+import { cancelled, isOver } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
 import { parseDuration } from '../observe-followed.ts';
 import type { Output } from '../output.ts';
@@ -71,7 +72,7 @@ export async function advanceSome(app: App, namespace: string | undefined, optio
       hint: 'sallyport advance NS, or sallyport advance --all --to allow-list; sallyport waves shows the order',
     });
   const pauseMs = pause === undefined ? 0 : parseDuration(pause, '--pause');
-  const waves = proposeWaves((await loadAll(app)).view(''));
+  const waves = proposeWaves((await loadAll(app, { kind: 'calls' })).view(''));
   const moved: Moved[] = [];
   const { output } = app;
   let stopped: number = EXIT.done;
@@ -168,7 +169,12 @@ export async function assessFleet(app: App, file: string, options: AssessOptions
     beside.add(slug);
     return `${basename(options.output, ext)}.${slug}${ext}`;
   };
+  const left = (): Failure =>
+    cancelled(
+      `cancelled; ${all.length} of ${plural(clusters.length, 'cluster')} ${all.length === 1 ? 'was' : 'were'} read, and no joint report was written`,
+    );
   for (const { name, ...flags } of clusters) {
+    if (isOver(app.interrupt.signal)) throw left();
     output.progress(`${name}: reading`);
     const inner = openApp({ ...app.options, ...flags }, output, app.env, app.interrupt);
     try {
@@ -193,6 +199,8 @@ export async function assessFleet(app: App, file: string, options: AssessOptions
         headline: report.summary.headline.text,
       });
     } catch (error) {
+      // A cluster that was left is none that does not answer.
+      if (isOver(app.interrupt.signal)) throw left();
       if (!isFailure(error)) throw error;
       all.push({
         name,
@@ -208,6 +216,7 @@ export async function assessFleet(app: App, file: string, options: AssessOptions
       await inner.close();
     }
   }
+  if (isOver(app.interrupt.signal)) throw left();
   const sum = (of: (one: FleetCluster) => number): number => all.reduce((total, one) => total + of(one), 0);
   const phases = Object.fromEntries(PHASES.map((phase) => [phase, sum((one) => one.phases[phase] ?? 0)])) as Record<
     PhaseName,

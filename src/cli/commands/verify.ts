@@ -3,6 +3,7 @@ import type { Loaded } from '../load.ts';
 import { loadAll, requireNamespace } from '../load.ts';
 import type { View } from '../../engine/contract.ts';
 import { endpointNamespace, formatEdge } from '../../model/edge.ts';
+import type { Edge } from '../../model/edge.ts';
 import { edgesTouching } from '../../model/edge-index.ts';
 import type { Gate } from '../../model/finding.ts';
 import { formatRef } from '../../model/object.ts';
@@ -24,10 +25,20 @@ import type { AppliedWithTemplates } from '../applied-patterns.ts';
 import { renderGates } from '../render-gates.ts';
 import { wrap } from '../output.ts';
 
-/** Edges that must work and that a policy of Sallyport's denies as things are. */
-function cutGates(view: View): readonly Gate[] {
-  const edges = edgesTouching(keptEdges(view.edges), view.namespace);
-  const cut = deniedByOwn(view.inventory, edges, judgeEdges(view.inventory, edges));
+/** Edges of these namespaces that must work and that a policy of Sallyport's denies as things are. One between two of them is judged once. */
+function cutEdges(view: View, names: readonly string[]): readonly Edge[] {
+  const kept = keptEdges(view.edges);
+  const [only = ''] = names;
+  const asked = new Set(names);
+  const edges =
+    names.length === 1
+      ? edgesTouching(kept, only)
+      : kept.filter(({ src, dst }) => [src, dst].some((end) => asked.has(endpointNamespace(end) ?? '')));
+  return deniedByOwn(view.inventory, edges, judgeEdges(view.inventory, edges));
+}
+
+function cutGates(view: View, all: readonly Edge[]): readonly Gate[] {
+  const cut = edgesTouching(all, view.namespace);
   if (cut.length === 0) return [];
   return [
     {
@@ -105,13 +116,14 @@ export function judgeNamespaces(
   records: ReadonlyMap<string, readonly Sighting[]>,
   patterns: AppliedWithTemplates = [],
 ): readonly Judged[] {
+  const cut = cutEdges(loaded.view(''), names);
   return names.map((name) => {
     const view = loaded.view(name);
     const now = view.phases.get(name) ?? 'none';
     const reached = phases.slice(0, phases.findIndex((phase) => phase.name === now) + 1);
     const found = [
       ...reached.flatMap((phase) => phase.verify(view)),
-      ...cutGates(view),
+      ...cutGates(view, cut),
       ...recordGates(view, records.get(name) ?? []),
       ...patternGates(loaded, name, patterns),
     ];

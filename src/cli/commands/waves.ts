@@ -9,7 +9,7 @@ import { paint, wrap } from '../output.ts';
 
 /** The order in which the namespaces move, with what decides it, and the next command. Writes nothing. */
 export async function waves(app: App): Promise<void> {
-  const loaded = await loadAll(app);
+  const loaded = await loadAll(app, { kind: 'calls' });
   const view = loaded.view('');
   const proposed = proposeWaves(view);
   const phaseOf = (namespace: string): PhaseName => view.phases.get(namespace) ?? 'none';

@@ -1,8 +1,8 @@
 import type { BudgetRow } from '../candidates/tuning/budget.ts';
 import type { Proposal } from '../candidates/tuning/proposal.ts';
-import { short } from '../candidates/tuning/proposal.ts';
 import type { TuningMetrics } from '../model/tuning.ts';
 import { describeInForce } from '../readiness/tuning-plan.ts';
+import { short } from '../model/tuning.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { NamespaceTuning } from './commands/tune.ts';
 import type { Output } from './output.ts';

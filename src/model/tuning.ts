@@ -105,3 +105,9 @@ export interface TuningMetrics {
   /** What was asked for and is not there, and what would bring it. */
   readonly missing: readonly string[];
 }
+
+/** Digits that a person reads. */
+export function short(value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 2 : 4;
+  return String(Number(value.toFixed(digits)));
+}

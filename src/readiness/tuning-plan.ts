@@ -1,6 +1,5 @@
 import { measureAgain } from '../candidates/tuning/measure.ts';
-import type { ExpectedGain, Proposal, TuningInput, TuningWrite } from '../candidates/tuning/proposal.ts';
-import { short } from '../candidates/tuning/proposal.ts';
+import type { Proposal, TuningInput, TuningWrite } from '../candidates/tuning/proposal.ts';
 import { realisePool } from '../candidates/tuning/rule.ts';
 import type { AppliedStep, View } from '../engine/contract.ts';
 import { formatEdge } from '../model/edge.ts';
@@ -8,6 +7,7 @@ import type { Gate } from '../model/finding.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { refKey, refOf } from '../model/object.ts';
 import type { PhaseName } from '../model/phase.ts';
+import { short } from '../model/tuning.ts';
 import type { TuningMetrics } from '../model/tuning.ts';
 import type { Planner } from '../plan/assemble.ts';
 import { assembleSteps } from '../plan/assemble.ts';
@@ -16,11 +16,12 @@ import type { Draft, StepBase } from '../plan/steps.ts';
 import { draftSteps } from '../plan/steps.ts';
 import { judgeEdges } from '../plan/simulate.ts';
 import { plural } from '../shared/pure/text.ts';
+import { describeExpected, formatMark, parseMark, TUNING_PREFIX } from './tuning-in-force.ts';
+import type { TuningMark } from './tuning-in-force.ts';
 import { gate, keptEdges } from './view.ts';
 
 /** Filed under the phase in which proxies come: a rollback that takes the namespace out of the mesh takes their tuning back first. */
 const PHASE: PhaseName = 'permissive-mtls';
-const PREFIX = 'tune/';
 const HOUR_MS = 3_600_000;
 
 /** What proposals for the namespace of a view are made from; `parseText` reads YAML (TuningInput). */
@@ -73,7 +74,7 @@ export function tuningSteps(view: View, proposals: readonly Proposal[]): readonl
       const step: StepBase = {
         namespace: view.namespace,
         phase: PHASE,
-        id: `${PREFIX}${proposal.kind}/${slug(proposal.subject)}${index === 0 ? '' : `-${index + 1}`}`,
+        id: `${TUNING_PREFIX}${proposal.kind}/${slug(proposal.subject)}${index === 0 ? '' : `-${index + 1}`}`,
         title: `${proposal.title} ${formatMark(markOf(proposal))}`,
         risks: proposal.risks,
         ...(write.kind === 'fields'
@@ -140,33 +141,8 @@ function neutralGate(view: View, after: View['inventory']): Gate {
   );
 }
 
-/** What stands on record of a proposal that was applied: in the title of its step, so that it travels with the record. */
-export interface TuningMark {
-  readonly id: string;
-  readonly gain?: Pick<ExpectedGain, 'metric' | 'before' | 'unit' | 'lowPercent' | 'highPercent'>;
-}
-
 function markOf({ id, gain }: Proposal): TuningMark {
   return gain === undefined ? { id } : { id, gain };
-}
-
-export function formatMark({ id, gain }: TuningMark): string {
-  return gain === undefined
-    ? `[tune ${id}]`
-    : `[tune ${id}: ${gain.metric} = ${gain.before}${gain.unit === '' ? '' : ` ${gain.unit}`}, expected ${gain.lowPercent}-${gain.highPercent} % less]`;
-}
-
-const MARK = /\[tune (\S+?)(?:: (.+) = ([-\d.e+]+)(?: (\S+))?, expected (\d+)-(\d+) % less)?\]$/u;
-
-export function parseMark(title: string): TuningMark | undefined {
-  const match = MARK.exec(title);
-  if (match?.[1] === undefined) return undefined;
-  const [, id, metric, before, unit, low, high] = match;
-  if (metric === undefined) return { id };
-  return {
-    id,
-    gain: { metric, before: Number(before), unit: unit ?? '', lowPercent: Number(low), highPercent: Number(high) },
-  };
 }
 
 export interface TuningInForce extends TuningMark {
@@ -181,7 +157,7 @@ export interface TuningInForce extends TuningMark {
 /** Steps of tuning in force for the namespace, oldest first, with what was expected and what is measured now. */
 export function tuningInForce(applied: readonly AppliedStep[], input: TuningInput): readonly TuningInForce[] {
   return applied.flatMap(({ namespace, phase, step, at }): readonly TuningInForce[] => {
-    if (namespace !== input.namespace || !step.id.startsWith(`${phase}/${PREFIX}`)) return [];
+    if (namespace !== input.namespace || !step.id.startsWith(`${phase}/${TUNING_PREFIX}`)) return [];
     const mark = parseMark(step.title);
     if (mark === undefined) return [];
     // Figures from before the step say nothing of it.
@@ -206,8 +182,8 @@ export function tuningInForce(applied: readonly AppliedStep[], input: TuningInpu
 
 /** `expected 20-35 %, measured 28 %`. */
 export function describeInForce({ gain, measuredPercent, now }: TuningInForce): string {
-  if (gain === undefined) return 'no figure was expected';
-  const expected = `${gain.metric}: expected ${gain.lowPercent}-${gain.highPercent} % less than ${short(gain.before)}${gain.unit === '' ? '' : ` ${gain.unit}`}`;
+  if (gain === undefined) return describeExpected(gain);
+  const expected = describeExpected(gain);
   if (measuredPercent === undefined || now === undefined) return `${expected}, not measured since`;
   return `${expected}, measured ${measuredPercent} % less (${short(now)})`;
 }

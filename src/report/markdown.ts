@@ -1,3 +1,4 @@
+import { describeExpected } from '../readiness/tuning-in-force.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { AssessmentReport, Comparison } from './model.ts';
 import { MAP_CODES } from './model.ts';
@@ -710,7 +711,7 @@ ${table(
     grouped(one.changes),
   ]),
 )}
-${section.grants.length === 0 ? '' : grants(section.grants)}### Decisions
+${section.grants.length === 0 ? '' : grants(section.grants)}${section.tuning.length === 0 ? '' : tuning(section.tuning)}### Decisions
 
 ${table(
   ['at', 'by', 'what', 'query', 'reason', 'edges'],
@@ -757,6 +758,21 @@ ${table(
     esc(second(one.since)),
     esc(second(one.until)),
     one.state,
+  ]),
+)}
+`;
+}
+
+function tuning(list: AssessmentReport['progress']['tuning']): string {
+  return `### Tuning in force
+
+${table(
+  ['namespace', 'proposal', 'since', 'expected'],
+  list.map((one) => [
+    code(one.namespace),
+    code(one.proposal),
+    esc(second(one.since)),
+    esc(describeExpected(one.expected ?? undefined)),
   ]),
 )}
 `;

@@ -1180,6 +1180,30 @@ export interface ProgressSection {
     /** `expired`: it is over, and was not taken away yet. */
     readonly state: 'open' | 'expired';
   }[];
+  /** Tuning in force, oldest first. */
+  readonly tuning: readonly {
+    /** Namespace that was tuned. */
+    readonly namespace: string;
+    /** Id of the proposal. */
+    readonly proposal: string;
+    /** When its newest step was written. */
+    readonly since: Instant;
+    /** The run that wrote it. */
+    readonly run: string;
+    /** What was expected of it when it was applied; null where no figure was. */
+    readonly expected: {
+      /** What was measured. */
+      readonly metric: string;
+      /** The figure before. */
+      readonly before: number;
+      /** Its unit; empty for a plain number. */
+      readonly unit: string;
+      /** Percent less, at least. */
+      readonly lowPercent: number;
+      /** Percent less, at most. */
+      readonly highPercent: number;
+    } | null;
+  }[];
   /** What people decided, in order. */
   readonly decisions: readonly {
     /** When it was taken. */

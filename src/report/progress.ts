@@ -2,6 +2,7 @@ import type { Decision } from '../model/decision.ts';
 import { PHASES, phaseIndex } from '../model/phase.ts';
 import { checkDrift } from '../plan/drift.ts';
 import { recordedGrants } from '../readiness/recorded-grants.ts';
+import { appliedTuning } from '../readiness/tuning-in-force.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { compareText, groupBy } from '../shared/pure/order.ts';
 import type { ReportInput, RunView } from './input.ts';
@@ -46,6 +47,13 @@ export function buildProgress(input: ReportInput, violationsPrevented: number): 
       since: iso(one.since),
       until: iso(one.until),
       state: one.until <= view.now ? ('expired' as const) : ('open' as const),
+    })),
+    tuning: appliedTuning(view.applied).map(({ namespace, id, gain, since, run }) => ({
+      namespace,
+      proposal: id,
+      since: iso(since),
+      run,
+      expected: gain ?? null,
     })),
     decisions: view.decisions.map((one) => ({
       at: iso(one.at),

@@ -27,6 +27,8 @@ export interface TuningQuestion extends Pick<RemoteOptions, 'tokenFile' | 'caFil
   readonly workloadOf: (namespace: string, pod: string) => string | undefined;
   /** The workload by its name, which is all that Istio's metrics have. */
   readonly workloadNamed: (namespace: string, name: string) => string | undefined;
+  /** Hears before each question how many were answered, of how many. */
+  readonly asked?: (count: number, of: number) => void;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -126,7 +128,9 @@ export async function askTuning(address: string, question: TuningQuestion): Prom
   const seconds = Math.max(60, Math.round((question.to - question.from) / 1000));
   const queries = tuningQueries(question.namespaces, seconds, question.authorizers);
   const answers: Record<string, readonly Sample[]> = {};
-  for (const [name, query] of Object.entries(queries)) {
+  const all = Object.entries(queries);
+  for (const [index, [name, query]] of all.entries()) {
+    question.asked?.(index, all.length);
     question.signal.throwIfAborted();
     const bytes = await ask('/api/v1/query', { query, time: String(question.to / 1000) });
     answers[name] = parseAnswer(bytes.toString('utf8'), name, address);

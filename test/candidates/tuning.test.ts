@@ -4,6 +4,7 @@ import { measureControls } from '../../src/candidates/tuning/budget.ts';
 import { connectionBound } from '../../src/candidates/tuning/connection-pool.ts';
 import { LONGEST_TTL_SEC, ttlFor } from '../../src/candidates/tuning/ext-authz-cache.ts';
 import { proposeTuning } from '../../src/candidates/tuning/index.ts';
+import { authorizersAsked } from '../../src/candidates/tuning/mesh-providers.ts';
 import { measureAgain } from '../../src/candidates/tuning/measure.ts';
 import type { Proposal, TuningInput } from '../../src/candidates/tuning/proposal.ts';
 import { TUNING_KINDS } from '../../src/candidates/tuning/proposal.ts';
@@ -880,6 +881,28 @@ extensionProviders:
 rootNamespace: istio-system
 service: not.this-one
 `;
+
+describe('the authorizers that a namespace asks', () => {
+  const asks = (mesh: string, ...objects: readonly KubeManifest[]) =>
+    authorizersAsked(inputOf({ objects: [CUSTOM, ...objects], mesh })).map((one) => `${one.namespace}/${one.service}`);
+  const opa = (where: string): string =>
+    `extensionProviders:\n- name: opa\n  envoyExtAuthzGrpc: {service: ${where}, port: 9191}\n`;
+
+  it.each([
+    ['among others', PROVIDERS, ['guards/opa']],
+    ['behind a namespace', opa('guards/opa.example.com'), ['guards/opa']],
+    ['outside of the cluster', opa('opa.example.com.'), []],
+    ['by another kind', PROVIDERS.replace('envoyExtAuthzGrpc', 'zipkin'), []],
+    ['in a text that is none', 'extensionProviders: [', []],
+  ])('are found %s', (_, mesh, expected) => {
+    expect(asks(mesh)).toEqual(expected);
+  });
+
+  it('are those of revisions as well, and never those of a ConfigMap that a tenant calls istio', () => {
+    expect(asks('', meshMap(opa('opa.guards.svc'), 'istio-system/istio-canary'))).toEqual(['guards/opa']);
+    expect(asks('', meshMap(opa('opa.trap.svc'), 'tenant/istio'))).toEqual([]);
+  });
+});
 
 describe('the scope of a namespace also', () => {
   it('shows what the proxies call of their own accord, in block and in flow style', () => {

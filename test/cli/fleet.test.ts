@@ -101,6 +101,28 @@ describe('a fleet', () => {
     }
   });
 
+  it('is left at Ctrl-C: exit 130, no joint report, and nothing that says a cluster did not answer', async () => {
+    const one = '{manifests: cluster, state: state.sqlite, config: config.yaml, name: ';
+    await writeFile(
+      join(home, 'many.yaml'),
+      `clusters:\n${[1, 2, 3, 4, 5, 6].map((at) => `  - ${one}c${at}}\n`).join('')}`,
+    );
+    let sent = false;
+    const ended = await sallyport(['assess', '--fleet', 'many.yaml', '-o', 'many.json', '--json'], {
+      home,
+      onStderr: (all, child) => {
+        if (sent || !all.includes('c1: reading')) return;
+        sent = true;
+        child.kill('SIGINT');
+      },
+    });
+    expect(ended.code, ended.stderr).toBe(130);
+    expect(documentOf(ended)).toMatchObject({ kind: 'Error', error: { code: 'SP130' } });
+    expect(ended.stderr).toMatch(/of 6 clusters were read, and no joint report was written|of 6 clusters was read/u);
+    expect(ended.stderr).not.toContain('c6: reading');
+    expect(await readdir(home)).not.toContain('many.json');
+  });
+
   it.each([
     ['--compare', 'x.json'],
     ['--templates', 'x'],

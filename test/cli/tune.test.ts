@@ -118,8 +118,25 @@ describe('tune', () => {
     expect(again.stdout.replaceAll(/\s+/gu, ' ')).toMatch(
       /In force: connection-pool:shop\/web:8080: new connections per request: expected 0-97 % less/u,
     );
+    const status = documentOf(await run('status', '--json'));
+    expect(status['tuning']).toMatchObject([
+      {
+        namespace: 'shop',
+        id: POOL,
+        run: (documentOf(done) as unknown as { readonly run: string }).run,
+        expected: { metric: 'new connections per request', highPercent: 97 },
+      },
+    ]);
+    expect((await run('status')).stdout.replaceAll(/\s+/gu, ' ')).toMatch(
+      /Tuning; sallyport tune says what it came to shop: connection-pool:shop\/web:8080, since \S+Z; new connections per request: expected 0-97 % less/u,
+    );
+    const report = await run('assess', '--json');
+    expect((documentOf(report)['progress'] as { readonly tuning: unknown }).tuning).toMatchObject([
+      { namespace: 'shop', proposal: POOL, expected: { lowPercent: 0, highPercent: 97 } },
+    ]);
     const back = await run('rollback', 'shop', '--yes');
     expect(back.code, back.stdout + back.stderr).toBe(0);
+    expect(documentOf(await run('status', '--json'))['tuning']).toEqual([]);
     expect(await readTree(join(home, 'cluster'))).toEqual(before);
   });
 
@@ -180,6 +197,9 @@ describe('tune', () => {
       const ended = await run('tune', 'shop', ...words, '--json');
       expect(ended.code, ended.stdout + ended.stderr).toBe(0);
       expect(asked).toBeGreaterThan(20);
+      // One line in a log, not one a question.
+      expect(ended.stderr.match(/questions answered/gu)).toHaveLength(1);
+      expect(ended.stderr).toContain(`asking http://127.0.0.1:${port}: 0 of ${asked} questions answered`);
       const { missing } = documentOf(ended) as unknown as { missing: readonly string[] };
       expect(missing.join('\n')).toContain('istio_requests_total');
       const again = await run('tune', 'shop', '--metrics', 'saved.json', '--json');

@@ -9,12 +9,11 @@ import type { TuningMetrics } from '../../src/model/tuning.ts';
 import { openGates } from '../../src/plan/assemble.ts';
 import {
   describeInForce,
-  formatMark,
-  parseMark,
   planTuning,
   tuningInForce,
   tuningInput,
 } from '../../src/readiness/tuning-plan.ts';
+import { formatMark, parseMark } from '../../src/readiness/tuning-in-force.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { groupOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';

@@ -874,6 +874,21 @@ function assemble(workloads: readonly SampleWorkload[], given: readonly SampleEd
           state: 'expired',
         },
       ],
+      tuning: [
+        {
+          namespace: 'mlflow',
+          proposal: 'connection-pool:mlflow/server:5000',
+          since: WINDOW.from,
+          run: 'r-1',
+          expected: {
+            metric: 'new connections per request',
+            before: 0.3,
+            unit: '',
+            lowPercent: 48,
+            highPercent: 97,
+          },
+        },
+      ],
       decisions: [
         {
           at: WINDOW.from,

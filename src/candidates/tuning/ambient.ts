@@ -1,8 +1,9 @@
 import type { KubeManifest } from '../../model/object.ts';
 import { groupOf, namespaceOf } from '../../model/object.ts';
+import { short } from '../../model/tuning.ts';
 import { asArray, asObject } from '../../shared/pure/json.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, percentRange, short, workloadsIn } from './proposal.ts';
+import { evidenceOf, makeProposal, percentRange, workloadsIn } from './proposal.ts';
 
 const MB = 1024 * 1024;
 /** At 1000 requests a second (istio.io, "Performance and Scalability", 1.24): a sidecar, a waypoint, a ztunnel. Memory in bytes. */

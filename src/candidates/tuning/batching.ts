@@ -1,6 +1,7 @@
 import { endpointKey } from '../../model/edge.ts';
+import { short } from '../../model/tuning.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, percentRange, short } from './proposal.ts';
+import { evidenceOf, makeProposal, measuredPorts, percentRange } from './proposal.ts';
 
 const LEAST_RATE = 50;
 /** A request of less is mostly frame and header. */

@@ -1,8 +1,8 @@
 import type { ControlFigures, Percentiles, TunedControl, TuningBudget, TuningMetrics } from '../../model/tuning.ts';
 import { TUNED_CONTROLS } from '../../model/tuning.ts';
 import { namespaceOfWorkload } from '../../model/edge.ts';
+import { short } from '../../model/tuning.ts';
 import { plural } from '../../shared/pure/text.ts';
-import { short } from './proposal.ts';
 
 export interface BudgetRow {
   readonly control: TunedControl | 'proxies';

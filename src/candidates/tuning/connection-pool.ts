@@ -1,8 +1,9 @@
+import { short } from '../../model/tuning.ts';
 import { asObject } from '../../shared/pure/json.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { formatRef, refOf } from '../../model/object.ts';
 import type { MeasuredPort, Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, percentRange, short } from './proposal.ts';
+import { evidenceOf, makeProposal, measuredPorts, percentRange } from './proposal.ts';
 import { againstPool, isTuned, poolAt, ruleOf, sharedWith } from './rule.ts';
 
 /** From one new connection in ten requests on, the price of connections shows in the mean. */

@@ -1,9 +1,10 @@
 import { endpointKey } from '../../model/edge.ts';
 import type { Workload } from '../../model/inventory.ts';
 import { groupOf, namespaceOf } from '../../model/object.ts';
+import { short } from '../../model/tuning.ts';
 import { asObject } from '../../shared/pure/json.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, percentRange, short, workloadsIn } from './proposal.ts';
+import { evidenceOf, makeProposal, percentRange, workloadsIn } from './proposal.ts';
 
 const LEAST_CHECKS = 1;
 /** Longest time that a withdrawn right may still be held: an answer is never kept longer. */

@@ -1,5 +1,6 @@
+import { short } from '../../model/tuning.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, percentRange, short } from './proposal.ts';
+import { evidenceOf, makeProposal, measuredPorts, percentRange } from './proposal.ts';
 
 /** Below this rate the private key is no bottleneck of anything. */
 const LEAST_HANDSHAKES = 100;

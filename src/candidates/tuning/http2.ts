@@ -1,9 +1,10 @@
+import { short } from '../../model/tuning.ts';
 import { asObject } from '../../shared/pure/json.ts';
 import { LEAST_RATE } from './connection-pool.ts';
 import { parseIstioObject } from '../../model/istio-objects.ts';
 import { formatRef, namespaceOf, refOf } from '../../model/object.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, pastProxy, percentRange, short, withoutSidecar } from './proposal.ts';
+import { evidenceOf, makeProposal, measuredPorts, pastProxy, percentRange, withoutSidecar } from './proposal.ts';
 import { againstPool, otherTls, poolAt, ruleOf, sharedWith } from './rule.ts';
 
 /** Below this share of HTTP/1.1 connections there is little to gain. */

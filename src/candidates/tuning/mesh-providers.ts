@@ -10,6 +10,8 @@ import type { TuningInput } from './proposal.ts';
 export interface MeshProviders {
   /** `[NAMESPACE/]HOST` of each provider with a service (istio.io, MeshConfig.ExtensionProvider). */
   readonly services: readonly string[];
+  /** Those of them that decide about requests (`envoyExtAuthzGrpc`, `envoyExtAuthzHttp`), by the name that policies ask them by. */
+  readonly authorizers: readonly { readonly name: string; readonly service: string }[];
   /** What calls to hosts that a proxy is not shown come to: refused (REGISTRY_ONLY), or passed on as they are. Absent: not told. */
   readonly outbound?: 'REGISTRY_ONLY' | 'ALLOW_ANY';
   /** Why it is not known which there are; empty where it is. */
@@ -40,6 +42,7 @@ export function meshProviders(
   if (texts.length === 0)
     return {
       services: [],
+      authorizers: [],
       unread: [
         `the mesh configuration (ConfigMap istio, data.mesh) was not read: which extensionProviders the proxies call is not known`,
       ],
@@ -51,6 +54,7 @@ export function meshProviders(
   const [outbound] = modes;
   return {
     services: uniqueSorted(read.flatMap(({ services }) => services)),
+    authorizers: read.flatMap(({ authorizers }) => authorizers),
     ...(modes.size === 1 && outbound !== undefined ? { outbound } : {}),
     unread: [
       ...read.flatMap(({ name, problem }) =>
@@ -73,6 +77,7 @@ function isMeshMap(object: KubeManifest, where: ReadonlySet<string>): boolean {
 interface Read {
   readonly names: readonly string[];
   readonly services: readonly string[];
+  readonly authorizers: MeshProviders['authorizers'];
   readonly outbound?: 'REGISTRY_ONLY' | 'ALLOW_ANY';
   readonly problem: boolean;
 }
@@ -81,7 +86,7 @@ function providersIn(config: Json | undefined): Read {
   const listed = asObject(config)['extensionProviders'];
   // An empty text is an empty configuration.
   const problem = (config !== null && !isJsonObject(config)) || (listed !== undefined && !Array.isArray(listed));
-  if (problem) return { names: [], services: [], problem };
+  if (problem) return { names: [], services: [], authorizers: [], problem };
   const providers = asArray(listed).map(asObject);
   // ALLOW_ANY where nothing is said (istio.io, MeshConfig.outboundTrafficPolicy).
   const mode = asObject(asObject(config)['outboundTrafficPolicy'])['mode'] ?? 'ALLOW_ANY';
@@ -90,6 +95,11 @@ function providersIn(config: Json | undefined): Read {
     services: providers.flatMap((one) =>
       Object.values(one).flatMap((kind) => asString(asObject(kind)['service']) ?? []),
     ),
+    authorizers: providers.flatMap((one) => {
+      const name = asString(one['name']);
+      const service = asString(asObject(one['envoyExtAuthzGrpc'] ?? one['envoyExtAuthzHttp'])['service']);
+      return name === undefined || service === undefined ? [] : [{ name, service }];
+    }),
     ...(mode === 'ALLOW_ANY' || mode === 'REGISTRY_ONLY' ? { outbound: mode } : {}),
     problem,
   };
@@ -105,4 +115,17 @@ export function placeOfProvider(service: string): ProviderPlace {
   const kube = /^[^.*]+\.([^.*]+)(?:\.svc(?:\..*)?)?$/u.exec(service)?.[1];
   if (kube !== undefined) return { kind: 'namespace', name: kube };
   return !service.includes('.') || service.includes('*') ? { kind: 'unknown' } : { kind: 'outside' };
+}
+
+/** The Services that decide about requests to the namespace, as policies with action CUSTOM ask them; those outside of the cluster are left out. */
+export function authorizersAsked(
+  input: Pick<TuningInput, 'objects' | 'namespace' | 'inventory' | 'parseText'>,
+): readonly { readonly namespace: string; readonly service: string }[] {
+  const names = providersOf(input);
+  if (names.length === 0) return [];
+  return meshProviders(input).authorizers.flatMap(({ name, service }) => {
+    const place = placeOfProvider(service);
+    const [first = ''] = service.slice(service.indexOf('/') + 1).split('.');
+    return names.includes(name) && place.kind === 'namespace' ? [{ namespace: place.name, service: first }] : [];
+  });
 }

@@ -128,12 +128,6 @@ export function makeProposal(
   };
 }
 
-/** Digits that a person reads. */
-export function short(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 2 : 4;
-  return String(Number(value.toFixed(digits)));
-}
-
 /** A range of percent, whole numbers, never the wrong way round. */
 export function percentRange(low: number, high: number): Pick<ExpectedGain, 'lowPercent' | 'highPercent'> {
   const [a, b] = [low, high].map((share) => Math.round(Math.min(1, Math.max(0, share)) * 100));

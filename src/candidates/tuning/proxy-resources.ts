@@ -2,10 +2,11 @@ import type { Workload } from '../../model/inventory.ts';
 import { followsTemplate } from '../../model/inventory.ts';
 import { refKey, refOf } from '../../model/object.ts';
 import type { ProxyFigures } from '../../model/tuning.ts';
+import { short } from '../../model/tuning.ts';
 import { asArray, asObject, asString, asStringMap, getPath, isJsonObject } from '../../shared/pure/json.ts';
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, percentRange, proxyOf, short, workloadsIn } from './proposal.ts';
+import { evidenceOf, makeProposal, percentRange, proxyOf, workloadsIn } from './proposal.ts';
 
 /** Held back in more of its periods than this, a proxy makes its requests wait. */
 const THROTTLED = 0.05;

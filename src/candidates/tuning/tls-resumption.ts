@@ -1,5 +1,6 @@
+import { short } from '../../model/tuning.ts';
 import type { Proposal, TuningInput } from './proposal.ts';
-import { evidenceOf, makeProposal, measuredPorts, percentRange, short } from './proposal.ts';
+import { evidenceOf, makeProposal, measuredPorts, percentRange } from './proposal.ts';
 
 /** From one full handshake a second on. */
 const LEAST_HANDSHAKES = 1;

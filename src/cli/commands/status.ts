@@ -9,6 +9,7 @@ import { few, paint, wrap } from '../output.ts';
 import { countGates } from '../render-gates.ts';
 import { findLiveWriter } from '../../../state/open.ts';
 import { parseMoment } from '../moment.ts';
+import { appliedTuning, describeExpected } from '../../readiness/tuning-in-force.ts';
 import { appliedPatterns } from '../../readiness/patterns-in-force.ts';
 import { grantDocument, grantLines, readGrants } from '../render-grant.ts';
 import { chaosDocument, leftText, readChaos } from '../render-chaos.ts';
@@ -98,7 +99,11 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   const grants = readGrants(reader).filter(
     (one) => options.namespace === undefined || one.steps.some(({ namespace }) => namespace === options.namespace),
   );
-  const patterns = appliedPatterns(reader.applied()).filter(
+  const applied = reader.applied();
+  const patterns = appliedPatterns(applied).filter(
+    (one) => options.namespace === undefined || one.namespace === options.namespace,
+  );
+  const tuning = appliedTuning(applied).filter(
     (one) => options.namespace === undefined || one.namespace === options.namespace,
   );
   const experiments = readChaos(reader).filter(
@@ -109,6 +114,13 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
     experiments: experiments.map((one) => chaosDocument(one, now)),
     grants: grants.map((one) => grantDocument(one, now)),
     patterns: patterns.map(({ namespace, name, mark }) => ({ namespace, name, set: mark?.set ?? null })),
+    tuning: tuning.map(({ namespace, id, gain, since, run }) => ({
+      namespace,
+      id,
+      since: new Date(since).toISOString(),
+      run,
+      expected: gain ?? null,
+    })),
   });
   output.names(namespaces.map((one) => one.namespace));
   if (experiments.length > 0) output.line(paint(output, 'bold', 'Experiments that have not ended'));
@@ -117,6 +129,15 @@ async function showStatus(app: App, options: NamespaceOption, output: Output): P
   for (const one of grants) for (const line of grantLines(one, now)) output.line(wrap(`  ${line}`, output.width, 6));
   if (patterns.length > 0) output.line(paint(output, 'bold', 'Patterns; sallyport verify says whether they hold'));
   for (const one of patterns) output.line(wrap(`  ${safeText(one.name)}, ${appliedText(one)}`, output.width, 6));
+  if (tuning.length > 0) output.line(paint(output, 'bold', 'Tuning; sallyport tune says what it came to'));
+  for (const { namespace, id, gain, since } of tuning)
+    output.line(
+      wrap(
+        `  ${safeText(`${namespace}: ${id}, since ${new Date(since).toISOString()}; ${describeExpected(gain)}`)}`,
+        output.width,
+        6,
+      ),
+    );
   if (namespaces.length === 0) {
     output.line(
       wrap(

@@ -1,21 +1,19 @@
 import { writeFile } from 'node:fs/promises';
 import type { BudgetRow } from '../../candidates/tuning/budget.ts';
 import { measureControls } from '../../candidates/tuning/budget.ts';
-import { providersOf } from '../../candidates/tuning/ext-authz-cache.ts';
 import { proposeTuning } from '../../candidates/tuning/index.ts';
+import { authorizersAsked } from '../../candidates/tuning/mesh-providers.ts';
 import type { Proposal } from '../../candidates/tuning/proposal.ts';
 import { parseQuantity } from '../../candidates/tuning/proxy-resources.ts';
 import type { View } from '../../engine/contract.ts';
 import type { Inventory } from '../../model/inventory.ts';
-import { isObject } from '../../model/object.ts';
 import type { TuningBudget, TuningMetrics, TunedControl } from '../../model/tuning.ts';
 import { TUNED_CONTROLS } from '../../model/tuning.ts';
 import type { TuningInForce } from '../../readiness/tuning-plan.ts';
 import { planTuning, realise, tuningInForce, tuningInput } from '../../readiness/tuning-plan.ts';
 import { systemClock } from '../../shared/io/clock.ts';
-import { parseYaml, yamlValue } from '../../shared/io/yaml.ts';
+import { yamlValue } from '../../shared/io/yaml.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
-import { asArray, asObject, asString, getPath } from '../../shared/pure/json.ts';
 import { uniqueSorted } from '../../shared/pure/order.ts';
 import { shellWord } from '../../shared/pure/shell.ts';
 import { safeText } from '../../shared/pure/text.ts';
@@ -295,14 +293,24 @@ function questionOf(
     from: to - seconds * 1000,
     to,
     authorizers: namespaces.flatMap((namespace) =>
-      authorizersOf(snapshot.objects, providersOf({ objects: snapshot.objects, namespace, inventory })),
+      authorizersAsked({ objects: snapshot.objects, namespace, inventory, parseText: yamlValue }),
     ),
     ...namesOf(inventory),
+    asked: (count, of) => {
+      // A line each is for nobody's log.
+      if (app.output.interactive || count === 0)
+        app.output.progress(`asking ${safeText(originOf(options.prometheus))}: ${count} of ${of} questions answered`);
+    },
     signal: app.interrupt.signal,
     sleep: (milliseconds, signal) => systemClock.sleep(milliseconds, signal),
     ...(options.tokenFile === undefined ? {} : { tokenFile: options.tokenFile }),
     ...(options.ca === undefined ? {} : { caFile: options.ca }),
   };
+}
+
+/** Without what an address may hold besides. */
+function originOf(address: string | undefined): string {
+  return URL.canParse(address ?? '') ? new URL(address ?? '').origin : (address ?? '');
 }
 
 function namesOf({ workloads }: Inventory): Pick<TuningQuestion, 'workloadOf' | 'workloadNamed'> {
@@ -325,25 +333,6 @@ function namesOf({ workloads }: Inventory): Pick<TuningQuestion, 'workloadOf' | 
     },
     workloadNamed: (namespace, name) => byName.get(`${namespace}/${name}`),
   };
-}
-
-/** The Services of providers, from `extensionProviders` of the mesh configuration. */
-function authorizersOf(
-  objects: Loaded['snapshot']['objects'],
-  names: readonly string[],
-): TuningQuestion['authorizers'] {
-  if (names.length === 0) return [];
-  const mesh = objects.find((one) => isObject(one, '', 'ConfigMap') && one.metadata.name === 'istio');
-  const text = asString(getPath(mesh, ['data', 'mesh']));
-  const read = text === undefined ? undefined : parseYaml(text);
-  if (read === undefined || 'problem' in read) return [];
-  return asArray(asObject(read.value)['extensionProviders']).flatMap((one) => {
-    const provider = asObject(one);
-    if (!names.includes(asString(provider['name']) ?? '')) return [];
-    const host = asString(asObject(provider['envoyExtAuthzGrpc'] ?? provider['envoyExtAuthzHttp'])['service']) ?? '';
-    const [service, namespace] = host.replace(/^.*\//u, '').split('.');
-    return service === undefined || namespace === undefined ? [] : [{ service, namespace }];
-  });
 }
 
 async function save(file: string, metrics: TuningMetrics): Promise<void> {

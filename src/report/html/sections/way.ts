@@ -1,4 +1,5 @@
 // The way to zero trust: what each namespace still lacks, who speaks plaintext, the policies, what they cost, and how far it has got.
+import { describeExpected } from '../../../readiness/tuning-in-force.ts';
 import type { CandidateRow, GateView, NamespaceRow, PhaseReadiness, ProgressSection } from '../../model.ts';
 import { withoutEdges } from '../../words.ts';
 import { barList, range } from '../charts.ts';
@@ -455,6 +456,26 @@ export function progressSection(page: Page): Html {
                     one.what,
                     one.reason,
                     one.state === 'open' ? { t: 'warn', s: 'open' } : { t: 'bad', s: 'expired' },
+                  ]),
+                })
+          }
+          ${
+            progress.tuning.length === 0
+              ? undefined
+              : dataTable(page, {
+                  id: 'tuning',
+                  caption: 'Tuning in force',
+                  columns: [
+                    { title: 'Since', width: 11 },
+                    { title: 'Namespace', width: 12 },
+                    { title: 'Proposal', width: 24 },
+                    { title: 'Expected', width: 30 },
+                  ],
+                  rows: progress.tuning.map((one): readonly Cell[] => [
+                    formatInstant(one.since),
+                    one.namespace,
+                    one.proposal,
+                    describeExpected(one.expected ?? undefined),
                   ]),
                 })
           }

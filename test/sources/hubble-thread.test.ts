@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Aggregate } from '../../src/flows/aggregate.ts';
 import { createAggregator } from '../../src/flows/aggregate.ts';
 import type { InputReport } from '../../src/model/flow.ts';
@@ -17,6 +17,9 @@ import { createLineMarker } from '../../src/sources/line-marks.ts';
 import { cancelled, untilStopped } from '../../src/cli/interrupt.ts';
 import { writeHubbleFile } from '../bench/hubble-file.ts';
 import { cluster } from './cluster.ts';
+
+const machine = vi.hoisted(() => ({ cores: 2 }));
+vi.mock(import('node:os'), async (original) => ({ ...(await original()), availableParallelism: () => machine.cores }));
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-thread-'));
 const path = join(folder, 'flows.json');
@@ -55,7 +58,10 @@ async function readOf(input: FlowInput, badRecords: ReadOptions['badRecords']): 
   }
 }
 
-/** The same bytes twice: from the path, by a thread, and piece by piece, without one. */
+/**
+ * The same bytes three times: from the path, by a thread, scanned in this one as on two cores and in further ones as on four, and piece by
+ * piece, without a thread that reads.
+ */
 async function expectSame(
   bytes: Uint8Array,
   badRecords: ReadOptions['badRecords'],
@@ -64,9 +70,13 @@ async function expectSame(
   writeFileSync(path, bytes);
   const file = openInput(path, () => process.stdin);
   const stream: FlowInput = { name: path, open: () => file.open() };
-  const threaded = await readOf({ ...file, open: () => expect.fail('the thread opens it'), ...more }, badRecords);
-  expect(threaded).toEqual(await readOf({ ...stream, ...more }, badRecords));
-  return threaded;
+  const expected = await readOf({ ...stream, ...more }, badRecords);
+  for (const cores of [2, 4]) {
+    machine.cores = cores;
+    const threaded = await readOf({ ...file, open: () => expect.fail('the thread opens it'), ...more }, badRecords);
+    expect(threaded).toEqual(expected);
+  }
+  return expected;
 }
 
 const joined = (all: readonly string[]): Buffer => Buffer.from(all.map((line) => `${line}\n`).join(''));

@@ -12,7 +12,7 @@ import type { Memory } from './batches.ts';
 import { BATCH_BYTES, createBatcher, memoryOf } from './batches.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { readAhead } from './read-ahead.ts';
-import { MAX_ROWS, readRows } from './rows.ts';
+import { MAX_ROWS, readRows, rowCount } from './rows.ts';
 import type { Folded, Meaning } from './scan.ts';
 import { createScanner } from './scan.ts';
 import { threadFile } from './thread-file.ts';
@@ -29,16 +29,15 @@ const AHEAD = 3;
 
 /**
  * Reads as readRecords does, but folds plain records where the bytes are: in this thread to begin with, and in threads of its own once an
- * input shows to be large. Lines that the scanner leaves go to `onRecord`, in their order. The memory it needs grows with what is
- * folded, not with the input.
+ * input shows to be large and there are `cores` for them. Lines that the scanner leaves go to `onRecord`, in their order. The memory it needs
+ * grows with what is folded, not with the input.
  */
 export async function readFolded(
   input: FlowInput,
   sink: FlowSink,
   options: ReadOptions,
   onRecord: (text: string, counter: RecordCounter) => BadRecord | undefined,
-  // This thread reads, hashes and attributes, which is more work than scanning is; and what two threads fold apart counts twice here.
-  workers = Math.max(1, Math.min(MAX_WORKERS, availableParallelism() - 1)),
+  cores = availableParallelism(),
 ): Promise<InputReport> {
   const reading = createReading('hubble', input, options);
   let line = 0;
@@ -66,7 +65,7 @@ export async function readFolded(
     }
   };
 
-  const createTaker = (): ((folded: Folded) => void) => {
+  const createTaker = (): ((folded: Folded) => Attribution) => {
     let ends: RawEnd[] = [];
     const meanings: Meaning[] = [];
     return (folded) => {
@@ -75,45 +74,59 @@ export async function readFolded(
       meanings.push(...folded.meanings);
       if (folded.records > 0) reading.seenMany(folded.records, folded.first, folded.last);
       for (const [reason, count] of folded.ignored) reading.counter.ignored(reason, count);
-      readRows(folded.rows, (from, to, port, number, first, last, records) => {
-        const [src, dst, meaning] = [ends[from], ends[to], meanings[number]];
-        if (src === undefined || dst === undefined || meaning === undefined) throw new Error('a row without its ends');
-        // Spelled out: there are hundreds of thousands of them.
-        const flow: Flow = {
-          first,
-          last,
-          src,
-          dst,
-          protocol: meaning.protocol,
-          port,
-          verdict: meaning.verdict,
-          view: meaning.view,
-          tap: meaning.tap,
-          initiatorKnown: meaning.initiatorKnown,
-          reply: meaning.reply,
-          stage: meaning.stage,
-          count: meaning.count * records,
-          records,
-          proxied: meaning.proxied,
-          mtls: meaning.mtls,
-          source: meaning.source,
-        };
-        sink.flow(meaning.l7 === undefined ? flow : { ...flow, l7: meaning.l7 });
-      });
+      const known = ends;
+      let done = 0;
+      return (most) => {
+        done = readRows(folded.rows, done, most, (from, to, port, number, first, last, records) => {
+          const [src, dst, meaning] = [known[from], known[to], meanings[number]];
+          if (src === undefined || dst === undefined || meaning === undefined)
+            throw new Error('a row without its ends');
+          // Spelled out: there are hundreds of thousands of them.
+          const flow: Flow = {
+            first,
+            last,
+            src,
+            dst,
+            protocol: meaning.protocol,
+            port,
+            verdict: meaning.verdict,
+            view: meaning.view,
+            tap: meaning.tap,
+            initiatorKnown: meaning.initiatorKnown,
+            reply: meaning.reply,
+            stage: meaning.stage,
+            count: meaning.count * records,
+            records,
+            proxied: meaning.proxied,
+            mtls: meaning.mtls,
+            source: meaning.source,
+          };
+          sink.flow(meaning.l7 === undefined ? flow : { ...flow, l7: meaning.l7 });
+        });
+        return done < rowCount(folded.rows);
+      };
     };
   };
 
   const scanner = createScanner(options.latest);
   const takeOwn = createTaker();
+  let own: Attribution | undefined;
   const scanHere = (bytes: Buffer): void => {
     const { lines, rest } = scanner.scan(bytes);
     onRest(bytes, rest);
     line += lines;
-    if (scanner.rows >= MAX_ROWS) takeOwn(scanner.take());
+    if (own?.(ROWS_AT_ONCE) === false) own = undefined;
+    if (scanner.rows < MAX_ROWS) return;
+    own?.(Infinity);
+    own = takeOwn(scanner.take());
   };
 
   const file = await largeFile(input);
-  const ahead = file === undefined || workers === 0 ? undefined : readAhead(input, file, workers * DEPTH + AHEAD);
+  // A thread that reads and hashes a file takes a core, and to scan and attribute here takes another: a third thread on two cores would be in
+  // their way. What comes piece by piece is read and hashed here, which leaves scanning to others; what two fold apart counts twice here.
+  const workers = Math.min(MAX_WORKERS, file === undefined ? Math.max(1, cores - 1) : Math.max(0, cores - 2));
+  const batchesAtOnce = Math.max(1, workers) * DEPTH + AHEAD;
+  const ahead = file === undefined ? undefined : readAhead(input, file, batchesAtOnce);
   const unused: Memory[] = [];
   let memories = 0;
   let freed: (() => void) | undefined;
@@ -134,7 +147,10 @@ export async function readFolded(
             line += lines;
             free(batch);
           },
-          createTaker,
+          () => {
+            const take = createTaker();
+            return (folded) => void take(folded)(Infinity);
+          },
           options.latest,
           ahead !== undefined,
         )
@@ -188,7 +204,7 @@ export async function readFolded(
       for (;;) {
         const memory = unused.pop();
         if (memory !== undefined) return memory;
-        if (memories < workers * DEPTH + AHEAD) {
+        if (memories < batchesAtOnce) {
           memories += 1;
           return memoryOf(BATCH_BYTES);
         }
@@ -213,7 +229,8 @@ export async function readFolded(
   try {
     const read = await (ahead === undefined ? readStream() : readFile(ahead));
     if (pool !== undefined) await pool.end();
-    takeOwn(scanner.take());
+    own?.(Infinity);
+    takeOwn(scanner.take())(Infinity);
     return reading.finish({ ...read, lines: line });
   } finally {
     await Promise.all([pool?.close(), ahead?.close()]);
@@ -231,6 +248,12 @@ async function largeFile({ path }: FlowInput): Promise<string | undefined> {
     return undefined;
   }
 }
+
+/** Hands `most` more rows of what was folded to the sink, and says whether any are left. */
+type Attribution = (most: number) => boolean;
+
+/** Rows handed over beside each batch: whoever reads ahead would wait for all of them at once. */
+const ROWS_AT_ONCE = 2048;
 
 interface Pool {
   /** Gives a batch to the thread that has least to do; waits while all have enough. */

@@ -123,14 +123,21 @@ export function createRows(): Rows {
   };
 }
 
-/** One row after the other. */
+export function rowCount(rows: ArrayBuffer): number {
+  return rows.byteLength / ROW_BYTES;
+}
+
+/** Up to `most` rows from row `from`, one after the other. Returns the row behind them. */
 export function readRows(
   rows: ArrayBuffer,
+  from: number,
+  most: number,
   each: (src: number, dst: number, port: number, meaning: number, first: number, last: number, records: number) => void,
-): void {
+): number {
   const times = new Float64Array(rows);
   const numbers = new Int32Array(rows);
-  for (let row = 0; row * ROW_BYTES < rows.byteLength; row += 1) {
+  const end = Math.min(rowCount(rows), from + most);
+  for (let row = from; row < end; row += 1) {
     const at = row * NUMBERS;
     each(
       numbers[at + SRC] ?? 0,
@@ -142,4 +149,5 @@ export function readRows(
       numbers[at + RECORDS] ?? 0,
     );
   }
+  return end;
 }

@@ -4,6 +4,7 @@ import type { Approval } from '../model/approval.ts';
 import { PHASES } from '../model/phase.ts';
 import type { ApprovalFacts } from '../readiness/approval-gate.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { describeIssues } from '../shared/pure/issues.ts';
 import type { App } from './context.ts';
 import { explain } from './file-error.ts';
 
@@ -50,11 +51,7 @@ export async function readApproval(file: string): Promise<Approval> {
     throw wrong(error instanceof SyntaxError ? 'it is not JSON' : explain(error), error);
   }
   const parsed = approvalSchema.safeParse(value);
-  if (!parsed.success)
-    throw wrong(
-      parsed.error.issues.map(({ path, message }) => `${path.join('.') || '(top)'}: ${message}`).join('; '),
-      parsed.error,
-    );
+  if (!parsed.success) throw wrong(describeIssues(parsed.error.issues), parsed.error);
   const { target, namespace, from, to, plan, by, at, reason } = parsed.data;
   return { target, namespace, from, to, plan, by, at, reason };
 }

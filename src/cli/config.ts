@@ -17,6 +17,7 @@ import type { LatencyMeasurement } from '../report/input.ts';
 import { EGRESS_GROUPS } from '../report/model.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { describeIssues } from '../shared/pure/issues.ts';
 
 const onOff = z.union([z.enum(['on', 'off']), z.boolean()]).transform((value) => {
   if (typeof value === 'boolean') return value ? ('on' as const) : ('off' as const);
@@ -324,9 +325,7 @@ function parseFile<T>(schema: z.ZodType<T>, text: string, file: string, what: st
   throw new Failure({
     code: 'SP212',
     exit: EXIT.usage,
-    message: `the ${what} is not as it should be: ${parsed.error.issues
-      .map((issue) => `${issue.path.join('.') || '(top)'}: ${issue.message}`)
-      .join('; ')}`,
+    message: `the ${what} is not as it should be: ${describeIssues(parsed.error.issues)}`,
     where: file,
     hint: what === FLEET ? 'docs/fleets.md shows such a file' : 'see the README, "Configuration"',
   });

@@ -5,6 +5,7 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '../objects/build.ts';
 import { QUARANTINE_LABEL } from '../readiness/quarantine.ts';
 import { asString } from '../shared/pure/json.ts';
 import type { IncidentMark } from '../plan/plan.ts';
+import type { Stranger } from '../watch/state.ts';
 import type { Fired } from '../watch/triggers.ts';
 import type { Reader } from '../../state/reader.ts';
 import type { RunSummary } from '../../state/rows.ts';
@@ -59,6 +60,8 @@ const WRITTEN: Readonly<Record<'quarantine' | 'block', readonly (readonly [group
 export interface Unrecorded {
   /** `NetworkPolicy shop/x`, as it stands in the cluster. */
   readonly object: string;
+  readonly namespace: string | undefined;
+  readonly does: 'quarantine' | 'block';
   /** Undefined where it does not count, since no playbook writes such a thing there. */
   readonly fired: Fired | undefined;
 }
@@ -87,7 +90,8 @@ function unrecorded(known: ReadonlySet<string>, objects: Iterable<KubeManifest>)
     const fired = claimOf(object, does);
     // One quarantine may be several objects. By namespace: whoever takes the id of another's object must not stand in for it.
     const key = `${namespaceOf(object) ?? ''}\n${fired === undefined ? formatRef(refOf(object)) : `\n${does}\n${id}`}`;
-    if (!found.has(key)) found.set(key, { object: formatRef(refOf(object)), fired });
+    if (!found.has(key))
+      found.set(key, { object: formatRef(refOf(object)), namespace: namespaceOf(object), does, fired });
   }
   return [...found.values()];
 }
@@ -151,32 +155,23 @@ export function readFired(
   return [...byRule, ...byPeople, ...claimed].toSorted((a, b) => a.at - b.at);
 }
 
-/** Named one by one; beyond it a watch says once that there are more, and forgets none of these. */
-const MOST_NAMED = 20;
-
-/** Says of each object that no record has, once, what it is taken for. Keeps which were named, boundedly. */
-export function openStrangers(): (found: readonly Unrecorded[]) => readonly string[] {
-  const named = new Set<string>();
-  let full = false;
-  return (found) =>
-    // What counts comes first: a heap of what does not count shall not hide it.
-    [...found.filter((one) => one.fired !== undefined), ...found.filter((one) => one.fired === undefined)].flatMap(
-      ({ object, fired }): readonly string[] => {
-        if (named.has(object) || full) return [];
-        if (named.size >= MOST_NAMED) {
-          full = true;
-          return ['more objects bear the label of a quarantine or a block that no record here has: they are not named'];
-        }
-        named.add(object);
-        if (fired === undefined)
-          return [
-            `${object} bears the label of a quarantine or a block, and no playbook writes such a thing: it does not count`,
-          ];
-        return [
-          `${object} says that a ${fired.does} is in force, and no record here has it: rules ask a person ${fired.claim?.ofCluster === true || fired.namespace === '' ? 'where it counts' : `where it counts, in ${fired.namespace} alone`}`,
-        ];
-      },
-    );
+/** As a watch is told of them. What counts comes first: a heap of what does not count shall not hide it. */
+export function strangersOf(found: readonly Unrecorded[]): readonly Stranger[] {
+  const strangers = found.map(({ object, namespace, does, fired }): Stranger => ({
+    object,
+    namespace,
+    claims: does,
+    counts:
+      fired === undefined
+        ? 'nowhere'
+        : fired.claim?.ofCluster === true || fired.namespace === ''
+          ? 'in the cluster'
+          : 'in its namespace',
+  }));
+  return [
+    ...strangers.filter(({ counts }) => counts !== 'nowhere'),
+    ...strangers.filter(({ counts }) => counts === 'nowhere'),
+  ];
 }
 
 /** How a record of a rule stands, in the words of `incident list`. */

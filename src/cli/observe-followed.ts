@@ -94,17 +94,27 @@ function wrongUse(message: string, hint: string): Failure {
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `30s`, `30m`, `12h`, `7d`, in milliseconds; at most what a timer of this runtime holds. `where`: the flag. Errors (exit 2): SP296. */
-export function parseDuration(text: string, where = '--for'): number {
+/** The longest time that is taken, in milliseconds and as it is typed. */
+interface Most {
+  readonly ms: number;
+  readonly text: string;
+}
+
+/** What a timer of this runtime holds. */
+const TIMER: Most = { ms: 2 ** 31 - 1, text: '24d' };
+
+/** `30s`, `30m`, `12h`, `7d`, in milliseconds; at most `most`. `where`: the flag. Errors (exit 2): SP296. */
+export function parseDuration(text: string, where = '--for', most: Most = TIMER): number {
   const match = /^(\d{1,7})([smhd])$/.exec(text);
   const value = Number(match?.[1]) * (UNITS[match?.[2] ?? ''] ?? NaN);
-  if (value > 0 && value <= 2 ** 31 - 1) return value;
+  if (value > 0 && value <= most.ms) return value;
   throw new Failure({
     code: 'SP296',
     exit: EXIT.usage,
-    message: `${where} ${safeText(text)} is not a length of time`,
+    message:
+      value > 0 ? `${where} ${text} is more than ${most.text}` : `${where} ${safeText(text)} is not a length of time`,
     where,
-    hint: 'give it as 30m, 12h or 7d, and at most 24d',
+    hint: `give it as ${most === TIMER ? '30m, 12h or 7d' : '30s or 2m'}, and at most ${most.text}`,
   });
 }
 

@@ -8,6 +8,7 @@ import { PHASES } from '../model/phase.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { parseYaml } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { describeIssues } from '../shared/pure/issues.ts';
 import type { Json } from '../shared/pure/json.ts';
 import { sortBy } from '../shared/pure/order.ts';
 import { explain } from './file-error.ts';
@@ -70,12 +71,7 @@ async function readPattern(folder: string, name: string): Promise<Pattern> {
   const parsed = parseYaml(await textOf(file));
   if ('problem' in parsed) throw wrong(`${file}:${parsed.problem.line}`, parsed.problem.message);
   const checked = patternSchema.safeParse(parsed.value);
-  if (!checked.success)
-    throw wrong(
-      file,
-      checked.error.issues.map(({ path, message }) => `${path.join('.') || '(top)'}: ${message}`).join('; '),
-      checked.error,
-    );
+  if (!checked.success) throw wrong(file, describeIssues(checked.error.issues), checked.error);
   const { parameters, phase, title, summary, notes } = checked.data;
   for (const [parameter, { type, choices }] of Object.entries(parameters))
     if ((type === 'choice') !== (choices !== undefined))

@@ -4,6 +4,7 @@ import { TUNED_CONTROLS } from '../model/tuning.ts';
 import type { TuningMetrics } from '../model/tuning.ts';
 import { errorCodeOf } from '../shared/io/files.ts';
 import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
+import { describeIssues } from '../shared/pure/issues.ts';
 import { safeText } from '../shared/pure/text.ts';
 
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -109,17 +110,7 @@ export async function readTuningFile(file: string): Promise<TuningMetrics> {
     throw refused(file, safeText(messageOf(error)), error);
   }
   const parsed = schema.safeParse(value);
-  if (!parsed.success)
-    throw refused(
-      file,
-      safeText(
-        parsed.error.issues
-          .slice(0, 20)
-          .map(({ path, message }) => `${path.join('.') || '(top)'}: ${message}`)
-          .join('; '),
-      ),
-      parsed.error,
-    );
+  if (!parsed.success) throw refused(file, safeText(describeIssues(parsed.error.issues.slice(0, 20))), parsed.error);
   const { window, source, controls, services, proxies, authorizers, missing } = parsed.data;
   // Absent stays absent: a figure that is undefined would count as one that is there.
   return JSON.parse(

@@ -129,6 +129,15 @@ export interface ProbeNotice extends About {
   readonly fix: string;
 }
 
+/** An object bears the label of a quarantine or a block, and no record here has it: another state's, or somebody's who wants rules to hold back. */
+export interface UnrecordedNotice extends About {
+  readonly kind: 'unrecorded';
+  readonly object: string;
+  readonly claims: 'quarantine' | 'block';
+  /** Where rules ask a person for its sake; `nowhere` where no playbook writes such a thing. */
+  readonly counts: 'in the cluster' | 'in its namespace' | 'nowhere';
+}
+
 /** So many notices of a kind that only their number is told from here on. */
 export interface FoldedNotice extends About {
   readonly kind: 'folded';
@@ -149,6 +158,7 @@ export type Notice =
   | SoakNotice
   | BlindNotice
   | ProbeNotice
+  | UnrecordedNotice
   | FoldedNotice;
 
 export type NoticeKind = Notice['kind'];
@@ -165,5 +175,6 @@ export const NOTICE_KINDS: readonly NoticeKind[] = [
   'soak',
   'blind',
   'probe',
+  'unrecorded',
   'folded',
 ];

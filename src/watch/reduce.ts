@@ -17,7 +17,7 @@ import {
 } from './judge.ts';
 import type { Notice } from './notice.ts';
 import { allOf, bearingOf, findObject, networkPoliciesOf, withAllOf, withObject, withoutObject } from './objects.ts';
-import type { Change, WatchEvent, WatchState, WatchedGrant } from './state.ts';
+import type { Change, Stranger, WatchEvent, WatchState, WatchedGrant } from './state.ts';
 import { SOON_MS, clear, openUnder, raise, tell } from './state.ts';
 import { agePassed, settleCallers, takeSightings } from './traffic.ts';
 
@@ -80,6 +80,9 @@ function take(change: Change, event: WatchEvent): void {
       return;
     case 'probed':
       takeProbes(change, event.namespaces);
+      return;
+    case 'strangers':
+      takeStrangers(change, event.found);
       return;
     case 'grants':
       change.state = { ...change.state, grants: event.grants };
@@ -254,6 +257,32 @@ function takeProbes(
     }
   // A pair that is not in the file any more is over as well.
   for (const { key } of openUnder(change.state, 'probe\n')) if (!found.has(key)) clear(change, key, 'as it must be');
+}
+
+function takeStrangers(change: Change, strangers: readonly Stranger[]): void {
+  const keyOf = ({ object }: Stranger): string => `unrecorded\n${object}`;
+  const found = new Set(strangers.map(keyOf));
+  // First what is over: it makes room for what is new.
+  for (const { key } of openUnder(change.state, 'unrecorded\n'))
+    if (!found.has(key)) clear(change, key, 'gone, or on record');
+  for (const stranger of strangers) {
+    const { object, namespace, claims, counts } = stranger;
+    raise(change, {
+      kind: 'unrecorded',
+      key: keyOf(stranger),
+      severity: counts === 'nowhere' ? 'info' : 'warning',
+      since: change.now,
+      ...(namespace === undefined ? {} : { namespace }),
+      subject: object,
+      text:
+        counts === 'nowhere'
+          ? `${object} bears the label of a ${claims}, and no playbook writes such a thing: it does not count`
+          : `${object} says that a ${claims} is in force, and no record here has it: rules ask a person ${counts}`,
+      object,
+      claims,
+      counts,
+    });
+  }
 }
 
 function judgeGrants(change: Change): void {

@@ -11,7 +11,7 @@ import type { Resolved } from '../plan/rollback.ts';
 import type { KnownEdges, Sighting } from '../plan/soak.ts';
 import { indexKnown } from '../plan/soak.ts';
 import type { DeniedAttempt } from './denied.ts';
-import type { Notice, NoticeKind, SoakNotice } from './notice.ts';
+import type { Notice, NoticeKind, SoakNotice, UnrecordedNotice } from './notice.ts';
 
 /** What of the state file the watch stands on: the record, as it was read last. */
 export interface WatchRecord {
@@ -31,6 +31,14 @@ export interface WatchedGrant {
   readonly text: string;
   /** Milliseconds since the epoch. */
   readonly expires: number;
+}
+
+/** An object with the label of an answer to an incident that no record here has. */
+export interface Stranger {
+  readonly object: string;
+  readonly namespace: string | undefined;
+  readonly claims: UnrecordedNotice['claims'];
+  readonly counts: UnrecordedNotice['counts'];
 }
 
 /** What may not be seen. */
@@ -56,6 +64,8 @@ export type WatchEvent =
       readonly kind: 'probed';
       readonly namespaces: readonly { readonly namespace: string; readonly gates: readonly Gate[] }[];
     }
+  /** All of them, those that count first. */
+  | { readonly kind: 'strangers'; readonly found: readonly Stranger[] }
   | { readonly kind: 'grants'; readonly grants: readonly WatchedGrant[] }
   | {
       readonly kind: 'soaked';

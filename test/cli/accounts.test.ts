@@ -170,7 +170,9 @@ describe('cloud-identity', () => {
     const bare = await go('apply', '-n', 'ml', '--json');
     expect(documentOf(bare)).toMatchObject({ error: { code: 'SP132' } });
     expect((await go('apply', '--json')).stdout).toContain('SP132');
-    expect((await go('remove', '-n', 'ml', '--json')).stdout).toContain('SP685');
+    expect(documentOf(await go('remove', '-n', 'ml', '--json'))).toMatchObject({
+      error: { code: 'SP685', hint: expect.stringContaining('sallyport audit --namespace ml ') as string },
+    });
     expect((await go('apply', '-n', 'ml', '--proof', 'config.yaml', '--json')).stdout).toContain('SP133');
 
     const before = await readTree(join(home, 'cluster'));

@@ -256,7 +256,6 @@ describe('an experiment', () => {
     ['it says something else than allowed', (): void => allow('yes'), {}, 'SP662'],
     ['it is a protected namespace', (): void => undefined, {}, 'SP663'],
     ['the object is none of ours', (): void => allow(), { object: 'NetworkPolicy ns-0/other' }, 'SP665'],
-    ['it would last too long', (): void => allow(), { within: '1h' }, 'SP665'],
     ['the watch does not answer', (): void => allow(), { watchUrl: 'http://127.0.0.1:9' }, 'SP666'],
   ] as const)('is refused where %s, and nothing is written', async (name, before, options, code) => {
     before();
@@ -266,6 +265,16 @@ describe('an experiment', () => {
       detail: { code },
     });
     expect(exact()).toEqual(all);
+  });
+
+  it.each(['16m', '1h'])('of %s is wrong use, and nothing is read', async (within) => {
+    allow();
+    const app = place.app({ yes: true });
+    const from = place.server.calls.length;
+    await expect(chaos(app, 'ns-0', { within })).rejects.toMatchObject({
+      detail: { code: 'SP296', exit: 2, where: '--within', message: expect.stringContaining(within) as string },
+    });
+    expect(place.server.calls.length).toBe(from);
   });
 
   it('never takes away what allows where another policy isolates', async () => {

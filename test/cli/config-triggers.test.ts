@@ -2,7 +2,9 @@
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { readConfig } from '../../src/cli/config.ts';
+import { renderFailure } from '../../src/cli/output.ts';
 import { ALWAYS_PROTECTED, DEFAULT_LIMITS } from '../../src/model/trigger.ts';
+import { isFailure } from '../../src/shared/pure/errors.ts';
 import { makeFolder } from '../support/folder.ts';
 
 const read = async (text: string): Promise<Awaited<ReturnType<typeof readConfig>>> =>
@@ -51,3 +53,15 @@ it.each([
     detail: { code: 'SP212', message: expect.stringContaining(why) as string },
   });
 });
+
+it.each(['triggers: {rules: [{name: a, notice: nothing, does: block}]}', 'dialect: none'])(
+  'what a value may be is told in lines of 80 columns: %s',
+  async (text) => {
+    const error: unknown = await read(text).catch((thrown: unknown) => thrown);
+    if (!isFailure(error)) throw error;
+    expect(error.message).toMatch(/expected one of [\w-]+, /u);
+    // The place is a path, which stays whole.
+    const lines = renderFailure({ ...error.detail, where: 'config.yaml' }, 80).split('\n');
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
+  },
+);

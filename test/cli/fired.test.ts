@@ -1,10 +1,15 @@
 // What objects of the cluster count for rules, against a tenant who may write whatever he likes into his namespace.
 import { describe, expect, it } from 'vitest';
-import { openStrangers, readFired, readUnrecorded } from '../../src/cli/fired.ts';
+import { readFired, readUnrecorded, strangersOf } from '../../src/cli/fired.ts';
+import { DEFAULT_CONFIG } from '../../src/model/config.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { TriggerRule } from '../../src/model/trigger.ts';
 import { DEFAULT_LIMITS } from '../../src/model/trigger.ts';
 import type { DeniedNotice } from '../../src/watch/notice.ts';
+import { reduceWatch } from '../../src/watch/reduce.ts';
+import type { Reduced } from '../../src/watch/reduce.ts';
+import { startWatch } from '../../src/watch/state.ts';
+import type { WatchState } from '../../src/watch/state.ts';
 import { decideTrigger } from '../../src/watch/triggers.ts';
 import fc from '../support/fast-check.ts';
 
@@ -76,7 +81,7 @@ describe('an object with the label of a quarantine or a block that no record has
   ])('does not count, and is named, where it is %s', (_, more) => {
     const made = object({ ...OURS, ...more });
     expect(readFired(EMPTY, [made])).toEqual([]);
-    expect(openStrangers()(readUnrecorded(EMPTY, [made]))).toEqual([expect.stringContaining('does not count')]);
+    expect(strangersOf(readUnrecorded(EMPTY, [made]))).toMatchObject([{ counts: 'nowhere' }]);
   });
 
   it('cannot stand in for the object of another namespace by bearing its id', () => {
@@ -88,17 +93,40 @@ describe('an object with the label of a quarantine or a block that no record has
       expect(readFired(EMPTY, objects).map(({ subject }) => subject)).toContain('shop/Deployment/web');
   });
 
-  it('is named once, and what counts before what does not, up to a bound', () => {
-    const say = openStrangers();
+  it('is told of once, until it is gone; what counts before what does not', () => {
     const fakes = Array.from({ length: 40 }, (_, n) =>
       object({ ...OURS, type: ['v1', 'Service'], name: `s${n}`, id: `x${n}` }),
     );
-    const first = say(readUnrecorded(EMPTY, [...fakes, object(OURS)]));
-    expect(first[0]).toBe(
-      'NetworkPolicy shop/q says that a quarantine is in force, and no record here has it: rules ask a person where it counts, in shop alone',
+    const look = (state: WatchState, objects: readonly KubeManifest[]): Reduced =>
+      reduceWatch(state, { kind: 'strangers', found: strangersOf(readUnrecorded(EMPTY, objects)) }, NOW);
+    const first = look(startWatch(DEFAULT_CONFIG), [...fakes, object(OURS)]);
+    expect(first.notices).toHaveLength(41);
+    expect(first.notices[0]).toMatchObject({
+      kind: 'unrecorded',
+      state: 'raised',
+      severity: 'warning',
+      namespace: 'shop',
+      object: 'NetworkPolicy shop/q',
+      claims: 'quarantine',
+      counts: 'in its namespace',
+      text: 'NetworkPolicy shop/q says that a quarantine is in force, and no record here has it: rules ask a person in its namespace',
+    });
+    expect(first.notices[1]).toMatchObject({ severity: 'info', counts: 'nowhere' });
+    expect(look(first.state, [...fakes, object(OURS)]).notices).toEqual([]);
+    const gone = look(first.state, fakes);
+    expect(gone.notices).toMatchObject([{ kind: 'unrecorded', state: 'cleared', object: 'NetworkPolicy shop/q' }]);
+    expect(look(gone.state, [...fakes, object(OURS)]).notices).toMatchObject([{ state: 'raised' }]);
+  });
+
+  it('is told of up to a bound, whatever somebody makes; what counts is told of even so', () => {
+    const many = Array.from({ length: 2000 }, (_, n) =>
+      object({ ...OURS, type: ['v1', 'Service'], name: `s${n}`, id: `x${n}` }),
     );
-    expect(first).toHaveLength(21);
-    expect(say(readUnrecorded(EMPTY, [...fakes, object(OURS)]))).toEqual([]);
+    const found = strangersOf(readUnrecorded(EMPTY, [...many, object(OURS)]));
+    const { notices } = reduceWatch(startWatch(DEFAULT_CONFIG), { kind: 'strangers', found }, NOW);
+    expect(notices.filter(({ kind }) => kind === 'unrecorded')).toHaveLength(500);
+    expect(notices.some(({ subject }) => subject === 'NetworkPolicy shop/q')).toBe(true);
+    expect(notices.some(({ kind }) => kind === 'folded')).toBe(true);
   });
 });
 

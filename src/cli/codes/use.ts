@@ -908,11 +908,12 @@ export const USE_CODES = {
     fix: ['Go on from there: `sallyport observe SOURCE --follow --for 10s FILE`.'],
   },
   SP296: {
-    title: 'Not a length of time',
+    title: 'Not a length of time, or too long a one',
     exit: 2,
-    means: '`--for`, `--within`, `--wait` and `--pause` take a number with a unit.',
-    causes: ['A number alone.'],
-    fix: ['`30m`, `12h` or `7d`, and at most `24d`.'],
+    means:
+      '`--for`, `--within`, `--wait` and `--pause` take a number with a unit, and an experiment lasts a quarter of an hour at most.',
+    causes: ['A number alone.', '`chaos --within 1h`.'],
+    fix: ['`30m`, `12h` or `7d`, and at most `24d`; of `chaos`, `15m`.'],
   },
   SP297: {
     title: 'DuckDB is not there, or refuses',

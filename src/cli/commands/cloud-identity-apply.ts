@@ -235,7 +235,7 @@ async function remove(
       code: 'SP685',
       exit: EXIT.usage,
       message: `cloud-identity has no steps in force for ${safeText(namespace)}`,
-      hint: 'sallyport audit --namespace NS shows what was done and taken back',
+      hint: `sallyport audit --namespace ${safeText(namespace)} shows what was done and taken back`,
     });
   const now = view.phases.get(namespace) ?? 'none';
   const first = planRollback(view, now, loaded.planner, undefined, undo);

@@ -13,7 +13,7 @@ import type { Telemetry } from '../telemetry.ts';
 import { openTelemetry } from '../telemetry.ts';
 import { followCluster } from '../watch-cluster.ts';
 import { noticeLine, renderPage, triggerLine, triggerText, watchLine } from '../watch-page.ts';
-import { openStrangers, readFired, readUnrecorded } from '../fired.ts';
+import { readFired, readUnrecorded, strangersOf } from '../fired.ts';
 import { readStop } from '../kill-switch.ts';
 import type { Probed } from '../probe.ts';
 import { allowedPairs, publishing, runProbes } from '../probe.ts';
@@ -565,14 +565,14 @@ async function openResponses(
     },
     note: (text) => speaker.note(text),
   });
-  const strangers = openStrangers();
   let lookedAt: number | undefined;
   /** Objects that no record has are told before a rule meets them. What cannot be read now is looked at again. */
   const lookForStrangers = async (state: WatchState): Promise<void> => {
     if (!state.ready || (lookedAt !== undefined && clock.now() - lookedAt < STRANGERS_MS)) return;
     lookedAt = clock.now();
     try {
-      for (const text of strangers(readUnrecorded((await app.state()).reader, known()))) speaker.note(text);
+      const found = readUnrecorded((await app.state()).reader, known());
+      watcher.take({ kind: 'strangers', found: strangersOf(found) });
     } catch (error) {
       if (!isFailure(error)) throw error;
     }

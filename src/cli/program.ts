@@ -394,12 +394,28 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
     .command('doctor')
     .description('what this kubeconfig may and may not do, and what is missing')
     .option('--namespace <ns>', 'ask for this namespace alone, where roles are bound per namespace')
+    .addOption(
+      new Option('--role <name>', 'name what is missing of a role that is bound beside the others').choices([
+        'watcher',
+        'prober',
+        'cluster-policies',
+        'mesh-traffic',
+        'responder',
+        'actor',
+        'actor-pods',
+        'access',
+      ]),
+    )
     .addOption(format(false))
     .addHelpText(
       'after',
-      examples('sallyport doctor', 'sallyport doctor --namespace shop --as system:serviceaccount:ops:sallyport'),
+      examples(
+        'sallyport doctor',
+        'sallyport doctor --namespace shop --as system:serviceaccount:ops:sallyport',
+        'sallyport doctor --role actor-pods --namespace shop',
+      ),
     )
-    .action((options: { namespace?: string }) =>
+    .action((options: { namespace?: string; role?: string }) =>
       set(async (app) => (await import('./commands/doctor.ts')).doctor(app, options)),
     );
   for (const [name, text, example] of [

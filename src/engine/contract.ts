@@ -142,6 +142,8 @@ export interface Target {
   acquire(namespaces: readonly string[], holder: string): Promise<LeaseHold>;
   /** May an account do this? The authorizer is asked. A directory has none. */
   readonly mayAccount?: (namespace: string, account: string, right: Right) => Promise<boolean>;
+  /** Which of these the caller may not do: the authorizer is asked, and what it gives no word on is not among them. A directory has none. */
+  readonly refused?: (rights: readonly Right[]) => Promise<readonly Right[]>;
   /** The owner of the credentials as the API server names them; undefined where it does not say. A directory knows no callers. */
   readonly user?: () => Promise<string | undefined>;
   /** Where the cluster itself keeps ways back; a directory has no such place. */

@@ -30,6 +30,7 @@ import {
   readKubeSnapshot,
   readManifest,
   readUser,
+  refusedRights,
   resourceName,
   trimManifest,
 } from '../sources/kube/index.ts';
@@ -101,6 +102,7 @@ export async function clusterTargetOf(
       return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
     },
     mayAccount: (namespace, account, right) => reviewAccount(api, namespace, account, right),
+    refused: (rights) => refusedRights(api, rights),
     user: () => readUser(api),
     undo: openUndoCluster(api, fence),
     acquire: async (namespaces, holder) => fence.add(await acquireLeases(api, clock, namespaces, holder)),

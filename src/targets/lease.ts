@@ -5,7 +5,7 @@ import { asNumber, asObject, asString } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import { safeText } from '../shared/pure/text.ts';
 import type { ApiAnswer, ApiCall, ApiProblem, KubeApi } from '../sources/kube/index.ts';
-import { failureOf, isOutcomeUnknown } from '../sources/kube/index.ts';
+import { failureOf, isOutcomeUnknown, RUN_LEASES } from '../sources/kube/index.ts';
 import { FIELD_MANAGER } from './own-fields.ts';
 
 const DURATION_SEC = 60;
@@ -13,7 +13,8 @@ const DURATION_SEC = 60;
 const MARGIN_SEC = 5;
 /** A write that comes later than this after the last look at the Leases looks again. */
 const LOOK_AGAIN_MS = 10_000;
-const CLUSTER_LEASE = { namespace: 'kube-system', name: 'sallyport-cluster' } as const;
+/** The role `operator` has these names, and no others. */
+const [OWN_LEASE, CLUSTER_LEASE] = RUN_LEASES;
 
 export interface LeaseName {
   readonly namespace: string;
@@ -155,10 +156,10 @@ interface LeaseClient {
   readonly holder: string;
 }
 
-function leaseName(namespace: string): LeaseName {
+export function leaseName(namespace: string): LeaseName {
   return namespace === ''
-    ? { ...CLUSTER_LEASE, scope: 'cluster-scoped objects' }
-    : { namespace, name: 'sallyport', scope: `namespace ${namespace}` };
+    ? { namespace: 'kube-system', name: CLUSTER_LEASE, scope: 'cluster-scoped objects' }
+    : { namespace, name: OWN_LEASE, scope: `namespace ${namespace}` };
 }
 
 async function takeLease(client: LeaseClient, lease: LeaseName): Promise<Held | undefined> {

@@ -1,22 +1,16 @@
 // Incidents on a real API server, by somebody who holds the shipped roles and nothing else.
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { parse } from 'yaml';
 import { connect } from '../support/apiserver/client.ts';
 import { deleteNamespace } from '../support/apiserver/controllers.ts';
 import { pathOf, resources } from '../support/apiserver/objects.ts';
+import type { Rule } from '../support/apiserver/roles.ts';
+import { shippedRules } from '../support/apiserver/roles.ts';
 import { sallyport } from '../support/sallyport.ts';
 import type { Ended, RunOptions } from '../support/sallyport.ts';
-
-interface Rule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-  readonly resourceNames?: readonly string[];
-}
 
 const shared = inject('apiServer');
 const admin = connect(shared.admin);
@@ -40,7 +34,7 @@ const documentOf = (ended: Ended, code = 0): Record<string, unknown> => {
 };
 
 /** Gives alice these rules and no others, and waits until the authorizer knows of one. */
-async function hold(rules: readonly Rule[], may: { verb: string; resource: string; allowed: boolean }): Promise<void> {
+async function hold(rules: readonly Rule[], may: May): Promise<void> {
   await admin.request('DELETE', `${RBAC}/clusterroles/${roleName}`);
   await admin.must('POST', `${RBAC}/clusterroles`, { metadata: { name: roleName }, rules });
   await admin.request('POST', `${RBAC}/clusterrolebindings`, {
@@ -48,6 +42,17 @@ async function hold(rules: readonly Rule[], may: { verb: string; resource: strin
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: roleName },
     subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'alice' }],
   });
+  await knows(may);
+}
+
+interface May {
+  readonly group?: string;
+  readonly verb: string;
+  readonly resource: string;
+  readonly allowed: boolean;
+}
+
+async function knows(may: May): Promise<void> {
   const client = connect(alice ?? shared.admin);
   const { allowed, ...attributes } = may;
   try {
@@ -74,6 +79,11 @@ const lacking = (verb: string, resource: string): readonly Rule[] =>
       : rule,
   );
 
+const lackingOf = (group: string, verb: string): readonly Rule[] =>
+  rules.map((rule) =>
+    rule.apiGroups.includes(group) ? { ...rule, verbs: rule.verbs.filter((one) => one !== verb) } : rule,
+  );
+
 interface Listed {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly spec: unknown;
@@ -93,15 +103,7 @@ async function world(): Promise<unknown> {
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'sallyport-incident-'));
   await writeFile(join(home, 'config.yaml'), 'cluster: {cni: {name: calico, ipBlockMatches: []}}\n');
-  for (const role of ['operator', 'responder'])
-    rules = [
-      ...rules,
-      ...(
-        parse(await readFile(new URL(`../../templates/rbac/${role}.yaml`, import.meta.url), 'utf8')) as {
-          readonly rules: readonly Rule[];
-        }
-      ).rules,
-    ];
+  rules = ['operator', 'responder'].flatMap(shippedRules);
   await admin.must('POST', pathOf(resources.namespaces), { metadata: { name: namespace } });
   await admin.must('POST', pathOf(resources.serviceAccounts, namespace), { metadata: { name: 'db' } });
   const labels = { app: 'db', rev: '1' };
@@ -183,16 +185,55 @@ describe('an incident, with the roles operator and responder', () => {
     expect(await world()).toEqual(before);
   });
 
-  it('without the right to patch pods says so, and what was done goes back', async () => {
+  it.each([
+    ['patch', 'pods', lacking],
+    ['create', 'networkpolicies', (verb: string): readonly Rule[] => lackingOf('networking.k8s.io', verb)],
+  ] as const)('without the right to %s %s is refused before its first write', async (verb, resource, less) => {
+    const before = [await world(), await newest()];
+    const group = resource === 'pods' ? '' : 'networking.k8s.io';
+    await hold(less(verb, resource), { group, verb, resource, allowed: false });
+    const { error } = documentOf(await asAlice(QUARANTINE), 4) as { error: { code: string; message: string } };
+    expect(error.code).toBe('SP485');
+    expect(error.message).toContain(`${verb} ${resource}`);
+    expect([await world(), await newest()]).toEqual(before);
+    await hold(rules, { group, verb, resource, allowed: true });
+  });
+
+  it('with the roles of a watch that acts needs the one for pods, which a RoleBinding brings', async () => {
     const before = await world();
-    await hold(lacking('patch', 'pods'), { verb: 'patch', resource: 'pods', allowed: false });
-    const refused = await asAlice(QUARANTINE);
-    expect([4, 7]).toContain(refused.code);
-    expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: 'SP403' } });
-    expect(refused.stdout).toContain('pods');
-    await hold(rules, { verb: 'patch', resource: 'pods', allowed: true });
-    if (refused.code === 7) documentOf(await undo((await newest()).id));
+    await hold([...shippedRules('watcher'), ...shippedRules('actor')], {
+      verb: 'patch',
+      resource: 'pods',
+      allowed: false,
+    });
+    const refused = documentOf(await asAlice(QUARANTINE), 4) as { error: { code: string; message: string } };
+    expect(refused.error).toMatchObject({ code: 'SP485', message: expect.stringContaining('patch pods') as string });
     expect(await world()).toEqual(before);
+    const told = await asAlice(['doctor', '--role', 'actor-pods', '--namespace', namespace]);
+    const { beside } = documentOf(told) as { beside: { role: string; answer: string; missing: unknown }[] };
+    expect(beside.find(({ role }) => role === 'actor')).toEqual({ role: 'actor', answer: 'yes', missing: [] });
+    expect(beside.find(({ role }) => role === 'actor-pods')).toEqual({
+      role: 'actor-pods',
+      answer: 'no',
+      missing: [{ verb: 'patch', resource: 'pods' }],
+    });
+
+    const local = `${RBAC}/namespaces/${namespace}`;
+    await admin.must('POST', `${local}/roles`, {
+      metadata: { name: 'actor-pods' },
+      rules: shippedRules('actor-pods'),
+    });
+    await admin.must('POST', `${local}/rolebindings`, {
+      metadata: { name: 'actor-pods' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'actor-pods' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'alice' }],
+    });
+    await knows({ verb: 'patch', resource: 'pods', allowed: true });
+    expect(documentOf(await asAlice(QUARANTINE))).toMatchObject({ outcome: 'done' });
+    expect(documentOf(await undo((await newest()).id))).toMatchObject({ outcome: 'done' });
+    expect(await world()).toEqual(before);
+    await admin.must('DELETE', `${local}/rolebindings/actor-pods`);
+    await hold(rules, { verb: 'delete', resource: 'pods', allowed: true });
   });
 
   it('rotates what the account’s tokens are bound to, and needs no right on Secrets', async () => {

@@ -8,6 +8,8 @@ import type { Pattern } from '../../src/candidates/patterns/pattern.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { groupOf, isKubeManifest } from '../../src/model/object.ts';
 import type { AccessReport } from '../../src/sources/kube/access.ts';
+import { actorPodRules, actorRules } from '../../src/sources/kube/actor-rights.ts';
+import { BESIDE } from '../../src/sources/kube/access.ts';
 import { openDiscovery, readAccess } from '../../src/sources/kube/index.ts';
 import type { KubeApi } from '../../src/sources/kube/index.ts';
 import type { Json } from '../../src/shared/pure/json.ts';
@@ -17,11 +19,12 @@ import {
   EXPIRER_RULES,
   LEAD_RULES,
   OPT_IN_ROLES,
+  RESPONDER_RULES,
   buildClusterRole,
   buildSideRole,
   isWritten,
 } from '../../src/sources/kube/rights.ts';
-import type { OptInRole } from '../../src/sources/kube/rights.ts';
+import type { OptInRole, RbacRule } from '../../src/sources/kube/rights.ts';
 import { directApi } from '../support/fake-api/direct.ts';
 import type { FakeKind } from '../support/fake-api/kinds.ts';
 import {
@@ -159,8 +162,52 @@ describe('the roles for patterns and dialects', () => {
       'cluster-policies not-served',
       'mesh-traffic not-served',
       'responder no',
+      'actor no',
+      'actor-pods no',
       'access no',
     ]);
+  });
+
+  it.each([
+    ['actor', actorRules()],
+    ['actor-pods', actorPodRules()],
+    ['responder', RESPONDER_RULES],
+  ] as const)('%s: whole it is yes; one verb short doctor says no and names the verb', async (name, rules) => {
+    const roleOf = (own: readonly RbacRule[]): Role => ({
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: { name: `sallyport-${name}`, labels: {} },
+      rules: own,
+    });
+    const of = (report: AccessReport) => report.beside.find((one) => one.role === name);
+    expect(of(await access(held([roleOf(rules)])))).toEqual({ role: name, answer: 'yes', missing: [] });
+    for (const [at, rule] of rules.entries())
+      for (const verb of rule.verbs) {
+        const short = rules.map((other, index) =>
+          index === at ? { ...other, verbs: other.verbs.filter((one) => one !== verb) } : other,
+        );
+        const said = of(await access(held([roleOf(short)])));
+        expect([said?.answer, [...new Set(said?.missing.map((one) => one.verb))]]).toEqual(['no', [verb]]);
+      }
+  });
+
+  it('a role that is asked for by name is told of verb by verb; one that there is not is wrong use', async () => {
+    const server = await startFakeApi({ kinds: EVERY_KIND, objects: held([buildClusterRole('operator')]) });
+    const home = await makeFolder();
+    const ask = (role: string) => sallyport(['doctor', '--role', role, '--kubeconfig', server.kubeconfig], { home });
+    try {
+      const pods = await ask('actor-pods');
+      expect(pods.code, pods.stderr).toBe(0);
+      expect(pods.stdout).toContain('Missing for actor-pods:\n  patch pods\n');
+      expect(pods.stdout.replaceAll(/\s+/g, ' ')).toContain('no ClusterRoleBinding');
+      // Whoever holds `operator` may do all that a watch that acts does.
+      expect((await ask('actor')).stdout).toContain('Nothing is missing for actor.');
+      const none = await ask('actors');
+      expect(none.code).toBe(2);
+      for (const role of BESIDE) expect(none.stderr).toContain(role);
+    } finally {
+      await server.close();
+    }
   });
 
   it("hold what Calico's API server asks for beside RBAC: the tier", async () => {

@@ -10,6 +10,7 @@ import type { App } from '../../src/cli/context.ts';
 import { isKubeManifest, refKey, refOf } from '../../src/model/object.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import type { JsonObject } from '../../src/shared/pure/json.ts';
+import { RESPONDER_RULES, buildClusterRole } from '../../src/sources/kube/rights.ts';
 import type { Done } from '../support/command.ts';
 import { runCommand } from '../support/command.ts';
 import { CILIUM_KINDS, CLUSTER_POLICY_KINDS } from '../support/fake-api/kinds.ts';
@@ -63,6 +64,34 @@ const EDGE_POLICY: KubeManifest = {
   },
 };
 
+/** The shipped roles of those who answer incidents, less some rights. */
+function held(less: (group: string, resource: string, verb: string) => boolean = () => false): readonly KubeManifest[] {
+  return [...buildClusterRole('operator').rules, ...RESPONDER_RULES].flatMap(
+    ({ apiGroups, resources, verbs, ...more }, at): readonly KubeManifest[] => [
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRole',
+        metadata: { name: `part-${at}` },
+        rules: apiGroups.flatMap((group) =>
+          resources.map((resource) => ({
+            ...more,
+            apiGroups: [group],
+            resources: [resource],
+            verbs: verbs.filter((verb) => !less(group, resource, verb)),
+          })),
+        ),
+      },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRoleBinding',
+        metadata: { name: `part-${at}` },
+        roleRef: { kind: 'ClusterRole', name: `part-${at}` },
+        subjects: [{ kind: 'User', name: 'tester' }],
+      },
+    ],
+  );
+}
+let grants: readonly KubeManifest[] = held();
 let api: FakeApi;
 let home = '';
 
@@ -75,11 +104,15 @@ async function start(cni: string, ...more: readonly KubeManifest[]): Promise<voi
     objects: [...objects, ...OWNED, ...more],
     kinds: [...CILIUM_KINDS, ...CLUSTER_POLICY_KINDS],
     now: () => Date.now(),
+    grants,
   });
   home = await makeHome({ 'config.yaml': config(cni), 'edges.jsonl': EDGES });
   expect(await run((app) => observe(app, 'edges', [join(home, 'edges.jsonl')], {}))).toMatchObject({ code: 0 });
 }
-afterEach(() => api.close());
+afterEach(() => {
+  grants = held();
+  return api.close();
+});
 
 function run(work: (app: App) => Promise<number>): Promise<Done> {
   return runCommand(work, {
@@ -150,12 +183,15 @@ describe('an answer to an incident on an API server', () => {
       };
       await start(cni, definition, ...(more.with === 'exclude' ? [EDGE_POLICY] : []));
       const before = world();
-      const writes = api.calls.filter(({ method }) => method !== 'GET').length;
+      const written = (): number =>
+        api.calls.filter(({ method, path }) => method !== 'GET' && !path.startsWith('/apis/authorization.k8s.io/'))
+          .length;
+      const writes = written();
       expect(await carryOut(action, subject, { ...more, dryRun: true })).toMatchObject({
         code: 0,
         document: { outcome: 'dry-run' },
       });
-      expect(api.calls.filter(({ method }) => method !== 'GET')).toHaveLength(writes);
+      expect(written()).toBe(writes);
       const done = await carryOut(action, subject, more);
       expect(done, done.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
       expect(find(kind).length).toBeGreaterThan(0);
@@ -222,6 +258,44 @@ describe('an answer that one right is missing for', () => {
         },
       },
     });
+
+  it.each([
+    ['the first object', 'networking.k8s.io', 'networkpolicies', 'create'],
+    ['a later one', '', 'pods', 'patch'],
+    ['what must be read', '', 'pods', 'get'],
+  ] as const)('of %s is found before the first write', async (_, group, resource, verb) => {
+    grants = held((...right) => right.join() === [group, resource, verb].join());
+    await start('calico');
+    const before = world();
+    const name = `${resource}${group === '' ? '' : `.${group}`}`;
+    const asked = await carryOut('quarantine', 'shop/Deployment/db', { with: 'labels', dryRun: true });
+    expect(asked.document).toMatchObject({
+      outcome: 'dry-run',
+      remarks: expect.arrayContaining([expect.stringContaining(`you may not ${verb} ${name} in shop`)]) as string[],
+    });
+    const done = await carryOut('quarantine', 'shop/Deployment/db', { with: 'labels' });
+    expect(done).toMatchObject({ code: 4, error: 'SP485' });
+    expect(done.said.join(' ')).toContain('templates/rbac/responder.yaml');
+    expect(world()).toEqual(before);
+    expect(await states()).toEqual([]);
+  });
+
+  it('to take it back is told, and holds nothing up; taking it back is refused before its first write', async () => {
+    grants = held(
+      (group, resource, verb) => group === 'networking.k8s.io' && resource === 'networkpolicies' && verb === 'delete',
+    );
+    await start('calico');
+    const done = await carryOut('quarantine', 'shop/Deployment/db', { with: 'labels' });
+    expect(done.document).toMatchObject({
+      outcome: 'done',
+      remarks: expect.arrayContaining([
+        'you may not delete networkpolicies.networking.k8s.io in shop: somebody else has to take this back',
+      ]) as string[],
+    });
+    const quarantined = world();
+    expect(await undo(idOf(done))).toMatchObject({ code: 4, error: 'SP485' });
+    expect(world()).toEqual(quarantined);
+  });
 
   it('for its first object writes nothing', async () => {
     await start('cilium');

@@ -71,7 +71,13 @@ describe('an incident', () => {
       error: { code: 'SP209' },
     });
     expect(await expected(2, 'incident', 'undo', 'inc-00000000')).toMatchObject({ error: { code: 'SP209' } });
-    expect(await expected(3, 'incident', 'rotate', 'shop/nobody')).toMatchObject({ error: { code: 'SP494' } });
+    expect(await expected(3, 'incident', 'rotate', 'shop/nobody')).toMatchObject({
+      error: {
+        code: 'SP494',
+        where: 'ServiceAccount shop/nobody',
+        message: expect.stringMatching(/^SP39\d: /u) as string,
+      },
+    });
     expect(await expected(2, 'incident', 'block', '203.0.113.9')).toMatchObject({ error: { code: 'SP209' } });
     expect(await expected(2, 'incident', 'stop', 'inc-00000000', '--reason', 'x')).toMatchObject({
       error: { code: 'SP209' },

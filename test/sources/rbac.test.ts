@@ -3,19 +3,24 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseYamlDocuments, renderYaml } from '../../src/shared/io/yaml.ts';
 import { SNAPSHOT_GROUPS } from '../../src/sources/kube/kinds.ts';
-import { ROLES, buildClusterRole, isWritten, pluralOf, rightsOf } from '../../src/sources/kube/rights.ts';
+import { ROLES, RUN_LEASES, buildClusterRole, isWritten, pluralOf, rightsOf } from '../../src/sources/kube/rights.ts';
 import type { Role } from '../../src/sources/kube/rights.ts';
 import { groupOf } from '../../src/model/object.ts';
 import { changeRef } from '../../src/plan/change.ts';
+import { leaseName } from '../../src/targets/lease.ts';
 import { planFor } from '../phases/worlds.ts';
 
+const NAMELESS =
+  'Leases and ConfigMaps are read, written and ended by their names. RBAC cannot hold `create` to names: of these two kinds any may be made.';
 const HEADS: Readonly<Record<Role, string>> = {
   observer:
     'Reads workloads, Services and policies: inventory, observe, flows, suggest, reach, assess, status, verify.',
   planner: 'Reads, besides, what a plan must know: nodes, bindings, webhooks, the objects of operators.',
-  operator: 'Writes policies, pod labels and Leases: advance and rollback up to strict-mtls.',
-  identity:
+  operator: ['Writes policies, pod labels and Leases: advance and rollback up to strict-mtls.', NAMELESS].join('\n# '),
+  identity: [
     'Makes service accounts and copies bindings: the last phase. `bind` is a strong right: hold it for as long as that phase takes.',
+    NAMELESS,
+  ].join('\n# '),
 };
 
 describe.each(ROLES)('the role %s', (role) => {
@@ -49,6 +54,19 @@ describe.each(ROLES)('the role %s', (role) => {
       rightsOf('observer').every((right) => right.verbs.every((verb) => ['get', 'list', 'watch'].includes(verb))),
     ).toBe(true);
   });
+});
+
+it.each(['operator', 'identity'] as const)('%s reads, renews and ends the Leases of runs, and no others', (role) => {
+  const leases = buildClusterRole(role).rules.filter(({ resources }) => resources.includes('leases'));
+  expect(leases.map(({ verbs, resourceNames }) => [verbs, resourceNames])).toEqual([
+    [
+      ['get', 'update', 'delete'],
+      ['sallyport', 'sallyport-cluster'],
+    ],
+    [['create'], undefined],
+    [['get'], ['sallyport-watch']],
+  ]);
+  expect([leaseName('shop').name, leaseName('').name]).toEqual([...RUN_LEASES]);
 });
 
 it('reads nothing that the planner may not read', () => {

@@ -285,6 +285,17 @@ export const CLUSTER_CODES = {
     causes: ['A dialect of another CNI.', 'The mesh or the API of admin policies is not installed.'],
     fix: ['Choose another dialect: `--set dialect=kubernetes`; `sallyport pattern show NAME` lists them.'],
   },
+  SP485: {
+    title: 'A right that this needs is missing',
+    exit: 4,
+    means:
+      'The API server says that you may not write part of what an answer to an incident consists of. It was asked before the first write: nothing was written.',
+    causes: [
+      'The role `sallyport-responder` is not bound in that namespace, or not whole.',
+      'A watch with `--act` that quarantines by labels, without `sallyport-actor-pods` in that namespace.',
+    ],
+    fix: ['`sallyport doctor --role responder --namespace NS` (or `actor`, `actor-pods`) names what is missing.'],
+  },
   SP494: {
     title: 'A playbook is refused',
     exit: 3,

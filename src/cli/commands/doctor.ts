@@ -1,6 +1,6 @@
 import { ROLES } from '../../sources/kube/rights.ts';
 import type { Role } from '../../sources/kube/rights.ts';
-import type { Access, AccessReport } from '../../sources/kube/access.ts';
+import type { Access, AccessReport, Beside } from '../../sources/kube/access.ts';
 import { groupBy } from '../../shared/pure/order.ts';
 import type { BesideAccess } from '../../sources/kube/access.ts';
 import type { Piece } from '../../sources/kube/pieces.ts';
@@ -29,6 +29,8 @@ const BESIDE_USES: Readonly<Record<BesideAccess['role'], string>> = {
   'cluster-policies': 'the dialect admin, and patterns whose kinds act in every namespace',
   'mesh-traffic': 'patterns that write what the mesh routes',
   responder: 'incident',
+  actor: 'watch --act',
+  'actor-pods': 'rules of a watch that quarantine by labels',
   access: 'grant to a person',
 };
 
@@ -40,7 +42,10 @@ interface Missing {
 }
 
 /** What this kubeconfig may and may not do, and what is missing: asked of the API server itself. Writes nothing. */
-export async function doctor(app: App, options: { readonly namespace?: string }): Promise<void> {
+export async function doctor(
+  app: App,
+  options: { readonly namespace?: string; readonly role?: string },
+): Promise<void> {
   const { output } = app;
   if (app.options.manifests !== undefined) {
     const target = await app.target();
@@ -95,6 +100,7 @@ export async function doctor(app: App, options: { readonly namespace?: string })
         ),
       );
     renderBeside(output, report.beside);
+    for (const one of report.beside) if (one.role === options.role) renderWanted(output, one);
     renderWrites(output, dialects, kinds);
     renderPieces(output, pieces);
     for (const [role, lines] of groupBy(missing, (one) => one.role)) {
@@ -112,6 +118,27 @@ export async function doctor(app: App, options: { readonly namespace?: string })
     api.close();
   }
 }
+
+/** What lacks of a role beside the row, verb by verb: it was asked for. */
+function renderWanted(output: Output, { role, answer, missing }: BesideAccess): void {
+  output.line();
+  if (missing.length === 0) {
+    output.line(answer === 'yes' ? `Nothing is missing for ${role}.` : `The cluster has none of the kinds of ${role}.`);
+    return;
+  }
+  output.line(answer === 'unknown' ? `Not known for ${role}:` : `Missing for ${role}:`);
+  for (const [resource, own] of groupBy(missing, (one) => one.resource)) {
+    const verbs = [...new Set(own.map(({ verb }) => verb))];
+    output.line(wrap(safeText(`  ${verbs.join(', ')} ${resource}`), output.width, 4));
+  }
+  const file = role === 'access' ? 'grants/access' : `rbac/${role}`;
+  const binding = BINDING[role] ?? 'bind it';
+  output.line(wrap(`  kubectl apply -f templates/${file}.yaml, and ${binding}`, output.width, 4));
+}
+
+const BINDING: Readonly<Partial<Record<Beside, string>>> = {
+  'actor-pods': 'a RoleBinding in each namespace where rules shall quarantine by labels: no ClusterRoleBinding',
+};
 
 function mark(output: Output, answer: string): string {
   return paint(output, answer === 'yes' ? 'green' : 'yellow', answer.padEnd(7));

@@ -4,6 +4,7 @@ import { executePlan } from '../../engine/run.ts';
 import type { RunResult } from '../../engine/run.ts';
 import type { Workload } from '../../model/inventory.ts';
 import type { TriggerRecord } from '../../model/trigger.ts';
+import { changeRef } from '../../plan/change.ts';
 import { planHash } from '../../plan/hash.ts';
 import type { IncidentMark, Plan, PlaybookName } from '../../plan/plan.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
@@ -22,6 +23,7 @@ import { nobodyThere, notAProposal, saidNo } from '../incident-failures.ts';
 import { readStop } from '../kill-switch.ts';
 import { loadAll } from '../load.ts';
 import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
+import { assertMayWrite, oneWayRemark, readRefused } from '../preflight.ts';
 import type { Prompts } from '../prompts.ts';
 import { renderChange } from '../render-plan.ts';
 import { renderTimeline } from '../render-incident.ts';
@@ -185,7 +187,7 @@ async function answer(
   const { incidents } = loaded.config;
   const id = options.id ?? newIncidentId();
   const view = loaded.view(text.split('/')[0] ?? '');
-  const { namespace, subject, playbook } = prepare(view, action, text, options, id);
+  const { namespace, subject, playbook: prepared } = prepare(view, action, text, options, id);
   const now = view.phases.get(namespace) ?? 'none';
   const mark: IncidentMark = {
     id,
@@ -200,16 +202,29 @@ async function answer(
     from: now,
     to: now,
     direction: 'up',
-    steps: playbook.steps,
+    steps: prepared.steps,
     gates: [],
     denied: [],
     unknown: [],
-    findings: playbook.findings,
+    findings: prepared.findings,
     simulated: { edges: view.edges.length, states: 1 },
-    hash: planHash(namespace, now, now, playbook.steps, [], []),
+    hash: planHash(namespace, now, now, prepared.steps, [], []),
     incident: mark,
   };
   const dry = options.dryRun !== false;
+  const target = await app.target();
+  const oneWay = action === 'rotate' ? undefined : await oneWayRemark(target, plan.steps);
+  const missing = dry ? await readRefused(target, plan.steps) : [];
+  const playbook: Playbook = {
+    ...prepared,
+    remarks: [
+      ...prepared.remarks,
+      ...(missing.length === 0
+        ? []
+        : [`you may not ${missing.join(', ')}: it would be refused before the first write`]),
+      ...(oneWay === undefined ? [] : [oneWay]),
+    ],
+  };
   const [error] = playbook.findings.filter(({ severity }) => severity === 'error');
   if (dry || error !== undefined) {
     render(app, mark, plan, playbook);
@@ -222,8 +237,8 @@ async function answer(
         new Failure({
           code: 'SP494',
           exit: EXIT.refused,
-          message: `${subject}: ${error.message}`,
-          where: error.code,
+          message: `${error.code}: ${error.message}`,
+          where: subject,
           hint: error.hint ?? `sallyport explain ${error.code}`,
         }),
       );
@@ -250,6 +265,7 @@ async function answer(
     );
   if (mark.reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
   await refuseOpenRun(app, namespace);
+  await assertMayWrite(target, plan.steps, namespace, roleFor(plan, options));
   render(app, mark, plan, playbook);
   await confirm(app, action, plan, options, incidents?.[action] === 'run', prompts);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
@@ -280,6 +296,12 @@ async function confirm(
     ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?`
     : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
   if (!(await ask.confirm(text))) throw saidNo();
+}
+
+/** The role that brings what the steps write: a watch holds others than a person. */
+function roleFor({ steps }: Plan, { rule }: IncidentOptions): string {
+  if (rule === undefined) return 'responder';
+  return steps.some(({ change }) => changeRef(change).kind === 'Pod') ? 'actor-pods' : 'actor';
 }
 
 async function note(app: App, mark: IncidentMark, run: string, what: string): Promise<void> {
@@ -558,6 +580,7 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
     return EXIT.done;
   }
   await refuseOpenRun(app, run.namespace);
+  await assertMayWrite(await app.target(), plan.steps, run.namespace, 'responder');
   await confirm(app, 'undo', plan, options, false, prompts);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'rollback', engine));
   await note(app, back, result.run, `incident undo`);

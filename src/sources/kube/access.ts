@@ -1,8 +1,11 @@
 import { asBoolean, asObject, asString } from '../../shared/pure/json.ts';
 import type { ApiCall, KubeApi } from './connect.ts';
 import type { Discovery } from './discovery.ts';
-import { ACCESS_RULES, RESPONDER_RULES, SIDE_ROLES, allRights, sideRights } from './rights.ts';
-import type { RbacRule, Right, SideRight, SideRole, Verb } from './rights.ts';
+import { actorPodRules, actorRules } from './actor-rights.ts';
+import { UNDO_NAMESPACE } from './kinds.ts';
+import { ACCESS_RULES, RESPONDER_RULES, RUN_LEASES, SIDE_ROLES, allRights, sideRights } from './rights.ts';
+import type { RbacRule, Right, SideRight, Verb } from './rights.ts';
+import type { Right as Asked } from '../../model/rbac.ts';
 
 /** One question to the authorizer and its answer. `undefined` where it could not be asked. */
 export interface Access {
@@ -15,8 +18,8 @@ export interface Access {
 }
 
 /** Roles that are bound beside those of the row. */
-export const BESIDE = [...SIDE_ROLES, 'responder', 'access'] as const;
-export type Beside = SideRole | 'responder' | 'access';
+export const BESIDE = [...SIDE_ROLES, 'responder', 'actor', 'actor-pods', 'access'] as const;
+export type Beside = (typeof BESIDE)[number];
 
 /** Of a role beside the row: what of it is missing; `not-served` where the cluster has none of the kinds that it is about. */
 export interface BesideAccess {
@@ -80,8 +83,7 @@ export async function readAccess(
   const questions = await planQuestions(discovery, allRights());
   const beside: { readonly role: Beside; readonly questions: readonly Question<SideRight>[] }[] = [];
   for (const role of BESIDE) {
-    const rights = role === 'responder' ? RESPONDER : role === 'access' ? ACCESS : sideRights(role);
-    beside.push({ role, questions: await planQuestions(discovery, rights) });
+    beside.push({ role, questions: await planQuestions(discovery, rightsBeside(role)) });
   }
   const all = [...questions, ...beside.flatMap((one) => one.questions)];
   const queue = all.values();
@@ -126,8 +128,33 @@ function rightsOfRules(rules: readonly RbacRule[], why: string): readonly SideRi
   );
 }
 
-const RESPONDER = rightsOfRules(RESPONDER_RULES, 'answers to incidents');
-const ACCESS = rightsOfRules(ACCESS_RULES, 'grants to persons');
+/** A right by several names is several questions: the authorizer answers for one. What lies in kube-system is asked for there. */
+function actorRights(): readonly SideRight[] {
+  return rightsOfRules(actorRules(), 'watch --act').flatMap((right): readonly SideRight[] => {
+    if (right.resources.includes('configmaps')) return [{ ...right, namespace: UNDO_NAMESPACE }];
+    if (right.names === undefined || !right.resources.includes('leases')) return [right];
+    return right.names.map((name) => ({
+      ...right,
+      names: [name],
+      ...(name === RUN_LEASES[1] ? { namespace: UNDO_NAMESPACE } : {}),
+    }));
+  });
+}
+
+function rightsBeside(role: Beside): readonly SideRight[] {
+  switch (role) {
+    case 'responder':
+      return rightsOfRules(RESPONDER_RULES, 'answers to incidents');
+    case 'actor':
+      return actorRights();
+    case 'actor-pods':
+      return rightsOfRules(actorPodRules(), 'quarantine by labels, by rules');
+    case 'access':
+      return rightsOfRules(ACCESS_RULES, 'grants to persons');
+    default:
+      return sideRights(role);
+  }
+}
 
 function besideOf(
   role: Beside,
@@ -150,7 +177,7 @@ interface Question<R extends SideRight> {
   readonly resource: string;
   readonly namespaced: boolean;
 }
-type Review = Pick<Access, 'verb' | 'group' | 'resource' | 'namespaced'> & { readonly name?: string };
+type Review = Pick<Access, 'group' | 'resource' | 'namespaced'> & { readonly verb: string; readonly name?: string };
 
 /** Each question once: roles share most of theirs. */
 function asking(
@@ -215,6 +242,34 @@ export async function readWriting(
     else if (!answer) refused.push(verb);
   }
   return { refused, unknown };
+}
+
+/**
+ * Which of these rights the caller does not have, by SelfSubjectAccessReview. What the authorizer gives no word on is not among them. Writes
+ * nothing. A right by names is asked for all names first, so that a hundred pods are one question where that is allowed.
+ */
+export async function refusedRights(api: KubeApi, rights: readonly Asked[]): Promise<readonly Asked[]> {
+  const asked = new Map<string, Promise<boolean | undefined>>();
+  const ask = ({ verb, group, resource, name, namespace }: Asked): Promise<boolean | undefined> => {
+    const key = JSON.stringify([verb, group, resource, name, namespace]);
+    const question = {
+      verb,
+      group,
+      resource,
+      namespaced: namespace !== undefined,
+      ...(name === undefined ? {} : { name }),
+    };
+    const known = asked.get(key) ?? review(api, question, namespace);
+    asked.set(key, known);
+    return known;
+  };
+  const refused: Asked[] = [];
+  for (const right of rights) {
+    const { name, ...whole } = right;
+    if ((await ask(whole)) !== false || (name !== undefined && (await ask(right)) !== false)) continue;
+    refused.push(right);
+  }
+  return refused;
 }
 
 /** The authorizer's word; undefined where it does not give one. */

@@ -1,8 +1,5 @@
 import type { RbacRule } from './rights.ts';
-import { rightsOf } from './rights.ts';
-
-/** Names of the Leases that runs hold: of a namespace, and of what has none (src/targets/lease.ts). */
-const RUN_LEASES = ['sallyport', 'sallyport-cluster'] as const;
+import { RUN_LEASES, rightsOf } from './rights.ts';
 
 /**
  * What `watch --act` writes beside what the watcher reads: the kinds that deny, and what every run needs (a Lease, the way back).

@@ -1,4 +1,4 @@
-export { readAccess, readUser } from './access.ts';
+export { readAccess, readUser, refusedRights } from './access.ts';
 export type { Access, AccessReport } from './access.ts';
 export { apiOver, connectKube, openKubeApi } from './connect.ts';
 export type { ApiAnswer, ApiCall, KubeApi, KubeOptions } from './connect.ts';
@@ -9,7 +9,7 @@ export type { InCluster, KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
-export { GRANT_WRITES } from './rights.ts';
+export { GRANT_WRITES, RUN_LEASES, pluralOf } from './rights.ts';
 export { parseListItem, parseListPage } from './schema.ts';
 export type { ApiResource, ApiStatus } from './schema.ts';
 export {

@@ -18,6 +18,12 @@ export type Role = (typeof ROLES)[number];
 export const OPT_IN_ROLES = ['cluster-policies', 'mesh-traffic'] as const;
 export type OptInRole = (typeof OPT_IN_ROLES)[number];
 
+/** Names of the Leases that runs hold: of a namespace, and, in kube-system, of what has none (src/targets/lease.ts). */
+export const RUN_LEASES = ['sallyport', 'sallyport-cluster'] as const;
+
+/** The Lease by which one of several watches leads. */
+export const WATCH_LEASE = 'sallyport-watch';
+
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'bind';
 
 export interface Right {
@@ -259,13 +265,32 @@ export function allRights(): readonly Right[] {
     verbs: ['watch'],
     why: 'observe addresses --follow: who holds which address, as it changes',
   };
-  const lease: Right = {
-    role: 'operator',
-    group: 'coordination.k8s.io',
-    resources: ['leases'],
-    verbs: ['get', 'create', 'update', 'delete'],
-    why: 'one pair of hands at a time',
-  };
+  const leases: readonly Right[] = [
+    {
+      role: 'operator',
+      group: 'coordination.k8s.io',
+      resources: ['leases'],
+      verbs: ['get', 'update', 'delete'],
+      names: RUN_LEASES,
+      why: 'one pair of hands at a time',
+    },
+    // RBAC cannot name what does not exist yet.
+    {
+      role: 'operator',
+      group: 'coordination.k8s.io',
+      resources: ['leases'],
+      verbs: ['create'],
+      why: 'the same, the first time',
+    },
+    {
+      role: 'operator',
+      group: 'coordination.k8s.io',
+      resources: ['leases'],
+      verbs: ['get'],
+      names: [WATCH_LEASE],
+      why: 'doctor: which watch leads',
+    },
+  ];
   const undo: readonly Right[] = [
     {
       role: 'operator',
@@ -306,7 +331,7 @@ export function allRights(): readonly Right[] {
     verbs: ['create'],
     why: 'no workload moves to an account that may not do what the one before may',
   };
-  return [...reads, configMaps, addresses, lease, ...undo, ...writes, ...tiers, bind, reviews];
+  return [...reads, configMaps, addresses, ...leases, ...undo, ...writes, ...tiers, bind, reviews];
 }
 
 function isOptIn(role: Role | OptInRole): role is OptInRole {
@@ -441,9 +466,6 @@ export function sideRights(role: SideRole): readonly SideRight[] {
     ...rightsOf('planner').filter(({ verbs, names }) => names !== undefined && verbs.every((verb) => verb === 'get')),
   ];
 }
-
-/** The Lease by which one of several watches leads. */
-export const WATCH_LEASE = 'sallyport-watch';
 
 /** What a watch needs of Leases, in the namespace of `--lead` alone: the Role in templates/watch/watch.yaml. RBAC cannot name what does not exist yet. */
 export const LEAD_RULES: readonly RbacRule[] = [

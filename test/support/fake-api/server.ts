@@ -65,6 +65,8 @@ export interface FakeApiOptions {
   /** Kinds besides the built-in ones. */
   readonly kinds?: readonly FakeKind[];
   readonly objects?: readonly KubeManifest[];
+  /** Roles and bindings that its authorizer knows beside the objects: `tester` is who asks. Requests themselves are never refused by it. */
+  readonly grants?: readonly KubeManifest[];
   /** The time of the server, in its `Date` headers and stamps. Default: stands at 2026-01-01. */
   readonly now?: () => number;
 }
@@ -134,7 +136,8 @@ export function makeFakeCluster(options: FakeApiOptions = {}): FakeCluster {
   store.put(KUBE_SYSTEM, 'seed');
   for (const object of options.objects ?? []) store.put(object, 'seed');
   return {
-    answer: (call) => answerCall(store, call, (what) => unexpected.push(`${call.method} ${call.path}: ${what}`)),
+    answer: (call) =>
+      answerCall(store, call, (what) => unexpected.push(`${call.method} ${call.path}: ${what}`), options.grants),
     unexpected,
     put: (object, manager = 'somebody') => store.put(object, manager),
     remove: (object) => store.remove(object),
@@ -215,7 +218,12 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
     const answer =
       fault !== undefined && fault.when !== 'after'
         ? undefined
-        : answerCall(store, call, (what) => unexpected.push(`${call.method} ${request.url ?? ''}: ${what}`));
+        : answerCall(
+            store,
+            call,
+            (what) => unexpected.push(`${call.method} ${request.url ?? ''}: ${what}`),
+            options.grants,
+          );
     for (const observer of observers) observer(call);
     if (fault?.fault.kind === 'timeout') return;
     response.setHeader('date', new Date(now()).toUTCString());
@@ -358,7 +366,12 @@ const ALLOWED_QUERY: Readonly<Record<string, readonly string[]>> = {
 };
 const PARTIAL_LIST = 'as=PartialObjectMetadataList;g=meta.k8s.io;v=v1';
 
-function answerCall(store: Store, call: LoggedCall, complain: (what: string) => void): Answer {
+function answerCall(
+  store: Store,
+  call: LoggedCall,
+  complain: (what: string) => void,
+  grants: readonly KubeManifest[] = [],
+): Answer {
   const refuse = (what: string): Answer => {
     complain(what);
     return { status: 400, body: statusBody(400, 'BadRequest', what) };
@@ -385,7 +398,7 @@ function answerCall(store: Store, call: LoggedCall, complain: (what: string) => 
   if (call.method === 'POST' && call.path === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews') {
     const review = asObject(call.body);
     const spec = { ...asObject(review['spec']), user: 'tester', groups: ['system:authenticated'] };
-    return { status: 201, body: { ...review, status: { allowed: isAllowed(store.all(), spec) } } };
+    return { status: 201, body: { ...review, status: { allowed: isAllowed([...store.all(), ...grants], spec) } } };
   }
   const target = locate(store, call.path);
   if (target === undefined)

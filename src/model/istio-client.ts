@@ -175,9 +175,7 @@ const OUTBOUND_SWITCHES = [
 function bypassOf(pod: Pod): string | undefined {
   return OUTBOUND_SWITCHES.find(
     (key) =>
-      (key === INTERCEPTION_MODE
-        ? annotationOf(pod, key)?.trim() === 'NONE'
-        : annotationOf(pod, key) !== undefined) ||
+      (key === INTERCEPTION_MODE ? annotationOf(pod, key)?.trim() === 'NONE' : annotationOf(pod, key) !== undefined) ||
       (key === NO_RANGES && labelOf(pod.podSet?.annotations ?? {}, key)?.trim() === ''),
   );
 }

@@ -92,8 +92,7 @@ export function annotationOf(pod: Pod, key: string): string | undefined {
  * tools/istio-iptables/pkg/capture/run.go, handleInboundPortsInclude).
  */
 export function isLeftOut(annotations: Labels, port: number): boolean {
-  const list = (name: string): string | undefined =>
-    labelOf(annotations, `traffic.sidecar.istio.io/${name}`)?.trim();
+  const list = (name: string): string | undefined => labelOf(annotations, `traffic.sidecar.istio.io/${name}`)?.trim();
   const names = (text: string): boolean => text.split(',').some((one) => one.trim() !== '' && Number(one) === port);
   const included = list('includeInboundPorts') ?? '*';
   return included === '*' ? names(list('excludeInboundPorts') ?? '') : !names(included);

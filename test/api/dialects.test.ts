@@ -1,11 +1,9 @@
 // Dialects on a real API server with the definitions that the projects publish: what is written is admitted, whatever the evidence; the way to
-// the allow-list and back; and rights one verb short.
+// identity and back; and rights one verb short.
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { parse } from 'yaml';
 import { guardRail, inDialect, portRules, stagedOf } from '../../src/candidates/dialect.ts';
 import type { Target } from '../../src/engine/contract.ts';
 import type { Config, Dialect } from '../../src/model/config.ts';
@@ -13,6 +11,8 @@ import type { Snapshot } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { groupOf, namespaceOf, refKey, refOf } from '../../src/model/object.ts';
 import { buildNetworkPolicy } from '../../src/objects/build.ts';
+import { executePlan } from '../../src/engine/run.ts';
+import { assembleUp, openGates } from '../../src/plan/assemble.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
 import { systemClock } from '../../src/shared/io/clock.ts';
@@ -23,9 +23,12 @@ import { connect } from '../support/apiserver/client.ts';
 import { deleteNamespace, startControllers } from '../support/apiserver/controllers.ts';
 import { installDefinitions } from '../support/apiserver/crds.ts';
 import { dialectDefinitions } from '../support/apiserver/dialect-crds.ts';
+import { listAll, resources } from '../support/apiserver/objects.ts';
+import type { Pod } from '../support/apiserver/objects.ts';
+import { expectOneVerbShort, openHolder, shippedRules } from '../support/apiserver/roles.ts';
 import fc from '../support/fast-check.ts';
 import { makeFolder } from '../support/folder.ts';
-import { CONFIG, edgesOf, openRig } from '../support/rig.ts';
+import { CONFIG, edgesOf, openRig, plannerFor } from '../support/rig.ts';
 
 const shared = inject('apiServer');
 const admin = connect(shared.admin);
@@ -34,13 +37,11 @@ const [front, back] = [`dialect-front-${tag}`, `dialect-back-${tag}`];
 const DEFINITIONS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 let installed: readonly string[] = [];
 
-/** Two namespaces with a Deployment each. */
-async function makeTeams(front: string, back: string): Promise<void> {
-  for (const [namespace, name] of [
-    [front, 'web'],
-    [back, 'db'],
-  ] as const) {
+/** Two namespaces with their Deployments, which all run as `default`. */
+async function makeTeams(workloads: readonly (readonly [string, string])[], replicas: number): Promise<void> {
+  for (const namespace of new Set(workloads.map(([namespace]) => namespace)))
     await admin.must('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
+  for (const [namespace, name] of workloads) {
     const labels = { app: name };
     // A sidecar calls with its identity where a Service leads.
     await admin.must('POST', `/api/v1/namespaces/${namespace}/services`, {
@@ -50,7 +51,7 @@ async function makeTeams(front: string, back: string): Promise<void> {
     await admin.must('POST', `/apis/apps/v1/namespaces/${namespace}/deployments`, {
       metadata: { name, labels },
       spec: {
-        replicas: 0,
+        replicas,
         selector: { matchLabels: labels },
         template: {
           metadata: { labels },
@@ -63,7 +64,13 @@ async function makeTeams(front: string, back: string): Promise<void> {
 
 beforeAll(async () => {
   installed = await installDefinitions(admin, Object.values(dialectDefinitions()).flat());
-  await makeTeams(front, back);
+  await makeTeams(
+    [
+      [front, 'web'],
+      [back, 'db'],
+    ],
+    0,
+  );
 });
 afterAll(async () => {
   for (const name of [front, back]) await deleteNamespace(admin, name);
@@ -217,7 +224,7 @@ function isOf(object: KubeManifest, namespaces: readonly string[]): boolean {
 }
 
 /** Controllers make these in their own time, before the first look or after it. */
-const OF_CONTROLLERS = new Set(['ReplicaSet', 'EndpointSlice']);
+const OF_CONTROLLERS = new Set(['ReplicaSet', 'EndpointSlice', 'Pod']);
 
 function mine({ objects }: Snapshot, namespaces: readonly string[]): readonly string[] {
   return objects
@@ -234,10 +241,21 @@ function mine({ objects }: Snapshot, namespaces: readonly string[]): readonly st
     .sort();
 }
 
-/** The phases whose objects are of a dialect's kinds; those after them are run whole in test/engine/dialects.test.ts. */
-const PHASES = ['monitor', 'allow-list'] as const;
+const PHASES = ['monitor', 'allow-list', 'permissive-mtls', 'strict-mtls', 'identity'] as const;
 
-describe('the way to the allow-list and back', () => {
+/** What runs in a namespace: whether a proxy is beside it, and the account that it runs as. */
+async function running(namespace: string): Promise<readonly string[]> {
+  const pods = (await listAll<Pod>(admin, resources.pods)).filter((pod) => pod.metadata?.namespace === namespace);
+  return pods
+    .filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
+    .map(({ spec }) => {
+      const names = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].map(({ name }) => name);
+      return `${names.includes('istio-proxy') ? 'proxy' : 'plain'} as ${spec?.serviceAccountName ?? ''}`;
+    })
+    .sort();
+}
+
+describe('the way to identity and back', () => {
   it.each([
     ['cilium', 'cilium', 'cilium.io/CiliumNetworkPolicy'],
     ['calico', 'calico', 'projectcalico.org/NetworkPolicy'],
@@ -251,7 +269,14 @@ describe('the way to the allow-list and back', () => {
     };
     const teams = [`team-${dialect}-front-${tag}`, `team-${dialect}-back-${tag}`] as const;
     const [front, back] = teams;
-    await makeTeams(front, back);
+    await makeTeams(
+      [
+        [front, 'web'],
+        [front, 'batch'],
+        [back, 'db'],
+      ],
+      1,
+    );
     const played = connect(shared.controllers);
     const controllers = await startControllers(played, { namespaces: teams });
     const opened = await openClusterTarget({ kubeconfig: shared.kubeconfig, clock: systemClock });
@@ -259,13 +284,20 @@ describe('the way to the allow-list and back', () => {
       target: withoutCilium(opened),
       stateFile: join(await makeFolder(), 'state.sqlite'),
       clock: systemClock,
-      facts: { edges: edgesOf(`${front}/Deployment/web -> ${back}/Deployment/db 8080`), config },
+      facts: {
+        edges: edgesOf(`
+          ${front}/Deployment/web -> ${back}/Deployment/db 8080
+          ${front}/Deployment/batch -> ${back}/Deployment/db 8080
+          ${front}/Deployment/batch -> ${front}/Deployment/web 8080`),
+        config,
+      },
     });
     try {
       const start = mine(await rig.target.readSnapshot(), teams);
       for (const to of PHASES)
         for (const namespace of [front, back]) {
           const plan = await rig.planUp(namespace, to);
+          expect(openGates(plan)).toEqual([]);
           for (const { change } of plan.steps) {
             const { apiVersion, kind } = changeRef(change);
             expect([
@@ -273,22 +305,34 @@ describe('the way to the allow-list and back', () => {
               isWritten(groupOf(apiVersion), kind, change.kind === 'edit' ? 'patch' : change.kind),
             ]).toEqual([kind, true]);
           }
-          const run = await rig.advance(namespace, to);
+          const run = await executePlan(plan, 'advance', rig.engine);
           expect([run.outcome, run.phase, run.failed]).toEqual(['done', to, []]);
-          const { objects } = await rig.target.readSnapshot();
-          expect(checkDrift(rig.journal.applied(), objects)).toEqual([]);
+          const view = await rig.view(namespace);
+          expect(checkDrift(rig.journal.applied(), view.snapshot.objects)).toEqual([]);
           // Defaults of the server are no difference: nothing is left to write.
-          expect((await rig.planUp(namespace, to)).steps.map(({ id }) => id)).toEqual([]);
+          expect(assembleUp(view, to, plannerFor('cluster')).steps.map(({ id }) => id)).toEqual([]);
         }
       const { objects } = await rig.target.readSnapshot();
       const kinds = new Set(
         objects.filter((one) => isOf(one, teams)).map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`),
       );
-      expect([...kinds]).toContain(own);
+      expect([...kinds]).toEqual(
+        expect.arrayContaining([own, 'security.istio.io/PeerAuthentication', 'security.istio.io/AuthorizationPolicy']),
+      );
       expect([...kinds]).not.toContain('projectcalico.org/StagedNetworkPolicy');
+      await controllers.settle();
+      expect(await running(front)).toEqual(['proxy as batch', 'proxy as web']);
+      // Nobody else runs as it, so `default` stays.
+      expect(await running(back)).toEqual(['proxy as default']);
+
+      // Back by the way of the allow-list, which stands as it did.
+      expect(await rig.rollback(back, 'allow-list')).toMatchObject({ outcome: 'done', phase: 'allow-list' });
       for (const namespace of [front, back])
         expect(await rig.rollback(namespace, 'none')).toMatchObject({ outcome: 'done', phase: 'none' });
+      await controllers.settle();
       expect(mine(await rig.target.readSnapshot(), teams)).toEqual(start);
+      expect(await running(front)).toEqual(['plain as default', 'plain as default']);
+      expect(await running(back)).toEqual(['plain as default']);
     } finally {
       await rig.close();
       await controllers.stop();
@@ -299,79 +343,26 @@ describe('the way to the allow-list and back', () => {
 });
 
 describe('rights one verb short', () => {
-  const alice = shared.users['alice'];
-  const rbac = '/apis/rbac.authorization.k8s.io/v1';
-  const name = `cluster-policies-${tag}`;
+  const alice = shared.users['alice'] ?? { ...shared.admin, kubeconfig: '' };
+  const holder = openHolder(admin, alice, `cluster-policies-${tag}`);
   const rail: KubeManifest = guardRail(
     front,
     [buildNetworkPolicy({ name: 'x', namespace: front }, { app: 'web' }, 'ingress', [])],
     undefined,
   ) as KubeManifest;
-
-  async function hold(without: string | undefined): Promise<void> {
-    await drop();
-    const text = await readFile(new URL('../../templates/rbac/cluster-policies.yaml', import.meta.url), 'utf8');
-    const { rules } = parse(text) as { rules: readonly { verbs: readonly string[] }[] };
-    const short = rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => verb !== without) }));
-    await admin.must('POST', `${rbac}/clusterroles`, { metadata: { name }, rules: short });
-    await admin.must('POST', `${rbac}/clusterrolebindings`, {
-      metadata: { name },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'alice' }],
-    });
-    // The authorizer learns of a binding a moment later.
-    const client = connect(alice ?? shared.admin);
-    const asked = async (verb: string): Promise<boolean> => {
-      const { body } = await client.must('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-        spec: { resourceAttributes: { verb, group: 'policy.networking.k8s.io', resource: 'adminnetworkpolicies' } },
-      });
-      return (body as { status: { allowed: boolean } }).status.allowed;
-    };
-    for (const verb of ['get', 'create', 'patch', 'delete'])
-      await expect.poll(() => asked(verb), { timeout: 20_000 }).toBe(verb !== without);
-    client.close();
-  }
-  async function drop(): Promise<void> {
-    await admin.request('DELETE', `${rbac}/clusterrolebindings/${name}`);
-    await admin.request('DELETE', `${rbac}/clusterroles/${name}`);
-  }
   afterAll(async () => {
-    await drop();
+    await holder.drop();
     await admin.request('DELETE', `${rootOf(rail)}/${rail.metadata.name}`);
   });
 
-  it('cluster-policies: whole it writes and takes back a guard rail; without create or delete it is refused, by name', async () => {
-    // The cluster's identity is read from a namespace.
-    const reader = `reader-${tag}`;
-    await admin.must('POST', `${rbac}/clusterroles`, {
-      metadata: { name: reader },
-      rules: [{ apiGroups: [''], resources: ['namespaces'], verbs: ['get'] }],
-    });
-    await admin.must('POST', `${rbac}/clusterrolebindings`, {
-      metadata: { name: reader },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: reader },
-      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'alice' }],
-    });
+  it('cluster-policies: whole it writes and takes back a guard rail; without a verb it is refused, by name', async () => {
+    await holder.begin();
+    const target = await openClusterTarget({ kubeconfig: alice.kubeconfig, clock: systemClock });
     try {
-      await hold(undefined);
-      const target = await openClusterTarget({ kubeconfig: alice?.kubeconfig ?? '', clock: systemClock });
-      const made = await target.apply({ kind: 'create', object: rail });
-      expect(made.outcome).toBe('created');
-      const live = made.live as KubeManifest;
-      await hold('delete');
-      const remove = { kind: 'delete', ref: refOf(live), before: live } as const;
-      await expect(target.apply(remove)).rejects.toMatchObject({
-        detail: { code: 'SP403', message: expect.stringContaining('adminnetworkpolicies') as string },
-      });
-      await hold('create');
-      expect((await target.apply(remove)).outcome).toBe('deleted');
-      await expect(target.apply({ kind: 'create', object: rail })).rejects.toMatchObject({
-        detail: { code: 'SP403', message: expect.stringContaining('adminnetworkpolicies') as string },
-      });
-      await target.close();
+      const rules = shippedRules('cluster-policies');
+      await expectOneVerbShort({ admin, holder, target }, rules, rail, ['spec', 'priority'], 7);
     } finally {
-      await admin.request('DELETE', `${rbac}/clusterrolebindings/${reader}`);
-      await admin.request('DELETE', `${rbac}/clusterroles/${reader}`);
+      await target.close();
     }
   });
 });

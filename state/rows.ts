@@ -188,6 +188,17 @@ const finding = object<Finding>(
   { where: text, hint: text },
 );
 
+const groundList = object<GroundList>(
+  {
+    group: text,
+    kind: text,
+    namespaces: list(text),
+    layer: oneOf(['network', 'mesh', 'both']),
+    counts: oneOf(['all', 'known', 'written']),
+  },
+  {},
+);
+
 type PlanRest = Omit<Plan, 'steps'>;
 const planRest = object<PlanRest>(
   {
@@ -205,21 +216,10 @@ const planRest = object<PlanRest>(
   {
     ground: object<Ground>(
       {
-        lists: list(
-          object<GroundList>(
-            {
-              group: text,
-              kind: text,
-              namespaces: list(text),
-              layer: oneOf(['network', 'mesh', 'both']),
-              counts: oneOf(['all', 'known', 'written']),
-            },
-            {},
-          ),
-        ),
+        lists: list(groundList),
         objects: list(manifest),
       },
-      {},
+      { wide: list(groundList), root: text },
     ),
     git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, { push: boolean }),
     incident: object<IncidentMark>(

@@ -38,14 +38,23 @@ import { assertRights } from './rights.ts';
 import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 import { tracedRun, tracedSoak, tracedStep } from './traced.ts';
-import { assertKept, assertLatest, keepUndo, namespacesKept, notKept, refreshBetweenSteps, refreshUndo } from './undo.ts';
+import {
+  assertKept,
+  assertLatest,
+  keepUndo,
+  namespacesKept,
+  notKept,
+  refreshBetweenSteps,
+  refreshUndo,
+} from './undo.ts';
 
 /** How long pods may take to be replaced where their controller names no limit of its own: a large StatefulSet goes one by one. */
 const ROLLOUT_LIMIT_MS = 30 * 60_000;
 /** A Lease lasts a minute; it is renewed while pods are waited for. */
 const RENEW_MS = 15_000;
-/** How often an object that others write all the time is looked at before it is written. */
+/** How often an object that others write all the time is looked at before it is written, and the pauses between, which grow: 16 s in all. */
 const JUDGE_ATTEMPTS = 8;
+const JUDGE_PAUSE_MS = { first: 250, most: 4000 };
 /** Subjects of open gates that a message names; the document has all. */
 const MOST_NAMED = 3;
 /** Between two looks at the signals while pods are waited for. */
@@ -164,7 +173,7 @@ function isHoldLost(error: unknown): boolean {
 
 /** Need only be tried again; planning anew half-way is more than that, and may come to something else. */
 function passes({ detail }: Failure): boolean {
-  return detail.nature === 'passes' || detail.nature === 'moved' || detail.exit === EXIT.state;
+  return detail.nature === 'passes' || detail.exit === EXIT.state;
 }
 
 function withResume(failure: Failure): Failure {
@@ -782,16 +791,17 @@ async function performStep(
     throw error;
   }
   const applied = await applyJudged(record, { ...item, change }, engine);
+  if (applied === undefined) return undefined;
   return finishStep(run, { ...item, change }, applied.live, applied.outcome, hold, engine, watch);
 }
 
 /**
  * Looks as late as can be whether what the step rests on is there, and writes the very version of the object that was looked at. Where that
- * one moved in between (a status, say) it is looked at again, and all the rest only where it says something else by now. The step counts as
- * begun from right before the write; whatever stops the looking leaves it as not begun.
+ * one moved in between (a status, say) it is looked at again after a while, and all the rest only where it says something else by now. The step
+ * counts as begun from right before the write; whatever stops the looking leaves it as not begun. Undefined where the operator left meanwhile.
  */
-async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine): Promise<Applied> {
-  const { target, journal, clock } = engine;
+async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine): Promise<Applied | undefined> {
+  const { target, journal, clock, signal } = engine;
   const { id: run } = record;
   const { step, index } = item;
   const change = item.change ?? step.change;
@@ -808,13 +818,35 @@ async function applyJudged(record: RunRecord, item: JournalStep, engine: Engine)
     try {
       return await target.apply(change, judged.version);
     } catch (error) {
-      if (isFailure(error) && error.detail.nature === 'moved' && attempt < JUDGE_ATTEMPTS) continue;
+      if (isFailure(error) && error.detail.nature === 'moved') {
+        if (attempt === JUDGE_ATTEMPTS) {
+          journal.stepReset(run, index);
+          throw neverStill(error, record, step);
+        }
+        // A rejected sleep is the operator leaving.
+        const pause = Math.min(JUDGE_PAUSE_MS.most, JUDGE_PAUSE_MS.first * 2 ** (attempt - 1));
+        await clock.sleep(pause, signal).catch(() => undefined);
+        if (!signal.aborted) continue;
+        journal.stepReset(run, index);
+        return undefined;
+      }
       // A refusal is certain to have written nothing; of any other failure the object alone can tell.
       if (isFailure(error) && error.detail.exit === EXIT.refused && !isHoldLost(error))
         journal.stepFailed(run, index, error.message, clock.now());
       throw error;
     }
   }
+}
+
+/** Nothing of it is uncertain, and whoever writes the object may never stop: the run ends here, and holds nobody else up. */
+function neverStill(failure: Failure, { namespace, id: run }: RunRecord, step: Step): Failure {
+  return new Failure({
+    ...failure.detail,
+    message: `${failure.message}, each of ${JUDGE_ATTEMPTS} times; the step was not taken`,
+    where: `run ${run}, step ${step.id}`,
+    hint: `see who writes it: kubectl get --show-managed-fields -o yaml; once it is still, sallyport advance ${namespace} goes on from there; sallyport rollback ${namespace} takes back what was done`,
+    cause: failure,
+  });
 }
 
 async function judgeStep(

@@ -209,6 +209,16 @@ export const FINDINGS = {
     means: 'What depends on the field is unknown, and an unknown blocks a plan.',
     causes: ['A field of a newer version, or a value that istiod would refuse.'],
   },
+  SP345: {
+    title: 'A way back is over, and something that must work is denied',
+    hint: 'Look at the policy that denies it: the way back did not write it.',
+    means:
+      'A way back is not held up by what others write while it goes on. Once it is over, the connections on record that it touched are judged by what is there: this one is denied, or the cluster could not be read.',
+    causes: [
+      'Somebody added a policy meanwhile; or it stood there before, and a policy of Sallyport beside it admitted what it denies.',
+      'The connection was denied before already, which may be why the way back was taken.',
+    ],
+  },
   SP344: {
     title: 'A policy of a kind that is not evaluated',
     hint: 'Where it may act, answers are unknown: check it by hand and waive them by subject.',

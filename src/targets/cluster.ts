@@ -23,6 +23,7 @@ import {
   connectKube,
   failureOf,
   isOutcomeUnknown,
+  knownObjects,
   METADATA_LIST,
   objectPath,
   openDiscovery,
@@ -74,17 +75,21 @@ export async function clusterTargetOf(
   const discovery = openDiscovery(api);
   const fence = openFence();
   const writer: Writer = { api, discovery, fence };
+  const known = knownObjects();
   return {
     kind: 'cluster',
     id: await readClusterId(api),
     description: `context ${safeText(api.context)} (${safeText(api.server)})${api.impersonating === undefined ? '' : ` as ${safeText(api.impersonating)}`}`,
-    readSnapshot: (onProgress) =>
-      readKubeSnapshot({
+    readSnapshot: async (onProgress) => {
+      const snapshot = await readKubeSnapshot({
         api,
         discovery,
         ...(onProgress === undefined ? {} : { onProgress }),
         ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
-      }),
+      });
+      known.noteSnapshot(snapshot.objects);
+      return snapshot;
+    },
     readObject: async (ref) => {
       const live = await readManifest(api, discovery, ref);
       return live === undefined ? undefined : trimManifest(live);
@@ -93,13 +98,17 @@ export async function clusterTargetOf(
       readKubeKinds(
         { api, discovery, ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }) },
         lists,
+        known,
       ),
     rehearse: async (change) => {
       await performChange(writer, change, 'rehearse');
     },
     apply: async (change, version) => {
       const { outcome, live } = await performChange(writer, change, 'write', version);
-      return live === undefined ? { outcome } : { outcome, live: trimManifest(live) };
+      if (live === undefined) return { outcome };
+      const trimmed = trimManifest(live);
+      known.note(trimmed);
+      return { outcome, live: trimmed };
     },
     mayAccount: (namespace, account, right) => reviewAccount(api, namespace, account, right),
     refused: (rights) => refusedRights(api, rights),

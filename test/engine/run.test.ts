@@ -188,6 +188,64 @@ describe('a change of somebody else between plan and step', () => {
     expect(lists).toBeLessThanOrEqual(plan.steps.length);
   });
 
+  it('gives an object up that is never still, and is over then: nobody has to wait for it', async () => {
+    const rig = await open();
+    const plan = await rig.planUp('front', 'permissive-mtls');
+    const pauses: number[] = [];
+    const never = withTarget((target) => ({
+      readKinds: async (kinds) =>
+        (await target.readKinds(kinds)).map(
+          (one) => setPath(one, ['metadata', 'resourceVersion'], '1') as KubeManifest,
+        ),
+      readObject: async (ref) => {
+        const live = await target.readObject(ref);
+        return live && (setPath(live, ['metadata', 'resourceVersion'], '1') as KubeManifest);
+      },
+      apply: (change, version) =>
+        version === undefined
+          ? target.apply(change)
+          : Promise.reject(new Failure({ code: 'SP655', exit: EXIT.refused, message: 'it moved', nature: 'moved' })),
+    }));
+    const clock = {
+      now: () => rig.engine.clock.now(),
+      sleep: (ms: number) => (pauses.push(ms), Promise.resolve()),
+    };
+    const result = await executePlan(plan, 'advance', { ...never(rig.engine), clock });
+    expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused, failed: [] });
+    expect(result.failure?.detail).toMatchObject({ code: 'SP655', message: expect.stringContaining('8 times') });
+    expect(result.failure?.detail.hint).toContain('sallyport advance front goes on from there');
+    expect(result.failure?.detail.hint).not.toContain('resume');
+    expect(pauses).toEqual([250, 500, 1000, 2000, 4000, 4000, 4000]);
+    expect(rig.journal.openRuns()).toEqual([]);
+    expect(new Set(rig.journal.stepsOf(result.run).map(({ state }) => state))).toEqual(new Set(['done', 'skipped']));
+    // Once it is still.
+    await expect(rig.advance('front', 'permissive-mtls')).resolves.toMatchObject({ outcome: 'done' });
+  });
+
+  it('leaves it in the middle where the operator does', async () => {
+    const rig = await open();
+    const plan = await rig.planUp('front', 'permissive-mtls');
+    const leaving = new AbortController();
+    const moving = withTarget((target) => ({
+      readKinds: async (kinds) =>
+        (await target.readKinds(kinds)).map(
+          (one) => setPath(one, ['metadata', 'resourceVersion'], '1') as KubeManifest,
+        ),
+      apply: (change, version) =>
+        version === undefined
+          ? target.apply(change)
+          : Promise.reject(new Failure({ code: 'SP655', exit: EXIT.refused, message: 'it moved', nature: 'moved' })),
+    }));
+    const clock = {
+      now: () => rig.engine.clock.now(),
+      sleep: () => (leaving.abort(new Error('Ctrl-C')), Promise.reject(new Error('Ctrl-C'))),
+    };
+    const stopped = await executePlan(plan, 'advance', { ...moving(rig.engine), clock, signal: leaving.signal });
+    expect(stopped).toMatchObject({ outcome: 'cancelled' });
+    expect(rig.journal.stepsOf(stopped.run).some(({ state }) => state === 'started')).toBe(false);
+    await expect(resumeRun(stopped.run, rig.engine)).resolves.toMatchObject({ outcome: 'done' });
+  });
+
   it('can be taken back from where it stopped', async () => {
     const start = await readTree(place.cluster);
     const rig = await open();

@@ -358,9 +358,12 @@ export const RUN_CODES = {
     title: 'The object is another version than the one that was judged',
     exit: 3,
     means:
-      'It changed between the last look and the write, again and again; it was looked at anew each time. Nothing was written, since a field beside those of the step may turn what the step means.',
-    causes: ['A controller writes it all the time.'],
-    fix: ['See who writes it: `kubectl get KIND NAME --show-managed-fields -o yaml`; then `sallyport resume`.'],
+      'It changed between the last look and the write, eight times within a quarter of a minute; it was looked at anew each time. Nothing was written, since a field beside those of the step may turn what the step means. The run is closed where it stands, since nothing of it is uncertain and an open run would hold up others.',
+    causes: ['A controller writes it all the time, or two controllers write against each other.'],
+    fix: [
+      'See who writes it: `kubectl get KIND NAME --show-managed-fields -o yaml`.',
+      'Once it is still, `sallyport advance NS` goes on from there; `sallyport rollback NS` takes back what the run did.',
+    ],
   },
   SP660: {
     title: 'The kill switch cannot be moved',

@@ -9,7 +9,7 @@ import type { SoakWorld, View } from '../../engine/contract.ts';
 import { matchedBy } from '../../flows/decide.ts';
 import { formatActor } from '../../model/approval.ts';
 import { countingApprovals } from '../../readiness/approval-gate.ts';
-import type { Gate } from '../../model/finding.ts';
+import type { Finding, Gate } from '../../model/finding.ts';
 import { openGates } from '../../plan/assemble.ts';
 import { phaseIndex } from '../../model/phase.ts';
 import type { PhaseName } from '../../model/phase.ts';
@@ -26,6 +26,7 @@ import type { Output } from '../output.ts';
 import { errorDocument, few, renderFailure, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
 import { importOfCaller, soakDocument, soakWorld } from '../soak.ts';
+import { judgeAfterWayBack, tellAfterWayBack } from '../after-way-back.ts';
 import { undoStores } from '../undo.ts';
 import { openJournal } from '../../../state/journal.ts';
 import type { Writer } from '../../../state/writer.ts';
@@ -294,11 +295,26 @@ export async function carryOut(
     const { carryOutInGit } = await import('./git-run.ts');
     const place = await openGitPlace(app, folder);
     const { result, commits, left } = await carryOutInGit(app, plan, loaded, view, kind, place);
-    return report(app, plan.namespace, result, plan.gates, [], { commits, commitsLeft: left });
+    const after = await afterWayBack(app, plan.namespace, plan.steps, plan.direction === 'down' ? result : undefined);
+    return report(app, plan.namespace, result, plan.gates, [], { commits, commitsLeft: left, ...after });
   }
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, kind, engine), soak);
   takeDown(state.writer, result);
-  return report(app, plan.namespace, result, plan.gates);
+  const over = plan.direction === 'down' || result.pulledBack !== undefined ? result : undefined;
+  return report(app, plan.namespace, result, plan.gates, [], await afterWayBack(app, plan.namespace, plan.steps, over));
+}
+
+/** What a way back that is over left denied, told at once, and as the document has it. */
+async function afterWayBack(
+  app: App,
+  namespace: string,
+  steps: readonly Step[],
+  over: Reported | undefined,
+): Promise<{ readonly findings?: readonly Finding[] }> {
+  if (over === undefined || !['done', 'undone'].includes(over.outcome)) return {};
+  const findings = await judgeAfterWayBack(app, namespace, steps);
+  await tellAfterWayBack(app, over.run, namespace, findings);
+  return { findings };
 }
 
 /** A run that did not begin has a document all the same: a script needs its gates with their facts and fixes. */
@@ -420,6 +436,7 @@ export async function resume(app: App): Promise<number> {
     return EXIT.done;
   }
   const ended: { readonly namespace: string; readonly result: RunResult }[] = [];
+  const left: Finding[] = [];
   for (const { id, namespace, kind } of turn) {
     const steps = state.reader.run(id)?.plan.steps ?? [];
     if (kind === 'grant' && isOver(app, steps)) {
@@ -438,10 +455,13 @@ export async function resume(app: App): Promise<number> {
       kind === 'advance' ? await soakWorld(app, await loadForSoak(app, namespace, steps), namespace, false) : undefined;
     const result = await withEngine(app, steps, (engine) => resumeRun(id, engine), soak);
     takeDown(state.writer, result);
+    const over = kind === 'rollback' || result.pulledBack !== undefined ? result : undefined;
+    const { findings = [] } = await afterWayBack(app, namespace, steps, over);
+    left.push(...findings);
     ended.push({ namespace, result });
   }
   const over = await endOverdue(app);
-  if (ended.length > 0) return reportAll(app, ended);
+  if (ended.length > 0) return reportAll(app, ended, left);
   app.output.document('GrantsEnded', { ended: over.map(({ document }) => document), beside: [] });
   app.output.line('A grant that was interrupted is over: what was opened of it is closed.');
   return over.find(({ exit }) => exit !== EXIT.done)?.exit ?? EXIT.done;
@@ -460,7 +480,11 @@ function takeDown(writer: Writer, result: RunResult): void {
 }
 
 /** One document: the run that matters most, with the others beside it. */
-function reportAll(app: App, ended: readonly { readonly namespace: string; readonly result: RunResult }[]): number {
+function reportAll(
+  app: App,
+  ended: readonly { readonly namespace: string; readonly result: RunResult }[],
+  findings: readonly Finding[] = [],
+): number {
   const weight = ({ exit }: RunResult): number =>
     [EXIT.done, EXIT.refused, EXIT.drift].findIndex((one) => one === exit);
   const rank = (result: RunResult): number => (weight(result) < 0 ? Infinity : weight(result));
@@ -469,7 +493,7 @@ function reportAll(app: App, ended: readonly { readonly namespace: string; reado
   if (first === undefined) return EXIT.done;
   for (const { namespace, result } of others) renderRun(app, namespace, result);
   const beside = others.map(({ namespace, result }) => ({ namespace, run: result.run, outcome: result.outcome }));
-  return report(app, first.namespace, first.result, [], beside);
+  return report(app, first.namespace, first.result, [], beside, findings.length === 0 ? {} : { findings });
 }
 
 /** Of a run that goes through Git: committed, and not known to be in force. */

@@ -6,6 +6,8 @@ export { collectionPath, objectPath, openDiscovery, resourceName } from './disco
 export type { Discovery } from './discovery.ts';
 export { readKubeAccess } from './kubeconfig.ts';
 export type { InCluster, KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
+export { knownObjects, readKubeKinds } from './kinds-again.ts';
+export type { KnownObjects } from './kinds-again.ts';
 export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
 export { failureOf, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
@@ -16,7 +18,6 @@ export {
   METADATA_LIST,
   asManifest,
   readBeside,
-  readKubeKinds,
   readKubeSnapshot,
   readManifest,
   snapshotKinds,

@@ -51,6 +51,7 @@ export const SNAPSHOT_GROUPS: readonly GroupSpec[] = [
   { group: 'policy.networking.k8s.io', kinds: 'all', need: 'optional' },
   { group: 'security.istio.io', kinds: 'all', need: 'optional' },
   { group: 'networking.istio.io', kinds: 'all', need: 'optional' },
+  { group: 'extensions.istio.io', kinds: ['WasmPlugin'], need: 'optional' },
   { group: 'gateway.networking.k8s.io', kinds: 'all', need: 'optional' },
   {
     group: 'cilium.io',

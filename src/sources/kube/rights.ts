@@ -231,6 +231,7 @@ const OBSERVED = new Set([
   'policy.networking.k8s.io',
   'security.istio.io',
   'networking.istio.io',
+  'extensions.istio.io',
   'cilium.io',
   'projectcalico.org',
   'crd.projectcalico.org',

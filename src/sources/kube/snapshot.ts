@@ -37,7 +37,7 @@ export const METADATA_LIST = 'application/json;as=PartialObjectMetadataList;g=me
  */
 export async function readKubeSnapshot(options: ReadSnapshotOptions): Promise<Snapshot> {
   const { api, discovery } = options;
-  const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
+  const reading = emptyReading();
   const lists = await planLists(discovery, reading);
   let done = 0;
   await pool(lists, options.concurrency ?? 6, async (list) => {
@@ -67,7 +67,7 @@ export interface SnapshotKind {
 
 /** The kinds of `SNAPSHOT_GROUPS` that this API server serves and that can be watched. Errors as readKubeSnapshot. */
 export async function snapshotKinds(discovery: Discovery): Promise<readonly SnapshotKind[]> {
-  const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
+  const reading = emptyReading();
   return (await planLists(discovery, reading))
     .filter(({ resource }) => resource.verbs.includes('watch'))
     .map(({ resource, spec }) => ({
@@ -110,78 +110,29 @@ export async function readBeside(
   };
 }
 
-/** Objects of one kind of `SNAPSHOT_GROUPS`, in some namespaces. */
-export interface KindList {
-  readonly group: string;
-  readonly kind: string;
-  readonly namespaces: readonly string[];
-}
-
-/** Above this many namespaces a kind is read whole, by one list. */
-const MOST_NAMESPACE_LISTS = 8;
-
-/**
- * Reads some kinds anew, in the versions in which a snapshot reads them: a list for each kind and namespace, page by page. A kind that is not
- * served has no objects; one that may not be listed, or whose API server does not say what it serves, is a Failure.
- */
-export async function readKubeKinds(
-  { api, discovery, concurrency }: Omit<ReadSnapshotOptions, 'onProgress'>,
-  wanted: readonly KindList[],
-): Promise<readonly KubeManifest[]> {
-  const reading: Reading = { findings: [], unread: new Set(), objects: new Map() };
-  const served = await planLists(discovery, reading);
-  // Not known to be served is not the same as having no objects.
-  const silent = wanted.find(({ group, kind }) =>
-    [`${group}/${kind}`, `${group}/*`].some((one) => reading.unread.has(one)),
-  );
-  if (silent !== undefined)
-    throw new Failure({
-      code: 'SP440',
-      exit: EXIT.cluster,
-      message: `whether there are ${silent.kind} objects of ${silent.group} is not known: ${reading.findings[0]?.message ?? 'it could not be read'}`,
-      hint: 'look at the API service: kubectl get apiservices',
-      nature: 'passes',
-    });
-  const lists = wanted.flatMap(({ group, kind, namespaces }) => {
-    const list = served.find(({ resource }) => resource.group === group && resource.kind === kind);
-    if (list === undefined) return [];
-    const whole = !list.resource.namespaced || namespaces.length > MOST_NAMESPACE_LISTS;
-    return whole ? [{ list }] : namespaces.map((namespace) => ({ list, namespace }));
-  });
-  await pool(lists, concurrency ?? 6, async ({ list, namespace }: { list: ListPlan; namespace?: string }) => {
-    const { resource, spec } = list;
-    const subject = {
-      doing: `listing ${resource.kind} objects${namespace === undefined ? '' : ` of ${namespace}`}`,
-      verb: 'list',
-      resource: resourceName(resource),
-      ...(namespace === undefined ? {} : { namespace }),
-    };
-    const pages = await readPages(api, list, subject, namespace);
-    if (!Array.isArray(pages)) throw failureOf(pages as ApiProblem, subject, api);
-    for (const item of pages as readonly JsonObject[]) {
-      const manifest = parseListItem(item, resource.apiVersion, resource.kind);
-      if (manifest !== undefined) keep(reading, withPartialSpec(manifest, spec));
-    }
-  });
-  return sortBy(reading.objects.values(), (object) => refKey(refOf(object)));
-}
-
-interface Reading {
+/** What was read so far. */
+export interface Reading {
   readonly findings: Finding[];
   readonly unread: Set<string>;
   readonly objects: Map<string, KubeManifest>;
 }
 
-interface ListPlan {
+export function emptyReading(): Reading {
+  return { findings: [], unread: new Set(), objects: new Map() };
+}
+
+/** A kind that is served and is to be read. */
+export interface ListPlan {
   readonly resource: ApiResource;
   readonly spec: GroupSpec;
 }
 
-function keep(reading: Reading, manifest: KubeManifest): void {
+export function keep(reading: Reading, manifest: KubeManifest): void {
   reading.objects.set(refKey(refOf(manifest)), trimManifest(manifest));
 }
 
-async function planLists(discovery: Discovery, reading: Reading): Promise<readonly ListPlan[]> {
+/** The kinds of `SNAPSHOT_GROUPS` that are served, in the version most preferred. */
+export async function planLists(discovery: Discovery, reading: Reading): Promise<readonly ListPlan[]> {
   const groups = await discovery.groups();
   const lists = new Map<string, ListPlan>();
   for (const spec of SNAPSHOT_GROUPS) {
@@ -260,7 +211,7 @@ async function readList(api: KubeApi, list: ListPlan, reading: Reading): Promise
 }
 
 /** Items, or why they cannot be had. */
-async function readPages(
+export async function readPages(
   api: KubeApi,
   { resource, spec }: ListPlan,
   subject: { readonly doing: string; readonly verb: string; readonly resource: string },
@@ -293,7 +244,7 @@ async function readPages(
 }
 
 /** A definition's metadata says what it defines: its name is `plural.group`. */
-function withPartialSpec(manifest: KubeManifest, spec: GroupSpec): KubeManifest {
+export function withPartialSpec(manifest: KubeManifest, spec: GroupSpec): KubeManifest {
   return spec.metadataOnly === true ? withDefinedNames(manifest) : manifest;
 }
 
@@ -394,7 +345,7 @@ export function asManifest(body: Json, ref: ObjectRef): KubeManifest {
 }
 
 /** Runs the work on each item, so many at a time; the first error stops the rest. */
-async function pool<T>(items: readonly T[], size: number, work: (item: T) => Promise<void>): Promise<void> {
+export async function pool<T>(items: readonly T[], size: number, work: (item: T) => Promise<void>): Promise<void> {
   const queue = items.values();
   let failed = false;
   const worker = async (): Promise<void> => {

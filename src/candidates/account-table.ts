@@ -1,6 +1,6 @@
 import { podSpecsOf } from '../model/account-places.ts';
 import type { CloudBinding, CloudKey } from '../model/cloud-identity.ts';
-import { cloudBindings, cloudKeysIn, isWide } from '../model/cloud-identity.ts';
+import { CONTAINER_FIELDS, cloudBindings, cloudKeysIn, isWide } from '../model/cloud-identity.ts';
 import type { Edge } from '../model/edge.ts';
 import { matchStringLike } from '../model/glob.ts';
 import type { Inventory, Snapshot, Workload } from '../model/inventory.ts';
@@ -84,6 +84,8 @@ export interface Totals {
   /** Workloads into whose pods the API server's token is put; those of which it is not known count. */
   readonly withToken: number;
   readonly longLivedKeys: number;
+  /** References by `envFrom` to Secrets of which nobody here may know whether they hold a key. */
+  readonly unknownKeys: number;
 }
 
 export interface AccountTable {
@@ -221,7 +223,10 @@ function viewOf(
         (binding.namespace === namespace && binding.account === name) || coversByPattern(binding, namespace, name),
     ),
     keys: specs.flatMap((one) =>
-      one.specs.flatMap((spec) => cloudKeysIn(spec, namespace).map((key) => ({ ...key, workload: one.workload.id }))),
+      [
+        ...one.specs.flatMap((spec) => cloudKeysIn(spec, namespace)),
+        ...keysOfPodsAlone(one.workload, name, one.specs, facts.byKey),
+      ].map((key) => ({ ...key, workload: one.workload.id })),
     ),
   };
 }
@@ -229,6 +234,44 @@ function viewOf(
 function coversByPattern(binding: CloudBinding, namespace: string, account: string): boolean {
   if (!isWide(binding)) return false;
   return matchStringLike(binding.namespace, namespace) && matchStringLike(binding.account ?? '*', account);
+}
+
+/**
+ * Keys in containers that running pods have and the owner's text has not: what webhooks put in, and ephemeral ones. Pods as they are stand in the
+ * snapshot of a live cluster alone.
+ */
+function keysOfPodsAlone(
+  workload: Workload,
+  account: string,
+  specs: readonly JsonObject[],
+  byKey: ReadonlyMap<string, KubeManifest>,
+): readonly CloudKey[] {
+  const named = new Set(specs.flatMap((spec) => containersIn(spec).map(nameOf)));
+  const found = new Map<string, CloudKey>();
+  for (const { pods } of workload.podSets)
+    for (const { name } of pods) {
+      const spec = asObject(byKey.get(`/Pod/${workload.namespace}/${name}`)?.['spec']);
+      if (accountIn(spec) !== account || containersIn(spec).every((one) => named.has(nameOf(one)))) continue;
+      const more = Object.fromEntries(
+        CONTAINER_FIELDS.map((field) => [
+          field,
+          asArray(spec[field]).filter((one) => !named.has(nameOf(asObject(one)))),
+        ]),
+      );
+      for (const key of cloudKeysIn({ ...spec, ...more }, workload.namespace)) {
+        const place = `${key.place}, which its pods have and its own text has not`;
+        found.set(`${key.cloud} ${place}`, { ...key, place });
+      }
+    }
+  return [...found.values()];
+}
+
+function containersIn(spec: JsonObject): readonly JsonObject[] {
+  return CONTAINER_FIELDS.flatMap((field) => asArray(spec[field]).map(asObject));
+}
+
+function nameOf(container: JsonObject): string {
+  return asString(container['name']) ?? '';
 }
 
 function accountIn(spec: JsonObject): string {
@@ -315,6 +358,7 @@ function totals(accounts: readonly AccountView[], moves: readonly AccountMove[],
         })
         .map((move) => move.workload),
     ).size,
-    longLivedKeys: accounts.reduce((sum, account) => sum + account.keys.length, 0),
+    longLivedKeys: accounts.reduce((sum, { keys }) => sum + keys.filter(({ cloud }) => cloud !== 'unknown').length, 0),
+    unknownKeys: accounts.reduce((sum, { keys }) => sum + keys.filter(({ cloud }) => cloud === 'unknown').length, 0),
   };
 }

@@ -38,6 +38,8 @@ export interface CloudPlan {
   readonly moves: readonly CloudMove[];
   /** Keys of stores that are no cloud's: workload identity does not replace them. */
   readonly otherKeys: readonly { readonly workload: string; readonly key: CloudKey }[];
+  /** Secrets of which every key becomes a variable: whether a key of a cloud is among them is not known. */
+  readonly unknownKeys: readonly { readonly workload: string; readonly key: CloudKey }[];
   /** What stands in capitals in the commands, and where it is found. */
   readonly fill: readonly string[];
 }
@@ -46,14 +48,18 @@ export interface CloudPlan {
 export function planCloud(table: AccountTable, cloud: CloudFacts, cni: string): CloudPlan {
   const moves: CloudMove[] = [];
   const otherKeys: { readonly workload: string; readonly key: CloudKey }[] = [];
+  const unknownKeys: { readonly workload: string; readonly key: CloudKey }[] = [];
   for (const account of table.accounts) {
     for (const workload of account.workloads) {
       const keys = account.keys.filter((key) => key.workload === workload);
-      for (const key of keys) if (key.cloud === 's3-compatible') otherKeys.push({ workload, key: plain(key) });
+      for (const key of keys) {
+        if (key.cloud === 's3-compatible') otherKeys.push({ workload, key: plain(key) });
+        if (key.cloud === 'unknown') unknownKeys.push({ workload, key: plain(key) });
+      }
       const bindings = account.cloud.filter((binding) => !isWide(binding));
       const clouds = uniqueSorted([...keys.map((key) => key.cloud), ...bindings.map((binding) => binding.cloud)]);
       for (const one of clouds) {
-        if (one === 's3-compatible') continue;
+        if (one === 's3-compatible' || one === 'unknown') continue;
         const move = table.moves.find((item) => item.workload === workload && item.from === account.name);
         const name = move?.to ?? account.name;
         const mine = bindings.filter((binding) => binding.cloud === one);
@@ -77,7 +83,7 @@ export function planCloud(table: AccountTable, cloud: CloudFacts, cni: string): 
     }
   }
   const sorted = sortBy(moves, (move) => `${move.workload} ${move.cloud}`);
-  return { cloud, moves: sorted, otherKeys, fill: placesToFill(sorted, cloud) };
+  return { cloud, moves: sorted, otherKeys, unknownKeys, fill: placesToFill(sorted, cloud) };
 }
 
 function plain({ cloud, place, reference }: CloudKey): CloudKey {

@@ -192,6 +192,8 @@ export function provenTrust(wanted: WantedTrust, proofs: readonly CloudProof[]):
   return { answer: 'unknown', facts: ['no answer of the cloud was given: what it trusts cannot be seen from here'] };
 }
 
+const ISSUER = 'state it: --issuer URL, or cloud.issuer in the configuration';
+const EKS_CLUSTER = 'state it: --eks-cluster NAME, or cloud.eksCluster in the configuration';
 const STS = 'sts.amazonaws.com';
 
 /** Is the account that a trust names the one of this cluster? Each cloud tells clusters apart by something else. */
@@ -205,9 +207,9 @@ function ofThisCluster(
   const marks: Readonly<Record<BindingWay, readonly [string, string | undefined, string | undefined, string]>> = {
     'gke-annotation': ['pool of the project', trust.project, wanted.project, 'no node names its project'],
     'gke-principal': ['pool of the project', trust.project, wanted.project, 'no node names its project'],
-    irsa: ['issuer', trust.issuer, wanted.cluster.issuer?.replace(/^https:\/\//u, ''), 'state it: --issuer URL'],
-    'azure-workload-identity': ['issuer', trust.issuer, wanted.cluster.issuer, 'state it: --issuer URL'],
-    'eks-pod-identity': ['cluster', trust.cluster, wanted.cluster.eksCluster, 'state it: --eks-cluster NAME'],
+    irsa: ['issuer', trust.issuer, wanted.cluster.issuer?.replace(/^https:\/\//u, ''), ISSUER],
+    'azure-workload-identity': ['issuer', trust.issuer, wanted.cluster.issuer, ISSUER],
+    'eks-pod-identity': ['cluster', trust.cluster, wanted.cluster.eksCluster, EKS_CLUSTER],
     kube2iam: ['cluster', undefined, undefined, 'nothing states it'],
   };
   const [what, theirs, ours, state] = marks[wanted.way];

@@ -1,3 +1,4 @@
+import { CONTAINER_FIELDS } from '../model/cloud-identity.ts';
 import type { Edge } from '../model/edge.ts';
 import { edgesAt } from '../model/edge-index.ts';
 import type { Workload } from '../model/inventory.ts';
@@ -23,6 +24,9 @@ const TOKEN_ANNOTATIONS = [
   'vault.security.banzaicloud.io/vault-addr',
 ];
 
+/** Containers that a webhook or a person put beside the program, and that log in with the token of the pod (hashicorp/vault-k8s, agent-inject). */
+const TOKEN_AGENTS = /^vault-agent(?:-init)?$/;
+
 /**
  * `unused` needs evidence: connections of the workload are on record and none of them goes to the API server, no volume and no setting names
  * the token, no component is known to use it, and no binding gives the account a right. Anything else is `used` or `unknown`, and the token
@@ -44,6 +48,8 @@ export function tokenUse(
   for (const podSet of workload.podSets) {
     const annotation = TOKEN_ANNOTATIONS.find((key) => podSet.annotations[key] !== undefined);
     if (annotation !== undefined) used.push(`the annotation ${annotation} hands the token to Vault`);
+    const agent = podSet.containers.find(({ name }) => TOKEN_AGENTS.test(name));
+    if (agent !== undefined) used.push(`its container ${agent.name} logs in with the token`);
   }
   if (specs.length === 0) unknown.push('its pod template was not read');
   for (const spec of specs) {
@@ -97,7 +103,7 @@ function defaultTokenVolumes(spec: JsonObject): readonly string[] {
 }
 
 function mentionsTokenPath(spec: JsonObject): boolean {
-  return [...asArray(spec['containers']), ...asArray(spec['initContainers'])].map(asObject).some((container) => {
+  return CONTAINER_FIELDS.flatMap((field) => asArray(spec[field]).map(asObject)).some((container) => {
     const texts = [
       ...asArray(container['args']),
       ...asArray(container['command']),

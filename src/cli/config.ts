@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import type { BoundaryFact, Config, TenantFact } from '../model/config.ts';
+import { CLOUD_ISSUER } from '../model/cloud-cluster.ts';
 import { DEFAULT_CONFIG, DEFAULT_GRANTS, DIALECTS } from '../model/config.ts';
 import type { Decision } from '../model/decision.ts';
 import { explain } from './file-error.ts';
@@ -15,7 +16,7 @@ import { ALWAYS_PROTECTED, DEFAULT_LIMITS, TRIGGERED } from '../model/trigger.ts
 import { NOTICE_KINDS } from '../watch/notice.ts';
 import type { LatencyMeasurement } from '../report/input.ts';
 import { EGRESS_GROUPS } from '../report/model.ts';
-import { parseYaml } from '../shared/io/yaml.ts';
+import { parseYaml, parseYamlTrees } from '../shared/io/yaml.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
 import { describeIssues } from '../shared/pure/issues.ts';
 
@@ -130,6 +131,17 @@ const configSchema = z.strictObject({
         })
         .optional(),
       apiServer: z.array(z.union([z.cidrv4(), z.cidrv6()])).optional(),
+    })
+    .optional(),
+  cloud: z
+    .strictObject({
+      // As IAM and Entra ID have it: https, without a query or a fragment (OpenID Connect Discovery 1.0, "issuer").
+      issuer: z.string().regex(CLOUD_ISSUER, 'is no https URL of an issuer, without query and fragment').optional(),
+      // A letter or digit, then letters, digits, hyphens and underscores, 100 in all (Amazon EKS API, CreateCluster).
+      eksCluster: z
+        .string()
+        .regex(/^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$/u, 'is no name that EKS gives a cluster')
+        .optional(),
     })
     .optional(),
   incidents: z
@@ -326,9 +338,26 @@ function parseFile<T>(schema: z.ZodType<T>, text: string, file: string, what: st
     code: 'SP212',
     exit: EXIT.usage,
     message: `the ${what} is not as it should be: ${describeIssues(parsed.error.issues)}`,
-    where: file,
+    where: `${file}${placeOf(text, parsed.error.issues[0])}`,
     hint: what === FLEET ? 'docs/fleets.md shows such a file' : 'see the README, "Configuration"',
   });
+}
+
+/** `:line:column` of what the first fault is about: the key that is not known, the value that is wrong, or what it should stand in. */
+function placeOf(text: string, issue: z.core.$ZodIssue | undefined): string {
+  let node = parseYamlTrees(text)?.[0];
+  let at = node?.start;
+  const keys = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+  for (const key of [...(issue?.path ?? []), ...keys]) {
+    const pair = node?.kind === 'map' ? node.pairs.find((one) => one.key === key) : undefined;
+    const next = node?.kind === 'seq' && typeof key === 'number' ? node.items[key] : pair?.value;
+    if (next === undefined) break;
+    at = pair?.keyStart ?? next.start;
+    node = next;
+  }
+  if (at === undefined) return '';
+  const lines = text.slice(0, at).split('\n');
+  return `:${lines.length}:${(lines.at(-1)?.length ?? 0) + 1}`;
 }
 
 function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
@@ -384,6 +413,7 @@ export async function readConfig(file: string | undefined): Promise<Config> {
       ...(cluster.mesh === undefined ? {} : { mesh: defined(cluster.mesh) }),
       ...(cluster.apiServer === undefined ? {} : { apiServer: cluster.apiServer }),
     },
+    ...(given.cloud === undefined ? {} : { cloud: defined(given.cloud) }),
     ...(given.changes === undefined
       ? {}
       : {

@@ -34,6 +34,7 @@ const ROWS: readonly (readonly [string, (totals: Totals) => number])[] = [
   ['workloads on a default account', (totals) => totals.onDefault],
   ['workloads with a token of the API server', (totals) => totals.withToken],
   ['long-lived keys of clouds and stores', (totals) => totals.longLivedKeys],
+  ['Secrets by envFrom, unknown whether keys', (totals) => totals.unknownKeys],
 ];
 
 const MOST = 5;

@@ -11,8 +11,14 @@ import { appliedText } from './render-applied.ts';
 export interface CheckedPattern {
   readonly name: string;
   readonly title: string;
-  /** `not-asked`: parameters are missing that nothing in the cluster stands for. */
-  readonly answer: 'holds' | 'violated' | 'unknown' | 'not-asked';
+  /** `not-asked`: parameters are missing that nothing in the cluster stands for. `not-applicable`: nothing here is what it is about. */
+  readonly answer: 'holds' | 'violated' | 'unknown' | 'not-applicable' | 'not-asked';
+  /** Of which namespace it was asked; null: of the cluster. */
+  readonly namespace: string | null;
+  /** With what, `key=value`; what is left out has its default. */
+  readonly set: readonly string[];
+  /** Are these what it was applied with, and not what was typed now? */
+  readonly recorded: boolean;
   readonly missing: readonly string[];
   /** Namespaces under which its steps are filed. */
   readonly inForce: readonly string[];
@@ -85,15 +91,34 @@ const WORDS = {
   holds: 'holds',
   violated: 'does not hold',
   unknown: 'cannot be told',
+  'not-applicable': 'not applicable',
   'not-asked': 'not asked',
 } as const;
-const COLOURS = { holds: 'green', violated: 'red', unknown: 'yellow', 'not-asked': 'dim' } as const;
+const COLOURS = {
+  holds: 'green',
+  violated: 'red',
+  unknown: 'yellow',
+  'not-applicable': 'dim',
+  'not-asked': 'dim',
+} as const;
 /** Pairs of one invariant that a terminal shows; --json has all. */
 const MOST_PAIRS = 12;
 
 export function renderChecked(checked: readonly CheckedPattern[], output: Output): string {
   const lines = checked.flatMap((one) => [
     `${paint(output, 'bold', safeText(one.name))}: ${paint(output, COLOURS[one.answer], WORDS[one.answer])}${one.inForce.length === 0 ? '' : `, applied for ${safeText(one.inForce.join(', '))}`}`,
+    ...(one.recorded
+      ? [
+          wrap(
+            safeText(
+              `as applied for ${one.namespace ?? ''}: ${one.set.length === 0 ? 'the defaults' : one.set.join(' ')}`,
+            ),
+            output.width,
+            4,
+            2,
+          ),
+        ]
+      : []),
     ...(one.missing.length === 0
       ? []
       : [wrap(`needs ${one.missing.map((name) => `--set ${name}=...`).join(' ')}, or -n NS`, output.width, 4, 2)]),
@@ -101,7 +126,7 @@ export function renderChecked(checked: readonly CheckedPattern[], output: Output
     ...one.findings.map((finding) => wrap(safeText(`${finding.code} ${finding.message}`), output.width, 4, 2)),
   ]);
   const count = (answer: CheckedPattern['answer']): number => checked.filter((one) => one.answer === answer).length;
-  const sum = `${plural(checked.length, 'pattern')}: ${count('holds')} hold, ${count('violated')} do not, ${count('unknown')} cannot be told, ${count('not-asked')} not asked`;
+  const sum = `${plural(checked.length, 'pattern')}: ${count('holds')} hold, ${count('violated')} do not, ${count('unknown')} cannot be told, ${count('not-applicable')} not applicable, ${count('not-asked')} not asked`;
   return [...lines, '', sum].join('\n');
 }
 
@@ -112,7 +137,7 @@ function renderInvariant(
   const { width } = output;
   const about = asked === 0 ? 'there is nothing here that it is about' : `${plural(asked, 'pair')} asked`;
   return [
-    wrap(safeText(`${text}: ${WORDS[answer]} (${about})`), width, 4, 2),
+    wrap(safeText(asked === 0 ? `${text}: ${about}` : `${text}: ${WORDS[answer]} (${about})`), width, 4, 2),
     ...renderPairs(violating, output),
     ...(unknown.length === 0 ? [] : ['    cannot be told:', ...renderPairs(unknown, output)]),
   ];

@@ -43,7 +43,8 @@ export function renderChange(given: Change): readonly string[] {
 /** Steps with their diffs, then the gates; what it comes to stands last, where the eye is when the scrolling stops. */
 export function renderPlan(plan: Plan, output: Output, diffs = true, next?: string): string {
   const { width } = output;
-  const title = `${plan.direction === 'up' ? 'Plan' : 'Way back'} for ${safeText(plan.namespace)}: ${plan.from} -> ${plan.to}, ${plural(plan.steps.length, 'step')}`;
+  const way = plan.from === plan.to ? `stays in ${plan.from}` : `${plan.from} -> ${plan.to}`;
+  const title = `${plan.direction === 'up' ? 'Plan' : 'Way back'} for ${safeText(plan.namespace)}: ${way}, ${plural(plan.steps.length, 'step')}`;
   const lines: string[] = [paint(output, 'bold', title), ''];
   for (const [index, step] of plan.steps.entries()) lines.push(...renderStep(step, index, output, diffs));
   if (plan.steps.length > 0) lines.push('');

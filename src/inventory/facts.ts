@@ -1,3 +1,4 @@
+import { clusterNames } from '../model/cloud-cluster.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString, asStringMap, getPath } from '../shared/pure/json.ts';
 import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
@@ -45,16 +46,27 @@ export function buildFacts(
     apiServer: apiServer(index, config, findings),
     ...(version === undefined ? {} : { kubernetesVersion: version }),
   };
+  cloudNames(index, config, findings);
   return { facts, findings };
 }
 
-function conflict(field: string, stated: string, seen: string): Finding {
+/** What is stated of the names that a cloud has for this cluster, and is not so. The names themselves are asked for where they are used. */
+function cloudNames(index: ObjectIndex, config: Config, findings: Finding[]): void {
+  const seen = clusterNames([...objectsOf(index, '', 'Pod'), ...objectsOf(index, '', 'Node')]);
+  for (const key of ['issuer', 'eksCluster'] as const) {
+    const [stated, found] = [config.cloud?.[key], seen[key]];
+    if (stated !== undefined && found !== undefined && stated !== found)
+      findings.push(conflict(key, stated, found, 'cloud'));
+  }
+}
+
+function conflict(field: string, stated: string, seen: string, section = 'cluster'): Finding {
   return {
     code: 'SP315',
     severity: 'warning',
-    subject: `cluster.${field}`,
+    subject: `${section}.${field}`,
     message: `the configuration states ${stated}, the cluster shows ${seen}; the latter is used`,
-    hint: `Correct cluster.${field} in the configuration.`,
+    hint: `Correct ${section}.${field} in the configuration.`,
   };
 }
 

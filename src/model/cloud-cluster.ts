@@ -11,6 +11,9 @@ export interface ClusterNames {
   readonly eksCluster?: string;
 }
 
+/** An issuer as it is stated: https, without a query or a fragment (OpenID Connect Discovery 1.0, "issuer"). */
+export const CLOUD_ISSUER = /^https:\/\/[^\s/?#][^\s?#]*$/u;
+
 const FLAG = '--service-account-issuer=';
 
 /**

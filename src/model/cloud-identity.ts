@@ -309,7 +309,8 @@ export function isWide({ namespace, account }: Pick<CloudBinding, 'namespace' | 
 // ---- keys, by reference
 
 export interface CloudKey {
-  readonly cloud: Cloud | 's3-compatible';
+  /** `unknown`: all variables of a Secret, whose names only a right to read Secrets would show. It may hold a key, or none. */
+  readonly cloud: Cloud | 's3-compatible' | 'unknown';
   /** `env AWS_ACCESS_KEY_ID of container main`, `volume gcp-key at /var/secrets`. */
   readonly place: string;
   /** `Secret shop/gcp-key key key.json`; absent for a literal, and for a path that no volume holds. */
@@ -389,16 +390,24 @@ export function keyOfMount(
     : undefined;
 }
 
-/** Keys of a cloud that do not end by themselves, in one pod spec: by the names of variables, volumes and Secrets. Values are never read. */
+/** Every field of a pod spec that lists containers; the last one a running pod alone has. */
+export const CONTAINER_FIELDS = ['containers', 'initContainers', 'ephemeralContainers'] as const;
+
+/**
+ * Keys of a cloud that do not end by themselves, in every container of one pod spec: by the names of variables, volumes and Secrets. Values are
+ * never read, so that of `envFrom` with a Secret the variables are not known: the cloud of such a reference is `unknown`.
+ */
 export function cloudKeysIn(spec: JsonObject, namespace: string): readonly CloudKey[] {
   const volumes = volumesOf(spec);
   const found = new Map<string, CloudKey>();
   const add = (key: CloudKey): void => {
     found.set(`${key.cloud} ${key.place} ${key.reference ?? ''}`, key);
   };
-  for (const item of [...asArray(spec['containers']), ...asArray(spec['initContainers'])]) {
+  for (const item of CONTAINER_FIELDS.flatMap((field) => asArray(spec[field]))) {
     const container = asObject(item);
     const of = `of container ${asString(container['name']) ?? ''}`;
+    for (const secret of secretsOfEnvFrom(container))
+      add({ cloud: 'unknown', place: `envFrom ${secret} ${of}`, reference: `Secret ${namespace}/${secret}` });
     for (const one of asArray(container['env']).map(asObject)) {
       const key = keyOfVariable(one, container, volumes, namespace);
       if (key !== undefined) add({ ...key, place: `env ${asString(one['name']) ?? ''} ${of}` });
@@ -413,6 +422,11 @@ export function cloudKeysIn(spec: JsonObject, namespace: string): readonly Cloud
     }
   }
   return sortBy(found.values(), (key) => `${key.cloud} ${key.place}`);
+}
+
+/** Names of the Secrets that a container takes all its keys from as variables. */
+export function secretsOfEnvFrom(container: JsonObject): readonly string[] {
+  return asArray(container['envFrom']).flatMap((one) => asString(asObject(asObject(one)['secretRef'])['name']) ?? []);
 }
 
 function secretOf(reference: JsonObject, namespace: string): string | undefined {

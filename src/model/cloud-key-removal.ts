@@ -2,7 +2,7 @@ import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { asArray, asObject, asString, setPath } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
 import type { Cloud } from './cloud-identity.ts';
-import { keyOfMount, keyOfVariable, volumesOf } from './cloud-identity.ts';
+import { CONTAINER_FIELDS, keyOfMount, keyOfVariable, secretsOfEnvFrom, volumesOf } from './cloud-identity.ts';
 
 /**
  * Variables that belong to a key and would lead the libraries of the cloud astray without it: a session of the key; the client whose secret
@@ -60,6 +60,9 @@ export function withoutKeys(spec: JsonObject, namespace: string, cloud: Cloud): 
       if (secret === undefined && reference !== undefined && !shown)
         left.push(`${reference} stays mounted ${of}: by its name it may hold more than the key`);
     }
+    if (removed.length > 0)
+      for (const secret of secretsOfEnvFrom(container))
+        left.push(`envFrom ${secret} stays ${of}: which variables it sets is not known, and a key may be among them`);
     const lighter = keeping(container, 'env', env, (one) => !goes(one));
     return keeping(lighter, 'volumeMounts', mounts, (one) => !keyMounts.includes(one));
   };
@@ -87,7 +90,7 @@ function keeping(
 
 function mountedIn(spec: JsonObject): ReadonlySet<string> {
   return new Set(
-    ['containers', 'initContainers', 'ephemeralContainers'].flatMap((field) =>
+    CONTAINER_FIELDS.flatMap((field) =>
       asArray(spec[field]).flatMap((item) =>
         [...asArray(asObject(item)['volumeMounts']), ...asArray(asObject(item)['volumeDevices'])].map(
           (mount) => asString(asObject(mount)['name']) ?? '',
@@ -110,7 +113,7 @@ export function secretsNamedIn(spec: JsonObject): ReadonlySet<string> {
     for (const source of asArray(asObject(volume['projected'])['sources']))
       add(asObject(asObject(source)['secret'])['name']);
   }
-  for (const field of ['containers', 'initContainers'])
+  for (const field of CONTAINER_FIELDS)
     for (const item of asArray(spec[field])) {
       for (const one of asArray(asObject(item)['env']))
         add(asObject(asObject(asObject(one)['valueFrom'])['secretKeyRef'])['name']);

@@ -1,3 +1,4 @@
+import type { ClusterNames } from './cloud-cluster.ts';
 import type { IpBlockTarget } from './inventory.ts';
 import type { PhaseName } from './phase.ts';
 import type { TuningBudget } from './tuning.ts';
@@ -150,6 +151,8 @@ export interface Config {
     };
     readonly apiServer?: readonly string[];
   };
+  /** What a cloud knows this cluster by, where the cluster does not show it. Observed facts win. */
+  readonly cloud?: ClusterNames;
   /** How incidents are answered. */
   readonly incidents?: {
     /** `run`: without being asked; `ask` is the default. A rotation is always asked. */

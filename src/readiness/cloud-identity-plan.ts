@@ -170,7 +170,11 @@ export function planCloudSteps(view: View, cloud: CloudPlan, request: CloudReque
   const migrations = migrationsOf(view, cloud, request);
   const draft = draftSteps(view.snapshot.objects);
   const gates: Gate[] = [...nodeGates(view, cloud.cloud, migrations)];
-  const cluster: ClusterNames = { ...clusterNames(view.snapshot.objects), ...request.cluster };
+  const cluster: ClusterNames = {
+    ...view.config.cloud,
+    ...clusterNames(view.snapshot.objects),
+    ...request.cluster,
+  };
   for (const one of migrations) {
     gates.push(...accountGates(one), ...expand(view, draft, one, request));
     if (request.keepKey) continue;

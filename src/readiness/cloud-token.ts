@@ -94,8 +94,10 @@ function hasToken(spec: JsonObject, namespace: string, audience: string, variabl
       .map((volume) => asString(volume['name'])),
   );
   const containers = [...asArray(spec['containers']), ...asArray(spec['initContainers'])].map(asObject);
-  const holders = containers.filter(
-    (one) => cloudKeysIn({ ...spec, containers: [one], initContainers: [] }, namespace).length > 0,
+  const holders = containers.filter((one) =>
+    cloudKeysIn({ ...spec, containers: [one], initContainers: [], ephemeralContainers: [] }, namespace).some(
+      ({ cloud }) => cloud !== 'unknown',
+    ),
   );
   return (
     holders.length > 0 &&

@@ -1,5 +1,5 @@
 import { emptyPeers, fillTemplate } from '../candidates/patterns/fill.ts';
-import { judgeInvariants } from '../candidates/patterns/judge.ts';
+import { judgeInvariants, nothingAsked } from '../candidates/patterns/judge.ts';
 import type { InvariantResult } from '../candidates/patterns/judge.ts';
 import { inseparable, resolveParameters } from '../candidates/patterns/parameters.ts';
 import { PATTERN_ANNOTATION } from '../candidates/patterns/pattern.ts';
@@ -122,8 +122,14 @@ export function appliedPatternGate(
   const wrong = [...problems, ...missing.map((one) => `${one} has no value any more`)];
   if (wrong.length > 0) return unknown([words, ...wrong], anew);
   const filled = fillPattern(pattern, values);
-  const fix = `sallyport pattern check ${[name, `-n ${namespace}`, ...mark.set.map((text) => `--set ${shellWord(text)}`)].join(' ')} names each pair with the policy that lets it; change that, or sallyport waive gate=pattern-holds,subject=${subject} --reason "..."`;
-  const judged = invariantGate(subject, judgeInvariants(filled.invariants, inventory), fix);
+  const fix = `sallyport pattern check ${[name, `-n ${namespace}`, ...(mark.templates === undefined ? [] : [`--templates ${shellWord(mark.templates)}`])].join(' ')} names each pair with the policy that lets it; change that, or sallyport waive gate=pattern-holds,subject=${subject} --reason "..."`;
+  const results = judgeInvariants(filled.invariants, inventory);
+  if (nothingAsked(results))
+    return unknown(
+      [words, 'nothing here is what it is about any more, so that there was nothing to judge'],
+      `see whom it means now: sallyport pattern check ${name} -n ${namespace}; if that is meant: sallyport pattern remove ${name} -n ${namespace}`,
+    );
+  const judged = invariantGate(subject, results, fix);
   return { ...judged, facts: [words, ...judged.facts] };
 }
 

@@ -99,6 +99,14 @@ describe('pattern check', () => {
   });
 });
 
+it('pattern check of what nothing here is about says so, and not that it holds', async () => {
+  const { patterns } = await document<{ patterns: readonly unknown[] }>(0, 'pattern', 'check', 'ambient-tunnels');
+  expect(patterns).toMatchObject([{ answer: 'not-applicable', namespace: null, set: [], recorded: false }]);
+  const ended = await run('pattern', 'check', 'ambient-tunnels');
+  expect(ended.stdout).toContain('ambient-tunnels: not applicable');
+  expect(ended.stdout).toContain('1 pattern: 0 hold, 0 do not, 0 cannot be told, 1 not applicable, 0 not asked');
+});
+
 describe('pattern apply', () => {
   it('by itself writes nothing, and shows what it would deny of the traffic on record', async () => {
     const before = await readTree(join(home, 'cluster'));
@@ -165,7 +173,25 @@ describe('pattern apply', () => {
       'check',
       ...APART,
     );
-    expect(patterns).toMatchObject([{ answer: 'holds', inForce: ['shop'] }]);
+    expect(patterns).toMatchObject([{ answer: 'holds', inForce: ['shop'], recorded: false }]);
+    // Without parameters it is asked with those on record: of all patterns, of one, and of one namespace.
+    for (const args of [[], ['-n', 'shop']]) {
+      const { patterns: one } = await document<{ patterns: readonly unknown[] }>(
+        0,
+        'pattern',
+        'check',
+        'tenant-isolation',
+        ...args,
+      );
+      expect(one).toMatchObject([
+        { answer: 'holds', namespace: 'shop', set: ['tenants=shop=shop,desk=desk'], recorded: true },
+      ]);
+    }
+    expect((await run('pattern', 'check', 'tenant-isolation')).stdout).toContain(
+      'as applied for shop: tenants=shop=shop,desk=desk',
+    );
+    // Of a namespace that it is not applied for nothing is on record.
+    expect((await told(2, 'pattern', 'check', 'tenant-isolation', '-n', 'desk')).code).toBe('SP264');
     expect(await document(0, 'pattern', 'apply', ...APART)).toMatchObject({ steps: [] });
     expect(await readTree(join(home, 'cluster'))).not.toEqual(before);
     const undone = await run(...back);

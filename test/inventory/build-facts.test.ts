@@ -163,6 +163,19 @@ describe('cluster facts', () => {
     ]);
   });
 
+  it('of the names that a cloud has for the cluster win too', () => {
+    const labels = { 'alpha.eksctl.io/cluster-name': 'one' };
+    const snapshot = snapshotOf([{ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n', labels } }]);
+    const found = (eksCluster: string): readonly string[] =>
+      inventoryOf(snapshot, { cloud: { eksCluster, issuer: 'https://a' } })
+        .findings.filter(({ code }) => code === 'SP315')
+        .map(({ subject, message }) => `${subject}: ${message}`);
+    expect(found('one')).toEqual([]);
+    expect(found('two')).toEqual([
+      'cloud.eksCluster: the configuration states two, the cluster shows one; the latter is used',
+    ]);
+  });
+
   it('say none of a mesh only where the whole cluster could be read', () => {
     expect(inventoryOf(snapshotOf([])).facts.mesh.kind).toBe('none');
     expect(inventoryOf(snapshotOf([], 'directory')).facts.mesh.kind).toBe('unknown');

@@ -140,6 +140,21 @@ describe('keys', () => {
       ['gcp Secret ml/gcp-sa-key'],
     ],
     [
+      'of an init container',
+      '{containers: [{name: m}], initContainers: [{name: i, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}]}',
+      ['aws '],
+    ],
+    [
+      'of an ephemeral container',
+      '{containers: [{name: m}], ephemeralContainers: [{name: e, env: [{name: AZURE_CLIENT_SECRET, value: x}]}]}',
+      ['azure '],
+    ],
+    [
+      'a Secret taken whole: its variables are not known',
+      '{containers: [{name: m, envFrom: [{secretRef: {name: aws-creds}}, {configMapRef: {name: c}}]}]}',
+      ['unknown Secret ml/aws-creds'],
+    ],
+    [
       'a database’s password is none',
       '{containers: [{name: m, env: [{name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]}',
       [],
@@ -256,6 +271,41 @@ describe('the plan', () => {
     expect(plan(workload('a', 'default', KEY)).moves).toMatchObject([{ account: 'default', shared: true }]);
   });
 
+  it('lists apart what may hold a key, and plans nothing for it', () => {
+    const { moves, unknownKeys } = plan(workload('a', 'a', ', envFrom: [{secretRef: {name: creds}}]'));
+    expect(moves).toEqual([]);
+    expect(unknownKeys).toEqual([
+      {
+        workload: 'ml/Deployment/a',
+        key: { cloud: 'unknown', place: 'envFrom creds of container main', reference: 'Secret ml/creds' },
+      },
+    ]);
+  });
+
+  it('sees keys in containers that the pods alone have', () => {
+    const pod = (name: string, containers: string): string =>
+      `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}, namespace: ml, labels: {app: a}, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: a-1, controller: true}]}\nspec: {serviceAccountName: a, ${containers}}\nstatus: {phase: Running}\n---\n`;
+    const set =
+      'apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: a-1, namespace: ml, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: a, controller: true}]}\nspec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a}]}}}\n---\n';
+    const snapshot = snapshotOf(
+      objectsOf(
+        ML +
+          workload('a', 'a') +
+          set +
+          pod(
+            'a-1-x',
+            'containers: [{name: a}, {name: backup, env: [{name: AWS_ACCESS_KEY_ID, value: x}]}], ephemeralContainers: [{name: debug, envFrom: [{secretRef: {name: all}}]}]',
+          ),
+      ),
+    );
+    const table = buildAccountTable({ snapshot, inventory: inventoryOf(snapshot), edges: [] });
+    expect(table.accounts.flatMap(({ keys }) => keys.map(({ cloud, place }) => `${cloud} ${place}`))).toEqual([
+      'aws env AWS_ACCESS_KEY_ID of container backup, which its pods have and its own text has not',
+      'unknown envFrom all of container debug, which its pods have and its own text has not',
+    ]);
+    expect(table.before).toMatchObject({ longLivedKeys: 1, unknownKeys: 1 });
+  });
+
   it('compares the subject of a trust whole', () => {
     const { moves } = plan(workload('a', 'a', ', env: [{name: AWS_ACCESS_KEY_ID, value: x}]'));
     expect(moves[0]?.commands[0]).toContain(
@@ -327,6 +377,14 @@ describe('a pod spec without its keys', () => {
     const removal = withoutKeys(spec(before), 'ml', cloud);
     expect(removal.spec).toEqual(spec(after));
     expect(cloudKeysIn(removal.spec, 'ml').filter((key) => key.cloud === cloud)).toEqual([]);
+  });
+
+  it('says of a Secret taken whole beside it that a key may still be among its variables', () => {
+    const text =
+      '{containers: [{name: a, env: [{name: AWS_ACCESS_KEY_ID, value: x}], envFrom: [{secretRef: {name: all}}]}]}';
+    const removal = withoutKeys(spec(text), 'ml', 'aws');
+    expect(removal.left.join()).toContain('envFrom all stays of container a');
+    expect(removal.spec).toEqual(spec('{containers: [{name: a, envFrom: [{secretRef: {name: all}}]}]}'));
   });
 
   it('names the Secrets that it refers to, in whatever way', () => {

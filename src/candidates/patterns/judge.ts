@@ -123,6 +123,11 @@ export function judgeInvariants(invariants: Json, inventory: Inventory): readonl
   });
 }
 
+/** Is there nothing here that the promises are about? They hold then by having nothing to hold for, which tells nobody anything. */
+export function nothingAsked(results: readonly InvariantResult[]): boolean {
+  return results.length > 0 && results.every(({ asked }) => asked === 0);
+}
+
 function judge(spec: JsonObject, asking: Asking): Found {
   switch (spec['kind']) {
     case 'apart':

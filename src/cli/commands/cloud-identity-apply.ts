@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseCloudProof } from '../../candidates/cloud-proof.ts';
 import type { CloudProof } from '../../candidates/cloud-proof.ts';
+import { CLOUD_ISSUER } from '../../model/cloud-cluster.ts';
 import type { BindingWay } from '../../model/cloud-identity.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
 import { cloudRequestProblems, cloudStepsInForce, planCloudSteps } from '../../readiness/cloud-identity-plan.ts';
@@ -157,7 +158,7 @@ function requestOf(
   if (options.projectToken === true && ways.includes('eks-pod-identity'))
     problems.push('--project-token is of IRSA: the agent of EKS Pod Identity puts in a token of its own');
   const { issuer, eksCluster } = options;
-  if (issuer !== undefined && !/^https:\/\/[^\s/?#][^\s?#]*$/u.test(issuer))
+  if (issuer !== undefined && !CLOUD_ISSUER.test(issuer))
     problems.push(`--issuer "${issuer}" is no https URL`);
   if (problems.length > 0) throw refused(problems);
   return {

@@ -49,6 +49,7 @@ export async function cloudIdentity(app: App, options: CloudIdentityOptions): Pr
     cloud: facts,
     workloads: plan.moves.map(masked),
     otherKeys: plan.otherKeys,
+    unknownKeys: plan.unknownKeys,
     fill: plan.fill,
     findings,
   });
@@ -168,6 +169,18 @@ function print(output: Output, plan: CloudPlan, findings: readonly Finding[]): v
           2,
         ),
       );
+  }
+  if (plan.unknownKeys.length > 0) {
+    output.line();
+    output.line(
+      wrap(
+        'Not known, since no Secret is read: which variables these set, and whether a key is among them. Name the keys by secretKeyRef, and they are.',
+        output.width,
+        2,
+      ),
+    );
+    for (const { workload, key } of plan.unknownKeys)
+      output.line(wrap(safeText(`${workload} ${key.place}, ${key.reference ?? ''}`), output.width, 4, 2));
   }
   if (plan.moves.some((move) => move.state === 'key')) {
     output.line();

@@ -2,7 +2,7 @@ import { resolve as pathResolve } from 'node:path';
 import { resolveParameters } from '../../candidates/patterns/parameters.ts';
 import type { Resolved } from '../../candidates/patterns/parameters.ts';
 import type { Pattern } from '../../candidates/patterns/pattern.ts';
-import { judgeInvariants } from '../../candidates/patterns/judge.ts';
+import { judgeInvariants, nothingAsked } from '../../candidates/patterns/judge.ts';
 import type { InvariantResult } from '../../candidates/patterns/judge.ts';
 import type { AppliedPattern, PatternMark } from '../../model/applied-pattern.ts';
 import type { Finding } from '../../model/finding.ts';
@@ -15,7 +15,7 @@ import {
   unwritable,
 } from '../../readiness/pattern-plan.ts';
 import type { FilledPattern } from '../../readiness/pattern-plan.ts';
-import { appliedPatterns, patternsInForce } from '../../readiness/patterns-in-force.ts';
+import { appliedPatterns } from '../../readiness/patterns-in-force.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
@@ -186,29 +186,66 @@ async function check(app: App, patterns: readonly Pattern[], named: boolean, opt
   if (options.namespace !== undefined) requireNamespace(loaded, options.namespace);
   requireReadable(loaded, await app.decisions());
   const { reader } = await app.state();
-  const applied = patternsInForce(reader.applied());
+  const applied = appliedPatterns(reader.applied());
   const checked: CheckedPattern[] = [];
-  for (const one of patterns) {
-    const resolved = resolve(loaded, one, options);
-    if (resolved.problems.length > 0) throw refusedParameters(`pattern ${one.name}`, resolved.problems);
-    const inForce = [...applied].flatMap(([namespace, names]) => (names.includes(one.name) ? [namespace] : []));
-    const base = { name: one.name, title: one.title, inForce };
-    if (resolved.missing.length > 0) {
-      if (named) throw refusedParameters(`pattern ${one.name}`, missingText(one, resolved.missing));
-      checked.push({ ...base, answer: 'not-asked', missing: resolved.missing, invariants: [], findings: [] });
-      continue;
+  for (const one of patterns)
+    for (const asked of askedOf(one, applied, options)) {
+      const { namespace, recorded, options: given } = asked;
+      const resolved = resolve(loaded, one, given);
+      const inForce = applied.filter(({ name }) => name === one.name).map((found) => found.namespace);
+      const base = {
+        name: one.name,
+        title: one.title,
+        inForce,
+        namespace: namespace ?? null,
+        set: given.set ?? [],
+        recorded,
+      };
+      const wrong = [...resolved.problems, ...(named || recorded ? missingText(one, resolved.missing) : [])];
+      if (wrong.length > 0 && !recorded) throw refusedParameters(`pattern ${one.name}`, wrong);
+      if (wrong.length > 0) {
+        checked.push({ ...base, answer: 'unknown', missing: [], invariants: [], findings: [staleFinding(one, wrong)] });
+        continue;
+      }
+      if (resolved.missing.length > 0) {
+        checked.push({ ...base, answer: 'not-asked', missing: resolved.missing, invariants: [], findings: [] });
+        continue;
+      }
+      const filled = fillPattern(one, resolved.values);
+      const invariants = judgeInvariants(filled.invariants, loaded.inventory);
+      const findings = findingsOf(one, invariants, resolved, app.now(reader));
+      checked.push({ ...base, answer: answerOf(invariants), missing: [], invariants, findings });
     }
-    const filled = fillPattern(one, resolved.values);
-    const invariants = judgeInvariants(filled.invariants, loaded.inventory);
-    const findings = findingsOf(one, invariants, resolved, app.now(reader));
-    checked.push({ ...base, answer: answerOf(invariants), missing: [], invariants, findings });
-  }
   app.output.document('PatternCheck', { namespace: options.namespace ?? null, patterns: checked });
   app.output.names(
     checked.filter(({ answer }) => answer === 'violated' || answer === 'unknown').map(({ name }) => name),
   );
   app.output.line(renderChecked(checked, app.output));
   return checked.some(({ answer }) => answer === 'violated' || answer === 'unknown') ? EXIT.drift : EXIT.done;
+}
+
+interface Asked {
+  readonly namespace: string | undefined;
+  /** With what it was applied with, and not with what was typed now. */
+  readonly recorded: boolean;
+  readonly options: PatternOptions;
+}
+
+/** With what a pattern is asked about: what was typed; else, of each namespace that it is applied for, what stands on record; else its defaults. */
+function askedOf(one: Pattern, applied: readonly AppliedPattern[], options: PatternOptions): readonly Asked[] {
+  const { namespace } = options;
+  const folder = options.templates === undefined ? undefined : pathResolve(options.templates);
+  const recorded = applied.flatMap(({ name, mark, namespace: of }): readonly Asked[] =>
+    name !== one.name || mark === undefined || mark.templates !== folder || (namespace ?? of) !== of
+      ? []
+      : [{ namespace: of, recorded: true, options: { ...options, namespace: of, set: mark.set } }],
+  );
+  return (options.set?.length ?? 0) > 0 || recorded.length === 0 ? [{ namespace, recorded: false, options }] : recorded;
+}
+
+function staleFinding(one: Pattern, wrong: readonly string[]): Finding {
+  const message = `cannot be judged with what it was applied with: ${wrong.join('; ')}`;
+  return { code: 'SP371', severity: 'warning', subject: `pattern ${one.name}`, message };
 }
 
 function missingText(one: Pattern, missing: readonly string[]): readonly string[] {
@@ -218,7 +255,7 @@ function missingText(one: Pattern, missing: readonly string[]): readonly string[
 function answerOf(invariants: readonly InvariantResult[]): CheckedPattern['answer'] {
   if (invariants.some(({ answer }) => answer === 'violated')) return 'violated';
   if (invariants.some(({ answer }) => answer === 'unknown')) return 'unknown';
-  return 'holds';
+  return nothingAsked(invariants) ? 'not-applicable' : 'holds';
 }
 
 function findingsOf(

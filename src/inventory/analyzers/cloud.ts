@@ -114,7 +114,7 @@ const readOwner = memoByObject((owner: KubeManifest): OwnerFacts => {
   const keys = specs.flatMap((spec) => cloudKeysIn(spec, namespaceOf(owner) ?? ''));
   return {
     ways: specs.flatMap((spec) => federationIn(spec, {}, {})),
-    keys: keys.filter((key) => key.cloud !== 's3-compatible'),
+    keys: keys.filter((key) => key.cloud !== 's3-compatible' && key.cloud !== 'unknown'),
   };
 });
 

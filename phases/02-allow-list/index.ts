@@ -15,7 +15,7 @@ import { canBeSelected, ensureGuardRail } from '../../src/readiness/guard-rail.t
 import { byRisk } from '../../src/readiness/risk.ts';
 import { endRehearsals } from '../../src/readiness/staged.ts';
 import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
-import { candidateContext, keptEdges, workloadsOf } from '../../src/readiness/view.ts';
+import { candidateContext, workloadsOf } from '../../src/readiness/view.ts';
 
 const DEFAULT_DENY = 'sallyport-default-deny';
 const OPEN_CONNECTIONS = 'connections already open keep passing until they close: what a CNI does with them is its own';
@@ -66,8 +66,18 @@ export const allowList: Phase = {
  * what the allow-list admits. Recorded under the workload's namespace.
  */
 function admitTunnels(context: CandidateContext, draft: Draft, workload: Workload): void {
-  const { object } = deriveTunnelAccess(context, workload);
+  const { object, atWaypoints } = deriveTunnelAccess(context, workload);
   if (object === undefined) return;
+  for (const policy of atWaypoints)
+    draft.ensure(policy, {
+      namespace: workload.namespace,
+      phase: 'allow-list',
+      id: `waypoint-${workload.namespace}-${policy.metadata.name}`,
+      title: `admit through the waypoint of ${workload.id} who is on record, by account and port (not proven on packets)`,
+      workload: workload.id,
+      direction: 'ingress',
+      risks: ['callers in the mesh that are on no record are refused by the waypoint from here on'],
+    });
   draft.ensure(object, {
     namespace: workload.namespace,
     phase: 'allow-list',
@@ -88,7 +98,7 @@ function describe(candidate: Candidate): string {
 function openPeers(view: View, draft: Draft): void {
   const context = candidateContext(view);
   const peers = new Map<string, { readonly workload: string; readonly direction: Direction }>();
-  for (const edge of keptEdges(view.edges)) {
+  for (const edge of context.edges) {
     const [from, to] = [endpointNamespace(edge.src), endpointNamespace(edge.dst)];
     if (from === view.namespace && to !== undefined && to !== view.namespace)
       peers.set(`${endpointKey(edge.dst)} ingress`, { workload: endpointKey(edge.dst), direction: 'ingress' });

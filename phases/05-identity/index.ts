@@ -3,7 +3,8 @@ import type { AccountName, ManualMention, Mode } from '../../src/candidates/acco
 import { TRUST_GATE, accountsOf, splitAccounts } from '../../src/candidates/accounts.ts';
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
-import { policyName } from '../../src/candidates/network.ts';
+import { deriveTunnelAccess, policyName } from '../../src/candidates/network.ts';
+import { isInAmbient } from '../../src/candidates/tunnels.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import { edgesAt } from '../../src/model/edge-index.ts';
@@ -170,6 +171,13 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   const staying = lingering(view, done);
   const both = withPrincipals(staying, workload.id, [principalOf(names(view, split).to)]);
   const peers = ownPeerPolicies(view, draft, workload);
+  admitAccounts(before, draft, workload, both, (server, policy) => ({
+    ...step(
+      `expand-${server.namespace}-${policy.metadata.name}`,
+      `${server.id} admits both accounts of ${workload.id} into its tunnels`,
+    ),
+    namespace: server.namespace,
+  }));
   for (const server of peers) {
     const wanted = deriveAuthorization(before, server, both).object;
     if (wanted === undefined) continue;
@@ -199,6 +207,14 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   });
   const after = afterMove(candidateContext(view), [...done, split]);
   const left = lingering(view, [...done, split]);
+  if (!split.lingers)
+    admitAccounts(after, draft, workload, left, (server, policy) => ({
+      ...step(
+        `contract-${server.namespace}-${policy.metadata.name}`,
+        `the tunnels of ${server.id} forget the old account of ${workload.id}`,
+      ),
+      namespace: server.namespace,
+    }));
   for (const server of split.lingers ? [] : peers) {
     const contracted = deriveAuthorization(after, server, left).object;
     if (contracted === undefined) continue;
@@ -206,6 +222,26 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
       ...step(`contract-${server.namespace}-${server.name}`, `${server.id} forgets the old account of ${workload.id}`),
       namespace: server.namespace,
     });
+  }
+}
+
+/**
+ * Of a caller in ambient mode: what admits its account into the tunnels of whom it calls, and through waypoints. Written anew where it stands; what
+ * is not there yet the phase allow-list writes.
+ */
+function admitAccounts(
+  context: ReturnType<typeof candidateContext>,
+  draft: Draft,
+  workload: Workload,
+  further: Extra,
+  step: (server: Workload, policy: KubeManifest) => Parameters<Draft['ensure']>[1],
+): void {
+  const called = new Set(edgesAt(context.edges, 'src', workload.id).map((edge) => endpointKey(edge.dst)));
+  for (const server of context.inventory.workloads) {
+    if (!called.has(server.id) || !isInAmbient(server)) continue;
+    const { object, atWaypoints } = deriveTunnelAccess(context, server, further);
+    for (const policy of [...atWaypoints, ...(object === undefined ? [] : [object])])
+      if (draft.get(policy) !== undefined) draft.ensure(policy, step(server, policy));
   }
 }
 
@@ -286,7 +322,7 @@ function withPrincipals(extra: Extra, workload: string, principals: readonly str
 function lingering(view: View, splits: readonly AccountSplit[]): Extra {
   let extra: Extra = new Map();
   for (const split of splits)
-    if (split.lingers && split.workload.podSets.some((podSet) => podSet.mesh === 'sidecar'))
+    if (split.lingers && split.workload.podSets.some(({ mesh }) => mesh === 'sidecar' || mesh === 'ambient'))
       extra = withPrincipals(extra, split.workload.id, [principalOf(names(view, split).from)]);
   return extra;
 }

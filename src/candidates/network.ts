@@ -6,13 +6,20 @@ import type { Inventory, Labels, Workload } from '../model/inventory.ts';
 import { workloadById, workloadsIn } from '../model/inventory-index.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { PROBE_ADDRESS } from '../model/istio-ambient.ts';
-import { buildAuthorizationPolicy, buildCiliumPolicy, buildNetworkPolicy } from '../objects/build.ts';
+import {
+  buildAuthorizationPolicy,
+  buildCiliumPolicy,
+  buildNetworkPolicy,
+  buildServicePolicy,
+} from '../objects/build.ts';
 import type { Direction } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { Dialect } from '../model/config.ts';
 import { inDialect, portRules } from './dialect.ts';
-import { deriveTunnelRules, isInAmbient, tunnelPort } from './tunnels.ts';
+import { deriveTunnelRules, isInAmbient, servicesBehind, tunnelPort } from './tunnels.ts';
+import type { FurtherPrincipals } from './tunnels.ts';
+import { isWaypoint } from './waypoints.ts';
 import { chooseSelector } from './selector.ts';
 import type { SystemPeers } from './system.ts';
 
@@ -214,7 +221,9 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
   const needsMesh =
     direction === 'egress' &&
     context.system.istiod !== undefined &&
-    (selected.some((id) => context.meshed.has(id)) || meshEdges(context.system, groups).length > 0);
+    (selected.some((id) => context.meshed.has(id)) ||
+      isWaypoint(context.inventory, workload) ||
+      meshEdges(context.system, groups).length > 0);
   const name = policyName(workload, context.inventory, direction);
   const meta = { name, namespace: workload.namespace, workload: workload.id };
   const cilium = direction === 'egress' && wantsCilium(context, groups);
@@ -241,6 +250,8 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
 /** Opens tunnels to a workload in ambient mode to whom its allow-list admits, and to nobody else; no object where nothing is tunnelled to it. */
 export interface TunnelAccess {
   readonly object?: KubeManifest;
+  /** Of its Services before which a waypoint stands: who may come through that. They go first. */
+  readonly atWaypoints: readonly KubeManifest[];
   readonly problems: readonly CandidateProblem[];
 }
 
@@ -248,16 +259,25 @@ export interface TunnelAccess {
  * The AuthorizationPolicy at layer 4 that goes with an open port 15008 of the workload's allow-list (tunnels.ts). Where accounts or ranges would
  * make it wider than the allow-list, a person is asked first. Not proven on packets.
  */
-export function deriveTunnelAccess(context: CandidateContext, workload: Workload): TunnelAccess {
-  if (!isInAmbient(workload)) return { problems: [] };
+export function deriveTunnelAccess(
+  context: CandidateContext,
+  workload: Workload,
+  further?: FurtherPrincipals,
+): TunnelAccess {
+  const none = { atWaypoints: [], problems: [] };
+  if (!isInAmbient(workload)) return none;
   const own = selectorFor(context, workload.id);
   // That it cannot be selected is said of its NetworkPolicy already.
-  if (isProblem(own)) return { problems: [] };
+  if (isProblem(own)) return none;
   const edges = edgesAtAny(context.edges, 'dst', [workload.id, ...own.also]);
-  const { rules, wider } = deriveTunnelRules(context.inventory, edges);
-  if (rules.length === 0) return { problems: [] };
+  const direct = deriveTunnelRules(context.inventory, edges, further);
+  const { rules } = direct;
+  if (rules.length === 0) return none;
+  const behind = servicesBehind(context.inventory, context.edges, workload, further);
+  const wider = [...direct.wider, ...behind.flatMap((one) => one.wider)];
   if (wider.length > 0 && !context.waived('expressible', workload.id))
     return {
+      atWaypoints: [],
       problems: wider.map((text) => ({
         gate: 'expressible',
         subject: workload.id,
@@ -266,7 +286,20 @@ export function deriveTunnelAccess(context: CandidateContext, workload: Workload
       })),
     };
   const meta = { name: policyName(workload, context.inventory, 'tunnels'), namespace: workload.namespace };
-  return { object: buildAuthorizationPolicy({ ...meta, workload: workload.id }, own.labels, rules), problems: [] };
+  const atWaypoints = behind.map((one) =>
+    buildServicePolicy(
+      { name: waypointPolicyName(one.service), namespace: one.namespace, workload: workload.id },
+      one.service,
+      one.rules,
+    ),
+  );
+  const object = buildAuthorizationPolicy({ ...meta, workload: workload.id }, own.labels, rules);
+  return { object, atWaypoints, problems: [] };
+}
+
+/** Of the policy that says who may come through a waypoint to a Service. */
+export function waypointPolicyName(service: string): string {
+  return `sallyport-${service}-waypoint`;
 }
 
 /** Egress to istiod and DNS alone, for a workload without egress on record that takes a sidecar inside an isolated namespace. */

@@ -1,9 +1,11 @@
 import type { Edge, Endpoint } from '../model/edge.ts';
 import type { Inventory, PodSet, Workload } from '../model/inventory.ts';
+import { edgesAtAny } from '../model/edge-index.ts';
 import { workloadById } from '../model/inventory-index.ts';
 import { HBONE_PORT } from '../model/istio-party.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import { crossingOf, isWaypoint } from './waypoints.ts';
 
 /** Ways into the mesh that tunnel to a server in ambient mode: ztunnel, and sidecars too (model/istio-routes.ts). */
 const TUNNELS: ReadonlySet<PodSet['mesh']> = new Set(['ambient', 'mixed', 'sidecar']);
@@ -22,12 +24,18 @@ export function isTunnelled(inventory: Inventory, edge: Pick<Edge, 'src' | 'dst'
   if (edge.protocol !== 'TCP') return false;
   const of = (end: Endpoint): Workload | undefined =>
     end.kind === 'workload' ? workloadById(inventory, end.id) : undefined;
-  return isInAmbient(of(edge.dst)) && of(edge.src)?.podSets.some(({ mesh }) => TUNNELS.has(mesh)) === true;
+  return isInAmbient(of(edge.dst)) && tunnels(inventory, of(edge.src));
 }
 
-/** The port that tunnels go to, where one of these connections is tunnelled. */
+function tunnels(inventory: Inventory, workload: Workload | undefined): boolean {
+  return workload?.podSets.some(({ mesh }) => TUNNELS.has(mesh)) === true || isWaypoint(inventory, workload);
+}
+
+/** The port that tunnels go to, where one of these connections is tunnelled to the server itself and not to a waypoint before it. */
 export function tunnelPort(inventory: Inventory, edges: readonly Edge[]): readonly Pick<Edge, 'protocol' | 'port'>[] {
-  return edges.some((edge) => isTunnelled(inventory, edge)) ? [{ protocol: 'TCP', port: HBONE_PORT }] : [];
+  return edges.some((edge) => isTunnelled(inventory, edge) && crossingOf(inventory, edge).direct)
+    ? [{ protocol: 'TCP', port: HBONE_PORT }]
+    : [];
 }
 
 export interface TunnelRules {
@@ -37,29 +45,64 @@ export interface TunnelRules {
   readonly wider: readonly string[];
 }
 
+/** Further principals of a workload, by its id: of an account that it is moved to, or from. */
+export type FurtherPrincipals = ReadonlyMap<string, readonly string[]>;
+
 /**
  * What gives back at layer 4 what an open port 15008 takes from NetworkPolicy: each account in the mesh on the ports on which its workloads are on
- * record, by ALLOW, so that nothing else comes through a tunnel. Whoever has no identity comes in no tunnel: NetworkPolicy sees their ports, and
+ * record, by ALLOW, so that nothing else comes through a tunnel. Where a waypoint stands between, the account is the waypoint's, and who may come
+ * through that is what `waypointPolicies` say. Whoever has no identity comes in no tunnel: NetworkPolicy sees their ports, and
  * the last rule leaves them to it. ztunnel enforces all of it: principals and ports alone (istio.io, "Ambient", layer 4 policies).
  */
-export function deriveTunnelRules(inventory: Inventory, edges: readonly Edge[]): TunnelRules {
+export function deriveTunnelRules(
+  inventory: Inventory,
+  edges: readonly Edge[],
+  further: FurtherPrincipals = new Map(),
+): TunnelRules {
   const tunnelled = edges.filter((edge) => isTunnelled(inventory, edge));
   if (tunnelled.length === 0) return { rules: [], wider: [] };
+  const direct = tunnelled.filter((edge) => crossingOf(inventory, edge).direct);
+  const bare = tunnelled.flatMap((edge) =>
+    crossingOf(inventory, edge).hops.flatMap(({ gateway, target }) =>
+      target === undefined
+        ? [
+            `waypoint ${gateway} stands before pods and not before a Service: a policy there speaks of all that is behind it`,
+          ]
+        : [],
+    ),
+  );
+  const { rules, wider } = admitAccounts(
+    inventory,
+    direct.map((edge) => ({ edge, ports: [] })),
+    further,
+  );
+  return {
+    rules: [...rules, { from: [{ source: { notPrincipals: ['*'] } }] }],
+    wider: uniqueSorted([...wider, ...bare]),
+  };
+}
+
+/** One caller, and ports beside that of the edge by which the enforcing proxy may know it. */
+interface Call {
+  readonly edge: Edge;
+  readonly ports: readonly number[];
+}
+
+/** The accounts of callers with their ports, alike ones together, and why that is wider than what is on record. */
+function admitAccounts(inventory: Inventory, calls: readonly Call[], further: FurtherPrincipals): TunnelRules {
   const wider = new Set<string>();
   const byPrincipal = new Map<string, Map<string, Set<number>>>();
-  for (const edge of tunnelled) {
+  for (const { edge, ports: others } of calls) {
     if (edge.src.kind !== 'workload') continue;
     const { id } = edge.src;
-    const workload = workloadById(inventory, id);
     const last = edge.endPort ?? edge.port;
     if (last - edge.port >= MOST_OF_RANGE)
       wider.add(`${id} calls a range of ${last - edge.port + 1} ports, and AuthorizationPolicy knows no ranges`);
-    for (const { mesh, serviceAccount } of workload?.podSets ?? []) {
-      if (!TUNNELS.has(mesh)) continue;
-      const name = `${inventory.facts.mesh.trustDomain}/ns/${workload?.namespace ?? ''}/sa/${serviceAccount}`;
+    for (const name of [...accountsThatTunnel(inventory, id), ...(further.get(id) ?? [])]) {
       const callers = byPrincipal.get(name) ?? new Map<string, Set<number>>();
       const ports = callers.get(id) ?? new Set<number>();
       for (let port = edge.port; port <= Math.min(last, edge.port + MOST_OF_RANGE - 1); port += 1) ports.add(port);
+      for (const port of others) ports.add(port);
       byPrincipal.set(name, callers.set(id, ports));
     }
   }
@@ -78,5 +121,102 @@ export function deriveTunnelRules(inventory: Inventory, edges: readonly Edge[]):
       to: [{ operation: { ports: alike[0]?.ports ?? [] } }],
     }),
   );
-  return { rules: [...rules, { from: [{ source: { notPrincipals: ['*'] } }] }], wider: [...wider].sort() };
+  return { rules, wider: [...wider].sort() };
+}
+
+/** The principals that a workload's tunnels carry. */
+export function accountsThatTunnel(inventory: Inventory, id: string): readonly string[] {
+  const workload = workloadById(inventory, id);
+  if (workload === undefined) return [];
+  const all = isWaypoint(inventory, workload);
+  return uniqueSorted(
+    workload.podSets
+      .filter(({ mesh }) => all || TUNNELS.has(mesh))
+      .map(
+        ({ serviceAccount }) =>
+          `${inventory.facts.mesh.trustDomain}/ns/${workload.namespace}/sa/${serviceAccount === '' ? 'default' : serviceAccount}`,
+      ),
+  );
+}
+
+/** A Service before which a waypoint stands, with the calls on record that come through it. */
+export interface ServiceBehind extends TunnelRules {
+  readonly namespace: string;
+  readonly service: string;
+  readonly edges: readonly Edge[];
+  /** The port of the Service for each port of its pods: which of the two a waypoint compares is not proven here, so both are named. */
+  readonly servicePorts: ReadonlyMap<number, readonly number[]>;
+}
+
+/**
+ * Who may come through a waypoint to each Service of a workload: the accounts on record on their ports. Without it an account of the waypoint's that
+ * ztunnel admits would let through whoever may open a tunnel to the waypoint.
+ */
+export function servicesBehind(
+  inventory: Inventory,
+  edges: readonly Edge[],
+  workload: Workload,
+  further: FurtherPrincipals = new Map(),
+): readonly ServiceBehind[] {
+  const crossings = (list: readonly Edge[]) =>
+    list.flatMap((edge) =>
+      crossingOf(inventory, edge).hops.flatMap(({ target }) =>
+        target?.namespace === workload.namespace ? [{ edge, target }] : [],
+      ),
+    );
+  const names = uniqueSorted(crossings(edgesAtAny(edges, 'dst', [workload.id])).map(({ target }) => target.service));
+  return names.map((service) => {
+    const found = inventory.services.find((one) => one.namespace === workload.namespace && one.name === service);
+    const backends = found?.workloads ?? [workload.id];
+    const calls = crossings(edgesAtAny(edges, 'dst', backends)).filter(({ target }) => target.service === service);
+    const servicePorts = new Map<number, readonly number[]>();
+    for (const { edge, target } of calls)
+      servicePorts.set(edge.port, uniqueNumbers([...(servicePorts.get(edge.port) ?? []), target.port]));
+    const { rules, wider } = admitAccounts(
+      inventory,
+      calls.map(({ edge, target }) => ({ edge, ports: [target.port] })),
+      further,
+    );
+    return {
+      namespace: workload.namespace,
+      service,
+      edges: [...new Set(calls.map(({ edge }) => edge))],
+      servicePorts,
+      rules,
+      wider: [...wider, ...mixedPorts(service, servicePorts), ...unlikeBackends(service, backends, calls)],
+    };
+  });
+}
+
+function uniqueNumbers(values: readonly number[]): readonly number[] {
+  return [...new Set(values)].sort((a, b) => a - b);
+}
+
+/** A number that is one port of the Service and another one of its pods admits both. */
+function mixedPorts(service: string, ports: ReadonlyMap<number, readonly number[]>): readonly string[] {
+  return [...ports].flatMap(([pod, own]) =>
+    own.some((port) => port !== pod && ports.has(port))
+      ? [`${own.join(', ')} is a port of Service ${service} for ${pod} and one of its pods as well`]
+      : [],
+  );
+}
+
+/** Behind one Service a waypoint tells its workloads not apart. */
+function unlikeBackends(
+  service: string,
+  backends: readonly string[],
+  calls: readonly { readonly edge: Edge }[],
+): readonly string[] {
+  const callers = backends.map((id) =>
+    uniqueSorted(
+      calls.flatMap(({ edge }) =>
+        edge.dst.kind === 'workload' && edge.dst.id === id && edge.src.kind === 'workload'
+          ? [`${edge.src.id} ${edge.port}`]
+          : [],
+      ),
+    ).join('\n'),
+  );
+  return new Set(callers).size > 1
+    ? [`Service ${service} leads to ${[...backends].sort().join(' and ')}, which are on record with different callers`]
+    : [];
 }

@@ -17,7 +17,7 @@ import {
 } from './istio-party.ts';
 import type { Way } from './istio-party.ts';
 import { modesOf, portsToAsk } from './istio-peer-authentication.ts';
-import { throughWaypoint, waypointsOf } from './istio-waypoint.ts';
+import { isWaypointOf, throughWaypoint, waypointsOf } from './istio-waypoint.ts';
 import type { Tri } from './tri.ts';
 import { agreed, and } from './tri.ts';
 import type { Party, Pod, World } from './world.ts';
@@ -42,7 +42,7 @@ export function judgeAmbient(world: World, src: Party, dst: Party, query: MeshQu
     return marked(
       unknownMtls(`The destination of ${textOf(src)} is not known, and ${textOf(src)} is or may be in ambient mode.`),
     );
-  const answers = waysOf(world, src).flatMap((from) =>
+  const answers = clientWays(world, src).flatMap((from) =>
     waysOf(world, dst).map((to) => judgeWays(world, asWay(src, from), from, asWay(dst, to), to, query, pair)),
   );
   const answer = agreed(answers.map((one) => one.answer));
@@ -50,6 +50,11 @@ export function judgeAmbient(world: World, src: Party, dst: Party, query: MeshQu
     return marked({ answer, reasons: uniqueReasons(answers.flatMap(({ reasons }) => reasons)) });
   const settled = settle(answer, answers, 'and how both sides are in the mesh');
   return marked(settled);
+}
+
+/** The ways in which a client sends: a waypoint tunnels as ztunnel does. */
+export function clientWays(world: World, src: Party): readonly Way[] {
+  return isWaypointOf(world, src) ? ['ambient'] : waysOf(world, src);
 }
 
 /** Says of every reason that it was not proven on packets. */
@@ -184,7 +189,8 @@ function toAmbient(world: World, src: Party, from: Way, dst: Party, pod: Pod, qu
 
 /** Through each waypoint that stands before the destination, and directly where some way leads past them. */
 function fromMesh(world: World, src: Party, dst: Party, pod: Pod, query: MeshQuery): MeshAnswer {
-  const ways = waypointsOf(world, dst, query);
+  // What a waypoint sends goes through no other.
+  const ways = isWaypointOf(world, src) ? [] : waypointsOf(world, dst, query);
   if (ways.length === 0) return atZtunnel(world, src, dst, pod, query, [true]);
   const answers = ways.map((way): MeshAnswer => {
     switch (way.kind) {
@@ -260,7 +266,7 @@ export function ambientTransport(
   dst: Party,
 ): { readonly kind: 'mtls' | 'plaintext' | 'unknown'; readonly because: string } {
   const kinds = new Set(
-    waysOf(world, src).flatMap((from) => waysOf(world, dst).map((to) => transportOfWays(from, to, dst))),
+    clientWays(world, src).flatMap((from) => waysOf(world, dst).map((to) => transportOfWays(from, to, dst))),
   );
   const [only] = kinds;
   const kind = kinds.size === 1 && only !== undefined ? only : 'unknown';

@@ -1,7 +1,7 @@
-import { PROBE_ADDRESS, isAmbient, takesTunnels } from './istio-ambient.ts';
+import { PROBE_ADDRESS, clientWays, isAmbient, takesTunnels } from './istio-ambient.ts';
 import type { MeshQuery, Way } from './istio-party.ts';
 import { HBONE_PORT, NOT_PROVEN, waysOf } from './istio-party.ts';
-import { waypointsOf } from './istio-waypoint.ts';
+import { isWaypointOf, waypointsOf } from './istio-waypoint.ts';
 import { parseAddress } from './cidr-set.ts';
 import type { Party, World } from './world.ts';
 
@@ -49,7 +49,7 @@ export function routesOf(world: World, src: Party, dst: Party, query: MeshQuery)
     hops: [{ src, dst, first: HBONE_PORT, last: HBONE_PORT }],
     note: `tunnelled to port ${HBONE_PORT}; ${NOT_PROVEN}`,
   };
-  for (const from of waysOf(world, src))
+  for (const from of clientWays(world, src))
     for (const to of waysOf(world, dst))
       for (const route of routesBetween(world, src, from, dst, to, query, plain, tunnel)) routes.add(route);
   return routes.size === 1 && routes.has(plain) ? undefined : [...routes];
@@ -76,7 +76,7 @@ function routesBetween(
     const takes = takesTunnels(dst);
     return takes === 'unknown' ? [tunnel, plain] : [takes === 'yes' ? tunnel : plain];
   }
-  const ways = waypointsOf(world, dst, query);
+  const ways = isWaypointOf(world, src) ? [] : waypointsOf(world, dst, query);
   if (ways.length === 0) return [tunnel];
   return ways.map((way): Route => {
     if (way.kind === 'direct') return tunnel;

@@ -23,12 +23,24 @@ export type WayTo =
       readonly target?: Target;
     };
 
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
-const CLASS = 'istio-waypoint';
+/** On the pods of a Gateway that istiod made. */
+export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
+/** The class of Gateways that are waypoints. */
+export const WAYPOINT_CLASS = 'istio-waypoint';
 
 function find(world: World, key: string): Waypoint | undefined {
   const slash = key.indexOf('/');
   return istioOf(world, key.slice(0, slash)).waypoints.find(({ gateway }) => gateway === key.slice(slash + 1));
+}
+
+/** Is this party a waypoint? It is in no mode of the mesh, and tunnels with its own account to whatever stands behind it. */
+export function isWaypointOf(world: World, { pod }: Party): boolean {
+  const gateway = pod === undefined ? undefined : labelOf(pod.labels, GATEWAY_NAME);
+  return (
+    pod !== undefined &&
+    gateway !== undefined &&
+    istioOf(world, pod.namespace.name).waypoints.some((one) => one.gateway === gateway)
+  );
 }
 
 /** The waypoint named for a Service or for pods, if it takes such traffic. */
@@ -131,7 +143,7 @@ function acts(
 ): boolean {
   const root = world.inventory.facts.mesh.rootNamespace;
   if (party.pod !== undefined && isTarget(ref, party.pod, policy.namespace)) return true;
-  if (ref.kind === 'GatewayClass') return policy.namespace === root && ref.name === CLASS;
+  if (ref.kind === 'GatewayClass') return policy.namespace === root && ref.name === WAYPOINT_CLASS;
   const core = ref.group === '' || ref.group === 'core';
   return (
     core &&

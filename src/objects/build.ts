@@ -124,6 +124,16 @@ export function buildAuthorizationPolicy(
   };
 }
 
+/** The same for what a waypoint lets through to a Service of its namespace (istio.io, Authorization Policy, "targetRefs"). */
+export function buildServicePolicy(own: OwnMeta, service: string, rules: readonly JsonObject[]): KubeManifest {
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: metadata(own),
+    spec: { targetRefs: [{ group: '', kind: 'Service', name: service }], action: 'ALLOW', rules },
+  };
+}
+
 export function buildServiceAccount(own: OwnMeta, imagePullSecrets: readonly string[]): KubeManifest {
   return {
     apiVersion: 'v1',

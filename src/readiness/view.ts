@@ -1,3 +1,4 @@
+import { withWaypoints } from '../candidates/waypoints.ts';
 import type { CandidateContext } from '../candidates/network.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import type { View } from '../engine/contract.ts';
@@ -79,7 +80,7 @@ export function candidateContext(view: View, joining: ReadonlySet<string> = new 
   const kinds = servedKinds(view);
   return {
     inventory: view.inventory,
-    edges: keptEdges(view.edges),
+    edges: withWaypoints(view.inventory, keptEdges(view.edges)),
     system: findSystemPeers(view.inventory),
     waived: (gate, subject) => waiverFor(view, gate, subject) !== undefined,
     meshed,

@@ -8,9 +8,11 @@ import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { Inventory } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
+import { withWaypoints } from '../../src/candidates/waypoints.ts';
 import fc from '../support/fast-check.ts';
 import { edgeOf } from '../support/rig.ts';
-import { connection, inventoryOf } from '../support/world.ts';
+import type { PodSetSketch } from '../support/world.ts';
+import { connection, inventoryOf, manifest } from '../support/world.ts';
 
 const NAMESPACES = ['a', 'b'];
 const PORTS = [80, 8080, 9000];
@@ -25,6 +27,8 @@ interface Sample {
   }[];
   readonly edges: readonly Edge[];
   readonly isolated: readonly string[];
+  /** Namespaces before whose Services a waypoint stands. */
+  readonly behind?: readonly string[];
 }
 
 const workloadsArb = fc
@@ -75,12 +79,44 @@ interface Made {
   readonly wider: readonly string[];
 }
 
-function made({ workloads, edges, isolated }: Sample, waived = false): Made {
+const WAYPOINT = 'Deployment/waypoint';
+
+function made({ workloads, edges, isolated, behind = [] }: Sample, waived = false): Made {
+  const gateways = behind.map((namespace) =>
+    manifest('gateway.networking.k8s.io/v1', 'Gateway', `${namespace}/waypoint`, {
+      gatewayClassName: 'istio-waypoint',
+    }),
+  );
   const inventory = inventoryOf({
     mesh: { kind: 'istio', mode: 'ambient', version: '1.29' },
-    namespaces: Object.fromEntries(NAMESPACES.map((name) => [name, { 'kubernetes.io/metadata.name': name }])),
-    workloads: Object.fromEntries(
-      workloads.map(({ id, account, mesh }, index) => [
+    namespaces: Object.fromEntries(
+      NAMESPACES.map((name) => [
+        name,
+        {
+          'kubernetes.io/metadata.name': name,
+          ...(behind.includes(name) ? { 'istio.io/use-waypoint': 'waypoint' } : {}),
+        },
+      ]),
+    ),
+    policies: gateways,
+    services:
+      behind.length === 0
+        ? []
+        : workloads.map(({ id }) => ({
+            name: `${id.slice(0, id.indexOf('/'))}/${id.slice(id.lastIndexOf('/') + 1)}`,
+            selects: [id],
+            ports: PORTS.map((port) => `http-${port}:${port}`),
+          })),
+    workloads: Object.fromEntries([
+      ...behind.map((namespace, index) => [
+        `${namespace}/${WAYPOINT}`,
+        {
+          labels: { 'gateway.networking.k8s.io/gateway-name': 'waypoint' },
+          account: 'waypoint',
+          pods: [`10.0.1.${index + 1}@n1`],
+        },
+      ]),
+      ...workloads.map(({ id, account, mesh }, index) => [
         id,
         {
           labels: { app: id.slice(id.lastIndexOf('/') + 1) },
@@ -90,12 +126,12 @@ function made({ workloads, edges, isolated }: Sample, waived = false): Made {
           pods: [`10.0.0.${index + 1}@n1`],
         },
       ]),
-    ),
+    ]) as Record<string, PodSetSketch>,
     cni: { name: 'calico', enforces: 'yes', ipBlockMatches: ['pods', 'nodes', 'api-server'] },
   });
   const context: CandidateContext = {
     inventory,
-    edges,
+    edges: withWaypoints(inventory, edges),
     system: {},
     waived: (gate) => waived && gate === 'expressible',
     meshed: new Set(workloads.filter(({ mesh }) => mesh === 'sidecar').map(({ id }) => id)),
@@ -106,12 +142,19 @@ function made({ workloads, edges, isolated }: Sample, waived = false): Made {
   return {
     inventory,
     policies: [
+      ...gateways,
       ...own.flatMap((workload) =>
         (['ingress', 'egress'] as const).flatMap((way) => deriveNetworkCandidate(context, workload, way).object ?? []),
       ),
       ...isolated.map((namespace) => buildDefaultDeny({ name: 'sallyport-default-deny', namespace })),
     ],
-    tunnels: access.flatMap(({ object }) => object ?? []),
+    tunnels: [
+      ...new Map(
+        access
+          .flatMap(({ object, atWaypoints }) => [...atWaypoints, ...(object === undefined ? [] : [object])])
+          .map((one) => [`${one.metadata.namespace ?? ''}/${one.metadata.name}`, one]),
+      ).values(),
+    ],
     wider: access.filter(({ problems }) => problems.length > 0).map(({ id }) => id),
   };
 }
@@ -190,6 +233,87 @@ describe('tunnels of an allow-list in an ambient mesh', () => {
       }),
       { numRuns: 40 },
     );
+  });
+});
+
+describe('tunnels of an allow-list with waypoints before its Services', () => {
+  const behindArb = sampleArb.chain((sample) =>
+    fc.subarray(NAMESPACES, { minLength: 1 }).map((behind) => ({ ...sample, behind })),
+  );
+  it('carry everything that is on record, and nothing that NetworkPolicy keeps closed, through a waypoint or past it', () => {
+    const seen = { through: 0, taken: 0, closed: 0 };
+    fc.assert(
+      fc.property(behindArb, (sample) => {
+        const { inventory, policies, tunnels, wider } = made(sample);
+        const network = compileWorld({ ...inventory, policies });
+        const closed = compileWorld({ ...inventory, policies: [...policies, ...tunnels] });
+        // A waypoint's account alone, without what stands at the waypoint: whoever may open a tunnel to it comes through.
+        const unguarded = compileWorld({
+          ...inventory,
+          policies: [...policies, ...tunnels.filter(({ metadata }) => !metadata.name.endsWith('-waypoint'))],
+        });
+        const guarded = sample.workloads.filter(
+          ({ id, mesh }) =>
+            mesh === 'ambient' && sample.isolated.includes(id.slice(0, id.indexOf('/'))) && !wider.includes(id),
+        );
+        for (const dst of guarded)
+          for (const src of sample.workloads)
+            for (const port of ASKED) {
+              if (src.id === dst.id) continue;
+              const query = connection(`${src.id} -> ${dst.id} ${port}`);
+              const onRecord = sample.edges.some(
+                (edge) =>
+                  edge.port === port && JSON.stringify([edge.src, edge.dst]) === JSON.stringify([query.src, query.dst]),
+              );
+              if (onRecord || evaluateConnection(network, query, { mesh: false }).answer !== 'denied') continue;
+              if (evaluateConnection(unguarded, query, { mesh: true }).answer === 'allowed') seen.taken += 1;
+              expect([src.id, dst.id, port, evaluateConnection(closed, query, { mesh: true }).answer]).toEqual([
+                src.id,
+                dst.id,
+                port,
+                'denied',
+              ]);
+              seen.closed += 1;
+            }
+        for (const edge of sample.edges) {
+          const to = sample.workloads.find(({ id }) => edge.dst.kind === 'workload' && edge.dst.id === id);
+          if (to === undefined || wider.includes(to.id) || to.mesh === 'sidecar') continue;
+          const verdict = evaluateConnection(closed, edge, { mesh: true });
+          expect([edge.id, verdict.answer]).toEqual([edge.id, 'allowed']);
+          if (JSON.stringify(tunnels).includes('/sa/waypoint')) seen.through += 1;
+        }
+      }),
+      { numRuns: 120 },
+    );
+    expect(seen.through).toBeGreaterThan(20);
+    expect(seen.taken).toBeGreaterThan(0);
+    expect(seen.closed).toBeGreaterThan(100);
+  });
+
+  it.each([
+    [
+      'the account of the caller at the waypoint, and that of the waypoint at the server',
+      ['b'],
+      ['x@waypoint', 'waypoint@z'],
+    ],
+    ['the account of the caller alone where none stands before the Service', [], ['x@z']],
+    ['nor where it stands before those of another namespace', ['a'], ['x@z']],
+  ] as const)('admit %s', (_, behind, wanted) => {
+    const { tunnels } = made({
+      workloads: [
+        { id: 'a/Deployment/x', account: 'x', mesh: 'ambient' },
+        { id: 'b/Deployment/z', account: 'z', mesh: 'ambient' },
+      ],
+      edges: [edgeOf('a/Deployment/x -> b/Deployment/z 80')],
+      isolated: ['b'],
+      behind,
+    });
+    const found = tunnels.flatMap(({ metadata, spec }) =>
+      [...JSON.stringify(spec).matchAll(/\/sa\/([a-z]+)/gu)].map(
+        ([, account]) => `${account ?? ''}@${metadata.name.endsWith('-waypoint') ? 'waypoint' : 'z'}`,
+      ),
+    );
+    expect(found.sort()).toEqual([...wanted].sort());
   });
 });
 

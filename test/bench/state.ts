@@ -287,9 +287,17 @@ const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 const span = (ms: number): string => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
+/** The process itself says how large it was. */
+const TELL_SIZE = [
+  '--import',
+  'data:text/javascript,process.on("exit",()=>process._rawDebug("resident "+process.resourceUsage().maxRSS))',
+];
+
 interface Timed {
   readonly ms: number;
   readonly cpu: number;
+  /** Resident at most, MiB. */
+  readonly rss: number;
   readonly bytes: number;
   readonly code: number | null;
 }
@@ -343,13 +351,23 @@ async function measure(count: number, dir: string, only: string | undefined): Pr
     const times: number[] = [];
     const busy: number[] = [];
     let bytes = 0;
+    let rss = 0;
     let code: number | null = null;
     for (let round = 0; round < rounds; round += 1) {
       const from = performance.now();
       // The shell tells what its child has used of the processor: on a busy machine that is the figure that can be compared.
       const done = spawnSync(
         'sh',
-        ['-c', '"$@"; code=$?; times >&2; exit $code', '-', process.execPath, PROGRAM, ...command, ...args],
+        [
+          '-c',
+          '"$@"; code=$?; times >&2; exit $code',
+          '-',
+          process.execPath,
+          ...TELL_SIZE,
+          PROGRAM,
+          ...command,
+          ...args,
+        ],
         {
           env,
           maxBuffer: 1 << 30,
@@ -360,11 +378,15 @@ async function measure(count: number, dir: string, only: string | undefined): Pr
       code = done.status;
       const said = done.stderr.toString('utf8').trimEnd().split('\n');
       busy.push(cpuMs(said.at(-1) ?? ''));
+      rss = Math.max(rss, ...said.map((line) => Number(/^resident (\d+)$/u.exec(line)?.[1] ?? 0) / 1024));
       if (code !== 0 && code !== 6 && code !== 3) write(said.slice(0, -2).join('\n').slice(0, 400));
     }
-    return { ms: median(times), cpu: median(busy), bytes, code };
+    return { ms: median(times), cpu: median(busy), rss, bytes, code };
   };
-  write('\n| command | time, median | processor | output |\n|---|---|---|---|');
+  const proposal = join(dir, 'proposal');
+  mkdirSync(proposal, { recursive: true });
+  writeFileSync(join(proposal, 'one.json'), JSON.stringify(objectOf('ns-7', 3)));
+  write('\n| command | time, median | processor | memory | output |\n|---|---|---|---|---|');
   const rows: readonly (readonly [string, number])[] = [
     ['--version', 5],
     ['status', 5],
@@ -378,15 +400,29 @@ async function measure(count: number, dir: string, only: string | undefined): Pr
     ['flows --json', 1],
     // What reading the directory of 4,000 workloads takes by itself.
     ['inventory --namespace ns-7', 3],
+    ['reach --from ns-7/Deployment/app-3', 1],
+    ['grant list', 3],
+    ['pattern list', 1],
+    ['incident list', 1],
     ['suggest ns-7', 3],
     ['verify ns-7', 3],
-    ['verify', 1],
+    ['accounts -n ns-7', 1],
+    ['rehearse ns-7', 1],
+    ['waves', 1],
+    ['plan ns-7', 1],
     ['plan ns-7 --to identity', 1],
+    ['verify', 1],
+    ['check PROPOSAL', 1],
+    ['accounts', 1],
+    ['assess', 1],
   ];
   for (const [command, rounds] of only === 'beside' ? [] : rows) {
-    const { ms, cpu, bytes, code } = timed(command.split(' '), rounds);
+    const { ms, cpu, rss, bytes, code } = timed(
+      command.split(' ').map((word) => (word === 'PROPOSAL' ? proposal : word)),
+      rounds,
+    );
     write(
-      `| \`${command}\` | ${span(ms)} | ${span(cpu)} | ${bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(0)} MB`}${code === 0 ? '' : `, exit ${code ?? '?'}`} |`,
+      `| \`${command}\` | ${span(ms)} | ${span(cpu)} | ${rss.toFixed(0)} MiB | ${bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(0)} MB`}${code === 0 ? '' : `, exit ${code ?? '?'}`} |`,
     );
   }
   await readersBesideWriter(file, timed);

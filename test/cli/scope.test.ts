@@ -2,8 +2,10 @@
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { buildAccountTable } from '../../src/candidates/account-table.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import { deriveNetworkCandidate } from '../../src/candidates/network.ts';
+import { rehearsalPlan } from '../../src/cli/commands/rehearse.ts';
 import { advance } from '../../src/cli/commands/run.ts';
 import { openApp } from '../../src/cli/context.ts';
 import type { App, GlobalOptions } from '../../src/cli/context.ts';
@@ -283,6 +285,13 @@ function answers(read: { readonly plan: Loaded; readonly touching: Loaded }, nam
       deriveNetworkCandidate(context, one, 'egress'),
       deriveAuthorization(context, one),
     ]),
+    rehearsed: planWhole(read.plan, (now) => ({ plan: rehearsalPlan(now, namespace) })).made.plan,
+    accounts: buildAccountTable({
+      snapshot: read.touching.snapshot,
+      inventory: view.inventory,
+      edges: view.edges,
+      namespace,
+    }),
     verified: [
       ...phases.flatMap((phase) => phase.verify(view)),
       ...deniedByOwn(view.inventory, edges, judgeEdges(view.inventory, edges)).map(({ id }) => id),

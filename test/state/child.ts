@@ -2,7 +2,17 @@
 import { isFailure } from '../../src/shared/pure/errors.ts';
 import { openJournal } from '../../state/journal.ts';
 import { openState } from '../../state/open.ts';
-import { makeCreate, makeEdge, makeInput, makeRun, makeState, makeStep, NO_MORE, TARGET } from './samples.ts';
+import {
+  makeAudit,
+  makeCreate,
+  makeEdge,
+  makeInput,
+  makeRun,
+  makeState,
+  makeStep,
+  NO_MORE,
+  TARGET,
+} from './samples.ts';
 
 const [, , action, file = ''] = process.argv;
 
@@ -33,6 +43,24 @@ function act(): void {
       dropRights();
       openState(file, { target: TARGET, mode: action === 'read-without-rights' ? 'read' : 'write' });
       return;
+    case 'perform': {
+      // A run of many steps, with imports between them, until it is killed.
+      const { writer } = openState(file, { target: TARGET, mode: 'write' });
+      const journal = openJournal(writer);
+      process.stdout.write('ready\n');
+      for (let number = 0; ; number += 1) {
+        const run = `r${number}`;
+        const steps = Array.from({ length: 5 }, (_, index) => makeStep(`${index}`, makeCreate(`${index}`)));
+        journal.openRun(makeRun(run, steps));
+        for (const [index, { change }] of steps.entries()) {
+          journal.stepStarted(run, index, change, 7_000);
+          const edges = Array.from({ length: 200 }, (_, port) => makeEdge({ port, l7: `GET /${number}/${index}` }));
+          writer.importEdges({ inputs: [makeInput(`${number} ${index}`)], edges, evidence: NO_MORE });
+          journal.stepDone(run, index, { uid: run, at: 7_001, audit: makeAudit('created', { run }) });
+        }
+        journal.closeRun(run, 'done', 'allow-list', 7_002);
+      }
+    }
     case 'fill': {
       const { writer } = openState(file, { target: TARGET, mode: 'write' });
       for (let batch = 0; ; batch += 1) {

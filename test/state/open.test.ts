@@ -300,6 +300,39 @@ describe('one pair of hands', () => {
     close();
   });
 
+  it('readers meet no error and no half of anything while a run of another process writes, however often they open the file', async () => {
+    const file = makeFilled();
+    const child = await startChild('perform', file);
+    const stays = read(file)();
+    const seen = { edges: 0, done: 0 };
+    const filled = 1_000;
+    const look = (state: ReturnType<ReturnType<typeof read>>): void =>
+      state.reader.consistently(() => {
+        const { reader } = state;
+        const runs = reader.runs();
+        const steps = runs.flatMap(({ id }) => reader.stepsOf(id));
+        const done = steps.filter((step) => step.state === 'done').length;
+        // A run is there with all of its steps, a step that is done with its line on the trail, an import with all of its edges.
+        expect(steps).toHaveLength(runs.length * 5);
+        expect(reader.audit()).toHaveLength(done);
+        expect(reader.openRuns().length).toBeLessThan(2);
+        const edges = reader.edges().length;
+        expect(edges).toBe(filled + (reader.imports().length - 1) * 200);
+        expect(edges).toBeGreaterThanOrEqual(seen.edges);
+        expect(done).toBeGreaterThanOrEqual(seen.done);
+        Object.assign(seen, { edges, done });
+      });
+    for (let round = 0; round < 400 && seen.done < 12; round += 1) {
+      const state = read(file)();
+      look(state);
+      state.close();
+      look(stays);
+    }
+    expect(seen.done).toBeGreaterThan(0);
+    expect(child.exitCode).toBeNull();
+    stays.close();
+  });
+
   it('a reader has nothing to write with', () => {
     const file = makeFilled();
     const state = read(file)();

@@ -9,6 +9,7 @@ import { maskText } from '../../shared/pure/mask.ts';
 import { plural } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
 import { loadAll, requireNamespace } from '../load.ts';
+import type { Scope } from '../scope.ts';
 import { renderAccounts } from '../render-accounts.ts';
 
 export interface AccountsOptions {
@@ -21,7 +22,10 @@ export interface AccountsOptions {
  * named, never read.
  */
 export async function accounts(app: App, options: AccountsOptions): Promise<void> {
-  const [loaded, use] = await Promise.all([loadAll(app), readUse(options.auditLog)]);
+  // Asked of edges is only what the accounts' own workloads call.
+  const scope: Scope =
+    options.namespace === undefined ? { kind: 'all' } : { kind: 'touching', namespaces: [options.namespace] };
+  const [loaded, use] = await Promise.all([loadAll(app, scope), readUse(options.auditLog)]);
   if (options.namespace !== undefined) requireNamespace(loaded, options.namespace);
   const view = loaded.view(options.namespace ?? '');
   const table = buildAccountTable({

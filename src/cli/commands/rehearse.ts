@@ -1,10 +1,13 @@
+import type { Gate } from '../../model/finding.ts';
 import { assembleSteps } from '../../plan/assemble.ts';
+import type { Plan } from '../../plan/plan.ts';
 import { notJoinedGates } from '../../readiness/joined.ts';
 import { rehearsableGates, rehearsalSteps } from '../../readiness/rehearsal.ts';
 import { EXIT } from '../../shared/pure/errors.ts';
 import { safeText } from '../../shared/pure/text.ts';
 import type { App } from '../context.ts';
-import { loadAll, requireNamespace, requireReadable } from '../load.ts';
+import type { Loaded } from '../load.ts';
+import { loadAll, planWhole, requireNamespace, requireReadable } from '../load.ts';
 import type { Prompts } from '../prompts.ts';
 import { renderPlan } from '../render-plan.ts';
 import { soakWorld } from '../soak.ts';
@@ -14,6 +17,13 @@ import { carryOut, refuseOpenRun } from './run.ts';
 export interface RehearseOptions {
   /** True unless `--no-dry-run` is given. */
   readonly dryRun?: boolean;
+}
+
+/** The rehearsals that the record gives for a namespace, as a plan. */
+export function rehearsalPlan(loaded: Loaded, namespace: string): Plan {
+  const view = loaded.view(namespace);
+  const gates = (): readonly Gate[] => [...notJoinedGates(view), ...rehearsableGates(view)];
+  return assembleSteps(view, rehearsalSteps(view), gates, loaded.planner);
 }
 
 /**
@@ -28,16 +38,14 @@ export async function rehearse(
 ): Promise<number> {
   const dryRun = options.dryRun !== false;
   if (!dryRun) await refuseOpenRun(app, namespace);
-  const loaded = await loadAll(app);
-  requireNamespace(loaded, namespace);
-  requireReadable(loaded, await app.decisions());
+  const begun = await loadAll(app, { kind: 'planning', namespace });
+  requireNamespace(begun, namespace);
+  requireReadable(begun, await app.decisions());
+  const {
+    loaded,
+    made: { plan },
+  } = planWhole(begun, (now) => ({ plan: rehearsalPlan(now, namespace) }));
   const view = loaded.view(namespace);
-  const plan = assembleSteps(
-    view,
-    rehearsalSteps(view),
-    () => [...notJoinedGates(view), ...rehearsableGates(view)],
-    loaded.planner,
-  );
   const words = `sallyport rehearse ${namespace}`;
   if (dryRun || plan.steps.length === 0) {
     app.output.document('Plan', planDocument(plan));

@@ -24,8 +24,8 @@ const ALONE_BYTES = ALONE_BATCHES * BATCH_BYTES;
 const MAX_WORKERS = 4;
 /** Batches at a time for each thread: one it works on, and others that wait for it. */
 const DEPTH = 3;
-/** Batches that are read and not yet given to a thread. */
-const AHEAD = 3;
+/** Batches that are read and not yet asked for: while this thread is held up for a moment, by the collector say, reading goes on. */
+const AHEAD = 10;
 
 /**
  * Reads as readRecords does, but folds plain records where the bytes are: in this thread to begin with, and in threads of its own once an

@@ -125,6 +125,37 @@ describe('the dashboard', () => {
     for (const [, name] of text.matchAll(/\$\{?([a-z_]+)\}?/giu))
       expect(variables.has(name ?? '') || (name ?? '').startsWith('__'), name).toBe(true);
   });
+
+  it('lays its panels out on 24 columns without a gap or an overlap', () => {
+    const rows = Math.max(...dashboard.panels.map(({ gridPos: { y, h } }) => y + h));
+    const cells = Array.from({ length: rows * 24 }, () => 0);
+    for (const { gridPos } of dashboard.panels)
+      for (let y = gridPos.y; y < gridPos.y + gridPos.h; y += 1)
+        for (let x = gridPos.x; x < gridPos.x + gridPos.w; x += 1) cells[y * 24 + x] = (cells[y * 24 + x] ?? 0) + 1;
+    expect(new Set(cells)).toEqual(new Set([1]));
+  });
+
+  // The rules of github.com/grafana/dashboard-linter.
+  it('is as the linter of Grafana asks', () => {
+    expect(dashboard.editable).toBe(false);
+    expect(dashboard.templating.list).toMatchObject([
+      { name: 'datasource', label: 'Data source' },
+      { name: 'job', label: 'Job', type: 'query', datasource: { uid: '${datasource}' }, multi: true, allValue: '.+' },
+      { name: 'instance', label: 'Instance', type: 'query', multi: true, allValue: '.+', refresh: 2 },
+    ]);
+    for (const { title, type, description, fieldConfig, targets } of dashboard.panels) {
+      expect(description, title).toMatch(/\.$/u);
+      if (type !== 'table') expect(fieldConfig.defaults.unit, title).toMatch(/^[a-z]+$/u);
+      for (const { expr } of targets) {
+        const names = expr.match(/\b(?:ml|sallyport|nodejs)_[a-z_]+/gu) ?? [];
+        expect(names.length, expr).toBeGreaterThan(0);
+        expect(expr.split('{job=~"$job", instance=~"$instance"'), expr).toHaveLength(names.length + 1);
+        for (const [, range] of expr.matchAll(/\brate\([^[]*\[([^\]]*)\]/gu)) expect(range).toBe('$__rate_interval');
+        for (const name of names.filter((one) => one.endsWith('_total')))
+          expect(expr, title).toMatch(new RegExp(`(?:rate|increase)\\(${name}`, 'u'));
+      }
+    }
+  });
 });
 
 interface Series {
@@ -147,6 +178,20 @@ async function overTheDay(query: string, stepSec = 60): Promise<readonly Series[
   };
   expect(body.status, `${query}: ${body.error ?? ''}`).toBe('success');
   return body.data.result;
+}
+
+/** As Prometheus keeps it: with the job and the instance that it was scraped from. */
+function scraped(line: string): string {
+  const at = 'job="sallyport-watch",instance="10.0.0.9:9464"';
+  return line.includes('{') ? line.replace('{', `{${at},`) : line.replace(' ', `{${at}} `);
+}
+
+/** A query with its variables as Grafana fills them in: all jobs and instances, and a rate over four samples at least. */
+function filled(expr: string): string {
+  return expr
+    .replaceAll(/\$(?:job|instance)\b/gu, '.+')
+    .replaceAll('$__rate_interval', '20m')
+    .replaceAll('[10m]', '[15m]');
 }
 
 /** The text format with times, as promtool takes it: samples of one metric stand together. */
@@ -208,7 +253,7 @@ beforeAll(async () => {
             const metric = /^[a-zA-Z_:][a-zA-Z0-9_:]*/u.exec(line)?.[0] ?? '';
             // Summaries of the process are nobody's question.
             if (!/^(?:ml|sallyport)_|^nodejs_heap_size_used_bytes$/u.test(metric)) continue;
-            samples.set(metric, [...(samples.get(metric) ?? []), `${line} ${now / 1000}`]);
+            samples.set(metric, [...(samples.get(metric) ?? []), `${scraped(line)} ${now / 1000}`]);
           }
         },
       };
@@ -271,13 +316,25 @@ describe('over a day of drift, attacks and outages', () => {
     'the panel %s has something to show',
     async (title, exprs) => {
       for (const expr of exprs) {
-        const series = await overTheDay(expr.replaceAll(/\[(?:5|10)m\]/gu, '[15m]'));
+        const series = await overTheDay(filled(expr));
         if (title in QUIET)
           expect(series.filter(({ values }) => values.some(([, value]) => Number(value) > 0))).toEqual([]);
         else expect(series.length, `${title}: ${expr}`).toBeGreaterThan(0);
       }
     },
   );
+
+  it('a figure is 0 while the watch is there, and is not known where it is away', async () => {
+    for (const { title, targets } of panels.filter(({ type }) => type === 'stat')) {
+      const [{ expr } = { expr: '' }] = targets;
+      const day = await overTheDay(filled(expr));
+      expect(day, title).toHaveLength(1);
+      // Without a series of its own, from the watch alone.
+      const bare = filled(expr).replace(/^sum\(\w+/u, 'sum(sallyport_nothing');
+      expect((await overTheDay(bare)).flatMap(({ values }) => values.map(([, value]) => value))).toContain('0');
+      expect(await overTheDay(filled(expr).replaceAll('.+', 'elsewhere')), title).toEqual([]);
+    }
+  });
 
   it('figures that rise on that day rise on the dashboard, and fall again', async () => {
     for (const expr of [

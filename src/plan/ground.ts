@@ -166,14 +166,14 @@ function metBy(
       if (!near.has(there)) peers.add(there);
       ends.add(endpointKey(other));
     }
-  const known = new Set(view.snapshot.objects.map(objectKey));
   const met = new Set<string>();
   for (const { id, ref, namespace, podSets } of workloads) {
     // Of a peer's namespace only what is spoken with.
     if (!near.has(namespace) && !ends.has(id)) continue;
     met.add(refKey(ref));
-    // What an operator makes of its object is seen at its pods alone.
-    if (known.has(refKey(ref)) && podsToldBy(groupOf(ref.apiVersion), ref.kind) === 'template') continue;
+    // What an operator makes of its object, and what an owner that was not read does, is seen at its pods alone.
+    const told = podsToldBy(groupOf(ref.apiVersion), ref.kind) === 'template';
+    if (told && podSets.every(({ templatePath }) => templatePath !== undefined)) continue;
     for (const { pods } of podSets) for (const { name } of pods) met.add(`/Pod/${namespace}/${name}`);
   }
   for (const { namespace, name, workloads: behind } of services)

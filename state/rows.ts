@@ -115,6 +115,12 @@ function variant<T>(checks: Readonly<Record<string, Check<T>>>): Check<T> {
   };
 }
 
+/** A mark that is there or not. */
+const yes: Check<true> = (value, place, path) => {
+  if (value !== true) throw badRow(place, path, 'true expected');
+  return value;
+};
+
 type Kind<T, K> = Extract<T, { readonly kind: K }>;
 
 const change = variant<Change>({
@@ -123,7 +129,10 @@ const change = variant<Change>({
     { kind: oneOf(['edit']), ref: objectRef, fields: list(fieldChange), owner: oneOf(['sallyport', 'other']) },
     { uid: text },
   ),
-  delete: object<Kind<Change, 'delete'>>({ kind: oneOf(['delete']), ref: objectRef, before: manifest }, { uid: text }),
+  delete: object<Kind<Change, 'delete'>>(
+    { kind: oneOf(['delete']), ref: objectRef, before: manifest },
+    { uid: text, evicts: yes },
+  ),
 });
 
 const effect = variant<Effect>({

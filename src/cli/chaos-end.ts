@@ -20,12 +20,15 @@ export interface ChaosEnded {
 /**
  * Puts back whatever experiments took away, wherever they were killed: a run that was interrupted is closed where it stands, one that was putting
  * back is finished, and what is in force is taken back from the record, to the field. Nothing where none is left. Errors: SP606 where somebody changed the object
- * meanwhile.
+ * meanwhile. `only`: of the runs that took something away, these.
  */
-export async function endChaos(app: App): Promise<readonly ChaosEnded[]> {
+export async function endChaos(app: App, only: (run: string) => boolean = () => true): Promise<readonly ChaosEnded[]> {
   const { reader } = await app.state();
-  const isChaos = ({ step }: AppliedStep): boolean => step.id.startsWith(CHAOS_STEP);
-  const open = reader.openHeads().filter((head) => reader.run(head.id)?.plan.chaos !== undefined);
+  const isChaos = ({ step, run }: AppliedStep): boolean => step.id.startsWith(CHAOS_STEP) && only(run);
+  const open = reader.openHeads().filter((head) => {
+    const mark = reader.run(head.id)?.plan.chaos;
+    return mark !== undefined && only(mark.undoes ?? head.id);
+  });
   if (open.length === 0 && !reader.applied().some(isChaos)) return [];
   const { reader: now } = await app.writableState();
   const ended: ChaosEnded[] = [];

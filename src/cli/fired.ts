@@ -137,6 +137,7 @@ export function readFired(
     subject: record.subject,
     namespace: record.namespace,
     how: record.how,
+    rule: record.rule,
     inForce: isOpen(answered.get(record.id)),
     confirmed: record.confirmedBy !== undefined,
   }));

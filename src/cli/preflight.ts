@@ -28,7 +28,10 @@ function rightsFor(
     if (change.kind === 'delete' && kind === 'Pod') {
       // No way back makes a pod: its controller does.
       if (!verbs.includes(VERBS)) return [];
-      const going: Right = { ...about, verb: 'delete', name };
+      const going: Right =
+        change.evicts === true
+          ? { ...about, resource: 'pods/eviction', verb: 'create' }
+          : { ...about, verb: 'delete', name };
       return [{ ...about, verb: 'get', name }, going];
     }
     // Each write reads the object before and after. RBAC cannot name what is made.

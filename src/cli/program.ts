@@ -398,6 +398,7 @@ ${examples('sallyport resume', 'sallyport resume --json')}`,
       new Option('--role <name>', 'name what is missing of a role that is bound beside the others').choices([
         'watcher',
         'prober',
+        'drainer',
         'cluster-policies',
         'mesh-traffic',
         'responder',
@@ -846,16 +847,17 @@ ${examples(
   program
     .command('incident')
     .description(
-      'answer an incident: quarantine, block, rotate, escalate; list, show and undo answers; run what rules propose',
+      'answer an incident: quarantine, block, rotate, escalate, connections; list, show and undo answers; run what rules propose',
     )
     .addArgument(
       new Argument(
         '<action>',
-        'quarantine, block, rotate, escalate, list, show, undo; run, dismiss, confirm; stop, start',
+        'quarantine, block, rotate, connections, escalate, list, show, undo; run, dismiss, confirm; stop, start',
       ).choices([
         'quarantine',
         'block',
         'rotate',
+        'connections',
         'escalate',
         'list',
         'show',
@@ -874,6 +876,7 @@ ${examples(
       'the kind of policy: cilium, calico, labels; of block: cilium, calico, admin, istio, exclude',
     )
     .option('--connections <what>', 'of quarantine, what is open: report, drain or delete (default: report)')
+    .option('--past-budgets', 'of --connections delete: delete pods that a PodDisruptionBudget keeps from being evicted')
     .option('--reason <text>', 'stands on the audit trail')
     .option('--cap <edges>', 'edges on record that may be cut at most (default: 50)')
     .option('--last-resort', 'of rotate: delete the account as well')
@@ -894,7 +897,9 @@ ${examples(
 Each is simulated against the traffic on record first: who loses what, whether
 it holds, and whether it would reach others; then it is refused. What writes is
 a run on record like any other: resume finishes it, incident undo takes it back.
-A rotation cannot be taken back, and is asked for each time.
+A rotation cannot be taken back, and is asked for each time; nor can connections
+that are ended (--connections drain: at the proxies, and the pods stay; delete:
+with the pods). connections ID tells what is open, and ends it later.
 
 Rules over what watch notices propose answers: run carries one out, dismiss lets
 it go, confirm stands behind what ran by itself. stop is the kill switch:
@@ -902,6 +907,8 @@ nothing is begun by itself until start.
 ${examples(
   'sallyport incident quarantine shop/Deployment/web',
   'sallyport incident quarantine shop/Deployment/web --no-dry-run --reason "calls home"',
+  'sallyport incident quarantine shop/Deployment/web --connections drain',
+  'sallyport incident connections inc-1a2b3c4d',
   'sallyport incident block 203.0.113.9 -n shop',
   'sallyport incident rotate shop/web',
   'sallyport incident list',

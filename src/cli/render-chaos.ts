@@ -5,6 +5,8 @@ import type { Reader } from '../../state/reader.ts';
 
 /** An experiment whose object is not back. */
 export interface ChaosLeft {
+  /** The run that took it away. */
+  readonly run: string;
   readonly namespace: string;
   readonly mark: ChaosMark;
 }
@@ -14,7 +16,7 @@ export function readChaos(reader: Pick<Reader, 'applied' | 'openHeads' | 'run'>)
   const found = new Map<string, ChaosLeft>();
   const add = (run: string, namespace: string): void => {
     const mark = reader.run(run)?.plan.chaos;
-    if (mark !== undefined) found.set(mark.undoes ?? run, { namespace, mark });
+    if (mark !== undefined) found.set(mark.undoes ?? run, { run: mark.undoes ?? run, namespace, mark });
   };
   for (const { step, run, namespace } of reader.applied()) if (step.id.startsWith(CHAOS_STEP)) add(run, namespace);
   for (const { id, namespace } of reader.openHeads()) add(id, namespace);
@@ -22,7 +24,7 @@ export function readChaos(reader: Pick<Reader, 'applied' | 'openHeads' | 'run'>)
 }
 
 /** Should it be back by `now`, ms since the epoch? One without a time on record should. */
-export function isOverdue({ mark }: ChaosLeft, now: number): boolean {
+export function isOverdue({ mark }: Pick<ChaosLeft, 'mark'>, now: number): boolean {
   return mark.until === undefined || mark.until <= now;
 }
 
@@ -53,7 +55,7 @@ export function leftText(one: ChaosLeft, now: number): string {
 }
 
 /** For people, when it was ended by another command than its own. */
-export function endedText(one: ChaosLeft, now: number): string {
+export function endedText(one: Omit<ChaosLeft, 'run'>, now: number): string {
   const { namespace, mark } = one;
   const how = mark.how === 'remove' ? 'taken away' : 'loosened';
   const late =

@@ -1,8 +1,20 @@
 import type { AuditEntry, JournalStep, RunHead } from '../engine/contract.ts';
 import type { TriggerRecord } from '../model/trigger.ts';
-import { codeSpan, escapeMarkdown } from '../report/markdown.ts';
+import type { PodConnections } from './connections.ts';
+import { codeSpan, escapeMarkdown as escaped } from '../report/markdown.ts';
 import { maskText } from '../shared/pure/mask.ts';
 import { sortBy } from '../shared/pure/order.ts';
+
+/** What one proxy has open, for documents. */
+export function connectionsDocument({ pod, read, drained }: PodConnections): object {
+  return {
+    pod,
+    accepted: read.kind === 'known' ? (read.accepted ?? null) : null,
+    open: read.kind === 'known' ? read.open : null,
+    unknown: read.kind === 'unknown' ? read.why : null,
+    drained: drained ?? null,
+  };
+}
 
 const time = (at: number): string => new Date(at).toISOString();
 
@@ -20,7 +32,10 @@ export function renderTimeline(
   entries: readonly AuditEntry[],
   steps: readonly JournalStep[],
   trigger?: TriggerRecord,
+  /** For a terminal, which needs no escapes of Markdown. */
+  isPlain = false,
 ): string {
+  const escapeMarkdown = isPlain ? (text: string): string => text : escaped;
   const rows = sortBy(
     [
       ...runs.map((run) => ({
@@ -62,7 +77,7 @@ export function renderTimeline(
   return [
     `# Incident ${codeSpan(mark.id)}: ${escapeMarkdown(`${mark.playbook} ${mark.subject}`)}\n\n`,
     `State: ${state}. Reason: ${escapeMarkdown(mark.reason)}${mark.rule === undefined ? '' : ` (rule ${codeSpan(mark.rule)})`}\n\n`,
-    ...(trigger === undefined ? [] : renderTrigger(trigger)),
+    ...(trigger === undefined ? [] : renderTrigger(trigger, escapeMarkdown)),
     '## Timeline (UTC)\n\n| when | who | what | object | why |\n| --- | --- | --- | --- | --- |\n',
     ...rows.map(
       ({ at, who, what, object, why }) =>
@@ -78,7 +93,10 @@ export function renderTimeline(
 }
 
 /** Which rule set it off, on what evidence, and how the limits stood. */
-function renderTrigger({ rule, how, why, limits, notice, confirmedBy }: TriggerRecord): readonly string[] {
+function renderTrigger(
+  { rule, how, why, limits, notice, confirmedBy }: TriggerRecord,
+  escapeMarkdown: (text: string) => string,
+): readonly string[] {
   const line = (text: string): string => escapeMarkdown(maskText(text)).replaceAll('\n', ' ');
   return [
     '## Trigger\n\n',

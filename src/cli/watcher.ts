@@ -9,7 +9,7 @@ import type { Span } from '../shared/io/trace.ts';
 import { isFailure } from '../shared/pure/errors.ts';
 import type { Notice, SoakNotice } from '../watch/notice.ts';
 import { reduceWatch } from '../watch/reduce.ts';
-import type { WatchedGrant, WatchEvent, WatchRecord, WatchState } from '../watch/state.ts';
+import type { OverdueExperiment, WatchedGrant, WatchEvent, WatchRecord, WatchState } from '../watch/state.ts';
 import { startWatch } from '../watch/state.ts';
 
 /** How often the state file is looked at for what others wrote. */
@@ -57,6 +57,10 @@ export interface WatcherPorts {
   /** Runs that soak and that nobody waits for. */
   readonly soaking: () => Promise<readonly { readonly run: string; readonly namespace: string }[]>;
   readonly endSoak: (run: string) => Promise<SoakEnd>;
+  /** Experiments that should be over and are not. */
+  readonly overdue?: () => Promise<readonly OverdueExperiment[]>;
+  /** Takes them back, and says which are still away, and why. */
+  readonly putBack?: (overdue: readonly OverdueExperiment[]) => Promise<readonly OverdueExperiment[]>;
   readonly tell: (notice: Notice) => void;
   /** Hears of every record of flows, for counters. */
   readonly sighted?: (sightings: readonly Sighting[]) => void;
@@ -209,6 +213,7 @@ export function openWatcher(ports: WatcherPorts): Watcher {
       if (now - soakAt >= SOAK_MS) {
         soakAt = now;
         await endSoaks();
+        await lookAtExperiments(ports, () => state, take);
       }
       if (now - tickAt >= TICK_MS) {
         tickAt = now;
@@ -219,4 +224,17 @@ export function openWatcher(ports: WatcherPorts): Watcher {
     health: () => ({ ready: state.ready && loaded !== undefined, lastTurn, loadMs, loads, events }),
     gates: () => judged,
   };
+}
+
+/** Tells of experiments that are overdue, and has them put back where that is this watch's to do. */
+export async function lookAtExperiments(
+  { overdue, putBack }: Pick<WatcherPorts, 'overdue' | 'putBack'>,
+  state: () => Pick<WatchState, 'open'>,
+  take: (event: WatchEvent) => void,
+): Promise<void> {
+  const found = (await overdue?.()) ?? [];
+  // What is told already is told again only with what came of it.
+  if (putBack === undefined || found.length === 0 || found.some(({ run }) => !state().open.has(`experiment\n${run}`)))
+    take({ kind: 'experiments', found });
+  if (putBack !== undefined && found.length > 0) take({ kind: 'experiments', found: await putBack(found) });
 }

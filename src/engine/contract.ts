@@ -148,9 +148,25 @@ export interface Target {
   readonly user?: () => Promise<string | undefined>;
   /** Where the cluster itself keeps ways back; a directory has no such place. */
   readonly undo?: UndoStore;
+  /** The proxies in pods; a directory has none. */
+  readonly proxies?: Proxies;
   /** Waits until the workload's pods run its present template. */
   awaitRollout(workload: AwaitedWorkload, signal: AbortSignal): Promise<RolloutResult>;
   close(): Promise<void>;
+}
+
+/** The administration of a sidecar's Envoy, which listens on its pod's loopback alone. */
+export interface Proxies {
+  /**
+   * One request; the answer's text where it is a success. Whoever holds the pod can have it answer anything. Errors: exit 4, as of the API server, SP431 where
+   * the pod's end does not answer, refuses, or answers more than 64 MiB.
+   */
+  ask(
+    pod: { readonly namespace: string; readonly name: string },
+    method: 'GET' | 'POST',
+    path: string,
+    signal?: AbortSignal,
+  ): Promise<string>;
 }
 
 /** What is kept of one namespace outside the state. */

@@ -30,6 +30,8 @@ export type Change =
       readonly uid?: string;
       /** The object as it was, so that a deletion of our own object can be undone. */
       readonly before: KubeManifest;
+      /** A pod, by the eviction API: a PodDisruptionBudget may refuse it. Where the target is a directory, a deletion like any. */
+      readonly evicts?: true;
     };
 
 export function changeRef(change: Change): ObjectRef {

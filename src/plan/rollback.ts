@@ -211,6 +211,8 @@ function invert(
       return { kind: 'delete', ref: refOf(live), ...(typeof uid === 'string' ? { uid } : {}), before: live };
     }
     case 'delete':
+      // A pod comes from its controller: what was kept of it is not all of it, and another one would not be that one.
+      if (change.ref.kind === 'Pod' && change.ref.apiVersion === 'v1') return undefined;
       // What is made again is another object to the API server: a step that is taken back after this one must not ask for the old one.
       return live === undefined ? { kind: 'create', object: withoutUid(change.before) } : undefined;
     case 'edit': {

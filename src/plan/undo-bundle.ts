@@ -110,6 +110,8 @@ function undoOf(step: Step, number: string, exposed: boolean): Undo {
         text: 'is deleted; Sallyport made it',
       };
     case 'delete': {
+      if (ref.kind === 'Pod' && ref.apiVersion === 'v1')
+        return { files: [], commands: [], text: 'is not made again: a pod comes from its controller' };
       const file = `${name}.json`;
       const before = plain(change.before);
       if (exposed && !equalJson(maskManifest(before), before))

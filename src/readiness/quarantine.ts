@@ -15,6 +15,8 @@ import { sha256 } from '../shared/pure/hash.ts';
 import { plural } from '../shared/pure/text.ts';
 import type { Playbook } from './incident-effect.ts';
 import { NO_EFFECT, effectFindings, effectOf, isEndpoint, snapshotAfter } from './incident-effect.ts';
+import { podsOf } from './pod-proxy.ts';
+import type { ProxiedPod } from './pod-proxy.ts';
 
 /** On pods and policies of a quarantine: which. */
 export const QUARANTINE_LABEL = 'sallyport.dev/quarantine';
@@ -47,8 +49,10 @@ export interface QuarantineOptions {
   readonly workload: Workload;
   /** The CNI's own where absent. */
   readonly kind?: QuarantineKind;
-  /** What becomes of connections that are open: told, drained by hand at the proxy, or ended with the pods. */
+  /** What becomes of connections that are open: told, ended at the proxy, or ended with the pods. */
   readonly connections: 'report' | 'drain' | 'delete';
+  /** Pods that go are deleted and not evicted, so that no PodDisruptionBudget is asked. */
+  readonly pastBudgets?: boolean;
   readonly id: string;
 }
 
@@ -122,9 +126,7 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
       message: `It would not hold: ${open.text} is not denied afterwards${others.length > 0 ? `, nor are ${others.length} more` : ''}`,
       hint: 'Look at sallyport reach --explain for that pair; a policy of an earlier tier, or one for the whole namespace, lets it.',
     });
-  const proxied = podObjects(view, workload)
-    .filter(hasProxy)
-    .map(({ metadata }) => metadata.name);
+  const { proxied } = podsOf(view, workload);
   return {
     steps: [...plan.steps, ...(options.connections === 'delete' ? plan.deletes : [])],
     findings,
@@ -139,43 +141,39 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
               .map(({ text }) => text)
               .join('; ')}; who holds the node is cordon's and drain's matter`,
           ]),
-      ...connectionRemarks(options.connections, plan.pods, proxied),
+      ...connectionRemarks(options, plan.pods.length, proxied),
     ],
-    byHand:
-      options.connections === 'drain'
-        ? proxied.map(
-            (pod) =>
-              `kubectl -n ${workload.namespace} exec ${pod} -c istio-proxy -- pilot-agent request POST 'drain_listeners?graceful&skip_exit'`,
-          )
-        : [],
+    byHand: [],
   };
 }
 
-/** A sidecar is a container, or an init container that goes on running (istio.io, Sidecar mode, native sidecars). */
-function hasProxy(pod: KubeManifest): boolean {
-  const { containers, initContainers } = asObject(pod['spec']);
-  return [...asArray(containers), ...asArray(initContainers)].some((one) => asObject(one)['name'] === 'istio-proxy');
-}
-
 function connectionRemarks(
-  connections: QuarantineOptions['connections'],
-  pods: readonly string[],
-  proxied: readonly string[],
+  { connections, pastBudgets }: QuarantineOptions,
+  pods: number,
+  proxied: readonly ProxiedPod[],
 ): readonly string[] {
   switch (connections) {
     case 'report':
       return [
-        'connections that are open may live on: whether a policy ends them is up to the CNI; --connections delete ends them with the pods',
+        'connections that are open may live on: whether a policy ends them is up to the CNI; --connections drain ends what goes through proxies, delete all with the pods',
       ];
     case 'drain':
       return [
         proxied.length === 0
           ? 'no pod of it has a proxy that could be drained: connections that are open live on until --connections delete ends the pods'
-          : `${proxied.length} of ${pods.length} pods have a proxy, which is drained by the commands that are printed: the right to exec is a right to run anything in a pod, so that Sallyport asks for none`,
+          : `${proxied.length} of ${pods} pods have a proxy, which is told to drain and then to end, and every connection through it, in and out, ends with it; that cannot be taken back, and what does not pass the proxy is not reached`,
+        ...proxied.flatMap(({ name, returns }) =>
+          returns
+            ? []
+            : [
+                `the proxy of pod ${name} will not start again (restartPolicy): from then on the pod has no network through it, until it is deleted`,
+              ],
+        ),
       ];
     case 'delete':
       return [
-        `${pods.length} pods are deleted, whatever a PodDisruptionBudget says, and with them their memory and files: what is to be examined must be taken before`,
+        `${pods} pods are ${pastBudgets === true ? 'deleted, whatever a PodDisruptionBudget says' : 'evicted, as far as PodDisruptionBudgets let them (--past-budgets deletes them all the same)'}, and with them their memory and files: what is to be examined must be taken before`,
+        'that cannot be taken back: incident undo lifts the quarantine, and makes no pod',
       ];
   }
 }
@@ -222,17 +220,18 @@ export function incidentStep(
   return { id, namespace, phase: 'none', operation: change.kind, title, change, effects: [], risks };
 }
 
-function deletesOf(workload: Workload, objects: readonly KubeManifest[]): readonly Step[] {
+function deletesOf({ workload, pastBudgets }: QuarantineOptions, objects: readonly KubeManifest[]): readonly Step[] {
   return objects.map((object) =>
     incidentStep(
       workload.namespace,
       `incident/delete-${object.metadata.name}`,
-      `delete pod ${object.metadata.name}: its connections end`,
+      `${pastBudgets === true ? 'delete' : 'evict'} pod ${object.metadata.name}: its connections end`,
       {
         kind: 'delete',
         ref: refOf(object),
         ...(typeof object.metadata['uid'] === 'string' ? { uid: object.metadata['uid'] } : {}),
         before: object,
+        ...(pastBudgets === true ? {} : { evicts: true }),
       },
     ),
   );
@@ -247,10 +246,11 @@ function deletesOf(workload: Workload, objects: readonly KubeManifest[]): readon
  */
 function byDenial(
   view: View,
-  { workload, id }: QuarantineOptions,
+  options: QuarantineOptions,
   kind: 'cilium' | 'calico' | 'admin',
   refuse: Refuse,
 ): Planned | { readonly finding: Finding } {
+  const { workload, id } = options;
   const choice = chooseSelector(workload, view.inventory);
   if (choice.kind !== 'exact')
     return {
@@ -301,7 +301,7 @@ function byDenial(
         ['connections that are open already'],
       ),
     ],
-    deletes: deletesOf(workload, objects),
+    deletes: deletesOf(options, objects),
     pods: workload.podSets.flatMap(({ pods }) => pods.map(({ name }) => name)),
     orphans: new Set(),
     remarks: [
@@ -399,11 +399,8 @@ function allows(spec: JsonObject): boolean {
   return asArray(spec['ingress']).length > 0 || asArray(spec['egress']).length > 0;
 }
 
-function byLabels(
-  view: View,
-  { workload, id }: QuarantineOptions,
-  refuse: Refuse,
-): Planned | { readonly finding: Finding } {
+function byLabels(view: View, options: QuarantineOptions, refuse: Refuse): Planned | { readonly finding: Finding } {
+  const { workload, id } = options;
   const pods = podObjects(view, workload);
   if (pods.length === 0)
     return { finding: refuse('No pod of it runs, so there is none to cut off.', 'Scale it to zero, or delete it.') };
@@ -458,7 +455,7 @@ function byLabels(
   }
   return {
     steps,
-    deletes: deletesOf(workload, pods),
+    deletes: deletesOf(options, pods),
     pods: pods.map(({ metadata }) => metadata.name),
     orphans: new Set(pods.map((pod) => refKey(refOf(pod)))),
     remarks: [

@@ -12,6 +12,7 @@ import type {
   ApiCall,
   ApiProblem,
   ApiResource,
+  ApiStatus,
   CallSubject,
   Discovery,
   KubeApi,
@@ -21,7 +22,9 @@ import {
   asManifest,
   collectionPath,
   connectKube,
+  BUDGET_REASON,
   failureOf,
+  isBudget,
   isOutcomeUnknown,
   knownObjects,
   METADATA_LIST,
@@ -39,6 +42,7 @@ import { reviewAccount } from './account-review.ts';
 import type { Fence } from './lease.ts';
 import { acquireLeases, openFence } from './lease.ts';
 import { deriveOwnership, FIELD_MANAGER, isManagedByUs } from './own-fields.ts';
+import { openProxies } from './pod-proxy.ts';
 import { buildEditPatch, describeValue, holds, isEdited, tookEdit, withoutServerFields } from './patch.ts';
 import { openUndoCluster } from './undo-cluster.ts';
 import { OPERATOR_LIMIT_MS, checkAccounts, operatorPods } from './owner-pods.ts';
@@ -76,6 +80,7 @@ export async function clusterTargetOf(
   const fence = openFence();
   const writer: Writer = { api, discovery, fence };
   const known = knownObjects();
+  const proxies = openProxies(api);
   return {
     kind: 'cluster',
     id: await readClusterId(api),
@@ -114,6 +119,7 @@ export async function clusterTargetOf(
     refused: (rights) => refusedRights(api, rights),
     user: () => readUser(api),
     undo: openUndoCluster(api, fence),
+    ...(proxies === undefined ? {} : { proxies }),
     acquire: async (namespaces, holder) => fence.add(await acquireLeases(api, clock, namespaces, holder)),
     awaitRollout: (workload, signal) => awaitRollout(writer, clock, workload, signal),
     close: async () => {
@@ -245,7 +251,7 @@ async function attemptChange(
   // checkChange has refused edits and deletions of what is not there.
   if (live === undefined) return 'again';
   return change.kind === 'delete'
-    ? deleteObject(writer, resource, live, mode)
+    ? deleteObject(writer, resource, live, mode, change.evicts === true)
     : editObject(writer, resource, change, live, mode, exact);
 }
 
@@ -272,32 +278,70 @@ async function createObject(writer: Writer, resource: ApiResource, object: KubeM
   return { outcome: 'created', ...(sent.live === undefined ? {} : { live: sent.live }) };
 }
 
-async function deleteObject(writer: Writer, resource: ApiResource, live: KubeManifest, mode: Mode): Promise<Attempt> {
+async function deleteObject(
+  writer: Writer,
+  resource: ApiResource,
+  live: KubeManifest,
+  mode: Mode,
+  evicts: boolean,
+): Promise<Attempt> {
   const ref = refOf(live);
   const { uid, resourceVersion } = live.metadata;
-  const call = writeCall(writer, mode, {
-    method: 'DELETE',
-    path: objectPath(resource, ref),
-    body: {
-      apiVersion: 'v1',
-      kind: 'DeleteOptions',
-      propagationPolicy: 'Background',
-      // Where there is a body the API server takes no delete option from the query.
-      ...(mode === 'rehearse' ? { dryRun: ['All'] } : {}),
-      preconditions: {
-        ...(uid === undefined ? {} : { uid }),
-        ...(resourceVersion === undefined ? {} : { resourceVersion }),
-      },
+  const options = {
+    apiVersion: 'v1',
+    kind: 'DeleteOptions',
+    propagationPolicy: 'Background',
+    // Where there is a body the API server takes no delete option from the query.
+    ...(mode === 'rehearse' ? { dryRun: ['All'] } : {}),
+    preconditions: {
+      ...(uid === undefined ? {} : { uid }),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
     },
-    subject: subjectOf('deleting', 'delete', resource, ref),
-  });
+  };
+  const call = writeCall(
+    writer,
+    mode,
+    evicts
+      ? {
+          method: 'POST',
+          path: `${objectPath(resource, ref)}/eviction`,
+          body: {
+            apiVersion: 'policy/v1',
+            kind: 'Eviction',
+            metadata: { name: ref.name, namespace: ref.namespace ?? '' },
+            deleteOptions: options,
+          },
+          subject: {
+            ...subjectOf('evicting', 'create', resource, ref),
+            resource: `${resourceName(resource)}/eviction`,
+          },
+        }
+      : {
+          method: 'DELETE',
+          path: objectPath(resource, ref),
+          body: options,
+          subject: subjectOf('deleting', 'delete', resource, ref),
+        },
+  );
   const isGone = (now: KubeManifest | undefined): boolean =>
     now === undefined || now.metadata['uid'] !== uid || !isAlive(now);
   const sent = await sendWrite(writer, call, mode, ref, isGone, 'status');
   if (sent.kind === 'held-back') return 'again';
   if (sent.kind !== 'refused') return { outcome: 'deleted' };
   if (sent.problem.status === 409 || sent.problem.status === 404) return 'again';
+  if (evicts && isBudget(sent.problem)) throw keptByBudget(ref, sent.problem.body);
   throw failureOf(sent.problem, call.subject, writer.api);
+}
+
+function keptByBudget(ref: ObjectRef, { causes, message }: ApiStatus): Failure {
+  const said = causes.find(({ reason }) => reason === BUDGET_REASON)?.message ?? '';
+  return new Failure({
+    code: 'SP432',
+    exit: EXIT.refused,
+    message: `evicting ${safeText(formatRef(ref))}: a PodDisruptionBudget keeps it (429): ${safeText(said === '' ? message : said).slice(0, 300)}`,
+    where: safeText(formatRef(ref)),
+    hint: '--past-budgets deletes it whatever a budget says; kubectl get poddisruptionbudgets shows which',
+  });
 }
 
 async function editObject(

@@ -138,6 +138,15 @@ export interface UnrecordedNotice extends About {
   readonly counts: 'in the cluster' | 'in its namespace' | 'nowhere';
 }
 
+/** What an experiment took away is not back, and its time is over: whoever made it is gone. Cleared when it is back. */
+export interface ExperimentNotice extends About {
+  readonly kind: 'experiment';
+  readonly run: string;
+  readonly object: string;
+  /** When it should have been back, ms since the epoch; null where that is not on record. */
+  readonly until: number | null;
+}
+
 /** So many notices of a kind that only their number is told from here on. */
 export interface FoldedNotice extends About {
   readonly kind: 'folded';
@@ -159,6 +168,7 @@ export type Notice =
   | BlindNotice
   | ProbeNotice
   | UnrecordedNotice
+  | ExperimentNotice
   | FoldedNotice;
 
 export type NoticeKind = Notice['kind'];
@@ -176,5 +186,6 @@ export const NOTICE_KINDS: readonly NoticeKind[] = [
   'blind',
   'probe',
   'unrecorded',
+  'experiment',
   'folded',
 ];

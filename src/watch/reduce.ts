@@ -17,7 +17,7 @@ import {
 } from './judge.ts';
 import type { Notice } from './notice.ts';
 import { allOf, bearingOf, findObject, networkPoliciesOf, withAllOf, withObject, withoutObject } from './objects.ts';
-import type { Change, Stranger, WatchEvent, WatchState, WatchedGrant } from './state.ts';
+import type { Change, OverdueExperiment, Stranger, WatchEvent, WatchState, WatchedGrant } from './state.ts';
 import { SOON_MS, clear, openUnder, raise, tell } from './state.ts';
 import { agePassed, settleCallers, takeSightings } from './traffic.ts';
 
@@ -83,6 +83,9 @@ function take(change: Change, event: WatchEvent): void {
       return;
     case 'strangers':
       takeStrangers(change, event.found);
+      return;
+    case 'experiments':
+      takeExperiments(change, event.found);
       return;
     case 'grants':
       change.state = { ...change.state, grants: event.grants };
@@ -281,6 +284,27 @@ function takeStrangers(change: Change, strangers: readonly Stranger[]): void {
       object,
       claims,
       counts,
+    });
+  }
+}
+
+function takeExperiments(change: Change, overdue: readonly OverdueExperiment[]): void {
+  const keyOf = ({ run }: OverdueExperiment): string => `experiment\n${run}`;
+  const found = new Set(overdue.map(keyOf));
+  for (const { key } of openUnder(change.state, 'experiment\n')) if (!found.has(key)) clear(change, key, 'it is back');
+  for (const one of overdue) {
+    const { run, namespace, object, until, text } = one;
+    raise(change, {
+      kind: 'experiment',
+      key: keyOf(one),
+      severity: 'error',
+      since: until ?? change.now,
+      namespace,
+      subject: object,
+      text,
+      run,
+      object,
+      until: until ?? null,
     });
   }
 }

@@ -41,6 +41,16 @@ export interface Stranger {
   readonly counts: UnrecordedNotice['counts'];
 }
 
+/** An experiment that is overdue: what it took away is not back. */
+export interface OverdueExperiment {
+  readonly run: string;
+  readonly namespace: string;
+  readonly object: string;
+  readonly until: number | undefined;
+  /** What is done about it, or why it could not be. */
+  readonly text: string;
+}
+
 /** What may not be seen. */
 export type Blind = 'objects' | 'flows' | 'record' | 'probes';
 
@@ -66,6 +76,8 @@ export type WatchEvent =
     }
   /** All of them, those that count first. */
   | { readonly kind: 'strangers'; readonly found: readonly Stranger[] }
+  /** All of them. */
+  | { readonly kind: 'experiments'; readonly found: readonly OverdueExperiment[] }
   | { readonly kind: 'grants'; readonly grants: readonly WatchedGrant[] }
   | {
       readonly kind: 'soaked';
@@ -127,6 +139,11 @@ export interface WatchState {
 
 /** Open matters of one kind that are told one by one. */
 export const MOST_OPEN = 500;
+/**
+ * Of these so many are left to workloads of the cluster: addresses and names cost whoever invents them nothing, and must not fill what those who can be told
+ * apart are told in.
+ */
+export const MOST_INVENTED = 400;
 /** Sources of denied connections that are remembered; of the oldest nothing is known after that. */
 export const MOST_SUSPECTS = 1000;
 /** Attempts of one source that are kept one by one. */
@@ -174,12 +191,15 @@ export interface Change {
   readonly now: number;
 }
 
-/** Raises what is not open, and says `changed` where the text or the severity of what is open differs. */
-export function raise(change: Change, draft: Draft): void {
+/**
+ * Raises what is not open, and says `changed` where the text or the severity of what is open differs. `most`: beyond so many of the kind what is new is
+ * counted alone.
+ */
+export function raise(change: Change, draft: Draft, most = MOST_OPEN): void {
   const { state, now } = change;
   const before = state.open.get(draft.key);
   if (before !== undefined && before.text === draft.text && before.severity === draft.severity) return;
-  if (before === undefined && countOpen(state, draft.kind) >= MOST_OPEN) {
+  if (before === undefined && countOpen(state, draft.kind, most) >= most) {
     fold(change, draft.kind);
     return;
   }
@@ -215,9 +235,9 @@ export function openUnder(state: WatchState, prefix: string): readonly Notice[] 
   return [...state.open.values()].filter(({ key }) => key.startsWith(prefix));
 }
 
-function countOpen(state: WatchState, kind: NoticeKind): number {
-  // Far below the bound there is nothing to count.
-  if (state.open.size < MOST_OPEN) return 0;
+function countOpen(state: WatchState, kind: NoticeKind, most: number): number {
+  // Below the bound there is nothing to count.
+  if (state.open.size < most) return 0;
   let count = 0;
   for (const notice of state.open.values()) if (notice.kind === kind) count += 1;
   return count;
@@ -234,7 +254,7 @@ function fold(change: Change, of: NoticeKind): void {
     severity: 'warning',
     since: change.now,
     subject: of,
-    text: `${count} more of kind ${of} are not told one by one: ${MOST_OPEN} are open`,
+    text: `${count} more of kind ${of} are not told one by one: as many are open as are`,
     of,
     count,
   });
@@ -242,7 +262,7 @@ function fold(change: Change, of: NoticeKind): void {
 
 function unfold(change: Change, of: NoticeKind): void {
   if (of === 'folded' || !change.state.folded.has(of)) return;
-  if (countOpen(change.state, of) >= MOST_OPEN / 2) return;
+  if (countOpen(change.state, of, MOST_OPEN / 2) >= MOST_OPEN / 2) return;
   const folded = new Map(change.state.folded);
   folded.delete(of);
   change.state = { ...change.state, folded };

@@ -7,8 +7,18 @@ import { edgesMeant } from '../plan/soak.ts';
 import { plural } from '../shared/pure/text.ts';
 import type { DeniedAttempt } from './denied.ts';
 import { classifyDenied } from './denied.ts';
-import type { Change, Suspect, WatchState } from './state.ts';
-import { FORGET_MS, MOST_ATTEMPTS, MOST_SUSPECTS, QUIET_MS, clear, openUnder, raise } from './state.ts';
+import type { Change, Draft, Suspect, WatchState } from './state.ts';
+import {
+  FORGET_MS,
+  MOST_ATTEMPTS,
+  MOST_INVENTED,
+  MOST_OPEN,
+  MOST_SUSPECTS,
+  QUIET_MS,
+  clear,
+  openUnder,
+  raise,
+} from './state.ts';
 
 /** Targets that are named; the rest is counted. */
 const MOST_NAMED = 5;
@@ -35,7 +45,7 @@ function takePassed(change: Change, sighting: Sighting): void {
   // One more connection of it is no news.
   if (state.open.has(name)) return;
   const namespace = endpointNamespace(key.dst) ?? endpointNamespace(key.src);
-  raise(change, {
+  const notice: Draft = {
     kind: 'new-caller',
     key: name,
     severity: 'warning',
@@ -49,7 +59,19 @@ function takePassed(change: Change, sighting: Sighting): void {
     destination: endpointKey(key.dst),
     port: formatPort(key),
     count: sighting.count,
-  });
+  };
+  raise(change, notice, isOfCluster(state, endpointKey(key.src)) ? MOST_OPEN : MOST_INVENTED);
+}
+
+const ids = new WeakMap<Inventory, ReadonlySet<string>>();
+
+/** Is the source a workload of the cluster? Whatever else it is called costs whoever sends nothing to invent. */
+function isOfCluster(state: WatchState, source: string): boolean {
+  const inventory = state.world?.inventory;
+  if (inventory === undefined) return false;
+  let known = ids.get(inventory);
+  if (known === undefined) ids.set(inventory, (known = new Set(inventory.workloads.map(({ id }) => id))));
+  return known.has(source);
 }
 
 /** The address of somebody outside whom no record names: a name may be anything, also what looks like an address. */
@@ -101,7 +123,14 @@ function takeDenied(change: Change, sighting: Sighting, touched: Set<string>): v
   suspects.delete(source);
   suspects.set(source, suspect);
   if (suspects.size > MOST_SUSPECTS) {
-    const [oldest] = suspects.keys();
+    // A flood of invented sources must not have a slow scan of a real one forgotten.
+    let oldest: string | undefined;
+    for (const one of suspects.keys()) {
+      oldest ??= one;
+      if (isOfCluster(state, one)) continue;
+      oldest = one;
+      break;
+    }
     if (oldest !== undefined) suspects.delete(oldest);
   }
   change.state = { ...state, suspects };
@@ -175,12 +204,13 @@ function judgeSuspect(change: Change, key: string): void {
     portCount < before.portCount * 2
   )
     return;
-  raise(change, {
+  const namespace = mostTried(suspect) ?? suspect.namespace;
+  const notice: Draft = {
     kind: 'denied',
     key: name,
     severity: judged.class === 'attack-like' ? 'error' : judged.class === 'unclear' ? 'info' : 'warning',
     since: suspect.first,
-    ...(suspect.namespace === undefined ? {} : { namespace: suspect.namespace }),
+    ...(namespace === undefined ? {} : { namespace }),
     subject: key,
     text: `${key} was denied at ${plural(targets.length, 'target')}, ${plural(portCount, 'port')}: ${judged.class}${judged.reasons.length === 0 ? '' : ` (${judged.reasons.join('; ')})`}`,
     class: judged.class,
@@ -191,7 +221,24 @@ function judgeSuspect(change: Change, key: string): void {
     targetCount: targets.length,
     portCount,
     count: suspect.count,
-  });
+  };
+  raise(change, notice, isOfCluster(change.state, key) ? MOST_OPEN : MOST_INVENTED);
+}
+
+/**
+ * Of a source of no namespace: the one in which it tried most. Not that of its last packet, by which whoever sends it would choose where he is answered: away
+ * from what he is after, or in a namespace where nothing runs by itself.
+ */
+function mostTried({ sourceKind, attempts }: Suspect): string | undefined {
+  if (sourceKind === 'workload') return undefined;
+  const counts = new Map<string, number>();
+  for (const { target, targetKind } of attempts.values()) {
+    const [namespace = ''] = targetKind === 'workload' ? target.split('/') : [];
+    if (namespace !== '') counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
+  }
+  let found: string | undefined;
+  for (const [namespace, count] of counts) if (count > (counts.get(found ?? '') ?? 0)) found = namespace;
+  return found;
 }
 
 /** Sources that are quiet, and those that are forgotten. */

@@ -12,6 +12,8 @@ export interface Fired {
   readonly namespace: string;
   /** `run`: by itself. `ask`: it was proposed, or a person did it. */
   readonly how: 'ask' | 'run';
+  /** The rule that set it off; absent where a person did, or an object says so. */
+  readonly rule?: string;
   /** False once it was undone, or where nothing of it was written. What may be under way is in force. */
   readonly inForce: boolean;
   /** A person stands behind it. */
@@ -105,11 +107,21 @@ export function decideTrigger(
   const lately = fired.filter(({ at }) => world.now - at < HOUR_MS);
   const asks = lately.filter(({ how }) => how === 'ask').length;
   const base = { rule: rule.name, does: rule.does, subject, namespace };
+  // What names and addresses that cost nothing may have proposed is half of it: the rest is left to workloads of the cluster.
+  const isCheap = (one: { readonly does: Triggered; readonly subject: string }): boolean =>
+    one.does === 'block' || (one.does === 'quarantine' && !world.isKnown(one.subject));
+  const cheap = lately.filter((one) => one.how === 'ask' && isCheap(one)).length;
+  const isFull = asks >= MOST_PROPOSALS || (isCheap({ does: rule.does, subject }) && cheap >= MOST_PROPOSALS / 2);
   const ask = (why: readonly string[], stood: readonly string[]): TriggerDecision =>
-    asks < MOST_PROPOSALS ? { kind: 'ask', ...base, why, limits: stood } : { kind: 'dropped', rule: rule.name };
+    isFull ? { kind: 'dropped', rule: rule.name } : { kind: 'ask', ...base, why, limits: stood };
   if (rule.does === 'escalate') {
-    const told = lately.filter(({ does }) => does === 'escalate').length;
-    if (told >= MOST_ESCALATIONS) return { kind: 'dropped', rule: rule.name };
+    const messages = lately.filter(({ does }) => does === 'escalate');
+    const told = messages.length;
+    // Who can make one rule speak at will must not silence the others.
+    const others = rules.some((one) => one.does === 'escalate' && one.name !== rule.name);
+    const mine = messages.filter((one) => one.rule === rule.name).length;
+    if (told >= MOST_ESCALATIONS || (others && mine >= MOST_ESCALATIONS / 2))
+      return { kind: 'dropped', rule: rule.name };
     const stood = [`${told} of ${MOST_ESCALATIONS} messages in this hour`];
     if (rule.how === 'ask') return ask([], stood);
     return world.killed === undefined ? { kind: 'run', ...base, why: [], limits: stood } : ask([world.killed], stood);
@@ -144,7 +156,27 @@ function held(
   if (claimed.length > 0)
     why.push(`${named(claimed)} ${claimed.length === 1 ? 'says' : 'say'} that it is done, and no record here has it`);
   if (lately >= limits.perHour) why.push(`${limits.perHour} an hour run by themselves, and they did`);
+  else
+    why.push(
+      ...reserved(
+        mine.filter((one) => world.now - one.at < HOUR_MS),
+        limits.perHour,
+        'an hour',
+        does,
+        namespace,
+      ),
+    );
   if (open >= limits.most) why.push(`${limits.most} are in force that nobody confirmed`);
+  else
+    why.push(
+      ...reserved(
+        mine.filter((one) => one.inForce && !one.confirmed),
+        limits.most,
+        'in force',
+        does,
+        namespace,
+      ),
+    );
   // Whoever is asked shall see what stands in the way, where no record shows it.
   const counting = mine.flatMap(({ claim }) => (claim === undefined ? [] : [claim.object]));
   if (counting.length > 0 && (lately >= limits.perHour || open >= limits.most))
@@ -171,6 +203,26 @@ function held(
     why.push(`${inside + 1} of ${all} workloads of ${namespace} are more than ${limits.share * 100} %`);
   if (world.isShared(subject)) why.push(`${subject} serves several namespaces, or the outside`);
   return { why, stood };
+}
+
+/**
+ * The last one of what may run is left to what is of another kind, and of another namespace: addresses cost an attacker nothing, so that decoys outside would else use up
+ * what he fears inside; and one tenant would use up what protects the others.
+ */
+function reserved(
+  counted: readonly Fired[],
+  most: number,
+  of: string,
+  does: Triggered,
+  namespace: string,
+): readonly string[] {
+  if (most < 2) return [];
+  const alike = counted.filter((one) => one.does === does).length;
+  const here = counted.filter((one) => one.namespace === namespace).length;
+  return [
+    ...(does === 'block' && alike >= most - 1 ? [`the last of ${most} ${of} is left to quarantines`] : []),
+    ...(here >= most - 1 ? [`the last of ${most} ${of} is left to other namespaces than ${namespace}`] : []),
+  ];
 }
 
 /** The first few of them. */

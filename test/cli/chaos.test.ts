@@ -14,6 +14,13 @@ import { executePlan } from '../../src/engine/run.ts';
 import { planHash } from '../../src/plan/hash.ts';
 import type { Step } from '../../src/plan/plan.ts';
 import { planChaos } from '../../src/readiness/chaos.ts';
+import { openPutBack, overdueExperiments } from '../../src/cli/watch-chaos.ts';
+import { lookAtExperiments } from '../../src/cli/watcher.ts';
+import { DEFAULT_CONFIG } from '../../src/model/config.ts';
+import type { Notice } from '../../src/watch/notice.ts';
+import { reduceWatch } from '../../src/watch/reduce.ts';
+import { startWatch } from '../../src/watch/state.ts';
+import type { OverdueExperiment } from '../../src/watch/state.ts';
 import { openState } from '../../state/open.ts';
 import { openJournal } from '../../state/journal.ts';
 import { deploymentOf, generate, idOf, podOf } from '../watch/world.ts';
@@ -452,6 +459,85 @@ it.each(POINTS.flatMap((point) => (['resume', 'rollback'] as const).map((by) => 
     expect(applied()).toEqual(OURS.map(({ step }) => step.id));
   },
 );
+
+it('that is overdue is put back by a watch, once it may, and told until it is', async () => {
+  allow();
+  const before = exact();
+  const app = place.app({ yes: true });
+  const dies = dying(app, 'waiting');
+  const look = eyes({
+    noticed: async () => {
+      while (policies().length === NAMES.length) await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      dies.kill();
+      throw new Killed();
+    },
+  });
+  const from = Date.now();
+  await expect(chaos(dies, 'ns-0', { how: 'remove', within: '1m' }, look)).rejects.toThrow(Killed);
+  await app.close();
+  dropLeases();
+
+  let now = from;
+  const overdue = async (): Promise<readonly OverdueExperiment[]> => {
+    const one = place.app();
+    try {
+      return overdueExperiments((await one.state()).reader, now);
+    } finally {
+      await one.close();
+    }
+  };
+  const putBack = openPutBack(
+    () => place.app({ yes: true }),
+    () => now,
+  );
+  // The watch's own loop, on this clock: one look in half a minute.
+  const told: Notice[] = [];
+  let state = startWatch(DEFAULT_CONFIG);
+  const look30 = async (): Promise<void> => {
+    now += 30_000;
+    await lookAtExperiments(
+      { overdue, putBack },
+      () => state,
+      (event) => {
+        const reduced = reduceWatch(state, event, now);
+        ({ state } = reduced);
+        told.push(...reduced.notices);
+      },
+    );
+  };
+  const refuse = (times: number): void =>
+    place.server.failNext({
+      method: 'POST',
+      path: '/networkpolicies',
+      times,
+      fault: { kind: 'status', status: 403 },
+    });
+
+  // In time, and a moment beyond it: whoever made it puts it back.
+  for (let count = 0; count < 3; count += 1) await look30();
+  expect(told).toEqual([]);
+  refuse(1);
+  for (let count = 0; count < 10; count += 1) await look30();
+  expect(told.map(({ kind, state: of, severity }) => [kind, of, severity])).toEqual([
+    ['experiment', 'raised', 'error'],
+    ['experiment', 'changed', 'error'],
+  ]);
+  expect(told.at(-1)?.text).toContain('SP406');
+  expect(policies()).toHaveLength(NAMES.length - 1);
+  // Only a person changes a refusal: it is asked again after a quarter of an hour.
+  for (let count = 0; count < 30; count += 1) await look30();
+  expect(told.at(-1)).toMatchObject({ kind: 'experiment', state: 'cleared' });
+  expect(exact()).toEqual(before);
+  expect(applied()).toEqual(OURS.map(({ step }) => step.id));
+  const trail = place.app();
+  const { reader } = await trail.state();
+  expect(reader.runs().at(-1)).toMatchObject({ kind: 'rollback', outcome: 'done' });
+  expect(reader.audit().some(({ what, object }) => what.startsWith('create') && object.includes(NAMES[0] ?? '?'))).toBe(
+    true,
+  );
+  await trail.close();
+});
 
 it('in a directory it is what verify says at once, and every byte is back', async () => {
   const allowed = { ...NS, metadata: { name: 'ns-0', annotations: { 'sallyport.dev/chaos': 'allowed' } } };

@@ -195,9 +195,8 @@ describe('a quarantine', () => {
     expect(found.effect.open.map(({ text }) => text)).toEqual([expect.stringContaining('203.0.113.9')]);
   });
 
-  it('prints commands that drain the proxies of pods that have one, and asks for no right to exec', () => {
+  it('that drains says which pods have a proxy, that it cannot be taken back, and makes no step of it', () => {
     const plain = quarantine(world('cilium'), 'shop/Deployment/db', { connections: 'drain' });
-    expect(plain.byHand).toEqual([]);
     expect(plain.remarks.join(' ')).toContain('no pod of it has a proxy');
     const view = world('cilium');
     const objects = view.snapshot.objects.map((object) =>
@@ -214,9 +213,8 @@ describe('a quarantine', () => {
     const meshed = quarantine({ ...view, snapshot: { ...view.snapshot, objects } }, 'shop/Deployment/db', {
       connections: 'drain',
     });
-    expect(meshed.byHand).toEqual([
-      expect.stringMatching(/^kubectl -n shop exec db-1-a -c istio-proxy -- pilot-agent/u),
-    ]);
+    expect(meshed.remarks.join(' ')).toMatch(/1 of 1 pods have a proxy.*cannot be taken back/u);
+    expect(meshed.remarks.join(' ')).not.toContain('will not start again');
     expect(meshed.steps.map(({ operation }) => operation)).toEqual(['create']);
   });
 

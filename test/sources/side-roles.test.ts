@@ -9,6 +9,8 @@ const HEADS: Readonly<Record<SideRole, string>> = {
     'Follows what a planner reads, and writes nothing: watch. The Lease by which it leads is a Role of templates/watch/watch.yaml. To end runs that soak it needs the operator as well.',
   prober:
     'Starts pods that try connections, and removes them: verify --probe. Whoever may start pods may act as any account of the namespace: bind it by RoleBindings, in the namespaces that are probed from.',
+  drainer:
+    'Reads what proxies of pods have open, and ends it: incident connections. Whoever holds it reaches whatever listens on the loopback of a pod, with or without a password: bind it by RoleBindings, for an incident or where one is likely.',
   'cluster-policies':
     'Beside operator, where the dialect admin or a pattern writes kinds that act in every namespace. Whoever holds it may cut or open any of them.',
   'mesh-traffic':
@@ -26,7 +28,9 @@ describe.each(SIDE_ROLES)('the role %s', (role) => {
       expect(verbs).not.toContain('*');
       if (group === '') expect(resources).not.toBe('all');
       if (resources !== 'all')
-        for (const resource of resources) expect(resource).not.toMatch(/^(secrets|pods\/.*|nodes\/.*|\*)$/);
+        for (const resource of resources)
+          if (role !== 'drainer' || resource !== 'pods/portforward')
+            expect(resource).not.toMatch(/^(secrets|pods\/.*|nodes\/.*|\*)$/);
     }
   });
 });

@@ -6,10 +6,19 @@ import { changedConnections, connectivity } from '../../src/model/connectivity.t
 import { compileWorld } from '../../src/model/evaluate.ts';
 import { replaceNetworkPolicies } from '../../src/model/world-change.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
+import type { Sighting } from '../../src/plan/soak.ts';
 import type { Notice, PolicyChangedNotice } from '../../src/watch/notice.ts';
 import { reduceWatch } from '../../src/watch/reduce.ts';
 import type { WatchEvent, WatchState } from '../../src/watch/state.ts';
-import { FORGET_MS, MOST_ATTEMPTS, MOST_OPEN, MOST_SUSPECTS, QUIET_MS, startWatch } from '../../src/watch/state.ts';
+import {
+  FORGET_MS,
+  MOST_ATTEMPTS,
+  MOST_INVENTED,
+  MOST_OPEN,
+  MOST_SUSPECTS,
+  QUIET_MS,
+  startWatch,
+} from '../../src/watch/state.ts';
 import { CONFIG } from '../support/rig.ts';
 import { START, byKind, deploymentOf, edgeOf, generate, idOf, podOf, policyOf, sightingOf } from './world.ts';
 
@@ -268,9 +277,9 @@ describe('flows', () => {
       sightingOf(`ns-0/Deployment/x${index}`, idOf(0, 0), 8080, now),
     );
     const notices = send({ kind: 'sightings', sightings: flood });
-    expect(notices.filter(({ kind }) => kind === 'new-caller')).toHaveLength(MOST_OPEN);
+    expect(notices.filter(({ kind }) => kind === 'new-caller')).toHaveLength(MOST_INVENTED);
     expect(notices.filter(({ kind }) => kind === 'folded').length).toBeLessThan(12);
-    expect(state.folded.get('new-caller')).toBe(2 * MOST_OPEN);
+    expect(state.folded.get('new-caller')).toBe(3 * MOST_OPEN - MOST_INVENTED);
     send({
       kind: 'sightings',
       sightings: Array.from({ length: 2 * MOST_SUSPECTS }, (_, index) =>
@@ -287,6 +296,50 @@ describe('flows', () => {
     expect(state.suspects.get(idOf(0, 3))).toMatchObject({ more: MOST_ATTEMPTS });
     expect(state.suspects.get(idOf(0, 3))?.attempts.size).toBe(MOST_ATTEMPTS);
   });
+});
+
+const fromOutside = (ip: string, dst: string): Sighting => {
+  const one = sightingOf(idOf(0, 0), dst, 9000, now, { verdict: 'denied' });
+  return { ...one, key: { ...one.key, src: { kind: 'external', ip } } };
+};
+
+describe('a flood of sources that cost nothing to invent', () => {
+  const flood = (from: number, count: number): readonly Notice[] =>
+    send({
+      kind: 'sightings',
+      sightings: Array.from({ length: count }, (_, index) =>
+        fromOutside(`198.18.${Math.floor((from + index) / 250) % 250}.${(from + index) % 250}`, idOf(0, 0)),
+      ),
+    });
+  const attempt = (index: number): readonly Notice[] =>
+    send({
+      kind: 'sightings',
+      sightings: [sightingOf(idOf(1, 3), idOf(2, index), 9000, now, { verdict: 'denied' })],
+    });
+
+  it('does not have a slow scan of a workload forgotten', () => {
+    const notices: Notice[] = [];
+    for (let index = 0; index < 10; index += 1) {
+      now += 10_000;
+      notices.push(...attempt(index));
+      flood(index * 2 * MOST_SUSPECTS, 2 * MOST_SUSPECTS);
+    }
+    expect(notices.at(-1)).toMatchObject({ kind: 'denied', source: idOf(1, 3), class: 'attack-like', targetCount: 10 });
+    expect(state.suspects.size).toBe(MOST_SUSPECTS);
+  });
+
+  it('does not fill what a scan of a workload is told in', () => {
+    flood(0, 3 * MOST_OPEN);
+    expect(told(attempt(0))).toEqual([`raised denied ${idOf(1, 3)}`]);
+    expect([...state.open.values()].filter(({ kind }) => kind === 'denied')).toHaveLength(MOST_INVENTED + 1);
+  });
+});
+
+it('a source of no namespace is answered where it tried most, not where its last packet went', () => {
+  const tried = (namespace: number, index: number): readonly Notice[] =>
+    send({ kind: 'sightings', sightings: [fromOutside('198.51.100.7', idOf(namespace, index))] });
+  for (let index = 0; index < 9; index += 1) tried(0, index);
+  expect(tried(2, 0)).toMatchObject([{ kind: 'denied', class: 'attack-like', namespace: 'ns-0' }]);
 });
 
 describe('what others judge', () => {

@@ -4,7 +4,7 @@ import type { DeniedNotice, Notice } from '../../src/watch/notice.ts';
 import type { TriggerLimits, TriggerRule } from '../../src/model/trigger.ts';
 import { DEFAULT_LIMITS } from '../../src/model/trigger.ts';
 import type { Fired, TriggerWorld } from '../../src/watch/triggers.ts';
-import { MOST_PROPOSALS, decideTrigger } from '../../src/watch/triggers.ts';
+import { MOST_ESCALATIONS, MOST_PROPOSALS, decideTrigger } from '../../src/watch/triggers.ts';
 import fc from '../support/fast-check.ts';
 
 const HOUR = 3_600_000;
@@ -216,6 +216,71 @@ describe('an object of the cluster that no record has', () => {
   it('counts everywhere where no tenant can have written it', () => {
     const many = [1, 2, 3].map((n) => claim(n, 'tenant', true));
     expect(asked(decide(denied('shop/Deployment/web'), many))).toContain('on no record here');
+  });
+});
+
+describe('somebody who can make rules fire at will', () => {
+  const ran = (n: number, more: Partial<Fired>): Fired => ({
+    at: 10 * HOUR - n * 60_000,
+    does: 'block',
+    subject: `198.51.100.${n}`,
+    namespace: 'shop',
+    how: 'run',
+    inForce: true,
+    confirmed: false,
+    ...more,
+  });
+  const world = {
+    workloads: new Map([
+      ['shop', 40],
+      ['prod', 40],
+    ]),
+  };
+
+  it('from addresses uses up nothing that quarantines need', () => {
+    const one = [ran(1, {})];
+    expect(decide(denied('external:198.51.100.2', { namespace: 'prod' }), one)).toMatchObject({
+      kind: 'ask',
+      why: [expect.stringContaining('left to quarantines')],
+    });
+    expect(decide(denied('prod/Deployment/web', { namespace: 'prod' }), one, world).kind).toBe('run');
+  });
+
+  it('in one namespace uses up nothing that others need', () => {
+    const one = [ran(1, { does: 'quarantine', subject: 'shop/Deployment/decoy' })];
+    expect(decide(denied('shop/Deployment/web'), one, world)).toMatchObject({
+      kind: 'ask',
+      why: expect.arrayContaining([expect.stringContaining('left to other namespaces than shop')]) as unknown,
+    });
+    expect(decide(denied('prod/Deployment/web', { namespace: 'prod' }), one, world).kind).toBe('run');
+    // Long ago, and still in force: of three that may be, one namespace has two.
+    const long = [1, 2].map((n) => ran(n, { at: n * 60_000, does: 'quarantine', subject: `shop/Deployment/w${n}` }));
+    expect(decide(denied('prod/Deployment/web', { namespace: 'prod' }), long, world).kind).toBe('run');
+    expect(decide(denied('external:198.51.100.9'), long, world).kind).toBe('ask');
+  });
+
+  it('with invented names fills half of the proposals, and those of workloads are made', () => {
+    const invented = Array.from({ length: MOST_PROPOSALS / 2 }, (_, n) =>
+      ran(n, { does: 'quarantine', subject: `nowhere/Deployment/w${n}`, how: 'ask', inForce: false }),
+    );
+    expect(decide(denied('nowhere/Deployment/x'), invented).kind).toBe('dropped');
+    expect(decide(denied('external:203.0.113.1', { namespace: 'prod' }), invented).kind).toBe('dropped');
+    expect(decide(denied('shop/Deployment/shared'), invented).kind).toBe('ask');
+  });
+
+  it('by one rule sends half of the messages, and other rules are heard', () => {
+    const rules: readonly TriggerRule[] = [
+      { name: 'denied', notice: 'denied', does: 'escalate', how: 'run' },
+      { name: 'drift', notice: 'drift', does: 'escalate', how: 'run' },
+    ];
+    const flood = Array.from({ length: MOST_ESCALATIONS / 2 }, (_, n) =>
+      ran(n, { does: 'escalate', subject: `denied ${n}`, rule: 'denied', inForce: false }),
+    );
+    const drift = { ...denied('x'), kind: 'drift' } as unknown as Notice;
+    expect(decide(denied('external:198.51.100.9'), flood, {}, rules).kind).toBe('dropped');
+    expect(decide(drift, flood, {}, rules).kind).toBe('run');
+    // Alone, a rule has them all.
+    expect(decide(denied('external:198.51.100.9'), flood, {}, rules.slice(0, 1)).kind).toBe('run');
   });
 });
 

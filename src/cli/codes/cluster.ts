@@ -105,6 +105,36 @@ export const CLUSTER_CODES = {
     ],
     fix: ['`sallyport doctor` names each kind with the versions that are served.', 'Leave `--dialect` out.'],
   },
+  SP431: {
+    title: 'A proxy did not answer',
+    exit: 4,
+    means:
+      'What listens on 127.0.0.1:15000 of the pod could not be reached through the API server, refused, or answered what no proxy answers. What the proxy has open is unknown, and is said to be.',
+    causes: [
+      'The proxy is starting or ending.',
+      'The pod has another proxy, or none.',
+      'The API server cannot reach the kubelet (10250).',
+    ],
+    fix: ['`kubectl -n NS port-forward pod/POD 15000` shows the same way by hand.'],
+  },
+  SP432: {
+    title: 'A PodDisruptionBudget keeps a pod',
+    exit: 3,
+    means:
+      'The pod was to be evicted, and a budget says no (429). It is asked before the first write, so that nothing was written; where another eviction came between, the quarantine is in force and the pod runs on in it.',
+    causes: ['Too few other pods of the workload are healthy.', 'A budget that never allows a disruption.'],
+    fix: [
+      '`--past-budgets` deletes pods whatever a budget says.',
+      '`--connections drain` ends connections, and keeps the pods.',
+    ],
+  },
+  SP433: {
+    title: 'No proxies there',
+    exit: 3,
+    means: 'Draining was asked of a directory of manifests, in which nothing runs. Nothing was written.',
+    causes: ['`--manifests` together with `--connections drain`.'],
+    fix: ['Leave `--manifests` out.'],
+  },
   SP440: {
     title: 'Not known what is served',
     exit: 4,

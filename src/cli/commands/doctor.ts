@@ -26,6 +26,7 @@ const USES: Readonly<Record<Role, string>> = {
 const BESIDE_USES: Readonly<Record<BesideAccess['role'], string>> = {
   watcher: 'watch',
   prober: 'verify --probe',
+  drainer: 'incident --connections drain, incident connections',
   'cluster-policies': 'the dialect admin, and patterns whose kinds act in every namespace',
   'mesh-traffic': 'patterns that write what the mesh routes',
   responder: 'incident',

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { AppliedStep, View } from '../../engine/contract.ts';
+import type { AppliedStep, AuditEntry, View } from '../../engine/contract.ts';
 import { executePlan } from '../../engine/run.ts';
 import type { RunResult } from '../../engine/run.ts';
 import type { Workload } from '../../model/inventory.ts';
@@ -11,11 +11,14 @@ import { resolutionsOf } from '../../plan/rollback.ts';
 import { planBlock, BLOCK_KINDS, formatSource, parseSource } from '../../readiness/block.ts';
 import type { CutEdge, Playbook } from '../../readiness/incident-effect.ts';
 import { planQuarantine, QUARANTINE_KINDS } from '../../readiness/quarantine.ts';
+import { podsOf } from '../../readiness/pod-proxy.ts';
+import type { ProxiedPod } from '../../readiness/pod-proxy.ts';
 import { IRREVERSIBLE, planRotation } from '../../readiness/rotate.ts';
 import { planRollback } from '../../readiness/rollback.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import { sortBy } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
+import type { PodConnections } from '../connections.ts';
 import type { App } from '../context.ts';
 import type { Answered } from '../fired.ts';
 import { readAnswered, stateOfRecord } from '../fired.ts';
@@ -26,12 +29,13 @@ import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
 import { assertMayWrite, oneWayRemark, readRefused } from '../preflight.ts';
 import type { Prompts } from '../prompts.ts';
 import { renderChange } from '../render-plan.ts';
-import { renderTimeline } from '../render-incident.ts';
+import { connectionsDocument, renderTimeline } from '../render-incident.ts';
 import { foreignChange, refuseOpenRun, withEngine } from './run.ts';
 
 export interface IncidentOptions {
   readonly with?: string;
   readonly connections?: string;
+  readonly pastBudgets?: boolean;
   readonly namespace?: string;
   readonly reason?: string;
   readonly dryRun?: boolean;
@@ -88,6 +92,13 @@ export async function incident(
     case 'stop':
     case 'start':
       return (await import('./incident-triggered.ts')).moveSwitch(app, action, options, prompts);
+    case 'connections':
+      return (await import('./incident-connections.ts')).connections(
+        app,
+        need(subject, action, 'an id or namespace/Kind/name'),
+        options,
+        prompts,
+      );
     case 'quarantine':
       return answer(app, action, need(subject, action, 'namespace/Kind/name'), options, prompts);
     case 'block':
@@ -132,15 +143,25 @@ interface Prepared {
   readonly namespace: string;
   readonly subject: string;
   readonly playbook: Playbook;
+  /** Of a quarantine: pods with a proxy, and what becomes of connections there. */
+  readonly pods?: readonly ProxiedPod[];
+  readonly connections?: 'report' | 'drain' | 'delete';
 }
 
 function prepare(view: View, action: PlaybookName, subject: string, options: IncidentOptions, id: string): Prepared {
   if (action === 'quarantine') {
-    const workload = workloadOf(view, subject);
+    const workload = workloadOf(view.inventory, subject);
     const kind = oneOf(options.with, QUARANTINE_KINDS, '--with');
     const connections = oneOf(options.connections, ['report', 'drain', 'delete'] as const, '--connections') ?? 'report';
-    const playbook = planQuarantine(view, { workload, connections, id, ...(kind === undefined ? {} : { kind }) });
-    return { namespace: workload.namespace, subject: workload.id, playbook };
+    const playbook = planQuarantine(view, {
+      workload,
+      connections,
+      id,
+      ...(options.pastBudgets === true ? { pastBudgets: true } : {}),
+      ...(kind === undefined ? {} : { kind }),
+    });
+    const { proxied } = podsOf(view, workload);
+    return { namespace: workload.namespace, subject: workload.id, playbook, pods: proxied, connections };
   }
   if (action === 'block') {
     const source = parseSource(subject);
@@ -170,8 +191,8 @@ function prepare(view: View, action: PlaybookName, subject: string, options: Inc
   };
 }
 
-function workloadOf(view: View, id: string): Workload {
-  const found = view.inventory.workloads.find((workload) => workload.id === id);
+export function workloadOf(inventory: View['inventory'], id: string): Workload {
+  const found = inventory.workloads.find((workload) => workload.id === id);
   if (found !== undefined) return found;
   throw wrongUse(`there is no workload ${id}`, 'sallyport inventory -o name lists them');
 }
@@ -187,7 +208,7 @@ async function answer(
   const { incidents } = loaded.config;
   const id = options.id ?? newIncidentId();
   const view = loaded.view(text.split('/')[0] ?? '');
-  const { namespace, subject, playbook: prepared } = prepare(view, action, text, options, id);
+  const { namespace, subject, playbook: prepared, pods, connections } = prepare(view, action, text, options, id);
   const now = view.phases.get(namespace) ?? 'none';
   const mark: IncidentMark = {
     id,
@@ -242,7 +263,9 @@ async function answer(
           hint: error.hint ?? `sallyport explain ${error.code}`,
         }),
       );
-    document(app, mark, plan, playbook, undefined);
+    const open = await lookAtProxies(app, pods, options);
+    await sayKeptPods(app, plan);
+    document(app, mark, plan, playbook, undefined, undefined, open);
     app.output.line(`\nNothing was written. To do it: the same command with --no-dry-run`);
     return EXIT.done;
   }
@@ -266,11 +289,55 @@ async function answer(
   if (mark.reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
   await refuseOpenRun(app, namespace);
   await assertMayWrite(target, plan.steps, namespace, roleFor(plan, options));
+  const drained = connections === 'drain' ? (pods ?? []) : [];
+  const { drainProxies, refuseNoProxies } = await import('./incident-connections.ts');
+  if (drained.length > 0) await refuseNoProxies(app);
+  await refuseKeptPods(app, plan);
   render(app, mark, plan, playbook);
-  await confirm(app, action, plan, options, incidents?.[action] === 'run', prompts);
+  // What cannot be taken back is asked about, whatever the policy says.
+  const isFinal = connections === 'delete' || drained.length > 0;
+  await confirm(app, action, plan, options, incidents?.[action] === 'run' && !isFinal, prompts, drained.length);
+  const before = drained.length > 0 ? undefined : await lookAtProxies(app, pods, options);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
   await note(app, mark, result.run, `incident ${action}`);
-  return ended(app, mark, plan, playbook, result);
+  const isDone = result.exit === EXIT.done;
+  // Last: those that are cut off already cannot come back meanwhile.
+  const open =
+    drained.length > 0 && isDone
+      ? await drainProxies(app, drained, { id: mark.id, run: result.run, reason: mark.reason })
+      : before;
+  const exit = ended(app, mark, plan, playbook, result, open);
+  if (drained.length > 0 && !isDone)
+    app.output.note(`No proxy was ended, since the quarantine is not done: sallyport incident connections ${mark.id}`);
+  const isOver = open?.every((one) => one.drained === undefined || one.drained.outcome === 'ended') ?? true;
+  return isDone && !isOver ? EXIT.partial : exit;
+}
+
+/** Evictions are asked about before anything is written: where a budget keeps a pod, a person decides first. Errors: SP432. */
+async function refuseKeptPods(app: App, plan: Plan): Promise<void> {
+  const target = await app.target();
+  for (const { change } of plan.steps)
+    if (change.kind === 'delete' && change.evicts === true) await target.rehearse(change);
+}
+
+/** The same for a look: what would refuse is said, and nothing is refused yet. */
+async function sayKeptPods(app: App, plan: Plan): Promise<void> {
+  try {
+    await refuseKeptPods(app, plan);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    app.output.note(wrap(`It would be refused: ${error.detail.code} ${error.message}`, app.output.width, 2));
+  }
+}
+
+/** What proxies have open, where a person asks: a rule's answer needs no right to look into pods. */
+async function lookAtProxies(
+  app: App,
+  pods: readonly ProxiedPod[] | undefined,
+  options: IncidentOptions,
+): Promise<readonly PodConnections[] | undefined> {
+  if (pods === undefined || pods.length === 0 || options.rule !== undefined) return undefined;
+  return (await import('./incident-connections.ts')).lookAt(app, pods);
 }
 
 /** Asks, unless the policy says that this playbook runs. What cannot be taken back is asked each time, whatever the policy says. */
@@ -281,6 +348,7 @@ async function confirm(
   options: IncidentOptions,
   mayRun: boolean,
   prompts: Prompts | undefined,
+  proxies = 0,
 ): Promise<void> {
   const final = action === 'rotate';
   const said = app.options.yes === true && (!final || options.irreversible === true);
@@ -294,7 +362,7 @@ async function confirm(
   const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
   const text = final
     ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?`
-    : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}?`;
+    : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}${proxies === 0 ? '' : `, and end ${plural(proxies, 'proxy', 'proxies')}, which cannot be taken back`}?`;
   if (!(await ask.confirm(text))) throw saidNo();
 }
 
@@ -327,6 +395,7 @@ function document(
   { effect, remarks, byHand }: Playbook,
   result: RunResult | undefined,
   failure: Failure | undefined = result?.failure,
+  connections?: readonly PodConnections[],
 ): void {
   app.output.document('Incident', {
     incident: mark,
@@ -340,12 +409,20 @@ function document(
     findings: plan.findings,
     remarks,
     byHand,
+    ...(connections === undefined ? {} : { connections: connections.map(connectionsDocument) }),
     ...(failure === undefined ? {} : { error: errorDocument(failure) }),
   });
 }
 
-function ended(app: App, mark: IncidentMark, plan: Plan, playbook: Playbook, result: RunResult): number {
-  document(app, mark, plan, playbook, result);
+function ended(
+  app: App,
+  mark: IncidentMark,
+  plan: Plan,
+  playbook: Playbook,
+  result: RunResult,
+  connections?: readonly PodConnections[],
+): number {
+  document(app, mark, plan, playbook, result, result.failure, connections);
   const { output } = app;
   output.line(
     `${mark.id}: run ${result.run} ${result.outcome}; ${result.done.length} of ${plan.steps.length} steps done.`,
@@ -359,7 +436,9 @@ function ended(app: App, mark: IncidentMark, plan: Plan, playbook: Playbook, res
 function render(app: App, mark: IncidentMark, plan: Plan, { effect, findings, remarks, byHand }: Playbook): void {
   const { output } = app;
   const say = (text: string, indent = 2): void => output.line(wrap(safeText(text), output.width, indent + 2, indent));
-  output.line(paint(output, 'bold', safeText(`${mark.playbook} ${mark.subject}`)));
+  output.line(
+    paint(output, 'bold', safeText(`${mark.undoes === undefined ? '' : 'undo '}${mark.playbook} ${mark.subject}`)),
+  );
   for (const [index, step] of plan.steps.entries()) {
     say(`${index + 1}. ${step.title}`);
     for (const risk of step.risks) say(`not simulated: ${risk}`, 5);
@@ -370,7 +449,10 @@ function render(app: App, mark: IncidentMark, plan: Plan, { effect, findings, re
     if (list.length === 0) return;
     say(`${title} (${list.length}):`);
     const { shown, more } = few(
-      list.map(({ text, count, last }) => `${text}, ${count}x, last ${new Date(last).toISOString()}`),
+      list.map(({ text, count, last }) =>
+        // What configuration declares may never have been seen.
+        count === 0 ? `${text}, declared and not seen` : `${text}, ${count}x, last ${new Date(last).toISOString()}`,
+      ),
       MOST_SHOWN,
     );
     for (const line of shown) say(line, 4);
@@ -511,8 +593,9 @@ async function show(app: App, id: string, options: IncidentOptions): Promise<num
         (found.trigger !== undefined && entry.run === undefined && entry.reason.startsWith(`${about.id} `)),
     );
   const steps = runs.flatMap((one) => reader.stepsOf(one.id));
-  const text = renderTimeline(about, about.state, runs, entries, steps, found.trigger);
-  if (options.output === 'md') app.output.raw(text);
+  const isMarkdown = options.output === 'md';
+  const text = renderTimeline(about, about.state, runs, entries, steps, found.trigger, !isMarkdown);
+  if (isMarkdown) app.output.raw(text);
   else {
     app.output.document('IncidentTimeline', {
       incident: { ...about, ...triggerDocument(found.trigger) },
@@ -534,6 +617,28 @@ function safeTextLines(text: string): string {
   return text.split('\n').map(safeText).join('\n').trimEnd();
 }
 
+/** What no undo gives back: said where one undoes the rest. */
+function lostForGood(audit: readonly AuditEntry[], run: string, mine: readonly AppliedStep[]): readonly string[] {
+  const pods = mine.flatMap(({ change }) =>
+    change.kind === 'delete' && change.ref.kind === 'Pod' ? [change.ref.name] : [],
+  );
+  const proxies = new Set(
+    audit.filter((entry) => entry.run === run && entry.what === 'incident drain begins').map(({ object }) => object),
+  );
+  return [
+    ...(pods.length === 0
+      ? []
+      : [
+          `${few(pods, 3).shown.join(', ')}${pods.length > 3 ? ` and ${pods.length - 3} more` : ''} ${pods.length === 1 ? 'is' : 'are'} gone for good: pods come from their controller`,
+        ]),
+    ...(proxies.size === 0
+      ? []
+      : [
+          `connections through the proxies of ${[...proxies].slice(0, 3).join(', ')}${proxies.size > 3 ? ` and ${proxies.size - 3} more` : ''} were ended, and stay so; a proxy that did not start again takes its pod's deletion`,
+        ]),
+  ];
+}
+
 /** Takes an answer back, newest step first, simulated like any way back. */
 async function undo(app: App, id: string, options: IncidentOptions, prompts: Prompts | undefined): Promise<number> {
   const { run, mark, state } = await find(app, id);
@@ -553,6 +658,7 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
       hint: 'sallyport resume finishes it; then undo it',
     });
   const loaded = await loadAll(app);
+  const { reader } = await app.state();
   const view = loaded.view(run.namespace);
   const mine: readonly AppliedStep[] = view.applied
     .filter((step) => step.run === run.id)
@@ -564,16 +670,24 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
   const { plan: made, divergences } =
     decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
   if (divergences.length > 0) throw foreignChange(divergences);
-  const back: IncidentMark = { ...mark, at: Date.now(), undoes: run.id, reason: options.reason?.trim() ?? mark.reason };
+  const back: IncidentMark = { ...mark, at: Date.now(), undoes: run.id, reason: options.reason?.trim() ?? 'no reason given' };
   const plan: Plan = { ...made, gates: [], findings: [], incident: back };
   const playbook: Playbook = {
     steps: plan.steps,
     findings: [],
     effect: { cut: [], beyond: [], open: [], pairsBeyond: [], pairsOpened: [] },
-    remarks: plan.steps.length === 0 ? ['nothing of it is in force any more'] : [],
+    remarks: [
+      ...(plan.steps.length === 0 ? ['nothing of it is in force any more'] : []),
+      ...lostForGood(reader.audit(), run.id, mine),
+    ],
     byHand: [],
   };
   render(app, back, plan, playbook);
+  if (plan.steps.length === 0) {
+    // Undone before: a run of nothing would only lengthen the timeline.
+    document(app, back, plan, playbook, undefined);
+    return EXIT.done;
+  }
   if (options.dryRun !== false) {
     document(app, back, plan, playbook, undefined);
     app.output.line('\nNothing was written. To do it: the same command with --no-dry-run');

@@ -21,6 +21,7 @@ import { probeOnSchedule, probeSchedule } from '../watch-probes.ts';
 import type { Carried, Responder } from '../watch-respond.ts';
 import { openResponder } from '../watch-respond.ts';
 import { serveWatch, wrongWatch } from '../watch-serve.ts';
+import { openPutBack, overdueExperiments } from '../watch-chaos.ts';
 import { endSoak, quietOutput } from '../watch-soak.ts';
 import { openWatcher } from '../watcher.ts';
 import type { Watcher, WatchLoad } from '../watcher.ts';
@@ -80,7 +81,7 @@ const MOST_NEWS = 5;
 
 /**
  * Follows cluster and flows until Ctrl-C, SIGTERM or `--for`, and tells what is noticed: lines of JSON, or on a terminal a page. It writes edges
- * of followed flows to the state, and ends runs that soak; nothing else. Exit 0 at the end, 3 where another took the lead.
+ * of followed flows to the state, ends runs that soak, and takes experiments back that are overdue; nothing else. Exit 0 at the end, 3 where another took the lead.
  */
 export async function watch(
   app: App,
@@ -315,6 +316,21 @@ export async function openWorld(
         await own.close();
       }
     },
+    overdue: async () => overdueExperiments((await app.state()).reader, clock.now()),
+    ...(endsSoaks
+      ? {
+          putBack: openPutBack(
+            () =>
+              openApp(
+                app.options,
+                quietOutput(app.output, () => undefined),
+                app.env,
+                app.interrupt,
+              ),
+            () => clock.now(),
+          ),
+        }
+      : {}),
     tell,
     sighted,
   });

@@ -2,6 +2,8 @@ import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, RequestOptions } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { RequestOptions as HttpsOptions } from 'node:https';
+import type { Duplex } from 'node:stream';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { traced } from '../../shared/io/trace.ts';
 import type { Attributes, Span } from '../../shared/io/trace.ts';
 import { EXIT, Failure, messageOf } from '../../shared/pure/errors.ts';
@@ -11,7 +13,7 @@ import { safeText } from '../../shared/pure/text.ts';
 import type { KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 import { errorCode, readKubeAccess } from './kubeconfig.ts';
 import type { ApiProblem, CallSubject, Connected } from './problem.ts';
-import { failureOf } from './problem.ts';
+import { failureOf, isBudget } from './problem.ts';
 import { parseRetryAfter, parseStatus } from './schema.ts';
 
 /** How time enters: for waits between attempts. */
@@ -67,7 +69,18 @@ export interface KubeApi extends Connected {
   send(call: ApiCall): Promise<ApiAnswer>;
   /** As send; everything but success is the Failure of `failureOf`. */
   must(call: ApiCall): Promise<JsonObject>;
+  /**
+   * A connection to a port of a pod's own loopback, through the API server and the kubelet (`pods/portforward`). Absent where calls go over
+   * something else than a connection of the kubeconfig. Errors: SP402, those of `failureOf`, and the signal's.
+   */
+  readonly forward?: (to: PodPort, signal: AbortSignal) => Promise<Duplex>;
   close(): void;
+}
+
+export interface PodPort {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly port: number;
 }
 
 export interface KubeOptions extends KubeconfigOptions {
@@ -102,14 +115,50 @@ export async function openKubeApi(
     timeoutSec: timeoutMs / 1000,
     ...(access.impersonate === undefined ? {} : { impersonating: access.impersonate.user }),
   };
-  const credentials = await openCredentials(access, connected);
+  const config = await openConfig(access);
+  const credentials = openCredentials(access, connected, config);
 
-  return apiOver(
+  const api = apiOver(
     connected,
     async (call) => sendOnce(call, access, await credentials.current(call), timeoutMs),
     () => credentials.close(),
     options.clock,
   );
+  return {
+    ...api,
+    forward: async (to, signal) => {
+      const { openPortForward } = await import('./port-forward.ts');
+      const about = forwardSubject(to);
+      return openPortForward({
+        config,
+        connected,
+        to,
+        subject: about,
+        timeoutMs,
+        signal,
+        prepare: async (given) => {
+          const prepared: HttpsOptions = given;
+          try {
+            await config.applyToHTTPSOptions(prepared);
+          } catch (cause) {
+            throw credentialFailure(access, connected, about, cause);
+          }
+          prepared.rejectUnauthorized ??= true;
+          prepared.headers = { ...(prepared.headers as OutgoingHttpHeaders), ...impersonationHeaders(access) };
+        },
+      });
+    },
+  };
+}
+
+function forwardSubject({ namespace, pod, port }: PodPort): CallSubject {
+  return {
+    doing: `reaching port ${port} of pod ${namespace}/${pod}`,
+    verb: 'create',
+    resource: 'pods/portforward',
+    namespace,
+    name: pod,
+  };
 }
 
 /** An API over anything that sends a call once: patience is the same whatever carries it. */
@@ -190,6 +239,7 @@ function tellAnswer(span: Span, call: ApiCall, answer: ApiAnswer): void {
 /** Undefined when the call must not or need not be tried again. */
 function waitBeforeRetry(call: ApiCall, problem: ApiProblem, attempt: number): number | undefined {
   const backoff = BACKOFF_MS[attempt - 1] ?? 2000;
+  if (isBudget(problem)) return undefined;
   if (problem.kind === 'refused' && problem.status === 429) {
     // 429 is given before anything is processed: writes may be repeated too.
     if (problem.retryAfterSec === undefined) return backoff;
@@ -213,15 +263,19 @@ interface Credentials {
   close(): void;
 }
 
-async function openCredentials(access: KubeAccess, connected: Connected): Promise<Credentials> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
+async function openConfig(access: KubeAccess): Promise<KubeConfig> {
+  const { KubeConfig: Config } = await import('@kubernetes/client-node');
+  const config = new Config();
   config.loadFromOptions({
     clusters: [access.cluster],
     users: [access.user],
     contexts: [{ name: access.context, cluster: access.cluster.name, user: access.user.name }],
     currentContext: access.context,
   });
+  return config;
+}
+
+function openCredentials(access: KubeAccess, connected: Connected, config: KubeConfig): Credentials {
   let kept: { readonly key: string; readonly agent: HttpAgent; readonly streams: HttpAgent } | undefined;
   return {
     current: async (call) => {
@@ -230,7 +284,7 @@ async function openCredentials(access: KubeAccess, connected: Connected): Promis
       try {
         await config.applyToHTTPSOptions(options);
       } catch (cause) {
-        throw credentialFailure(access, connected, call, cause);
+        throw credentialFailure(access, connected, call.subject, cause);
       }
       const { headers, auth, agent, ca, cert, key, passphrase, pfx, servername, rejectUnauthorized } = options;
       const tls = {
@@ -298,7 +352,7 @@ function impersonationHeaders({ impersonate }: KubeAccess): OutgoingHttpHeaders 
   };
 }
 
-function credentialFailure(access: KubeAccess, connected: Connected, call: ApiCall, cause: unknown): Failure {
+function credentialFailure(access: KubeAccess, connected: Connected, subject: CallSubject, cause: unknown): Failure {
   const exec: unknown = access.user.exec;
   const command = isJsonObject(exec as Json) ? asString((exec as JsonObject)['command']) : undefined;
   const what =
@@ -312,7 +366,7 @@ function credentialFailure(access: KubeAccess, connected: Connected, call: ApiCa
     code: 'SP402',
     exit: EXIT.cluster,
     nature: 'passes',
-    message: `${safeText(call.subject.doing)}: ${what}: ${safeText(lines.at(-1) ?? 'it said nothing').slice(0, 300)}`,
+    message: `${safeText(subject.doing)}: ${what}: ${safeText(lines.at(-1) ?? 'it said nothing').slice(0, 300)}`,
     where: `context ${safeText(connected.context)}, ${safeText(connected.server)}`,
     hint:
       command !== undefined && errorCode(cause) === 'ENOENT'

@@ -9,7 +9,7 @@ export type { InCluster, KubeAccess, KubeconfigOptions } from './kubeconfig.ts';
 export { knownObjects, readKubeKinds } from './kinds-again.ts';
 export type { KnownObjects } from './kinds-again.ts';
 export { UNDO_CONFIG_MAPS, UNDO_NAMESPACE } from './kinds.ts';
-export { failureOf, isOutcomeUnknown } from './problem.ts';
+export { BUDGET_REASON, failureOf, isBudget, isOutcomeUnknown } from './problem.ts';
 export type { ApiProblem, CallSubject, Connected } from './problem.ts';
 export { GRANT_WRITES, RUN_LEASES, pluralOf } from './rights.ts';
 export { parseListItem, parseListPage } from './schema.ts';

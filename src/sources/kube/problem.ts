@@ -40,6 +40,18 @@ export function isOutcomeUnknown(problem: ApiProblem): boolean {
   return problem.kind === 'refused' ? problem.status >= 500 : problem.mayHaveReached;
 }
 
+/** The cause by which an API server says that a budget, and not its own load, refuses an eviction (kubernetes.io, "API-initiated Eviction"). */
+export const BUDGET_REASON = 'DisruptionBudget';
+
+/** A budget does not change its mind within seconds: such a 429 is no call for patience. */
+export function isBudget(problem: ApiProblem): boolean {
+  return (
+    problem.kind === 'refused' &&
+    problem.status === 429 &&
+    problem.body.causes.some(({ reason }) => reason === BUDGET_REASON)
+  );
+}
+
 /**
  * The failure that a person reads, exit 4. Codes: SP401 credentials, SP403 rights, SP404 object not there, SP406 refused by
  * admission, SP409 conflict, SP410 list expired, SP413 kind not installed, SP422 invalid, SP429 too many requests, SP450

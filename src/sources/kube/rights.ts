@@ -426,12 +426,15 @@ export const ACCESS_RULES: readonly RbacRule[] = [
  * Roles beside the row: what a watch that runs for days, and probes, need, each enough by itself; and those that are bound beside `operator`
  * for patterns and dialects.
  */
-export const SIDE_ROLES = ['watcher', 'prober', ...OPT_IN_ROLES] as const;
+export const SIDE_ROLES = ['watcher', 'prober', 'drainer', ...OPT_IN_ROLES] as const;
 export type SideRole = (typeof SIDE_ROLES)[number];
 
 export type SideRight = Omit<Right, 'role'>;
 
-/** `watcher`: reads and follows what a planner reads, and writes nothing; the Lease is `LEAD_RULES`. `prober`: starts and removes pods, wherever it is bound. */
+/**
+ * `watcher`: reads and follows what a planner reads, and writes nothing; the Lease is `LEAD_RULES`. `prober`: starts and removes pods, wherever it is bound.
+ * `drainer`: reaches what listens on the loopback of pods, wherever it is bound; RBAC knows no ports.
+ */
 export function sideRights(role: SideRole): readonly SideRight[] {
   if (role === 'cluster-policies' || role === 'mesh-traffic')
     return [
@@ -459,6 +462,17 @@ export function sideRights(role: SideRole): readonly SideRight[] {
         why: 'pods that try connections, and are gone afterwards; those that a crash left are found by their label',
       },
       { group: '', resources: ['namespaces'], verbs: ['get'], why: 'the owner of such a pod' },
+    ];
+  if (role === 'drainer')
+    return [
+      {
+        group: '',
+        resources: ['pods/portforward'],
+        // A WebSocket begins with GET, SPDY with POST; newer API servers ask for `create` of both (kubernetes.io, feature gate AuthorizePodWebsocketUpgradeCreatePermission).
+        verbs: ['get', 'create'],
+        why: 'connections that a proxy of a pod has open, and their end',
+      },
+      { group: '', resources: ['pods'], verbs: ['get'], why: 'whether the kubelet started the proxy anew' },
     ];
   return [
     ...rightsOf('planner')
@@ -500,6 +514,7 @@ export function buildSideRole(role: SideRole): ReturnType<typeof buildClusterRol
  */
 export const RESPONDER_RULES: readonly RbacRule[] = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'patch', 'delete'] },
+  { apiGroups: [''], resources: ['pods/eviction'], verbs: ['create'] },
   { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get', 'delete'] },
   { apiGroups: ['projectcalico.org'], resources: ['networkpolicies'], verbs: ['get', 'create', 'patch', 'delete'] },
   {

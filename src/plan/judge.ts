@@ -16,7 +16,9 @@ function pairKey(edge: Edge): string {
 
 /** Edges with a request on record for the same pair and port: the bare connection is judged through them where only a request can be. */
 function withRequests(edges: readonly Edge[]): ReadonlySet<string> {
-  return new Set(edges.filter((edge) => edge.l7 !== undefined).map(pairKey));
+  const found = new Set<string>();
+  for (const edge of edges) if (edge.l7 !== undefined) found.add(pairKey(edge));
+  return found;
 }
 
 /** Judges every edge in one state. What differs in nothing that the evaluator looks at is evaluated once. */
@@ -32,7 +34,9 @@ export function judgeEdges(inventory: Inventory, edges: readonly Edge[]): Verdic
     known.set(key, verdict);
     return verdict;
   };
-  return new Map(edges.map((edge) => [edge.id, judgeEdge(evaluate, edge, requests)]));
+  const verdicts = new Map<string, ConnectionVerdict>();
+  for (const edge of edges) verdicts.set(edge.id, judgeEdge(evaluate, edge, requests));
+  return verdicts;
 }
 
 /** All of a connection that `evaluateConnection` looks at. Requests are for the mesh alone, and the mesh is for TCP (`judgeMesh`). */

@@ -1,5 +1,6 @@
 import { deriveNetworkCandidate, deriveTunnelAccess } from '../../src/candidates/network.ts';
 import type { Candidate, CandidateContext } from '../../src/candidates/network.ts';
+import { deriveWaypointRequests } from '../../src/candidates/waypoint-requests.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey, endpointNamespace } from '../../src/model/edge.ts';
 import { workloadById } from '../../src/model/inventory-index.ts';
@@ -33,7 +34,7 @@ export const allowList: Phase = {
       for (const direction of ['ingress', 'egress'] as const) {
         const candidate = deriveNetworkCandidate(context, workload, direction);
         if (candidate.object === undefined) continue;
-        if (direction === 'ingress') admitTunnels(context, draft, workload);
+        if (direction === 'ingress') admitTunnels(view, context, draft, workload);
         draft.ensure(candidate.object, {
           namespace: view.namespace,
           phase: 'allow-list',
@@ -65,10 +66,12 @@ export const allowList: Phase = {
  * Of a workload in ambient mode, before a NetworkPolicy opens port 15008 of it: an AuthorizationPolicy at layer 4, which admits into the tunnels
  * what the allow-list admits. Recorded under the workload's namespace.
  */
-function admitTunnels(context: CandidateContext, draft: Draft, workload: Workload): void {
+function admitTunnels(view: View, context: CandidateContext, draft: Draft, workload: Workload): void {
   const { object, atWaypoints } = deriveTunnelAccess(context, workload);
   if (object === undefined) return;
-  for (const policy of atWaypoints)
+  // What the phase identity made narrower stays so.
+  const narrow = view.phases.get(workload.namespace) === 'identity';
+  for (const policy of narrow ? deriveWaypointRequests(context, workload) : atWaypoints)
     draft.ensure(policy, {
       namespace: workload.namespace,
       phase: 'allow-list',
@@ -114,7 +117,7 @@ function openPeers(view: View, draft: Draft): void {
     // Only what Sallyport enforces there already; a namespace that is not under way is not begun from here.
     const enforced = draft.byKey(`networking.k8s.io/NetworkPolicy/${workload.namespace}/${DEFAULT_DENY}`) !== undefined;
     if (draft.get(candidate.object) === undefined && !enforced) continue;
-    if (peer.direction === 'ingress') admitTunnels(context, draft, workload);
+    if (peer.direction === 'ingress') admitTunnels(view, context, draft, workload);
     // Recorded under the peer's namespace: it goes when that one is rolled back, not when this one is and still needs it.
     draft.ensure(candidate.object, {
       namespace: workload.namespace,

@@ -1,4 +1,5 @@
 import { deriveMeshEgress, deriveNetworkCandidate } from '../../src/candidates/network.ts';
+import { isWaypoint } from '../../src/candidates/waypoints.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import type { Edge } from '../../src/model/edge.ts';
 import type { Workload } from '../../src/model/inventory.ts';
@@ -32,7 +33,7 @@ export const permissiveMtls: Phase = {
   up(view) {
     const joining = byRisk(
       view,
-      workloadsOf(view).filter((workload) => canJoin(workload) && !inMesh(workload)),
+      workloadsOf(view).filter((workload) => canJoin(workload) && !inMesh(workload) && !isAllAmbient(workload)),
     );
     const joinedView = afterJoin(view, build(view, joining, view.edges));
     return build(view, joining, withNew(view.edges, joinedView));
@@ -46,7 +47,10 @@ function build(view: View, joining: readonly Workload[], edges: readonly Edge[])
   const draft = draftSteps(view.snapshot.objects);
   const ahead = { ...view, edges };
   permissiveDefault(view, draft);
-  const byNamespace = byRisk(view, workloadsOf(view).filter(joinsByNamespace));
+  const byNamespace = byRisk(
+    view,
+    workloadsOf(view).filter((one) => joinsByNamespace(one) && !isAllAmbient(one)),
+  );
   const all = new Set([...joining, ...byNamespace].map((workload) => workload.id));
   // Whatever a policy opens below, a guard rail must pass on to it first.
   ensureGuardRail(ahead, draft, view.namespace, { phase: 'permissive-mtls', joining: all, standing: true });
@@ -60,8 +64,18 @@ function build(view: View, joining: readonly Workload[], edges: readonly Edge[])
     joined.add(workload.id);
     open(ahead, draft, workload, joined);
   }
-  namespaceLabel(view, draft);
+  // Who is in ambient mode is in the mesh, and a label for injection would take it out of there.
+  if (
+    workloadsOf(view).length === 0 ||
+    !workloadsOf(view).every((one) => isAllAmbient(one) || isWaypoint(view.inventory, one))
+  )
+    namespaceLabel(view, draft);
   return draft.steps;
+}
+
+/** Is every pod in the mesh already, in ambient mode, where it takes no sidecar? */
+function isAllAmbient({ podSets }: Workload): boolean {
+  return podSets.length > 0 && podSets.every(({ mesh }) => mesh === 'ambient');
 }
 
 /** Edges that only exist once the namespace has joined: Istio's agent takes over scrapes and probes on ports of its own. */

@@ -5,6 +5,7 @@ import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import { deriveTunnelAccess, policyName } from '../../src/candidates/network.ts';
 import { isInAmbient } from '../../src/candidates/tunnels.ts';
+import { deriveWaypointRequests } from '../../src/candidates/waypoint-requests.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import { edgesAt } from '../../src/model/edge-index.ts';
@@ -171,7 +172,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   const staying = lingering(view, done);
   const both = withPrincipals(staying, workload.id, [principalOf(names(view, split).to)]);
   const peers = ownPeerPolicies(view, draft, workload);
-  admitAccounts(before, draft, workload, both, (server, policy) => ({
+  admitAccounts(view, before, draft, workload, both, (server, policy) => ({
     ...step(
       `expand-${server.namespace}-${policy.metadata.name}`,
       `${server.id} admits both accounts of ${workload.id} into its tunnels`,
@@ -208,7 +209,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
   const after = afterMove(candidateContext(view), [...done, split]);
   const left = lingering(view, [...done, split]);
   if (!split.lingers)
-    admitAccounts(after, draft, workload, left, (server, policy) => ({
+    admitAccounts(view, after, draft, workload, left, (server, policy) => ({
       ...step(
         `contract-${server.namespace}-${policy.metadata.name}`,
         `the tunnels of ${server.id} forget the old account of ${workload.id}`,
@@ -230,6 +231,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
  * is not there yet the phase allow-list writes.
  */
 function admitAccounts(
+  view: View,
   context: ReturnType<typeof candidateContext>,
   draft: Draft,
   workload: Workload,
@@ -240,7 +242,9 @@ function admitAccounts(
   for (const server of context.inventory.workloads) {
     if (!called.has(server.id) || !isInAmbient(server)) continue;
     const { object, atWaypoints } = deriveTunnelAccess(context, server, further);
-    for (const policy of [...atWaypoints, ...(object === undefined ? [] : [object])])
+    const narrow = view.phases.get(server.namespace) === 'identity';
+    const through = narrow ? deriveWaypointRequests(context, server, further) : atWaypoints;
+    for (const policy of [...through, ...(object === undefined ? [] : [object])])
       if (draft.get(policy) !== undefined) draft.ensure(policy, step(server, policy));
   }
 }
@@ -389,6 +393,18 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
             ]),
       ],
     });
+  for (const workload of byRisk(view, workloadsOf(view).filter(isInAmbient)))
+    for (const policy of deriveWaypointRequests(after, workload, left))
+      draft.ensure(policy, {
+        namespace: view.namespace,
+        phase: 'identity',
+        workload: workload.id,
+        id: `${shortName(workload)}-${policy.metadata.name}`,
+        title: `the waypoint of ${workload.id} admits the callers on record alone, by method and path where these are on record (not proven on packets)`,
+        risks: [
+          'a request on no record is refused by the waypoint with 403, and was not rehearsed: a second ALLOW beside the one in force would refuse nothing',
+        ],
+      });
   if (meshed.length > 0)
     draft.ensure(
       buildAuthorizationPolicy({ name: 'sallyport-default-deny', namespace: view.namespace }, undefined, []),

@@ -61,14 +61,14 @@ export function isDeclaredHttp(inventory: Inventory, workload: Workload, port: n
   return ports.length > 0 && ports.every((one) => speaksHttp(one.appProtocol, one.name, one.port) === true);
 }
 
-interface Operation {
+export interface Operation {
   readonly ports: readonly string[];
   readonly methods?: readonly string[];
   readonly paths?: readonly string[];
 }
 
 /** Operations of one caller, and what of them is not as it was seen. */
-interface Operations {
+export interface Operations {
   readonly list: readonly Operation[];
   readonly notes: readonly string[];
 }
@@ -89,7 +89,7 @@ function countOf(edges: readonly Edge[]): number {
  * a rule. Nor does a path with an asterisk or a brace, which AuthorizationPolicy would read as a pattern that admits more than was seen.
  * Paths are written as the proxy compares them, and ids and names of models in them as templates where the mesh reads those (paths.ts).
  */
-function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): Operations {
+export function operations(inventory: Inventory, workload: Workload, edges: readonly Edge[]): Operations {
   const notes: string[] = [];
   if (edges.some((edge) => edge.endPort !== undefined)) return { list: [], notes };
   const out: Operation[] = [];

@@ -85,7 +85,8 @@ export function waypointsOf(world: World, dst: Party, query: MeshQuery): readonl
     );
     return wayBy(world, service?.useWaypoint, target.namespace, 'service', target);
   });
-  if (targets.length === 0 || query.first !== query.last)
+  // A headless Service is called by the addresses of its pods: whether its own waypoint is asked then is not proven, so both ways are judged.
+  if (targets.length === 0 || query.first !== query.last || targets.some(({ headless }) => headless))
     ways.push(wayBy(world, waypointNamed(pod.labels, pod.namespace.name), pod.namespace.name, 'workload'));
   return ways.every(({ kind }) => kind === 'direct') ? [] : ways;
 }

@@ -1,3 +1,4 @@
+import { crossingOf } from '../candidates/waypoints.ts';
 import type { View } from '../engine/contract.ts';
 import { coverageOf } from '../flows/coverage.ts';
 import { findDoubtful } from '../flows/review.ts';
@@ -129,6 +130,8 @@ function unseenGates(view: View): readonly Gate[] {
     if (edge.origin.kind === 'declared') continue;
     seen.add(endpointKey(edge.src));
     seen.add(endpointKey(edge.dst));
+    // What passes through a waypoint is its traffic, whatever ends a source gave it.
+    for (const { workload } of crossingOf(view.inventory, edge).hops) seen.add(workload);
   }
   const silent = workloadsOf(view).filter((workload) => !seen.has(workload.id));
   if (silent.length === 0)

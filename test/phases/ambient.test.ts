@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Config } from '../../src/model/config.ts';
+import type { KubeManifest } from '../../src/model/object.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
 import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
 import { keptBeside, makePlace, openPlace, readObjects, undoneByBundles } from '../engine/images.ts';
@@ -41,7 +42,25 @@ afterEach(async () => {
   for (const close of open.splice(0).reverse()) await close();
 });
 
-async function ambient(edges = EDGES) {
+/** A waypoint of namespace back, with its pods as istiod makes them. */
+const WAYPOINT = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: back}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: waypoint, namespace: back}
+spec:
+  selector: {matchLabels: {gateway.networking.k8s.io/gateway-name: waypoint}}
+  template:
+    metadata: {labels: {gateway.networking.k8s.io/gateway-name: waypoint, istio.io/dataplane-mode: none, sidecar.istio.io/inject: "false"}}
+    spec:
+      serviceAccountName: waypoint
+      containers: [{name: istio-proxy, image: "docker.io/istio/proxyv2:1.29.1", ports: [{containerPort: 15008}]}]
+`;
+
+async function ambient(edges = EDGES, waypoint = false) {
   const place = makePlace();
   for (const name of ['front', 'back']) {
     const file = join(place.cluster, `${name}.yaml`);
@@ -50,11 +69,12 @@ async function ambient(edges = EDGES) {
       file,
       text.replace(
         `labels: {kubernetes.io/metadata.name: ${name}}`,
-        `labels: {kubernetes.io/metadata.name: ${name}, istio.io/dataplane-mode: ambient}`,
+        `labels: {kubernetes.io/metadata.name: ${name}, istio.io/dataplane-mode: ambient${waypoint && name === 'back' ? ', istio.io/use-waypoint: waypoint' : ''}}`,
       ),
     );
   }
   writeFileSync(join(place.cluster, 'ztunnel.yaml'), ZTUNNEL);
+  if (waypoint) writeFileSync(join(place.cluster, 'waypoint.yaml'), WAYPOINT);
   const rig = await openPlace(place, { facts: { edges, config }, ...keptBeside(place) });
   open.push(
     () => rig.close(),
@@ -115,5 +135,63 @@ describe('the allow-list of a namespace in ambient mode', () => {
     const red = gates.find(({ id }) => id === 'expressible');
     expect(red).toMatchObject({ answer: 'no', subject: 'back/Deployment/api' });
     expect(red?.facts[0]).toContain('share the account cluster.local/ns/front/sa/default');
+  });
+});
+
+describe('with a waypoint before its Services', () => {
+  const REQUESTS = [...EDGES, edgeOf('front/Deployment/web -> back/Deployment/api 8080 GET /orders')];
+  const policy = (objects: readonly KubeManifest[], name: string): string =>
+    JSON.stringify(
+      objects.find(({ kind, metadata }) => kind === 'AuthorizationPolicy' && metadata.name === name)?.['spec'],
+    );
+
+  it('callers are admitted at the waypoint and the waypoint at the server, and all goes back to the byte', async () => {
+    const { place, rig } = await ambient(EDGES, true);
+    const start = await readTree(place.cluster);
+    await rig.advance('back', 'monitor');
+    const ids = (await rig.planUp('back', 'allow-list')).steps.map(({ id }) => id);
+    const order = ['waypoint-back-sallyport-api-waypoint', 'tunnels-back-deployment-api', 'deployment-api-ingress'];
+    const places = order.map((id) => ids.indexOf(`allow-list/${id}`));
+    expect(places).toEqual([...places].sort((a, b) => a - b));
+    expect(places).not.toContain(-1);
+    expect(await rig.advance('back', 'allow-list')).toMatchObject({ outcome: 'done', phase: 'allow-list' });
+    const objects = await readObjects(place);
+    expect(policy(objects, 'sallyport-api-waypoint')).toBe(
+      '{"targetRefs":[{"group":"","kind":"Service","name":"api"}],"action":"ALLOW","rules":[{"from":[{"source":{"principals":["cluster.local/ns/front/sa/default"]}}],"to":[{"operation":{"ports":["80","8080"]}}]}]}',
+    );
+    const atServer = policy(objects, 'sallyport-api-tunnels');
+    expect(atServer).toContain('cluster.local/ns/back/sa/waypoint');
+    expect(atServer).not.toContain('ns/front');
+    // The waypoint itself is reached through its tunnel port by those callers, and reaches the server, istiod and names.
+    const written = objects.filter(({ metadata }) => metadata.name.startsWith('sallyport-waypoint-'));
+    expect(written.map(({ metadata }) => metadata.name).sort()).toEqual([
+      'sallyport-waypoint-egress',
+      'sallyport-waypoint-ingress',
+    ]);
+    expect(tunnelGates(await rig.view('back')).map(({ answer }) => answer)).toEqual(['yes']);
+    await rig.rollback('back', 'none');
+    expect(await readTree(place.cluster)).toEqual(start);
+  });
+
+  it('the phase identity names methods and paths there, and a plan of today does not widen them again', async () => {
+    const { place, rig } = await ambient(REQUESTS, true);
+    for (const to of ['monitor', 'allow-list'] as const) await rig.advance('back', to);
+    const { steps, gates } = await rig.planUp('back', 'identity');
+    // Who is in ambient mode takes no sidecar; that it goes on at all is asked of a person.
+    expect(JSON.stringify(steps)).not.toMatch(/istio-injection|sidecar\.istio\.io\/inject/u);
+    expect(gates.filter(({ id }) => id === 'mesh').map(({ answer }) => answer)).toContain('unknown');
+    const narrowed = steps.find(({ id }) => id === 'identity/deployment-api-sallyport-api-waypoint');
+    expect(JSON.stringify(narrowed?.change)).toContain('/orders');
+    expect(narrowed?.title).toContain('not proven on packets');
+    // A namespace whose callers move to accounts of their own: they are admitted under both before they move.
+    await rig.advance('front', 'monitor');
+    const moves = (await rig.planUp('front', 'identity')).steps;
+    const at = (part: string): number => moves.findIndex(({ id }) => id.includes(part));
+    expect(at('web-expand-back-sallyport-api-waypoint')).toBeGreaterThan(-1);
+    expect(at('web-migrate')).toBeGreaterThan(at('web-expand-back-sallyport-api-waypoint'));
+    // The old one is forgotten by the last of those that share it.
+    expect(at('contract-back-sallyport-api-waypoint')).toBeGreaterThan(at('web-migrate'));
+    expect(JSON.stringify(moves[at('web-expand-back-sallyport-api-waypoint')]?.change)).toContain('ns/front/sa/web');
+    expect(policy(await readObjects(place), 'sallyport-api-waypoint')).not.toContain('/orders');
   });
 });

@@ -1,0 +1,49 @@
+import { endpointKey } from '../model/edge.ts';
+import type { Workload } from '../model/inventory.ts';
+import { workloadById } from '../model/inventory-index.ts';
+import type { KubeManifest } from '../model/object.ts';
+import { buildServicePolicy } from '../objects/build.ts';
+import type { JsonObject } from '../shared/pure/json.ts';
+import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
+import { operations } from './authorization.ts';
+import type { CandidateContext } from './network.ts';
+import { waypointPolicyName } from './network.ts';
+import { accountsThatTunnel, servicesBehind } from './tunnels.ts';
+import type { FurtherPrincipals } from './tunnels.ts';
+
+/**
+ * For each Service of a workload before which a waypoint stands: who may come through, on which methods and paths where requests are on record. A
+ * waypoint reads requests and enforces what names it or the Service by targetRefs (istio.io, Authorization Policy; "Ambient", layer 7). The object
+ * of the phase allow-list, narrower: ALLOW policies add up, so that a second one beside it would narrow nothing. Not proven on packets.
+ */
+export function deriveWaypointRequests(
+  context: CandidateContext,
+  workload: Workload,
+  further: FurtherPrincipals = new Map(),
+): readonly KubeManifest[] {
+  const { inventory } = context;
+  return servicesBehind(inventory, context.edges, workload, further).flatMap((behind) => {
+    if (behind.wider.length > 0 && !context.waived('expressible', workload.id)) return [];
+    const pairs = groupBy(behind.edges, ({ src, dst }) => `${endpointKey(src)}\n${endpointKey(dst)}`);
+    const rules = sortBy(pairs.entries(), ([key]) => key).flatMap(([, edges]): readonly JsonObject[] => {
+      const [{ src, dst } = {}] = edges;
+      const server = dst?.kind === 'workload' ? workloadById(inventory, dst.id) : undefined;
+      if (src?.kind !== 'workload' || server === undefined) return [];
+      const principals = uniqueSorted([...accountsThatTunnel(inventory, src.id), ...(further.get(src.id) ?? [])]);
+      const { list } = operations(inventory, server, edges);
+      const to = list.map(({ ports, ...request }) => ({
+        operation: { ports: bothPorts(ports, behind.servicePorts), ...request },
+      }));
+      return principals.length === 0 || to.length === 0 ? [] : [{ from: [{ source: { principals } }], to }];
+    });
+    if (rules.length === 0) return [];
+    const meta = { name: waypointPolicyName(behind.service), namespace: behind.namespace, workload: workload.id };
+    return [buildServicePolicy(meta, behind.service, rules)];
+  });
+}
+
+/** The ports of pods with those of the Service that lead there. */
+function bothPorts(ports: readonly string[], own: ReadonlyMap<number, readonly number[]>): readonly string[] {
+  const all = new Set(ports.flatMap((port) => [Number(port), ...(own.get(Number(port)) ?? [])]));
+  return [...all].sort((a, b) => a - b).map(String);
+}

@@ -74,19 +74,18 @@ it('says so where it cannot be looked at', async () => {
   const done = await run(async (app) => {
     const target = await app.target();
     let reads = 0;
-    const { readSnapshot } = target;
     const { Failure, EXIT } = await import('../../src/shared/pure/errors.ts');
     const failing = {
       ...target,
-      readSnapshot: (...given: Parameters<typeof readSnapshot>) =>
+      readSnapshot: (...given: Parameters<typeof target.readSnapshot>) =>
         (reads += 1) === 1
-          ? readSnapshot(...given)
+          ? target.readSnapshot(...given)
           : Promise.reject(new Failure({ code: 'SP450', exit: EXIT.cluster, message: 'it is down' })),
     };
     return rollback({ ...app, target: () => Promise.resolve(failing) }, 'shop', { to: 'monitor' });
   });
   expect(done, done.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
-  expect(findingsOf(done)).toMatchObject([
-    { code: 'SP345', message: expect.stringContaining('is not known: it is down') },
-  ]);
+  const [found, ...others] = findingsOf(done);
+  expect([found?.code, others]).toEqual(['SP345', []]);
+  expect(found?.message).toContain('is not known: it is down');
 });

@@ -305,6 +305,30 @@ describe('a commit that is on its way', () => {
     expect(head()).toBe(first);
   });
 
+  it('is not followed by the next where that cannot be judged, and says how to go on from there', async () => {
+    meanwhile = [applies()];
+    expect(await up('monitor')).toMatchObject({ code: 0 });
+    let first = '';
+    meanwhile = [
+      async () => {
+        await controller.reconcile();
+        first = head();
+        api.failNext({
+          method: 'GET',
+          path: /\/namespaces\/shop\/services$/u,
+          times: 9,
+          fault: { kind: 'status', status: 403 },
+        });
+      },
+    ];
+    const before = said.length;
+    expect(await up('allow-list')).toMatchObject({ code: 4, error: 'SP403' });
+    expect(head()).toBe(first);
+    const hint = said.slice(before).join('\n');
+    expect(hint).toContain('sallyport advance shop then goes on from there; what was committed before stays');
+    expect(hint).not.toContain('judges what is there now');
+  });
+
   it('that nobody looked at since it is in force goes back as any run, simulated', async () => {
     expect(await up('monitor', { wait: '1s' })).toMatchObject({ code: 3, error: 'SP644' });
     await controller.reconcile();

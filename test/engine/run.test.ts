@@ -212,7 +212,8 @@ describe('a change of somebody else between plan and step', () => {
     };
     const result = await executePlan(plan, 'advance', { ...never(rig.engine), clock });
     expect(result).toMatchObject({ outcome: 'partial', exit: EXIT.refused, failed: [] });
-    expect(result.failure?.detail).toMatchObject({ code: 'SP655', message: expect.stringContaining('8 times') });
+    expect(result.failure?.detail.code).toBe('SP655');
+    expect(result.failure?.message).toContain('8 times');
     expect(result.failure?.detail.hint).toContain('sallyport advance front goes on from there');
     expect(result.failure?.detail.hint).not.toContain('resume');
     expect(pauses).toEqual([250, 500, 1000, 2000, 4000, 4000, 4000]);

@@ -143,9 +143,9 @@ describe('the dashboard', () => {
       { name: 'job', label: 'Job', type: 'query', datasource: { uid: '${datasource}' }, multi: true, allValue: '.+' },
       { name: 'instance', label: 'Instance', type: 'query', multi: true, allValue: '.+', refresh: 2 },
     ]);
-    for (const { title, type, description, fieldConfig, targets } of dashboard.panels) {
+    for (const { title, description, fieldConfig, targets } of dashboard.panels) {
       expect(description, title).toMatch(/\.$/u);
-      if (type !== 'table') expect(fieldConfig.defaults.unit, title).toMatch(/^[a-z]+$/u);
+      expect(fieldConfig.defaults.unit, title).toMatch(/^[a-z]+$/u);
       for (const { expr } of targets) {
         const names = expr.match(/\b(?:ml|sallyport|nodejs)_[a-z_]+/gu) ?? [];
         expect(names.length, expr).toBeGreaterThan(0);

@@ -1,7 +1,6 @@
 // Edges row by row, as fast as they can be checked. A row that is surely as this version writes it is taken by checks of its own; every other
 // goes to the one full parser, which reads it or says what is wrong with it (state/rows.ts). A test holds the two together.
 import type { Edge, Endpoint } from '../src/model/edge.ts';
-import { compareText } from '../src/shared/pure/order.ts';
 import type { Row } from './rows.ts';
 import { parseEdgeRow } from './rows.ts';
 
@@ -32,27 +31,6 @@ type Values = readonly unknown[];
 export function edgeReader(file: string): (values: Values) => Edge {
   const shared: Shared = { workloads: new Map(), lists: new Map() };
   return (values) => quickEdge(values, shared) ?? parseEdgeRow(rowOf(values), file);
-}
-
-const ID = /^[0-9a-f]{12}$/u;
-
-/** Sorts edges by id, each of which is there once. Ids are numbers of equal length, which sort faster than texts do. */
-export function sortById(edges: Edge[]): readonly Edge[] {
-  const numbers = new Float64Array(edges.length);
-  const byNumber = new Map<number, Edge>();
-  for (const [index, edge] of edges.entries()) {
-    if (!ID.test(edge.id)) return edges.sort((a, b) => compareText(a.id, b.id));
-    const number = Number.parseInt(edge.id, 16);
-    numbers[index] = number;
-    byNumber.set(number, edge);
-  }
-  numbers.sort();
-  const out: Edge[] = [];
-  for (const number of numbers) {
-    const edge = byNumber.get(number);
-    if (edge !== undefined) out.push(edge);
-  }
-  return out;
 }
 
 function rowOf(values: Values): Row {

@@ -12,11 +12,11 @@ import type { TriggerRecord } from '../src/model/trigger.ts';
 import type { Resolved } from '../src/plan/rollback.ts';
 import { equalJson } from '../src/shared/pure/json.ts';
 import { readAddressHistory } from './addresses.ts';
-import { uniqueSorted } from '../src/shared/pure/order.ts';
+import { compareText, uniqueSorted } from '../src/shared/pure/order.ts';
 import { readAudit } from './audit.ts';
 import type { CallsApart } from './calls.ts';
 import { readCalls } from './calls.ts';
-import { EDGE_COLUMN_LIST, edgeReader, sortById } from './edge-rows.ts';
+import { EDGE_COLUMN_LIST, edgeReader } from './edge-rows.ts';
 import type { Check, Place } from './checks.ts';
 import { number, text } from './checks.ts';
 import type { Handle } from './handle.ts';
@@ -163,7 +163,7 @@ export function openReader(handle: Handle): Reader {
     edges: ({ namespace } = {}) =>
       namespace === undefined
         ? // In the order of the file, which is read once from end to end; by the index of ids each row would be looked up by itself.
-          sortById(edgesBy(`SELECT ${EDGE_COLUMN_LIST} FROM edges`))
+          edgesBy(`SELECT ${EDGE_COLUMN_LIST} FROM edges`).sort((a, b) => compareText(a.id, b.id))
         : edgesBy(
             `SELECT ${EDGE_COLUMN_LIST} FROM edges WHERE src_ns = @namespace OR dst_ns = @namespace ORDER BY id`,
             { namespace },

@@ -1,7 +1,6 @@
 // The fast reader of edges takes a row as the full parser does, or leaves it to it.
 import { describe, expect, it } from 'vitest';
-import { compareText } from '../../src/shared/pure/order.ts';
-import { edgeReader, sortById } from '../../state/edge-rows.ts';
+import { edgeReader } from '../../state/edge-rows.ts';
 import type { Row } from '../../state/rows.ts';
 import { edgeColumns, parseEdgeRow } from '../../state/rows.ts';
 import fc from '../support/fast-check.ts';
@@ -113,19 +112,6 @@ describe('a row of edges', () => {
         expect(edgeReader('file')(given)).toStrictEqual(full);
       }),
       { numRuns: 500 },
-    );
-  });
-
-  it('has its place by its id, whatever that looks like', () => {
-    const ids = fc.uniqueArray(
-      fc.maxSafeNat().map((number) => number.toString(16).padStart(12, '0').slice(-12)),
-      { maxLength: 30 },
-    );
-    fc.assert(
-      fc.property(ids, fc.constantFrom([], [], ['odd'], ['0123456789AB'], ['0123']), (some, odd) => {
-        const edges = [...some, ...odd].map((id) => ({ ...makeEdge(), id }));
-        expect(sortById([...edges]).map(({ id }) => id)).toEqual(edges.map(({ id }) => id).toSorted(compareText));
-      }),
     );
   });
 

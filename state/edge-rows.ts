@@ -4,7 +4,7 @@ import type { Edge, Endpoint } from '../src/model/edge.ts';
 import type { Row } from './rows.ts';
 import { parseEdgeRow } from './rows.ts';
 
-/** In this order `readEdges` wants them. */
+/** In this order `edgeReader` wants them. */
 const COLUMNS = [
   'id',
   'src',

@@ -7,6 +7,7 @@ import type { Edge } from '../../src/model/edge.ts';
 import { compileWorld, evaluateConnection } from '../../src/model/evaluate.ts';
 import type { Inventory } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
+import { refKey, refOf } from '../../src/model/object.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
 import { withWaypoints } from '../../src/candidates/waypoints.ts';
 import fc from '../support/fast-check.ts';
@@ -152,7 +153,7 @@ function made({ workloads, edges, isolated, behind = [] }: Sample, waived = fals
       ...new Map(
         access
           .flatMap(({ object, atWaypoints }) => [...atWaypoints, ...(object === undefined ? [] : [object])])
-          .map((one) => [`${one.metadata.namespace ?? ''}/${one.metadata.name}`, one]),
+          .map((one) => [refKey(refOf(one)), one]),
       ).values(),
     ],
     wider: access.filter(({ problems }) => problems.length > 0).map(({ id }) => id),
@@ -288,6 +289,32 @@ describe('tunnels of an allow-list with waypoints before its Services', () => {
     expect(seen.through).toBeGreaterThan(20);
     expect(seen.taken).toBeGreaterThan(0);
     expect(seen.closed).toBeGreaterThan(100);
+  });
+
+  it('are seen by the promise of ambient-tunnels where nothing says who may come through', () => {
+    const { inventory, policies, tunnels } = made({
+      workloads: [
+        { id: 'a/Deployment/x', account: 'x', mesh: 'ambient' },
+        { id: 'a/Deployment/y', account: 'y', mesh: 'ambient' },
+        { id: 'b/Deployment/z', account: 'z', mesh: 'ambient' },
+        { id: 'b/Deployment/w', account: 'w', mesh: 'ambient' },
+      ],
+      edges: [edgeOf('a/Deployment/x -> b/Deployment/z 80'), edgeOf('a/Deployment/y -> b/Deployment/w 80')],
+      isolated: ['b'],
+      behind: ['b'],
+    });
+    const judged = (more: readonly KubeManifest[]): readonly string[] => {
+      const of = { name: 'b', namespaces: ['b'], pods: {} };
+      const [found] = judgeInvariants([{ id: 'b', text: 'tunnels', kind: 'tunnels', of }], {
+        ...inventory,
+        policies: [...policies, ...more],
+      });
+      return (found?.violating ?? []).map(({ src, dst, ports }) => `${src} ${dst} ${ports}`);
+    };
+    expect(judged(tunnels)).toEqual([]);
+    expect(judged(tunnels.filter(({ metadata }) => !metadata.name.endsWith('-waypoint')))).toEqual(
+      expect.arrayContaining(['a/Deployment/x b/Deployment/w 80/TCP', 'a/Deployment/y b/Deployment/z 80/TCP']),
+    );
   });
 
   it.each([

@@ -510,7 +510,37 @@ function judgeTunnels(spec: JsonObject, asking: Asking): Found {
     const doubtful = portsWithout(connection.unknown, closed);
     if (doubtful.length > 0) unknown.push(pairOf(asking, connection, doubtful, 'unknown', true));
   }
+  throughWaypoints(asking, to, plain, violating, unknown);
   return { asked: to.size * Math.max(0, asking.members.size - 1), violating, unknown };
+}
+
+/**
+ * Pairs that the network keeps apart altogether and a waypoint brings together: the table of pairs leaves them out, so that each is asked about by
+ * itself, on the ports that the server declares.
+ */
+function throughWaypoints(
+  asking: Asking,
+  to: ReadonlySet<string>,
+  plain: ReadonlyMap<string, readonly AllowedPorts[]>,
+  violating: PatternPair[],
+  unknown: PatternPair[],
+): void {
+  if (![...asking.world.istio.values()].some(({ waypoints }) => waypoints.length > 0)) return;
+  for (const dst of to) {
+    const member = asking.members.get(dst);
+    const ports = member === undefined ? [] : declaredPorts(member).filter(({ protocol }) => protocol === 'TCP');
+    for (const src of asking.members.keys()) {
+      if (src === dst || plain.has(`${src}\n${dst}`)) continue;
+      for (const port of ports) {
+        const query: ConnectionQuery = { ...endsOf(src, dst), protocol: 'TCP', port: port.from };
+        const { answer } = evaluateConnection(asking.world, query, { mesh: true });
+        if (answer === 'denied') continue;
+        const decision = answer === 'allowed' ? 'allows' : 'unknown';
+        const why = whyOf(asking.world, query, decision, true);
+        (answer === 'allowed' ? violating : unknown).push({ src, dst, ports: formatPorts(port), why });
+      }
+    }
+  }
 }
 
 const TUNNEL_PORT: AllowedPorts = { protocol: 'TCP', from: 15_008, to: 15_008 };

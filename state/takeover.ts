@@ -54,7 +54,12 @@ export function takeOver(writer: Writer, taken: TakeOver): number {
     const pinned = undoneByOpenRuns(handle);
     let last = after;
     for (const step of record.steps) {
-      const seq = inOrder(handle, takeStep(handle, step, { known, found: found.get(step.seq), at: record.at, standing }), last, pinned);
+      const seq = inOrder(
+        handle,
+        takeStep(handle, step, { known, found: found.get(step.seq), at: record.at, standing }),
+        last,
+        pinned,
+      );
       known.set(step.seq, seq);
       last = Math.max(last, seq);
     }
@@ -222,8 +227,6 @@ function takeStep(
     if (image !== undefined) db.prepare('UPDATE steps SET change = ? WHERE seq = ?').run(image, here.seq);
     // What is done is known to be: a record that was kept before it must not take that back.
     if (isWritten(here.state) && !isWritten(state)) return here.seq;
-    // What was begun is known to be: whoever goes on asks the object.
-    if (here.state === 'started' && state === 'pending') return here.seq;
     // Of a run that is over here every step has an end: a record that was kept before it must not take that back either.
     if (row['over'] === 1 && (state === 'pending' || state === 'started') && isEnd(here.state)) return here.seq;
     db.prepare(

@@ -39,11 +39,11 @@ import type { SoakReport, Watch } from './soak.ts';
 import { firstSoak, formatSpan, needsWatch, openWatch } from './soak.ts';
 import { tracedRun, tracedSoak, tracedStep } from './traced.ts';
 import {
-  assertKept,
   assertLatest,
   keepUndo,
   namespacesKept,
   notKept,
+  placeNotKept,
   refreshBetweenSteps,
   refreshUndo,
 } from './undo.ts';
@@ -362,6 +362,19 @@ export async function settleOpenRun(run: string, engine: Engine): Promise<void> 
   });
 }
 
+/** A run that goes on must still be the one that was interrupted. */
+async function assertKept(record: RunRecord, engine: Engine): Promise<void> {
+  const place = await placeNotKept(record, engine);
+  if (place === undefined) return;
+  throw new Failure({
+    code: 'SP617',
+    exit: EXIT.refused,
+    message: `the way back of run ${record.id} is not kept any more: it was taken back elsewhere, and the rest of it stands on what it did; nothing was written`,
+    where: `the record of ${record.namespace} in ${place}`,
+    hint: `sallyport rollback ${record.namespace} closes the run and takes back what is left of it; then plan again`,
+  });
+}
+
 /**
  * Settles the steps that were begun. What was not written is pending again; what was is returned with its object. A step that counts as not
  * begun may have been written all the same: by whoever went on with the run on another copy of this state, and got no further than the write.
@@ -384,6 +397,11 @@ async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<nu
         written.set(step.index, live.get(step.index));
         break;
       case 'foreign-change':
+        // Nothing of it is left where the object is gone: a way back of its own namespace may have taken it away.
+        if (live.get(step.index) === undefined) {
+          engine.journal.stepReset(run, step.index);
+          break;
+        }
         throw new Failure({
           code: 'SP603',
           exit: EXIT.refused,

@@ -95,23 +95,16 @@ export async function assertLatest(namespaces: readonly string[], keeping: Keepi
 }
 
 /**
- * Is a run that goes on still the one that was interrupted? What it had begun was kept outside the state before; where that is gone from the
- * cluster, whoever has a copy of this state took all of it back. Throws SP617.
+ * Where the way back of an interrupted run is not kept any more. What it had begun was kept outside the state before, so whoever has a copy of
+ * this state has taken all of it back. Undefined where it is kept, and where nothing was begun that would have to be.
  */
-export async function assertKept({ id, namespace, plan }: RunRecord, keeping: Keeping): Promise<void> {
+export async function placeNotKept({ id, namespace, plan }: RunRecord, keeping: Keeping): Promise<string | undefined> {
   const begun = keeping.journal.stepsOf(id).some((step) => step.change !== undefined && step.state !== 'pending');
   const isBack = plan.steps.every((step) => step.undoes !== undefined || changesNothing(step.change));
-  if (plan.direction !== 'up' || isBack || !begun) return;
-  for (const store of keeping.undo ?? []) {
-    if (!store.exposed || (await store.read(namespace)) !== undefined) continue;
-    throw new Failure({
-      code: 'SP617',
-      exit: EXIT.refused,
-      message: `the way back of run ${id} is not kept any more: it was taken back elsewhere, and the rest of it stands on what it did; nothing was written`,
-      where: `the record of ${safeText(namespace)} in ${store.place}`,
-      hint: `sallyport rollback ${safeText(namespace)} closes the run and takes back what is left of it; then plan again`,
-    });
-  }
+  if (plan.direction !== 'up' || isBack || !begun) return undefined;
+  for (const store of keeping.undo ?? [])
+    if (store.exposed && (await store.read(namespace)) === undefined) return store.place;
+  return undefined;
 }
 
 export interface RecordHead extends Pick<NamespaceRecord, 'target' | 'namespace' | 'run' | 'settled' | 'by' | 'at'> {

@@ -13,7 +13,7 @@ import type { PhaseName } from '../../src/model/phase.ts';
 import { PHASES, phaseIndex } from '../../src/model/phase.ts';
 import { changeRef } from '../../src/plan/change.ts';
 import { checkDrift } from '../../src/plan/drift.ts';
-import { asObject, getPath, setPath } from '../../src/shared/pure/json.ts';
+import { asArray, asObject, getPath, setPath } from '../../src/shared/pure/json.ts';
 import type { Mischief, MovedNamespace, Point, SavedWorld, Session, World } from './fault-driver.ts';
 import {
   DISK_FAULTS,
@@ -159,7 +159,11 @@ function meddling(
       session()
         .rig.journal.openRuns()
         .some(({ plan }) => plan.ground === undefined);
-    const isBack = (): boolean => plansBack || session().rig.journal.openRuns().some(({ plan }) => plan.direction === 'down');
+    const isBack = (): boolean =>
+      plansBack ||
+      session()
+        .rig.journal.openRuns()
+        .some(({ plan }) => plan.direction === 'down');
     if (!struck && !looked && history.random(oneIn) === 0 && !isBlind()) {
       struck = true;
       // Nor is a way back held up by a policy of theirs that would deny something on it (docs/faults.md).
@@ -187,7 +191,11 @@ async function withSession(
     name,
     history === undefined
       ? {}
-      : { mischief: mischief(history, oneIn), pause: meddling(history, oneIn * 4, () => session, plansBack), armLate: true },
+      : {
+          mischief: mischief(history, oneIn),
+          pause: meddling(history, oneIn * 4, () => session, plansBack),
+          armLate: true,
+        },
   );
   try {
     await work(session);
@@ -216,19 +224,25 @@ async function editInside(history: History): Promise<void> {
   await withSession(pick(history, OPERATORS), undefined, 0, async (session) => {
     const edits = session.rig.journal
       .applied()
-      .flatMap(({ change }) => (change.kind === 'edit' ? change.fields.map((field) => ({ change, field })) : []))
+      .flatMap((step) => (step.change.kind === 'edit' ? step.change.fields.map((field) => ({ step, field })) : []))
       .filter(({ field }) => typeof field.after === 'string');
     if (edits.length === 0) return;
-    const { change, field } = pick(history, edits);
-    const ref = changeRef(change);
+    const { step, field } = pick(history, edits);
+    const ref = changeRef(step.change);
     const live = world.cluster.objects().find((object) => formatRef(refOf(object)) === formatRef(ref));
+    // Where a crash left the record behind, this state alone knows that the field is ours, and another one would leave it to whoever wrote it last.
+    const steps = session.rig.journal.stepsOf(step.run);
+    const { index } = steps.find(({ seq }) => seq === step.seq) ?? {};
+    const kept = session.rig.engine.undo?.find(({ exposed }) => exposed);
+    const record = asObject(await kept?.read(step.namespace));
+    const known = asArray(record['steps']).map((one) => asObject(one));
+    if (!known.some((one) => one['run'] === step.run && one['index'] === index && one['state'] === 'done')) return;
     // What is no longer ours is just an edit beside, and this history does not keep book of its value.
     if (live === undefined || getPath(live, field.path) !== field.after) return;
     world.cluster.put(setPath(live, field.path, 'theirs') as KubeManifest, 'people');
     history.inside.push({ object: formatRef(ref), path: field.path });
     history.lines.push(`  somebody sets ${formatRef(ref)} ${field.path.join('.')}`);
     counts.foreign += 1;
-    await Promise.resolve();
   });
 }
 

@@ -202,6 +202,22 @@ export function faultsAt(point: Point): readonly FaultKind[] {
     : FAULT_KINDS.filter((kind) => !['killed after', 'time-out, done', '500, done'].includes(kind));
 }
 
+const OURS = /^(?:networkpolicies|authorizationpolicies|peerauthentications|rolebindings|serviceaccounts)$/u;
+const WORKLOADS = /^(?:deployments|statefulsets|daemonsets|cronjobs)$/u;
+
+/** What a point is of, whatever the objects are called; kinds of objects that are written in one way count as one. */
+export function pointKind(point: Point): string {
+  const { what, name } = point;
+  if (what === 'state') return `state ${name}`;
+  if (what === 'kept') return `kept ${name.split(' ')[0] ?? ''}`;
+  if (isLookedAgain(point)) return 'GET lists of what the next step rests on';
+  const at = name.lastIndexOf(' ');
+  const [, root, ...parts] = name.slice(at + 1).split('/');
+  const path = parts.slice(root === 'api' ? 1 : 2);
+  const [resource = 'what is served'] = path[0] === 'namespaces' && path.length > 2 ? path.slice(2) : path;
+  return `${name.slice(0, at)} ${OURS.test(resource) ? 'policies and accounts' : WORKLOADS.test(resource) ? 'workloads' : resource}`;
+}
+
 /** One history. Throws what is against a promise. */
 export async function runHistory(
   world: World,
@@ -310,13 +326,50 @@ async function attempt(work: () => Promise<unknown>): Promise<Error | undefined>
   }
 }
 
-/** All that the seed picks of the points, faults and recoveries of a scenario; a share of 1 picks all. Failures are collected and named. */
-export async function runMatrix(
-  world: World,
-  prepared: Prepared,
-  picks: () => boolean,
-  looks: () => boolean = () => true,
-): Promise<Tally> {
+/** What goes wrong where, and what is done then. */
+export interface Pick {
+  readonly point: Point;
+  readonly kind: Strike;
+  readonly recovery: Recovery;
+}
+
+/** Every history that there is of a scenario. */
+export function historiesOf({ points }: Prepared): readonly Pick[] {
+  const unseen = isUnseen(points);
+  return points.flatMap((point) =>
+    [...faultsAt(point), ...(point.what === 'call' && !unseen(point) ? FOREIGN_KINDS : [])].flatMap((kind) =>
+      RECOVERIES.map((recovery) => ({ point, kind, recovery })),
+    ),
+  );
+}
+
+/**
+ * A share of them: of each kind of point, each fault once in all scenarios that share `covered`, at a place and with a recovery that the seed
+ * picks, and of the rest what the picker picks.
+ */
+export function shareOf(
+  all: readonly Pick[],
+  covered: Set<string>,
+  random: (below: number) => number,
+  picks: (one: Pick) => boolean,
+): readonly Pick[] {
+  const strata = Map.groupBy(all, ({ point, kind }) => `${pointKind(point)}: ${kind}`);
+  const first = new Set<Pick>();
+  for (const [stratum, of] of strata) {
+    const one = of[random(of.length)];
+    if (covered.has(stratum) || one === undefined) continue;
+    covered.add(stratum);
+    first.add(one);
+  }
+  return all.filter((one) => {
+    // Asked of each, so that the same seed picks the same whatever was covered before.
+    const isPicked = picks(one);
+    return isPicked || first.has(one);
+  });
+}
+
+/** The histories that were picked of a scenario. Failures are collected and named. */
+export async function runMatrix(world: World, prepared: Prepared, chosen: readonly Pick[]): Promise<Tally> {
   const tally: Tally = {
     scenario: prepared.scenario.name,
     points: prepared.points.length,
@@ -327,24 +380,14 @@ export async function runMatrix(
     mostTries: 0,
   };
   const failures: string[] = [];
-  const unseen = isUnseen(prepared.points);
-  const kindsAt = (point: Point): readonly Strike[] => [
-    ...faultsAt(point),
-    ...(point.what === 'call' && !unseen(point) ? FOREIGN_KINDS : []),
-  ];
-  tally.all = prepared.points.reduce((sum, point) => sum + kindsAt(point).length * RECOVERIES.length, 0);
-  // The lists before a step are many and alike: of a share a part of them is enough.
-  for (const point of prepared.points.filter((one) => !isLookedAgain(one) || looks()))
-    for (const kind of kindsAt(point))
-      for (const recovery of RECOVERIES) {
-        if (!picks()) continue;
-        try {
-          await runHistory(world, prepared, point.number, kind, recovery, tally);
-        } catch (error) {
-          failures.push(`${point.number} ${point.what} ${point.name}: ${kind}, then ${recovery}: ${messageFor(error)}`);
-          if (failures.length >= 12) throw new Error(failures.join('\n\n'), { cause: error });
-        }
-      }
+  tally.all = historiesOf(prepared).length;
+  for (const { point, kind, recovery } of chosen)
+    try {
+      await runHistory(world, prepared, point.number, kind, recovery, tally);
+    } catch (error) {
+      failures.push(`${point.number} ${point.what} ${point.name}: ${kind}, then ${recovery}: ${messageFor(error)}`);
+      if (failures.length >= 12) throw new Error(failures.join('\n\n'), { cause: error });
+    }
   if (failures.length > 0) throw new Error(failures.join('\n\n'));
   return tally;
 }
@@ -440,8 +483,8 @@ export function renderTallies(title: string, tallies: readonly Tally[]): string 
   ].join('\n');
 }
 
-/** One of so many by default: minutes. */
-const MATRIX_SHARE = 40;
+/** One of so many by default, beside each fault at each kind of point: minutes. */
+const MATRIX_SHARE = 120;
 
 /** The test file of some scenarios: prepares each, runs its share, prints the table at the end. */
 export function describeMatrix(title: string, scenarios: readonly Scenario[]): void {
@@ -450,6 +493,7 @@ export function describeMatrix(title: string, scenarios: readonly Scenario[]): v
     let world: World;
     let pristine: SavedWorld;
     const tallies: Tally[] = [];
+    const covered = new Set<string>();
     beforeAll(() => {
       world = makeWorld();
       pristine = world.save();
@@ -457,19 +501,26 @@ export function describeMatrix(title: string, scenarios: readonly Scenario[]): v
     afterAll(() => {
       world.dispose();
       process.stdout.write(
-        `\n${renderTallies(title, tallies)}\nof ${tallies.reduce((sum, one) => sum + one.all, 0)} histories that there are; ${tallies.reduce((sum, one) => sum + one.foreign, 0)} of the faults are edits of others; ${statesJudged()} states of the cluster judged edge by edge\n`,
+        `\n${renderTallies(title, tallies)}\nof ${tallies.reduce((sum, one) => sum + one.all, 0)} histories that there are; ${tallies.reduce((sum, one) => sum + one.foreign, 0)} of the faults are edits of others; ${statesJudged()} states of the cluster judged edge by edge; ${covered.size} pairs of a kind of point and a fault, each at least once\n`,
       );
     });
     it.each(scenarios.map((scenario, index) => ({ ...scenario, index })))(
       'whatever goes wrong at any point, resume and rollback converge: $name',
       async (scenario) => {
         const prepared = await prepare(world, pristine, scenario);
-        const tally = await runMatrix(
-          world,
-          prepared,
-          picker(seed * 1000 + scenario.index, every * (every > 1 ? (scenario.oneIn ?? 1) : 1)),
-          every > 1 ? picker(seed * 1000 + scenario.index + 500, 4) : undefined,
-        );
+        const all = historiesOf(prepared);
+        const picks = picker(seed * 1000 + scenario.index, every * (every > 1 ? (scenario.oneIn ?? 1) : 1));
+        // The lists before a step are many and alike: of a share a part of them is enough.
+        const looks = every > 1 ? picker(seed * 1000 + scenario.index + 500, 4) : () => true;
+        const looked = new Map(prepared.points.map((point) => [point, !isLookedAgain(point) || looks()]));
+        const chosen =
+          every > 1
+            ? shareOf(all, covered, randomOf(seed * 1000 + scenario.index + 700), (one) => {
+                const isPicked = picks();
+                return isPicked && looked.get(one.point) === true;
+              })
+            : all.filter(picks);
+        const tally = await runMatrix(world, prepared, chosen);
         tallies.push(tally);
         expect(tally.faults).toBe(tally.histories);
       },

@@ -111,7 +111,11 @@ describe('a copy of a state with a run that lies interrupted', () => {
 
   const isRehearsal = ({ name }: Point): boolean =>
     name.startsWith('POST (dry run)') && name.includes('networkpolicies');
-  const nth = (n: number, isIt: (point: Point) => boolean, kind: FaultKind): NonNullable<SessionOptions['mischief']> => {
+  const nth = (
+    n: number,
+    isIt: (point: Point) => boolean,
+    kind: FaultKind,
+  ): NonNullable<SessionOptions['mischief']> => {
     let seen = 0;
     return (point) => (isIt(point) && (seen += 1) === n ? kind : undefined);
   };
@@ -122,9 +126,9 @@ describe('a copy of a state with a run that lies interrupted', () => {
     ).rejects.toThrow(Killed);
     copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
     world.clock.advance(66_000);
-    await expect(
-      as('ann', (ann) => ann.resume(), { mischief: nth(1, isDefaultDeny, 'killed after') }),
-    ).rejects.toThrow(Killed);
+    await expect(as('ann', (ann) => ann.resume(), { mischief: nth(1, isDefaultDeny, 'killed after') })).rejects.toThrow(
+      Killed,
+    );
     world.clock.advance(66_000);
   };
 
@@ -198,44 +202,49 @@ describe('a copy of a state with a run that lies interrupted', () => {
     });
     expect(stateProblems(world.stateFile('ann'))).toEqual([]);
     // What is kept says so now, and the one who never knew of it hears of it.
-    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP620' } });
+    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP620' },
+    });
     await as('bob', (bob) => bob.rebuild());
     expect(await as('bob', (bob) => bob.rollback('front', 'none'))).toMatchObject(done);
     expect(objectsOf(world.cluster)).toEqual(world.pristine);
     expect(world.broken).toEqual([]);
   });
 
-  it.each(['finished', 'given up'])('refuses to write once the run was %s elsewhere, though no step is missing', async (how) => {
-    const isClose = ({ what, name }: Point): boolean => what === 'state' && name === 'closeRun';
-    await expect(
-      as('ann', (ann) => ann.advance('front', 'allow-list'), {
-        mischief: how === 'finished' ? nth(1, isClose, 'killed before') : nth(3, isRehearsal, 'killed before'),
-      }),
-    ).rejects.toThrow(Killed);
-    copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
-    world.clock.advance(66_000);
-    if (how === 'finished') expect(await as('bob', (bob) => bob.resume())).toMatchObject(done);
-    else
+  it.each(['finished', 'given up'])(
+    'refuses to write once the run was %s elsewhere, though no step is missing',
+    async (how) => {
+      const isClose = ({ what, name }: Point): boolean => what === 'state' && name === 'closeRun';
       await expect(
-        as('bob', (bob) => bob.rollback('front', 'none'), {
-          mischief: ({ what, name }) => (what === 'state' && name === 'openRun' ? 'killed before' : undefined),
+        as('ann', (ann) => ann.advance('front', 'allow-list'), {
+          mischief: how === 'finished' ? nth(1, isClose, 'killed before') : nth(3, isRehearsal, 'killed before'),
         }),
       ).rejects.toThrow(Killed);
-    world.clock.advance(66_000);
-    const before = objectsOf(world.cluster);
-    await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({
-      detail: { code: 'SP620', exit: 5, message: expect.stringContaining('was ended elsewhere') as unknown },
-    });
-    expect(objectsOf(world.cluster)).toEqual(before);
-    await as('ann', async (ann) => {
-      await ann.rebuild();
-      expect(ann.rig.journal.openRuns()).toEqual([]);
-    });
-    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
-    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
-    expect(objectsOf(world.cluster)).toEqual(world.pristine);
-    expect(world.broken).toEqual([]);
-  });
+      copyFileSync(world.stateFile('ann'), world.stateFile('bob'));
+      world.clock.advance(66_000);
+      if (how === 'finished') expect(await as('bob', (bob) => bob.resume())).toMatchObject(done);
+      else
+        await expect(
+          as('bob', (bob) => bob.rollback('front', 'none'), {
+            mischief: ({ what, name }) => (what === 'state' && name === 'openRun' ? 'killed before' : undefined),
+          }),
+        ).rejects.toThrow(Killed);
+      world.clock.advance(66_000);
+      const before = objectsOf(world.cluster);
+      await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({
+        detail: { code: 'SP620', exit: 5, message: expect.stringContaining('was ended elsewhere') as unknown },
+      });
+      expect(objectsOf(world.cluster)).toEqual(before);
+      await as('ann', async (ann) => {
+        await ann.rebuild();
+        expect(ann.rig.journal.openRuns()).toEqual([]);
+      });
+      expect(stateProblems(world.stateFile('ann'))).toEqual([]);
+      expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+      expect(objectsOf(world.cluster)).toEqual(world.pristine);
+      expect(world.broken).toEqual([]);
+    },
+  );
 
   it('does not begin it anew where all of it was taken back elsewhere', async () => {
     const isDone = ({ what, name }: Point): boolean => what === 'state' && name === 'stepDone';
@@ -248,7 +257,9 @@ describe('a copy of a state with a run that lies interrupted', () => {
     // The one who still has it open neither begins it anew...
     await expect(as('bob', (bob) => bob.resume())).rejects.toMatchObject({ detail: { code: 'SP617', exit: 3 } });
     expect(objectsOf(world.cluster)).toEqual(world.pristine);
-    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP224' } });
+    await expect(as('bob', (bob) => bob.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP224' },
+    });
     expect(await as('bob', (bob) => bob.advance('front', 'monitor'))).toMatchObject(done);
     expect(world.broken).toEqual([]);
   });
@@ -281,7 +292,9 @@ describe('a copy of a state with a run that lies interrupted', () => {
     rmSync(world.stateFile('bob'));
     expect(await as('bob', (bob) => bob.advance('front', 'allow-list'))).toMatchObject(done);
     copyFileSync(world.stateFile('bob'), world.stateFile('ann'));
-    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({ detail: { code: 'SP620' } });
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP620' },
+    });
     await as('ann', (ann) => ann.rebuild());
     expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
     expect(objectsOf(world.cluster)).toEqual(world.pristine);
@@ -301,6 +314,22 @@ describe('a copy of a state with a run that lies interrupted', () => {
       );
       expect(await ann.resume()).toMatchObject(done);
     });
+  });
+});
+
+describe('an undecided step on an object that is gone by now', () => {
+  it('is closed with its run: nothing of it is left', async () => {
+    const isEdit = ({ what, name, writes }: Point): boolean =>
+      what === 'call' && writes && name.startsWith('PATCH') && name.endsWith('/deployments/web');
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'permissive-mtls'), { mischief: killedBefore(isEdit) }),
+    ).rejects.toThrow(Killed);
+    const web = world.cluster.objects().find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'web');
+    if (web === undefined) throw new Error('web is not there');
+    world.cluster.remove(web);
+    world.clock.advance(66_000);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
   });
 });
 

@@ -62,7 +62,12 @@ function exchange(
       return;
     }
     const outgoing = request(
-      { method, path, createConnection: () => stream, headers: { host: 'localhost', connection: 'close', 'content-length': '0' } },
+      {
+        method,
+        path,
+        createConnection: () => stream,
+        headers: { host: 'localhost', connection: 'close', 'content-length': '0' },
+      },
       (incoming) => {
         collect(incoming).then((text) => resolve({ status: incoming.statusCode ?? 0, text }), reject);
       },

@@ -159,6 +159,7 @@ describe('the roles for patterns and dialects', () => {
     expect(beside.map(({ role, answer }) => `${role} ${answer}`)).toEqual([
       'watcher no',
       'prober no',
+      'drainer no',
       'cluster-policies not-served',
       'mesh-traffic not-served',
       'responder no',

@@ -38,11 +38,22 @@ export async function openPortForward(options: PortForwardOptions): Promise<Dupl
     await prepare(given as HttpsOptions);
     Object.assign(given, { handshakeTimeout: timeoutMs });
   };
-  const incoming = new PassThrough();
   const outgoing = new PassThrough();
-  const stream = Duplex.from({ readable: incoming, writable: outgoing });
-  // It may end before anybody reads it: whoever does hears of it then.
-  for (const one of [stream, incoming, outgoing]) one.on('error', () => undefined);
+  const stream = new Duplex({
+    read: () => undefined,
+    write: (chunk: Buffer, _, done) => {
+      outgoing.write(chunk);
+      done();
+    },
+  });
+  const incoming = new Writable({
+    write: (chunk: Buffer, _, done) => {
+      if (!stream.destroyed) stream.push(chunk);
+      done();
+    },
+  });
+  // It may end before anybody reads it: whoever does looks at `errored` first.
+  stream.on('error', () => undefined);
   // What the kubelet says on the second channel is why it could not: the port refuses, or the pod is gone.
   const refusals = new Writable({
     write: (chunk: Buffer, _, done) => {
@@ -68,7 +79,9 @@ export async function openPortForward(options: PortForwardOptions): Promise<Dupl
     if (isFailure(cause)) throw cause;
     throw failureOf(problemOf(cause), subject, connected);
   }
-  const end = (): void => void incoming.end();
+  const end = (): void => {
+    if (!stream.destroyed) stream.push(null);
+  };
   socket.addEventListener('close', end);
   socket.addEventListener('error', end);
   const abort = (): void => {

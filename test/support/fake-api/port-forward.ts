@@ -62,6 +62,10 @@ export function servePortForward(server: Server, reach: Reach, calls: LoggedCall
     send(socket, 1, number);
     if (there === undefined) {
       send(socket, 1, Buffer.from(`error forwarding port ${port} to pod: connection refused`));
+      // Nobody reads from here on: without this the end of the client's side would never be seen.
+      socket.on('error', () => undefined);
+      socket.resume();
+      socket.end(Buffer.from([0x88, 0]));
       return;
     }
     carry(socket, head, connect(there.port, '127.0.0.1'));

@@ -670,7 +670,12 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
   const { plan: made, divergences } =
     decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
   if (divergences.length > 0) throw foreignChange(divergences);
-  const back: IncidentMark = { ...mark, at: Date.now(), undoes: run.id, reason: options.reason?.trim() ?? 'no reason given' };
+  const back: IncidentMark = {
+    ...mark,
+    at: Date.now(),
+    undoes: run.id,
+    reason: options.reason?.trim() ?? 'no reason given',
+  };
   const plan: Plan = { ...made, gates: [], findings: [], incident: back };
   const playbook: Playbook = {
     steps: plan.steps,

@@ -62,7 +62,7 @@ export function withoutKeys(spec: JsonObject, namespace: string, cloud: Cloud): 
     }
     if (removed.length > 0)
       for (const secret of secretsOfEnvFrom(container))
-        left.push(`envFrom ${secret} stays ${of}: which variables it sets is not known, and a key may be among them`);
+        left.push(`envFrom ${secret} stays ${of}: no Secret is read, and a key may be among its variables`);
     const lighter = keeping(container, 'env', env, (one) => !goes(one));
     return keeping(lighter, 'volumeMounts', mounts, (one) => !keyMounts.includes(one));
   };

@@ -876,7 +876,10 @@ ${examples(
       'the kind of policy: cilium, calico, labels; of block: cilium, calico, admin, istio, exclude',
     )
     .option('--connections <what>', 'of quarantine, what is open: report, drain or delete (default: report)')
-    .option('--past-budgets', 'of --connections delete: delete pods that a PodDisruptionBudget keeps from being evicted')
+    .option(
+      '--past-budgets',
+      'of --connections delete: delete pods that a PodDisruptionBudget keeps from being evicted',
+    )
     .option('--reason <text>', 'stands on the audit trail')
     .option('--cap <edges>', 'edges on record that may be cut at most (default: 50)')
     .option('--last-resort', 'of rotate: delete the account as well')

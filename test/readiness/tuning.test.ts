@@ -7,12 +7,7 @@ import type { Proposal } from '../../src/candidates/tuning/proposal.ts';
 import { executePlan } from '../../src/engine/run.ts';
 import type { TuningMetrics } from '../../src/model/tuning.ts';
 import { openGates } from '../../src/plan/assemble.ts';
-import {
-  describeInForce,
-  planTuning,
-  tuningInForce,
-  tuningInput,
-} from '../../src/readiness/tuning-plan.ts';
+import { describeInForce, planTuning, tuningInForce, tuningInput } from '../../src/readiness/tuning-plan.ts';
 import { formatMark, parseMark } from '../../src/readiness/tuning-in-force.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { groupOf } from '../../src/model/object.ts';

@@ -158,8 +158,7 @@ function requestOf(
   if (options.projectToken === true && ways.includes('eks-pod-identity'))
     problems.push('--project-token is of IRSA: the agent of EKS Pod Identity puts in a token of its own');
   const { issuer, eksCluster } = options;
-  if (issuer !== undefined && !CLOUD_ISSUER.test(issuer))
-    problems.push(`--issuer "${issuer}" is no https URL`);
+  if (issuer !== undefined && !CLOUD_ISSUER.test(issuer)) problems.push(`--issuer "${issuer}" is no https URL`);
   if (problems.length > 0) throw refused(problems);
   return {
     namespace,

@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock, LeaseHold } from '../engine/contract.ts';
 import { errorCodeOf, removeEmptyFolders } from '../shared/io/files.ts';
-import { EXIT, Failure } from '../shared/pure/errors.ts';
+import { EXIT, Failure, messageOf } from '../shared/pure/errors.ts';
 import type { Json } from '../shared/pure/json.ts';
 import { asNumber, asString, isJsonObject } from '../shared/pure/json.ts';
 import { uniqueSorted } from '../shared/pure/order.ts';
@@ -35,7 +35,8 @@ export function renderLock(lock: Lock): string {
 
 /**
  * Takes the locks in name order, all or none. A lock is taken over when its process is gone from this host, or is this very
- * process under the same holder: what a run left that never ended. Any other is a Failure with exit 3.
+ * process under the same holder: what a run left that never ended. Any other is a Failure with exit 3 (SP471), and so is a file in the
+ * place of the folder (SP477); SP476 (exit 4) where nothing can be written.
  */
 export async function acquireLocks(
   folder: string,
@@ -95,7 +96,7 @@ async function takeLock(path: string, namespace: string, lock: Lock): Promise<vo
   // Written aside and linked into place: a lock is there whole or not at all, whatever happens in between.
   const draft = `${path}.${lock.token}.draft`;
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    await mkdir(join(path, '..'), { recursive: true });
+    await makeFolderOf(path);
     try {
       await writeDraft(draft, renderLock(lock));
       await publish(draft, path, renderLock(lock));
@@ -103,7 +104,7 @@ async function takeLock(path: string, namespace: string, lock: Lock): Promise<vo
     } catch (error) {
       // The folder goes when another run releases its last lock: make it again.
       if (errorCodeOf(error) === 'ENOENT') continue;
-      if (errorCodeOf(error) !== 'EEXIST') throw error;
+      if (errorCodeOf(error) !== 'EEXIST') throw unwritable(path, error);
     } finally {
       await rm(draft, { force: true });
     }
@@ -113,6 +114,35 @@ async function takeLock(path: string, namespace: string, lock: Lock): Promise<vo
     await removeIfStill(path, other, lock.token);
   }
   throw heldByAnother(path, namespace, await readLock(path));
+}
+
+async function makeFolderOf(path: string): Promise<void> {
+  const folder = dirname(path);
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    // ENOENT: a link that leads nowhere stands there. The other two: a file.
+    if (!['ENOTDIR', 'EEXIST', 'ENOENT'].includes(errorCodeOf(error) ?? '')) throw unwritable(path, error);
+    throw new Failure({
+      code: 'SP477',
+      exit: EXIT.refused,
+      message: safeText(`a link or a file stands where the folder ${folder} is needed`),
+      where: safeText(path),
+      hint: 'Nothing was written. Move it away, then plan again.',
+      cause: error,
+    });
+  }
+}
+
+function unwritable(path: string, error: unknown): Failure {
+  return new Failure({
+    code: 'SP476',
+    exit: EXIT.cluster,
+    message: safeText(`the lock of a run cannot be written: ${messageOf(error)}`),
+    where: safeText(path),
+    hint: 'Nothing was written. Check the permissions and the space of the directory, then do the same again.',
+    cause: error,
+  });
 }
 
 async function publish(draft: string, path: string, text: string): Promise<void> {

@@ -37,7 +37,7 @@ export async function readOriginals(folder: string): Promise<readonly Original[]
   try {
     names = await readdir(join(folder, FOLDER));
   } catch (error) {
-    if (errorCodeOf(error) === 'ENOENT') return [];
+    if (isNothingThere(error)) return [];
     throw error;
   }
   const all = await Promise.all(
@@ -60,12 +60,17 @@ export async function writeOriginal(folder: string, original: Original): Promise
   await removeEmptyFolders(join(folder, FOLDER), folder);
 }
 
+/** Also where a file stands in place of a folder: no record of ours is below it. */
+function isNothingThere(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(errorCodeOf(error) ?? '');
+}
+
 async function readOriginalFile(path: string): Promise<Original | undefined> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if (errorCodeOf(error) === 'ENOENT') return undefined;
+    if (isNothingThere(error)) return undefined;
     throw error;
   }
   return parseOriginal(text);

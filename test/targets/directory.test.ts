@@ -359,6 +359,28 @@ describe('locks', () => {
     expect(await readdir(dir)).toEqual([]);
   });
 
+  it.each<readonly [string, Readonly<Record<string, string>>]>([
+    ['sallyport', { sallyport: 'a note\n' }],
+    ['sallyport/.lock', { 'sallyport/.lock': 'a note\n' }],
+  ])('of a directory with a plain file named %s are refused, by name, and the file stays', async (_name, files) => {
+    const dir = await makeFolder({ 'shop.yaml': SHOP, ...files });
+    const before = await readTree(dir);
+    const target = await open(dir);
+    await target.rehearse(await editOf(target, ['spec', 'replicas'], 2));
+    const failure = await failureOf(target.acquire(['shop'], 'me@here'));
+    expect(failure).toMatchObject({ code: 'SP477', exit: EXIT.refused, where: directoryLockPath(dir, 'shop') });
+    expect(failure.message).toContain(join(dir, 'sallyport/.lock'));
+    expect(failure.hint).toContain('Move it away');
+    expect(await readTree(dir)).toEqual(before);
+  });
+
+  it('of a directory with a link to nowhere named sallyport are refused, and the link stays', async () => {
+    const dir = await makeFolder({ 'shop.yaml': SHOP });
+    await symlink('nowhere', join(dir, 'sallyport'));
+    expect(await failureOf((await open(dir)).acquire(['shop'], 'me@here'))).toMatchObject({ code: 'SP477' });
+    expect((await readdir(dir)).toSorted()).toEqual(['sallyport', 'shop.yaml']);
+  });
+
   it('are given to one of many that ask at once', async () => {
     const dir = await makeFolder();
     const answers = await Promise.allSettled(

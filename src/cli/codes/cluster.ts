@@ -285,8 +285,8 @@ export const CLUSTER_CODES = {
     title: 'The place for a new file is taken',
     exit: 3,
     means:
-      'A new object becomes `sallyport/NS/KIND-NAME.yaml`; a file, folder or link of that name holds something else.',
-    causes: ['A file written by hand, or a link.'],
+      'A new object becomes `sallyport/NS/KIND-NAME.yaml`, and locks stand in `sallyport/.lock`; a file, folder or link of that name holds something else.',
+    causes: ['A file written by hand, also one named `sallyport`, or a link.'],
     fix: ['Move it away, then plan again.'],
   },
   SP478: {

@@ -58,7 +58,8 @@ export async function removeEmptyFolders(path: string, top: string): Promise<voi
     } catch (error) {
       const code = errorCodeOf(error) ?? '';
       if (['ENOTEMPTY', 'EEXIST', 'EBUSY'].includes(code)) return;
-      if (code !== 'ENOENT') throw error;
+      // Not there, or below a file: there may be one further up.
+      if (!['ENOENT', 'ENOTDIR'].includes(code)) throw error;
     }
   }
 }

@@ -244,7 +244,7 @@ const FILES: readonly Case[] = [
     exit: 2,
     code: 'SP212',
     says: /gates: .*reveiw/,
-    where: /^config-key\.yaml$/,
+    where: /^config-key\.yaml:1:25$/,
     hint: /Configuration/,
   },
   {
@@ -253,7 +253,7 @@ const FILES: readonly Case[] = [
     exit: 2,
     code: 'SP212',
     says: /gates\.window/,
-    where: /^config-value\.yaml$/,
+    where: /^config-value\.yaml:1:9$/,
     hint: /Configuration/,
   },
   {
@@ -280,7 +280,7 @@ const FILES: readonly Case[] = [
     exit: 2,
     code: 'SP212',
     says: /decisions\.0\.action.*decisions\.0\.reason/,
-    where: /^decisions-bad\.yaml$/,
+    where: /^decisions-bad\.yaml:1:14$/,
     hint: /README/,
   },
   {

@@ -12,6 +12,7 @@ const FAULTS = [
   'grants',
   'identity-conflict',
   'foreign-edit',
+  'plans-faults',
 ].map((name) => `test/engine/${name}.test.ts`);
 
 export default defineConfig({

@@ -277,6 +277,8 @@ export interface Session {
   disputes(namespace: string): Promise<readonly Divergence[]>;
   /** The plan of `resolve --keep ours`. */
   planRepair(steps: readonly Step[], namespace: string): Promise<Plan>;
+  /** A plan that is no way to a phase, by its own planner, on what is there now; `what` names all else that it depends on. */
+  planBy<T>(what: string, namespace: string, work: (view: View) => T): Promise<T>;
   execute(plan: Plan): Promise<RunResult>;
   /** As the commands of these names do it, without what they print. */
   advance(namespace: string, to: PhaseName): Promise<RunResult>;
@@ -451,6 +453,12 @@ export async function openSession(world: World, name: string, options: SessionOp
       const record = recordNow();
       const view = { ...viewOf(await target.readSnapshot(), namespace, facts, record), ...record };
       return assembleDown(view, record.phases.get(namespace) ?? 'none', steps, [], planner);
+    },
+    planBy: async (what, namespace, work) => {
+      const [snapshot, record] = [await target.readSnapshot(), recordNow()];
+      return planned(`${what} ${namespace} ${edges}`, snapshot, record, () =>
+        work({ ...viewOf(snapshot, namespace, facts, record), ...record }),
+      );
     },
     execute,
     advance: async (namespace, to) => {

@@ -72,7 +72,7 @@ export interface Tally {
   mostTries: number;
 }
 
-const OPERATOR = 'ann';
+export const OPERATOR = 'ann';
 
 async function go(session: Session, [direction, namespace, to]: Move): Promise<void> {
   const result = await (direction === 'up' ? session.advance(namespace, to) : session.rollback(namespace, to));
@@ -316,7 +316,7 @@ export async function runHistory(
 }
 
 /** A failure that a person would read is an answer; a kill is the end of a process; all else is a bug. */
-async function attempt(work: () => Promise<unknown>): Promise<Error | undefined> {
+export async function attempt(work: () => Promise<unknown>): Promise<Error | undefined> {
   try {
     await work();
     return undefined;

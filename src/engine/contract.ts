@@ -159,7 +159,7 @@ export interface Target {
 export interface Proxies {
   /**
    * One request; the answer's text where it is a success. Whoever holds the pod can have it answer anything. Errors: exit 4, as of the API server, SP431 where
-   * the pod's end does not answer, refuses, or answers more than 64 MiB.
+   * the pod's end does not answer, refuses, or answers more than 8 MiB.
    */
   ask(
     pod: { readonly namespace: string; readonly name: string },

@@ -30,10 +30,16 @@ const OWN_CLUSTERS = new Set([
   'opentelemetry_collector',
 ]);
 
+/** Values in an answer: of some thousands of endpoints with a score of gauges each. More is no proxy's answer, and would fill the memory before it is read. */
+const MOST_VALUES = 1_000_000;
+/** Addresses that are told one by one; the rest in a sum for each way. */
+const MOST_ADDRESSES = 200;
+const LONGEST_NAME = 200;
+
 /**
  * Reads `GET /clusters?format=json` (envoyproxy.io, Administration interface: the proto `Clusters`). The gauge `cx_active` of each
  * host counts whatever the proxy's own filter of statistics leaves out. A value of zero is left out by proto3's JSON, and numbers of 64 bits are texts. Undefined where it
- * is no such answer.
+ * is no such answer. Whoever holds the pod may have written it: what comes out is small, whatever goes in.
  */
 export function parseClusters(text: string): readonly OpenConnections[] | undefined {
   const body = parse(text);
@@ -52,15 +58,22 @@ export function parseClusters(text: string): readonly OpenConnections[] | undefi
       if (count > 0)
         found.push({
           way: cluster.startsWith('inbound') || cluster === 'InboundPassthroughCluster' ? 'in' : 'out',
-          address: addressOf(host['address']),
-          cluster,
+          address: addressOf(host['address']).slice(0, LONGEST_NAME),
+          cluster: cluster.slice(0, LONGEST_NAME),
           count,
         });
     }
   }
-  return found.sort(
-    (a, b) => b.count - a.count || compareText(`${a.cluster} ${a.address}`, `${b.cluster} ${b.address}`),
-  );
+  found.sort((a, b) => b.count - a.count || compareText(`${a.cluster} ${a.address}`, `${b.cluster} ${b.address}`));
+  return [...found.slice(0, MOST_ADDRESSES), ...summed(found.slice(MOST_ADDRESSES))];
+}
+
+function summed(rest: readonly OpenConnections[]): readonly OpenConnections[] {
+  return (['in', 'out'] as const).flatMap((way) => {
+    const of = rest.filter((one) => one.way === way);
+    const count = of.reduce((sum, one) => sum + one.count, 0);
+    return of.length === 0 ? [] : [{ way, address: `${of.length} more addresses`, cluster: 'several', count }];
+  });
 }
 
 /**
@@ -85,6 +98,7 @@ export function countOpen({ open }: ProxyConnections): number {
 }
 
 function parse(text: string): Json | undefined {
+  if (countValues(text) > MOST_VALUES) return undefined;
   try {
     return JSON.parse(text) as Json;
   } catch {
@@ -92,10 +106,21 @@ function parse(text: string): Json | undefined {
   }
 }
 
+/** At least as many as it has: brackets and commas, in texts too. */
+function countValues(text: string): number {
+  let count = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    // { [ ,
+    if (code === 0x7b || code === 0x5b || code === 0x2c) count += 1;
+  }
+  return count;
+}
+
 function countOf(value: Json | undefined): number | undefined {
   if (value === undefined) return 0;
   const count = typeof value === 'string' && /^\d{1,15}$/u.test(value) ? Number(value) : asNumber(value);
-  return count !== undefined && Number.isInteger(count) && count >= 0 ? count : undefined;
+  return count !== undefined && Number.isSafeInteger(count) && count >= 0 ? count : undefined;
 }
 
 function addressOf(address: Json | undefined): string {

@@ -62,12 +62,15 @@ export function podsOf(
 }
 
 /** How the kubelet says that the proxy's container stands. Undefined where it does not say. */
-export function proxyStatus(pod: KubeManifest): { readonly restarts: number; readonly runs: boolean } | undefined {
+export function proxyStatus(
+  pod: KubeManifest,
+): { readonly restarts: number; readonly runs: boolean; readonly terminated: boolean } | undefined {
   const { containerStatuses, initContainerStatuses } = asObject(pod['status']);
   const status = [...asArray(containerStatuses), ...asArray(initContainerStatuses)]
     .map((one) => asObject(one))
     .find(({ name }) => name === PROXY_CONTAINER);
   const restarts = asNumber(status?.['restartCount']);
   if (status === undefined || restarts === undefined) return undefined;
-  return { restarts, runs: asObject(status['state'])['running'] !== undefined };
+  const state = asObject(status['state']);
+  return { restarts, runs: state['running'] !== undefined, terminated: state['terminated'] !== undefined };
 }

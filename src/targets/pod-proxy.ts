@@ -10,7 +10,8 @@ import type { KubeApi } from '../sources/kube/index.ts';
 const ADMIN_PORT = 15000;
 /** One request with its answer: a proxy that hangs must not hold an answer to an incident up. */
 const LIMIT_MS = 15_000;
-const LARGEST_BYTES = 64 * 1024 * 1024;
+/** An endpoint of a cluster takes over a kilobyte with its gauges: enough for some thousands. Whoever holds the pod writes the answer. */
+const LARGEST_BYTES = 8 * 1024 * 1024;
 
 /** Undefined where the API is not one that can carry a connection. */
 export function openProxies(api: KubeApi): Proxies | undefined {
@@ -82,7 +83,7 @@ async function collect(incoming: IncomingMessage): Promise<string> {
   let size = 0;
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > LARGEST_BYTES) throw new Error('its answer is larger than 64 MiB');
+    if (size > LARGEST_BYTES) throw new Error('its answer is larger than 8 MiB');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

@@ -306,11 +306,12 @@ describe('connections at the proxy of a pod', () => {
     expect(JSON.stringify(done.document['connections'])).toContain('no network through it any more');
   });
 
-  it.each<readonly [string, FakeApiOptions['reach'], string]>([
-    ['without the right to forward ports', () => ({ status: 403 }), 'SP403'],
-    ['where nothing listens in the pod', () => undefined, 'SP431'],
-    ['where the pod is gone', () => ({ status: 404 }), 'SP404'],
-  ])('%s are unknown, which holds no quarantine up', async (_, reach, code) => {
+  it.each<readonly [string, FakeApiOptions['reach'], string, string]>([
+    ['without the right to forward ports', () => ({ status: 403 }), 'SP403', 'failed'],
+    // Whether a request without an answer came, nobody knows.
+    ['where nothing listens in the pod', () => undefined, 'SP431', 'unknown'],
+    ['where the pod is gone', () => ({ status: 404 }), 'SP404', 'failed'],
+  ])('%s are unknown, which holds no quarantine up', async (_, reach, code, outcome) => {
     await start([pod('db-1-1')], reach);
     const done = await quarantine({});
     expect(done, done.said.join('\n')).toMatchObject({
@@ -320,8 +321,59 @@ describe('connections at the proxy of a pod', () => {
     const drained = await run((app) =>
       incident(app, 'connections', 'shop/Deployment/db', { connections: 'drain', dryRun: false, reason: 'x' }),
     );
-    expect(drained).toMatchObject({ code: 7, document: { connections: [{ drained: { outcome: 'failed' } }] } });
+    expect(drained).toMatchObject({ code: 7, document: { connections: [{ drained: { outcome } }] } });
     expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+  });
+
+  it('are not asked about before the pod is cut off: what is in it may answer as slowly as it likes', async () => {
+    let before = 0;
+    const port = await listen(
+      createServer((_, response) => {
+        before += find('CiliumNetworkPolicy').length === 0 ? 1 : 0;
+        response.end('{}');
+      }),
+    );
+    await start([pod('db-1-1')], () => ({ port }));
+    expect(await quarantine({})).toMatchObject({ code: 0, document: { connections: [{ open: [] }] } });
+    expect(before).toBe(0);
+  });
+
+  it('that are cancelled half-way end no further proxy, and the trail says what was told', async () => {
+    let stop: (() => void) | undefined;
+    const envoy = await proxy(() => stop?.());
+    const names = ['db-1-1', 'db-1-2', 'db-1-3', 'db-1-4', 'db-1-5', 'db-1-6'];
+    await start(
+      names.map((name) => pod(name)),
+      () => ({ port: envoy.admin }),
+    );
+    const done = await run((app) => {
+      stop = () => app.interrupt.stop();
+      return incident(app, 'quarantine', 'shop/Deployment/db', {
+        reason: 'calls home',
+        dryRun: false,
+        connections: 'drain',
+      });
+    });
+    expect(done).toMatchObject({ code: 130, error: 'SP130' });
+    expect(done.said.join('\n')).not.toContain('nothing was written');
+    expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+    const [{ id } = { id: '' }] = (await run((app) => incident(app, 'list', undefined, {}))).document[
+      'incidents'
+    ] as readonly { readonly id: string }[];
+    const trail = (await run((app) => incident(app, 'show', id, {}))).document['entries'] as readonly {
+      readonly what: string;
+      readonly reason: string;
+      readonly object: string;
+    }[];
+    const told = trail.filter(({ what }) => what === 'incident drain: unknown');
+    expect(told.length).toBeGreaterThan(0);
+    expect(told[0]?.reason).toContain('told to end');
+    expect(JSON.stringify(trail)).not.toContain('nothing was written');
+    // No worker took another pod.
+    expect(trail.filter(({ what }) => what === 'incident drain begins').length).toBeLessThanOrEqual(4);
+    const back = await run((app) => incident(app, 'undo', id, {}));
+    expect(JSON.stringify(back.document['remarks'])).toContain('may have been ended');
+    expect(JSON.stringify(back.document['remarks'])).not.toContain('were ended');
   });
 
   it('are unknown where what answers is no proxy, whatever it says', async () => {

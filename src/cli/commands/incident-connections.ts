@@ -9,6 +9,7 @@ import { GRACE_MS, endConnections, readConnections, said } from '../connections.
 import type { App } from '../context.ts';
 import { readAnswered } from '../fired.ts';
 import { nobodyThere, saidNo } from '../incident-failures.ts';
+import { cancelled, isOver } from '../interrupt.ts';
 import { loadAll } from '../load.ts';
 import { few, wrap } from '../output.ts';
 import type { Prompts } from '../prompts.ts';
@@ -140,7 +141,14 @@ export async function drainProxies(
   app.output.note(
     `ending ${plural(pods.length, 'proxy', 'proxies')}: requests under way get ${GRACE_MS / 1000} s, then it ends`,
   );
-  const found = await app.interrupt.during(() => endConnections(ports, pods));
+  const found = await app.interrupt
+    .during(() => endConnections(ports, pods))
+    .catch((error: unknown) => {
+      if (!isOver(app.interrupt.signal)) throw error;
+      throw cancelled(
+        `cancelled; no further proxy was told to end, and what came of those that were is on the audit trail${of.id === undefined ? '' : `: sallyport incident show ${of.id}`}`,
+      );
+    });
   tell(app, found);
   return found;
 }

@@ -297,15 +297,18 @@ async function answer(
   // What cannot be taken back is asked about, whatever the policy says.
   const isFinal = connections === 'delete' || drained.length > 0;
   await confirm(app, action, plan, options, incidents?.[action] === 'run' && !isFinal, prompts, drained.length);
-  const before = drained.length > 0 ? undefined : await lookAtProxies(app, pods, options);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
   await note(app, mark, result.run, `incident ${action}`);
   const isDone = result.exit === EXIT.done;
-  // Last: those that are cut off already cannot come back meanwhile.
+  // Last: those that are cut off already cannot come back meanwhile, and no pod is asked anything before it is cut off.
   const open =
-    drained.length > 0 && isDone
-      ? await drainProxies(app, drained, { id: mark.id, run: result.run, reason: mark.reason })
-      : before;
+    drained.length > 0
+      ? isDone
+        ? await drainProxies(app, drained, { id: mark.id, run: result.run, reason: mark.reason })
+        : undefined
+      : connections === 'report'
+        ? await lookAtProxies(app, pods, options)
+        : undefined;
   const exit = ended(app, mark, plan, playbook, result, open);
   if (drained.length > 0 && !isDone)
     app.output.note(`No proxy was ended, since the quarantine is not done: sallyport incident connections ${mark.id}`);
@@ -622,20 +625,26 @@ function lostForGood(audit: readonly AuditEntry[], run: string, mine: readonly A
   const pods = mine.flatMap(({ change }) =>
     change.kind === 'delete' && change.ref.kind === 'Pod' ? [change.ref.name] : [],
   );
-  const proxies = new Set(
-    audit.filter((entry) => entry.run === run && entry.what === 'incident drain begins').map(({ object }) => object),
-  );
+  const of = (what: string): readonly string[] => [
+    ...new Set(audit.filter((entry) => entry.run === run && entry.what === what).map(({ object }) => object)),
+  ];
+  const proxies = of('incident drain: ended');
+  const begun = [...of('incident drain begins'), ...of('incident drain: unknown')];
+  const failed = new Set(of('incident drain: failed'));
+  // Told, or under way when the process was killed.
+  const unsure = [...new Set(begun)].filter((one) => !proxies.includes(one) && !failed.has(one));
+  const named = (list: readonly string[]): string =>
+    `${few(list, 3).shown.join(', ')}${list.length > 3 ? ` and ${list.length - 3} more` : ''}`;
   return [
     ...(pods.length === 0
       ? []
-      : [
-          `${few(pods, 3).shown.join(', ')}${pods.length > 3 ? ` and ${pods.length - 3} more` : ''} ${pods.length === 1 ? 'is' : 'are'} gone for good: pods come from their controller`,
-        ]),
-    ...(proxies.size === 0
+      : [`${named(pods)} ${pods.length === 1 ? 'is' : 'are'} gone for good: pods come from their controller`]),
+    ...(proxies.length === 0
       ? []
       : [
-          `connections through the proxies of ${[...proxies].slice(0, 3).join(', ')}${proxies.size > 3 ? ` and ${proxies.size - 3} more` : ''} were ended, and stay so; a proxy that did not start again takes its pod's deletion`,
+          `connections through the proxies of ${named(proxies)} were ended, and stay so; a proxy that did not start again takes its pod's deletion`,
         ]),
+    ...(unsure.length === 0 ? [] : [`connections through the proxies of ${named(unsure)} may have been ended`]),
   ];
 }
 

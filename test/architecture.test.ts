@@ -277,6 +277,8 @@ describe('codes', () => {
     SP413: 'a kind that the cluster does not have',
     SP600: 'a gate does not answer yes',
     SP457: 'an answer that no Kubernetes API server gives',
+    SP476: 'a file of the directory of manifests that the system does not let be written',
+    SP477: 'something else in the place of a file or folder of ours',
   };
 
   it('of failures have one meaning each', () => {

@@ -23,6 +23,7 @@ export function grantDocument(grant: Listed, now: number): object {
     until: new Date(grant.until).toISOString(),
     state: grant.until <= now ? 'expired' : 'open',
     objects: grant.objects,
+    ...(grant.pods === undefined ? {} : { pods: grant.pods }),
   };
 }
 
@@ -39,5 +40,12 @@ export function grantLines(one: RecordedGrant, now: number): readonly string[] {
       `${one.id} ${one.kind}: ${one.text}; ${one.until <= now ? coded('SP380', `over since ${until}, and not taken away yet: sallyport grant expire`) : `until ${until}`}`,
     ),
     safeText(`    by ${one.by}: ${one.reason}`),
+    ...(one.pods === undefined || one.pods.length === 0
+      ? []
+      : [
+          safeText(
+            `    ${coded('SP384', `its end closes no session: one that is open in ${one.pods.join(', ')} goes on`)}`,
+          ),
+        ]),
   ];
 }

@@ -1,10 +1,10 @@
 import type { JsonObject } from '../shared/pure/json.ts';
-import { asString } from '../shared/pure/json.ts';
-import { sortBy } from '../shared/pure/order.ts';
+import { asArray, asObject, asString } from '../shared/pure/json.ts';
+import { sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Edge, Protocol } from './edge.ts';
 import { endpointKey } from './edge.ts';
 import type { KubeManifest, ObjectRef } from './object.ts';
-import { annotationsOf, labelsOf, refKey, refOf } from './object.ts';
+import { annotationsOf, isObject, labelsOf, namespaceOf, refKey, refOf } from './object.ts';
 
 /** On every object of a grant: its id. Together with the mark of Sallyport it says that the object may be taken away when it is over. */
 export const GRANT_LABEL = 'sallyport.dev/grant';
@@ -118,6 +118,32 @@ export interface PastGrant {
   readonly mark: GrantMark;
   /** When it was over in truth: taken back, or its deadline. */
   readonly ended: number;
+}
+
+const SESSIONS = ['pods/exec', 'pods/portforward'];
+// Anybody may write a Role, and what is read here is shown in a command.
+const POD_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/u;
+
+/** The pods, `namespace/name`, that a Role lets somebody open a session in; none of any other object. Sorted. */
+export function podsOfRole(object: KubeManifest): readonly string[] {
+  const namespace = namespaceOf(object);
+  if (namespace === undefined || !isObject(object, 'rbac.authorization.k8s.io', 'Role')) return [];
+  const names = asArray(object['rules']).flatMap((rule) =>
+    asArray(asObject(rule)['resources']).some((one) => SESSIONS.includes(asString(one) ?? ''))
+      ? asArray(asObject(rule)['resourceNames']).flatMap((name) => asString(name) ?? [])
+      : [],
+  );
+  return uniqueSorted(names.filter((name) => POD_NAME.test(name)).map((name) => `${namespace}/${name}`));
+}
+
+/**
+ * What the end of a right to exec or port-forward does not end. The API server asks for the right when a session begins; then it is a
+ * connection that only its ends close: the client, the pod's end, or the node's limit for idle ones (kubelet
+ * `streamingConnectionIdleTimeout`, container runtime `stream_idle_timeout`: 4 h unless set).
+ */
+export function sessionLeft(pod: string): string {
+  const [namespace = '', name = ''] = pod.split('/');
+  return `a session in ${pod} that is open goes on until its client leaves: kubectl delete pod -n ${namespace} ${name} ends it`;
 }
 
 const day = (time: number): string => new Date(time).toISOString().slice(0, 10);

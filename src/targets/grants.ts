@@ -1,7 +1,7 @@
 import type { Change, FieldChange } from '../plan/change.ts';
 import type { Clock } from '../engine/contract.ts';
 import type { GrantObject } from '../model/grant.ts';
-import { expiredGrants, GRANT_LABEL, LENT_ANNOTATIONS } from '../model/grant.ts';
+import { expiredGrants, GRANT_LABEL, LENT_ANNOTATIONS, podsOfRole } from '../model/grant.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef } from '../model/object.ts';
 import { isFailure } from '../shared/pure/errors.ts';
@@ -26,6 +26,8 @@ export interface EndedObject {
   readonly namespace?: string;
   /** `deleted`, `given back`, or `failed: why`. */
   readonly outcome: string;
+  /** Pods, `namespace/name`, in which sessions may go on though the right is gone. Whether they are there still is not asked. */
+  readonly sessions?: readonly string[];
 }
 
 export interface EndOptions extends KubeOptions {
@@ -54,7 +56,12 @@ export async function endInCluster(options: EndOptions): Promise<readonly EndedO
       const named = { grant: one.id, object: formatRef(one.ref), ...(namespace === undefined ? {} : { namespace }) };
       try {
         await target.apply(endOf(one));
-        ended.push({ ...named, outcome: one.gives.kind === 'delete' ? 'deleted' : 'given back' });
+        const sessions = podsOfRole(one.object);
+        ended.push({
+          ...named,
+          outcome: one.gives.kind === 'delete' ? 'deleted' : 'given back',
+          ...(sessions.length === 0 ? {} : { sessions }),
+        });
       } catch (error) {
         // Each for itself: one that somebody else holds on to keeps no other open.
         if (!isFailure(error)) throw error;

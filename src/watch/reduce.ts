@@ -1,4 +1,5 @@
 import type { Gate } from '../model/finding.ts';
+import { sessionLeft } from '../model/grant.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { formatRef, namespaceOf, refOf } from '../model/object.ts';
 import { compileWorld } from '../model/world.ts';
@@ -88,6 +89,7 @@ function take(change: Change, event: WatchEvent): void {
       takeExperiments(change, event.found);
       return;
     case 'grants':
+      judgeEnded(change, event.grants);
       change.state = { ...change.state, grants: event.grants };
       judgeGrants(change);
       return;
@@ -309,11 +311,19 @@ function takeExperiments(change: Change, overdue: readonly OverdueExperiment[]):
   }
 }
 
+/** Grants that were there and are not among those of now. That of a person leaves sessions, which nothing else tells of. */
+function judgeEnded(change: Change, now: readonly WatchedGrant[]): void {
+  const ids = new Set(now.map(({ id }) => id));
+  const before = new Map(change.state.grants.map((grant) => [grant.id, grant]));
+  for (const { key, subject } of openUnder(change.state, 'grant\n')) {
+    if (ids.has(subject)) continue;
+    const left = (before.get(subject)?.pods ?? []).map(sessionLeft);
+    clear(change, key, ['taken back', ...left].join('; '));
+  }
+}
+
 function judgeGrants(change: Change): void {
   const { grants } = change.state;
-  const ids = new Set(grants.map(({ id }) => id));
-  for (const { key, subject } of openUnder(change.state, 'grant\n'))
-    if (!ids.has(subject)) clear(change, key, 'taken back');
   for (const grant of grants) judgeGrant(change, grant);
 }
 

@@ -31,6 +31,8 @@ export interface WatchedGrant {
   readonly text: string;
   /** Milliseconds since the epoch. */
   readonly expires: number;
+  /** Of a person: the pods, `namespace/name`, that sessions may be open in. */
+  readonly pods?: readonly string[];
 }
 
 /** An object with the label of an answer to an incident that no record here has. */

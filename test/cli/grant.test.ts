@@ -190,6 +190,28 @@ spec: {podSelector: {matchLabels: {app: none}}, policyTypes: [Ingress]}
   });
 });
 
+describe('a grant to a person', () => {
+  it('names the pods in which a session outlives it: while it stands, and when it ends', async () => {
+    const file = join(home, 'cluster', 'bare.yaml');
+    await writeFile(
+      file,
+      'apiVersion: v1\nkind: Pod\nmetadata: {name: bare, namespace: shop, labels: {app: bare}}\nspec: {containers: [{name: main, image: x}]}\n',
+    );
+    await must(0, 'grant', '--user', 'jane', '--exec', 'shop/bare', '--for', '30m', ...WHY, '--yes');
+    expect((await must(1, 'grant', 'list'))['grants']).toMatchObject([{ kind: 'person', pods: ['shop/bare'] }]);
+    for (const command of [['grant', 'list'], ['status']])
+      expect((await run(1, ...command)).stdout.replace(/\s+/gu, ' ')).toContain(
+        '(SP384) its end closes no session: one that is open in shop/bare goes on',
+      );
+    const { ended } = (await must(31, 'grant', 'expire')) as { ended: readonly { leftOpen: readonly string[] }[] };
+    expect(ended.flatMap(({ leftOpen }) => leftOpen)).toEqual([
+      '(SP384) a session in shop/bare that is open goes on until its client leaves: kubectl delete pod -n shop bare ends it',
+    ]);
+    expect((await must(32, 'grant', 'list'))['grants']).toEqual([]);
+    await rm(file);
+  });
+});
+
 describe('a grant that cannot be as it was asked for', () => {
   it.each([
     [

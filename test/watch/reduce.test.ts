@@ -375,6 +375,14 @@ describe('what others judge', () => {
     expect(send({ kind: 'grants', grants: [] })).toMatchObject([{ kind: 'grant', state: 'cleared' }]);
   });
 
+  it('a grant to a person that was taken back says where a session may go on, and how it ends', () => {
+    const grants = [{ id: 'g', namespace: 'ns-0', text: 'User jane may exec', expires: now + 1, pods: ['ns-0/web-0'] }];
+    send({ kind: 'grants', grants });
+    const [ended] = send({ kind: 'grants', grants: [] });
+    expect(ended).toMatchObject({ kind: 'grant', state: 'cleared' });
+    expect(ended?.text).toContain('kubectl delete pod -n ns-0 web-0 ends it');
+  });
+
   it('what is not seen is said, once, and when it is seen again', () => {
     const away = { kind: 'away', what: 'objects', of: NP, why: 'no answer' } as const;
     expect(send(away)).toMatchObject([{ kind: 'blind', state: 'raised' }]);

@@ -2,7 +2,7 @@ import type { App } from '../context.ts';
 import type { Loaded } from '../load.ts';
 import { loadAll } from '../load.ts';
 import { isObject, namespaceOf } from '../../model/object.ts';
-import { expiredGrants } from '../../model/grant.ts';
+import { expiredGrants, sessionLeft } from '../../model/grant.ts';
 import type { Plan } from '../../plan/plan.ts';
 import { planEnd } from '../../readiness/grant-end.ts';
 import type { RecordedGrant } from '../../readiness/recorded-grants.ts';
@@ -87,13 +87,7 @@ function leftOpen(grant: RecordedGrant, { snapshot }: Loaded): readonly string[]
   const pods = new Set(grant.pods ?? []);
   return snapshot.objects
     .filter((object) => isObject(object, '', 'Pod') && pods.has(`${namespaceOf(object) ?? ''}/${object.metadata.name}`))
-    .map((object) => {
-      const namespace = namespaceOf(object) ?? '';
-      return coded(
-        'SP384',
-        `a session in ${namespace}/${object.metadata.name} that is open goes on until its client leaves: kubectl delete pod -n ${namespace} ${object.metadata.name} ends it`,
-      );
-    });
+    .map((object) => coded('SP384', sessionLeft(`${namespaceOf(object) ?? ''}/${object.metadata.name}`)));
 }
 
 /** Is the time of a grant over, by its steps? */
@@ -123,8 +117,10 @@ export async function expireGrants(app: App, options: { readonly inCluster?: boo
   const beside = await endUnrecorded(app, options.inCluster === true);
   output.document('GrantsEnded', { ended: ended.map(({ document }) => document), beside });
   if (ended.length + beside.length === 0) output.line('Nothing is over.');
-  for (const one of beside)
+  for (const one of beside) {
     output.line(wrap(safeText(`${one.object}: ${one.outcome} (grant ${one.grant})`), output.width, 2));
+    for (const text of one.leftOpen ?? []) output.note(wrap(safeText(text), output.width, 2));
+  }
   const failed = beside.some(({ outcome }) => outcome.startsWith('failed'));
   return ended.find(({ exit }) => exit !== EXIT.done)?.exit ?? (failed ? EXIT.partial : EXIT.done);
 }
@@ -133,6 +129,8 @@ interface Beside {
   readonly grant: string;
   readonly object: string;
   readonly outcome: string;
+  /** What its end does not end; absent where that is nothing. */
+  readonly leftOpen?: readonly string[];
 }
 
 async function endUnrecorded(app: App, alone: boolean): Promise<readonly Beside[]> {
@@ -163,9 +161,17 @@ async function endUnrecorded(app: App, alone: boolean): Promise<readonly Beside[
         who: app.by,
         what: `access ended: ${one.outcome}`,
         object: one.object,
-        reason: `grant ${one.grant} is over, and on no record here`,
+        reason: [
+          `grant ${one.grant} is over, and on no record here`,
+          ...(one.sessions ?? []).map((pod) => coded('SP384', sessionLeft(pod))),
+        ].join('; '),
         ...(one.namespace === undefined ? {} : { namespace: one.namespace }),
       });
   }
-  return found.map(({ grant, object, outcome }) => ({ grant, object, outcome }));
+  return found.map(({ grant, object, outcome, sessions }) => ({
+    grant,
+    object,
+    outcome,
+    ...(sessions === undefined ? {} : { leftOpen: sessions.map((pod) => coded('SP384', sessionLeft(pod))) }),
+  }));
 }

@@ -30,7 +30,7 @@ import { readAppliedPatterns } from '../applied-patterns.ts';
 import { judgeNamespaces, namespacesUnderWay } from './verify.ts';
 import type { Clock, Signals, Target } from '../../engine/contract.ts';
 import type { Flow } from '../../model/flow.ts';
-import { grantObjects } from '../../model/grant.ts';
+import { grantObjects, podsOfRole } from '../../model/grant.ts';
 import type { Inventory, Snapshot } from '../../model/inventory.ts';
 import type { TriggerRecord } from '../../model/trigger.ts';
 import type { KubeManifest } from '../../model/object.ts';
@@ -383,12 +383,16 @@ async function loadWatch(world: World, state: WatchState): Promise<WatchLoad> {
 
 /** Temporary permissions by their objects: one whose end cannot be read is over. */
 function grantsOf(objects: readonly KubeManifest[]): readonly WatchedGrant[] {
-  return [...groupBy(grantObjects(objects), ({ id }) => id)].map(([id, own]) => ({
-    id,
-    namespace: own[0]?.ref.namespace ?? '',
-    text: own[0]?.text === undefined || own[0].text === '' ? `grant ${id}` : own[0].text,
-    expires: Math.min(...own.map(({ end }) => end ?? 0)),
-  }));
+  return [...groupBy(grantObjects(objects), ({ id }) => id)].map(([id, own]) => {
+    const pods = own.flatMap(({ object }) => podsOfRole(object));
+    return {
+      id,
+      namespace: own[0]?.ref.namespace ?? '',
+      text: own[0]?.text === undefined || own[0].text === '' ? `grant ${id}` : own[0].text,
+      expires: Math.min(...own.map(({ end }) => end ?? 0)),
+      ...(pods.length === 0 ? {} : { pods }),
+    };
+  });
 }
 
 interface Flows {

@@ -1,3 +1,4 @@
+import { isKeptField } from '../model/managed-fields.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { refKey } from '../model/object.ts';
 import { asArray, asObject, equalJson, getPath, isJsonObject } from '../shared/pure/json.ts';
@@ -84,7 +85,9 @@ export function leavesTrace(change: Change, live: KubeManifest | undefined, begu
         return false;
       return change.fields.some((field) => {
         const now = getPath(live, field.path);
-        return isWritten(now, field) && !isUnwritten(now, field) && writtenByUs(live, field.path, begun);
+        if (!isWritten(now, field) || isUnwritten(now, field)) return false;
+        // Of what was taken away no entry says by whom.
+        return field.after === undefined ? begun !== undefined : writtenByUs(live, field.path, begun);
       });
   }
 }
@@ -99,14 +102,16 @@ function isMarked({ metadata }: KubeManifest): boolean {
 }
 
 /**
- * Does the object name us as who wrote the field? Of each entry at least the manager is read, of kinds that are edited the fields as well.
+ * Does the object name us as who wrote the field? Of each entry at least the manager is read, of kinds that phases edit some fields as well;
+ * of the others (containers, limits) it says that we wrote to the object, and no more.
  * Rule: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
  */
 function writtenByUs(live: KubeManifest, path: FieldPath, begun: Begun | undefined): boolean {
   const entries = asArray(live.metadata['managedFields']).map((entry) => asObject(entry));
   if (entries.length === 0) return begun !== undefined;
   const ours = entries.filter(({ manager }) => manager === 'sallyport');
-  if (ours.every(({ fieldsV1 }) => fieldsV1 === undefined)) return ours.length > 0;
+  // Where no entry has fields, none were read.
+  if (!isKeptField(path) || entries.every(({ fieldsV1 }) => fieldsV1 === undefined)) return ours.length > 0;
   return ours.some((entry) => {
     let at: Json | undefined = entry['fieldsV1'];
     for (const part of path) at = asObject(at)[`f:${part}`];

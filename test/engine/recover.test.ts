@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { JournalStep } from '../../src/engine/contract.ts';
-import { classifyChange, planRecovery } from '../../src/engine/recover.ts';
+import { classifyChange, leavesTrace, planRecovery, stillStanding } from '../../src/engine/recover.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import type { Change } from '../../src/plan/change.ts';
-import type { JsonObject } from '../../src/shared/pure/json.ts';
+import { refKey } from '../../src/model/object.ts';
+import type { Change, FieldChange } from '../../src/plan/change.ts';
+import type { Json, JsonObject } from '../../src/shared/pure/json.ts';
+import { trimManifest } from '../../src/sources/kube/index.ts';
 
 const policy = (spec: JsonObject, metadata: JsonObject = {}): KubeManifest => ({
   apiVersion: 'networking.k8s.io/v1',
@@ -105,5 +107,80 @@ describe('what became of a write that was begun', () => {
     expect(planRecovery(steps, new Map()).map(({ kind, step }) => `${step.state} ${kind}`)).toEqual([
       'started not-applied',
     ]);
+  });
+});
+
+describe('whose hand is in an object, as it is read of the cluster', () => {
+  const WEB = { apiVersion: 'apps/v1', kind: 'Deployment', namespace: 'shop', name: 'web' };
+  const LABEL = ['spec', 'template', 'metadata', 'labels', 'sidecar.istio.io/inject'];
+  const edit = (...fields: readonly FieldChange[]): Change => ({
+    kind: 'edit',
+    ref: WEB,
+    uid: 'u1',
+    fields,
+    owner: 'other',
+  });
+  const SMALL: Json = [{ name: 'web' }];
+  const LARGE: Json = [{ name: 'web', resources: { limits: { cpu: '2' } } }];
+  const LIMITS = edit({ path: ['spec', 'template', 'spec', 'containers'], before: SMALL, after: LARGE });
+  const INJECT = edit({ path: LABEL, before: undefined, after: 'true' });
+  const REMOVAL = edit({ path: LABEL, before: 'false', after: undefined });
+
+  const template = (labels: JsonObject, containers: JsonObject = {}): JsonObject => ({
+    'f:spec': { 'f:template': { 'f:metadata': { 'f:labels': labels }, 'f:spec': containers } },
+  });
+  const OUR_LABEL = template({ 'f:sidecar.istio.io/inject': {} });
+  const OUR_CONTAINERS = { 'f:containers': { 'k:{"name":"web"}': { 'f:resources': { 'f:limits': { 'f:cpu': {} } } } } };
+  const entry = (manager: string, fieldsV1: JsonObject): JsonObject => ({ manager, operation: 'Update', fieldsV1 });
+  const web = (labels: JsonObject, containers: Json, managedFields: readonly JsonObject[]): KubeManifest =>
+    trimManifest({
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web', namespace: 'shop', uid: 'u1', managedFields },
+      spec: { template: { metadata: { labels: { app: 'web', ...labels } }, spec: { containers } } },
+    });
+  const KUBECTL = entry('kubectl', template({ 'f:app': {} }, { 'f:containers': {} }));
+  const IN = { 'sidecar.istio.io/inject': 'true' };
+
+  it.each<[string, Change, KubeManifest, unbegun: boolean, begun: boolean]>([
+    ['a label of ours', INJECT, web(IN, SMALL, [KUBECTL, entry('sallyport', OUR_LABEL)]), true, true],
+    ['the same label, set by somebody else', INJECT, web(IN, SMALL, [entry('kubectl', OUR_LABEL)]), false, false],
+    [
+      'the same label, set by somebody else where we wrote other fields',
+      INJECT,
+      web(IN, LARGE, [entry('kubectl', OUR_LABEL), entry('sallyport', template({}, OUR_CONTAINERS))]),
+      false,
+      false,
+    ],
+    [
+      'limits of ours beside a label of ours',
+      LIMITS,
+      web(IN, LARGE, [KUBECTL, entry('sallyport', template({ 'f:sidecar.istio.io/inject': {} }, OUR_CONTAINERS))]),
+      true,
+      true,
+    ],
+    [
+      'limits of ours and nothing else',
+      LIMITS,
+      web({}, LARGE, [KUBECTL, entry('sallyport', template({}, OUR_CONTAINERS))]),
+      true,
+      true,
+    ],
+    ['limits that we never wrote', LIMITS, web({}, LARGE, [KUBECTL]), false, false],
+    ['limits as they were', LIMITS, web(IN, SMALL, [KUBECTL, entry('sallyport', OUR_LABEL)]), false, false],
+    // No entry tells who took a field away.
+    ['a label that is gone', REMOVAL, web({}, SMALL, [KUBECTL]), false, true],
+    [
+      'a label that is there still',
+      REMOVAL,
+      web({ 'sidecar.istio.io/inject': 'false' }, SMALL, [KUBECTL]),
+      false,
+      false,
+    ],
+  ])('%s', (_why, change, live, unbegun, begun) => {
+    expect(leavesTrace(change, live, undefined)).toBe(unbegun);
+    expect(leavesTrace(change, live, {})).toBe(begun);
+    const standing = stillStanding([{ key: 'one', change }], [], new Map([[refKey(WEB), live]]));
+    expect([...standing]).toEqual(begun ? ['one'] : []);
   });
 });

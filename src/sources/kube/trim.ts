@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from '../../shared/pure/json.ts';
 import { asArray, asObject, isJsonObject } from '../../shared/pure/json.ts';
+import { keepFields } from '../../model/managed-fields.ts';
 import type { KubeManifest } from '../../model/object.ts';
 import { isObject } from '../../model/object.ts';
 
@@ -30,28 +31,10 @@ function compactManagers(managed: readonly Json[], withFields: boolean): readonl
     if (typeof manager !== 'string' || typeof operation !== 'string') continue;
     const key = `${manager}\n${operation}`;
     const before = seen.get(key)?.fieldsV1;
-    const kept = withFields ? pruneFields(asObject(fieldsV1), before) : {};
+    const kept = withFields ? keepFields(asObject(fieldsV1), before) : {};
     seen.set(key, { manager, operation, ...(Object.keys(kept).length === 0 ? {} : { fieldsV1: kept }) });
   }
   return [...seen.values()];
-}
-
-const KEPT_MAPS = new Set(['f:labels', 'f:annotations']);
-const KEPT_LEAVES = new Set(['f:serviceAccountName', 'f:serviceAccount', 'f:mode']);
-const KEPT_WAYS = new Set(['f:metadata', 'f:spec', 'f:template', 'f:jobTemplate', 'f:mtls']);
-
-/** Of a tree of owned fields what steps write: labels, annotations, accounts and modes of mTLS. The rest is large. */
-function pruneFields(fields: JsonObject, before: JsonObject = {}): JsonObject {
-  const out: Record<string, Json> = { ...before };
-  for (const [key, value] of Object.entries(fields)) {
-    if (KEPT_LEAVES.has(key)) out[key] = {};
-    else if (KEPT_MAPS.has(key)) out[key] = { ...asObject(out[key]), ...without(asObject(value), ['.']) };
-    else if (KEPT_WAYS.has(key)) {
-      const inner = pruneFields(asObject(value), asObject(out[key]));
-      if (Object.keys(inner).length > 0) out[key] = inner;
-    }
-  }
-  return out;
 }
 
 /**

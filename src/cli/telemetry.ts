@@ -156,7 +156,7 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
   const grants = own('grants', 'Temporary permissions: open, expiring within a day, expired and still there', [
     'state',
   ]);
-  const blind = own('blind', 'What is not seen just now', ['what']);
+  const blind = own('blind', 'What is not seen, or may not be done, just now', ['what']);
   const leader = own('leader', '1 where this process leads');
   const ready = own('ready', '1 where everything was listed and judged once');
   const objects = own('objects', 'Objects of the cluster that are known');
@@ -188,7 +188,7 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
     for (const kind of ['attack-like', 'misconfigured', 'new-legitimate', 'unclear'] as const)
       denied.set({ class: kind }, 0);
     for (const kind of ['expiring', 'expired'] as const) grants.set({ state: kind }, 0);
-    for (const what of ['objects', 'flows', 'record', 'probes'] as const) blind.set({ what }, 0);
+    for (const what of ['objects', 'flows', 'record', 'probes', 'rights'] as const) blind.set({ what }, 0);
     for (const kind of NOTICE_KINDS) open.set({ kind, severity: 'error' }, 0);
     for (const namespace of state.record.phases.keys()) drift.set(driftLabels.of({ namespace }), 0);
     for (const notice of state.open.values()) {

@@ -117,7 +117,8 @@ export interface SoakNotice extends About {
 /** Something is not seen: a kind of object or a source of flows. What happens meanwhile may go unnoticed. */
 export interface BlindNotice extends About {
   readonly kind: 'blind';
-  readonly what: 'objects' | 'flows' | 'record' | 'probes';
+  /** `rights`: a rule that the watch may not carry out. */
+  readonly what: 'objects' | 'flows' | 'record' | 'probes' | 'rights';
   readonly why: string;
 }
 

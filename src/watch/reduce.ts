@@ -114,13 +114,13 @@ function take(change: Change, event: WatchEvent): void {
         severity: 'warning',
         since: change.now,
         subject: event.of,
-        text: `${event.of} is not seen: ${event.why}`,
+        text: `${event.of} ${event.what === 'rights' ? 'cannot be carried out' : 'is not seen'}: ${event.why}`,
         what: event.what,
         why: event.why,
       });
       return;
     case 'back':
-      clear(change, `blind\n${event.what}\n${event.of}`, 'seen again');
+      clear(change, `blind\n${event.what}\n${event.of}`, event.what === 'rights' ? 'it may now' : 'seen again');
       return;
     case 'tick':
       agePassed(change);

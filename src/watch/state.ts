@@ -54,7 +54,7 @@ export interface OverdueExperiment {
 }
 
 /** What may not be seen. */
-export type Blind = 'objects' | 'flows' | 'record' | 'probes';
+export type Blind = 'objects' | 'flows' | 'record' | 'probes' | 'rights';
 
 /** What happens. `kinds` name a kind of object as `apiVersion Kind`. */
 export type WatchEvent =

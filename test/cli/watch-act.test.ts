@@ -148,11 +148,15 @@ it('a scan from inside is quarantined, on record before it is; a second one past
   appendFileSync(file, `${scanOf(idOf(0, 2))}\n`);
   expect(await one.until(({ event, subject }) => event === 'trigger' && subject === idOf(0, 2))).toMatchObject({
     outcome: 'proposed',
-    why: ['2 of 10 workloads of ns-0 are more than 10 %'],
+    why: [
+      'the last of 2 an hour is left to other namespaces than ns-0',
+      '2 of 10 workloads of ns-0 are more than 10 %',
+    ],
   });
   expect(held()).toHaveLength(1);
   one.interrupt.stop();
   await one.ended;
+  expect(one.lines.filter(({ kind }) => kind === 'blind')).toEqual([]);
   // The roles that are shipped for it are enough: no call is beyond them.
   expect([...new Set(place.server.calls.flatMap(forbidden))]).toEqual([]);
 
@@ -191,6 +195,11 @@ it('a quarantine by labels without the role for pods is refused before its first
     why: [expect.stringMatching(/^SP485 you may not patch pods in ns-0; nothing was written/u) as string],
   });
   expect(place.server.calls.filter(({ method, path }) => method !== 'GET' && /policies|pods/u.test(path))).toEqual([]);
+  // It was said as the watch began, before anything happened that the rule is for.
+  const blind = one.lines.findIndex(({ event, kind }) => event === 'notice' && kind === 'blind');
+  expect(one.lines[blind]).toMatchObject({ what: 'rights', subject: 'the rule scan', state: 'raised' });
+  expect(String(one.lines[blind]?.['text'])).toContain('this watch may not patch pods in ns-0');
+  expect(blind).toBeLessThan(one.lines.findIndex(({ event }) => event === 'trigger'));
 });
 
 it.each([

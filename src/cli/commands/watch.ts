@@ -21,6 +21,7 @@ import { probeOnSchedule, probeSchedule } from '../watch-probes.ts';
 import type { Carried, Responder } from '../watch-respond.ts';
 import { openResponder } from '../watch-respond.ts';
 import { serveWatch, wrongWatch } from '../watch-serve.ts';
+import { openRightsCheck } from '../watch-rights.ts';
 import { openPutBack, overdueExperiments } from '../watch-chaos.ts';
 import { endSoak, quietOutput } from '../watch-soak.ts';
 import { openWatcher } from '../watcher.ts';
@@ -537,10 +538,11 @@ interface Responses {
 
 /** What carries the rules of the configuration out; undefined where it has none. */
 async function openResponses(
-  { app, clock, stop }: World,
+  world: World,
   watcher: Watcher,
   { acts, own, lead, telemetry, speaker }: Responses,
 ): Promise<Responder | undefined> {
+  const { app, clock, stop } = world;
   const config = (await app.config()).triggers;
   if (config === undefined || config.rules.length === 0) return undefined;
   const { path, target } = await app.stateFile();
@@ -585,6 +587,24 @@ async function openResponses(
     },
     note: (text) => speaker.note(text),
   });
+  const checkRights = openRightsCheck({
+    config,
+    own,
+    clock,
+    inventory: async () =>
+      (
+        await loadAll(
+          appOver(
+            app,
+            () => snapshotOf(watcher.state(), world),
+            () => undefined,
+          ),
+          { kind: 'none' },
+        )
+      ).inventory,
+    target: () => app.target(),
+    take: (event) => watcher.take(event),
+  });
   let lookedAt: number | undefined;
   /** Objects that no record has are told before a rule meets them. What cannot be read now is looked at again. */
   const lookForStrangers = async (state: WatchState): Promise<void> => {
@@ -601,6 +621,7 @@ async function openResponses(
     ...responder,
     turn: async (state) => {
       await lookForStrangers(state);
+      if (acts && state.ready) await checkRights();
       const inCluster = stopOf(findObject(state.objects, KUBE_SYSTEM));
       telemetry.stopped((config.stop ?? readStop(path) ?? inCluster) !== undefined);
       await responder.turn(state);

@@ -35,6 +35,7 @@ import type {
   StepRights,
   ThroughGit,
   IncidentMark,
+  RecordedPod,
   ChaosMark,
 } from '../src/plan/plan.ts';
 import { PLAYBOOKS } from '../src/plan/plan.ts';
@@ -233,7 +234,12 @@ const planRest = object<PlanRest>(
     git: object<ThroughGit>({ dir: text, layout: text, deployers: list(text) }, { push: boolean }),
     incident: object<IncidentMark>(
       { id: text, playbook: oneOf(PLAYBOOKS), subject: text, reason: text, at: number },
-      { rule: text, undoes: text },
+      {
+        rule: text,
+        undoes: text,
+        connections: oneOf(['drain']),
+        pods: list(object<RecordedPod>({ name: text }, { uid: text })),
+      },
     ),
     chaos: object<ChaosMark>({ object: text, how: oneOf(['remove', 'loosen']) }, { until: number, undoes: text }),
   },

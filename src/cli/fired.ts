@@ -38,6 +38,19 @@ export function readAnswered(reader: Pick<Reader, 'runs' | 'run' | 'applied'>): 
   });
 }
 
+/** On the trail of a run, once: the proxies of its quarantine were told, whatever came of it. */
+export const DRAIN_OVER = 'incident drain over';
+
+/** Quarantines in force whose connections were to be ended, and whose proxies were not all told: the process was killed, or cancelled. */
+export function readOwed(reader: Pick<Reader, 'runs' | 'run' | 'applied' | 'audit'>): readonly Answered[] {
+  const owing = readAnswered(reader).filter(({ mark, state }) => mark.connections === 'drain' && state === 'in force');
+  if (owing.length === 0) return [];
+  const over = new Set(
+    reader.audit().flatMap(({ what, run }) => (what === DRAIN_OVER && run !== undefined ? [run] : [])),
+  );
+  return owing.filter(({ run }) => run.outcome === 'done' && !over.has(run.id));
+}
+
 /** What the playbooks write with a label of theirs (src/readiness/quarantine.ts and block.ts), by API group. Pods of a quarantine bear it as well, and say nothing more. */
 const WRITTEN: Readonly<Record<'quarantine' | 'block', readonly (readonly [group: string, kind: string])[]>> = {
   quarantine: [

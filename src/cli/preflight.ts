@@ -56,6 +56,21 @@ function listed(texts: readonly string[]): string {
   return `${texts.slice(0, MOST_NAMED).join(', ')}${more > 0 ? ` and ${plural(more, 'more right')}` : ''}`;
 }
 
+/** What reaching proxies takes (templates/rbac/drainer.yaml): a WebSocket begins with GET, and newer API servers ask for `create` of it as well. */
+function rightsToDrain(namespace: string): readonly Right[] {
+  return ['get', 'create'].map((verb): Right => ({ group: '', resource: 'pods/portforward', verb, namespace }));
+}
+
+/** What the caller may not do of what ending proxies takes. */
+export async function readUndrainable(target: Target, namespace: string): Promise<readonly string[]> {
+  return target.refused === undefined ? [] : summed(await target.refused(rightsToDrain(namespace)));
+}
+
+/** Errors: SP485 (exit 4) where proxies of a namespace may not be reached; nothing was written. */
+export async function assertMayDrain(target: Target, namespace: string): Promise<void> {
+  refuse(await readUndrainable(target, namespace), namespace, 'drainer');
+}
+
 /** What the caller may not do of what these steps write, as the authorizer says now: `patch pods in shop`. Empty where it gives no word. */
 export async function readRefused(target: Target, steps: readonly Step[]): Promise<readonly string[]> {
   return target.refused === undefined ? [] : summed(await target.refused(rightsFor(steps, [VERBS])));
@@ -76,7 +91,10 @@ export async function assertMayWrite(
   namespace: string,
   role: string,
 ): Promise<void> {
-  const refused = await readRefused(target, steps);
+  refuse(await readRefused(target, steps), namespace, role);
+}
+
+function refuse(refused: readonly string[], namespace: string, role: string): void {
   if (refused.length === 0) return;
   throw new Failure({
     code: 'SP485',

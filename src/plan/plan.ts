@@ -100,6 +100,15 @@ export interface IncidentMark {
   readonly rule?: string;
   /** The run that this one takes back. */
   readonly undoes?: string;
+  /** Of a quarantine: what proxies of its pods have open is to be ended as well, once it is in force. */
+  readonly connections?: 'drain';
+  /** Of a quarantine: the pods that it is about, as they were when it was planned. Labels and owners may change; these are known. */
+  readonly pods?: readonly RecordedPod[];
+}
+
+export interface RecordedPod {
+  readonly name: string;
+  readonly uid?: string;
 }
 
 /** A plan that takes something of ours away to see whether it is noticed, or puts it back. Its steps are of no phase. */

@@ -2,6 +2,7 @@ import type { View } from '../engine/contract.ts';
 import type { Workload } from '../model/inventory.ts';
 import type { KubeManifest } from '../model/object.ts';
 import { isObject, labelsOf, namespaceOf } from '../model/object.ts';
+import type { RecordedPod } from '../plan/plan.ts';
 import { asArray, asNumber, asObject, asString } from '../shared/pure/json.ts';
 
 /** The container that Istio's injection names so, in every version (istio.io, Sidecar injection). */
@@ -41,23 +42,67 @@ export function proxiedPod(pod: KubeManifest): ProxiedPod | undefined {
   };
 }
 
-/** The pods of a workload, with a proxy and without; `quarantine` adds those that a quarantine of that id took out of their owner. */
-export function podsOf(
+/** Pods that run, with a proxy and without. */
+export interface HeldPods {
+  readonly proxied: readonly ProxiedPod[];
+  readonly others: readonly string[];
+  readonly all: readonly RecordedPod[];
+}
+
+/** The pods of a workload that have not finished (kubernetes.io, "Pod Lifecycle": of Succeeded and Failed every container has ended). */
+export function podsOf(view: Pick<View, 'snapshot'>, workload: Pick<Workload, 'namespace' | 'podSets'>): HeldPods {
+  const names = namesOf(workload);
+  return sorted(running(view, workload.namespace).filter(({ metadata }) => names.has(metadata.name)));
+}
+
+/**
+ * The pods of a quarantine: those on its record, by name and identity, and those that its workload has now, where it holds these too. Its label says
+ * nothing: whoever may label pods would have others' proxies ended. Who bears it and is not on record is named in `strangers`.
+ */
+export function podsOfQuarantine(
   view: Pick<View, 'snapshot'>,
-  workload: Pick<Workload, 'namespace' | 'podSets'>,
-  quarantine?: { readonly label: string; readonly id: string },
-): { readonly proxied: readonly ProxiedPod[]; readonly others: readonly string[] } {
-  const names = new Set(workload.podSets.flatMap(({ pods }) => pods.map(({ name }) => name)));
-  const own = view.snapshot.objects.filter(
+  of: {
+    readonly namespace: string;
+    readonly recorded: readonly RecordedPod[];
+    readonly workload?: Pick<Workload, 'namespace' | 'podSets'>;
+    readonly label: { readonly key: string; readonly value: string };
+  },
+): HeldPods & { readonly strangers: readonly string[] } {
+  const names = of.workload === undefined ? new Set<string>() : namesOf(of.workload);
+  const uids = new Map(of.recorded.map(({ name, uid }) => [name, uid]));
+  const all = running(view, of.namespace);
+  const isHeld = ({ metadata }: KubeManifest): boolean => {
+    const uid = uids.get(metadata.name);
+    return names.has(metadata.name) || (uids.has(metadata.name) && (uid === undefined || uid === metadata['uid']));
+  };
+  return {
+    ...sorted(all.filter(isHeld)),
+    strangers: all
+      .filter((pod) => !isHeld(pod) && labelsOf(pod)[of.label.key] === of.label.value)
+      .map(({ metadata }) => metadata.name),
+  };
+}
+
+const FINISHED: ReadonlySet<unknown> = new Set(['Succeeded', 'Failed']);
+
+function running({ snapshot }: Pick<View, 'snapshot'>, namespace: string): readonly KubeManifest[] {
+  return snapshot.objects.filter(
     (object) =>
       isObject(object, '', 'Pod') &&
-      namespaceOf(object) === workload.namespace &&
-      (names.has(object.metadata.name) ||
-        (quarantine !== undefined && labelsOf(object)[quarantine.label] === quarantine.id)),
+      namespaceOf(object) === namespace &&
+      !FINISHED.has(asObject(object['status'])['phase']),
   );
+}
+
+function namesOf(workload: Pick<Workload, 'podSets'>): ReadonlySet<string> {
+  return new Set(workload.podSets.flatMap(({ pods }) => pods.map(({ name }) => name)));
+}
+
+function sorted(pods: readonly KubeManifest[]): HeldPods {
   return {
-    proxied: own.flatMap((pod) => proxiedPod(pod) ?? []),
-    others: own.filter((pod) => proxiedPod(pod) === undefined).map(({ metadata }) => metadata.name),
+    proxied: pods.flatMap((pod) => proxiedPod(pod) ?? []),
+    others: pods.filter((pod) => proxiedPod(pod) === undefined).map(({ metadata }) => metadata.name),
+    all: pods.map(({ metadata: { name, uid } }) => ({ name, ...(typeof uid === 'string' ? { uid } : {}) })),
   };
 }
 

@@ -9,11 +9,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import type { IncidentOptions } from '../../src/cli/commands/incident.ts';
 import { incident } from '../../src/cli/commands/incident.ts';
+import { resume } from '../../src/cli/commands/run.ts';
 import { observe } from '../../src/cli/commands/observe.ts';
 import type { App } from '../../src/cli/context.ts';
 import { isKubeManifest } from '../../src/model/object.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
-import { RESPONDER_RULES, buildClusterRole } from '../../src/sources/kube/rights.ts';
+import { RESPONDER_RULES, buildClusterRole, buildSideRole } from '../../src/sources/kube/rights.ts';
 import type { Done } from '../support/command.ts';
 import { runCommand } from '../support/command.ts';
 import { CILIUM_KINDS } from '../support/fake-api/kinds.ts';
@@ -70,14 +71,16 @@ const REPLICAS: KubeManifest = {
 };
 
 /** The shipped roles of those who answer incidents. */
-function held(): readonly KubeManifest[] {
+function held(
+  more: ReturnType<typeof buildSideRole>['rules'] = buildSideRole('drainer').rules,
+): readonly KubeManifest[] {
   const name = 'answers';
   return [
     {
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'ClusterRole',
       metadata: { name },
-      rules: [...buildClusterRole('operator').rules, ...RESPONDER_RULES],
+      rules: [...buildClusterRole('operator').rules, ...RESPONDER_RULES, ...more],
     } as unknown as KubeManifest,
     {
       apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -89,10 +92,12 @@ function held(): readonly KubeManifest[] {
   ];
 }
 
+let grants = held();
 let api: FakeApi;
 let home = '';
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
+  grants = held();
   for (const one of open.splice(0)) one.close();
   await api.close();
 });
@@ -106,7 +111,7 @@ async function start(pods: readonly KubeManifest[], reach?: FakeApiOptions['reac
     objects: [...objects, REPLICAS, ...pods, ...more],
     kinds: CILIUM_KINDS,
     now: () => Date.now(),
-    grants: held(),
+    grants,
     ...(reach === undefined ? {} : { reach }),
   });
   home = await makeHome({ 'config.yaml': CONFIG, 'edges.jsonl': EDGES });
@@ -217,6 +222,22 @@ function restart(
   api.put({
     ...now,
     status: { phase: 'Running', [list]: [{ name: 'istio-proxy', restartCount: runs ? 1 : 0, state }] },
+  });
+}
+
+function remove(kind: string, name: string): void {
+  for (const one of find(kind)) if (one.metadata.name === name) api.remove(one);
+}
+
+/** As the kubelet tells of a restart, each time one more. */
+function startedAnew(name: string): void {
+  const now = find('Pod').find(({ metadata }) => metadata.name === name);
+  if (now === undefined) return;
+  const { containerStatuses } = now['status'] as unknown as { readonly containerStatuses: [{ restartCount: number }] };
+  const restartCount = containerStatuses[0].restartCount + 1;
+  api.put({
+    ...now,
+    status: { phase: 'Running', containerStatuses: [{ name: 'istio-proxy', restartCount, state: { running: {} } }] },
   });
 }
 
@@ -374,6 +395,112 @@ describe('connections at the proxy of a pod', () => {
     const back = await run((app) => incident(app, 'undo', id, {}));
     expect(JSON.stringify(back.document['remarks'])).toContain('may have been ended');
     expect(JSON.stringify(back.document['remarks'])).not.toContain('were ended');
+    // The rest was asked for, and is not forgotten.
+    expect((await run((app) => incident(app, 'show', id, {}))).document).toMatchObject({ drainOwed: true });
+    stop = () => names.forEach(startedAnew);
+    const resumed = await run((app) => resume(app));
+    expect(resumed, resumed.said.join('\n')).toMatchObject({ document: { drains: [{ incident: id }] } });
+    expect((await run((app) => incident(app, 'show', id, {}))).document).toMatchObject({ drainOwed: false });
+    expect((await run((app) => resume(app))).document).not.toHaveProperty('drains');
+  });
+
+  it('are ended by resume where the run stopped before it came to that', async () => {
+    const envoy = await proxy(() => startedAnew('db-1-1'));
+    await start([pod('db-1-1')], () => ({ port: envoy.admin }));
+    const stopped = await run((app) => {
+      api.afterCall(({ method, path, query }) => {
+        if (method === 'POST' && path.endsWith('/networkpolicies') && query['dryRun'] === undefined)
+          app.interrupt.stop();
+      });
+      return incident(app, 'quarantine', 'shop/Deployment/db', {
+        reason: 'calls home',
+        dryRun: false,
+        connections: 'drain',
+        with: 'labels',
+      });
+    });
+    expect(stopped, stopped.said.join('\n')).toMatchObject({ code: 130 });
+    expect(envoy.asked).toEqual([]);
+    const resumed = await run((app) => resume(app));
+    expect(resumed, resumed.said.join('\n')).toMatchObject({
+      code: 0,
+      document: { outcome: 'done', drains: [{ outcome: 'done', connections: [{ pod: 'db-1-1' }] }] },
+    });
+    expect(envoy.asked).toContain('POST /quitquitquit');
+  });
+
+  it('are those of the pods that there are when the quarantine is in force', async () => {
+    const envoy = await proxy(() => startedAnew('db-1-9'));
+    await start([pod('db-1-1')], () => ({ port: envoy.admin }));
+    api.afterCall(({ method, path, query }) => {
+      if (method !== 'POST' || !path.endsWith('/ciliumnetworkpolicies') || query['dryRun'] !== undefined) return;
+      remove('Pod', 'db-1-1');
+      api.put(pod('db-1-9'));
+    });
+    const done = await quarantine({ connections: 'drain' });
+    expect(done, done.said.join('\n')).toMatchObject({
+      code: 0,
+      document: { connections: [{ pod: 'db-1-9', drained: { outcome: 'ended' } }] },
+    });
+  });
+
+  it('of others are left alone whatever labels they bear, and those on record found without their workload', async () => {
+    const told: string[] = [];
+    const envoy = await proxy(() => startedAnew('db-1-1'));
+    await start([pod('db-1-1')], ({ name }) => {
+      told.push(name);
+      return { port: envoy.admin };
+    });
+    const { id } = (await quarantine({})).document['incident'] as { readonly id: string };
+    const victim = pod('victim');
+    const labels = { app: 'other', 'sallyport.dev/quarantine': id };
+    api.put({ ...victim, metadata: { name: 'victim', namespace: 'shop', labels } });
+    remove('Deployment', 'db');
+    remove('ReplicaSet', 'db-1');
+    told.length = 0;
+    const done = await run((app) =>
+      incident(app, 'connections', id, { connections: 'drain', dryRun: false, reason: 'still talks' }),
+    );
+    expect(done, done.said.join('\n')).toMatchObject({
+      code: 0,
+      document: { connections: [{ pod: 'db-1-1', drained: { outcome: 'ended' } }], strangers: ['victim'] },
+    });
+    expect(told).not.toContain('victim');
+  });
+
+  it('without a proxy are not said to be ended, and those of finished pods are none', async () => {
+    await start([pod('db-1-1', 'none')], () => undefined);
+    expect(await quarantine({ connections: 'drain' })).toMatchObject({ code: 7, document: { connections: [] } });
+    expect(find('CiliumNetworkPolicy')).toHaveLength(1);
+    const drain = (): Promise<Done> =>
+      run((app) =>
+        incident(app, 'connections', 'shop/Deployment/db', { connections: 'drain', dryRun: false, reason: 'x' }),
+      );
+    expect(await drain()).toMatchObject({ code: 3, error: 'SP434' });
+    const envoy = await proxy(() => startedAnew('db-1-2'));
+    await api.close();
+    await start([pod('db-1-1', 'none'), pod('db-1-2'), { ...pod('db-1-3'), status: { phase: 'Failed' } }], () => ({
+      port: envoy.admin,
+    }));
+    expect(await drain()).toMatchObject({
+      code: 7,
+      document: {
+        outcome: 'partial',
+        connections: [{ pod: 'db-1-2', drained: { outcome: 'ended' } }],
+        withoutProxy: ['db-1-1'],
+      },
+    });
+  });
+
+  it('are not promised to be ended by who may not reach proxies', async () => {
+    grants = held([]);
+    await start([pod('db-1-1')], () => ({ status: 403 }));
+    const shown = await quarantine({ dryRun: true, connections: 'drain' });
+    expect(JSON.stringify(shown.document['remarks'])).toContain('pods/portforward');
+    const done = await quarantine({ connections: 'drain' });
+    expect(done).toMatchObject({ code: 4, error: 'SP485' });
+    expect(done.said.join('\n')).toContain('sallyport-drainer');
+    expect(find('CiliumNetworkPolicy')).toEqual([]);
   });
 
   it('are unknown where what answers is no proxy, whatever it says', async () => {
@@ -403,7 +530,7 @@ describe('connections at the proxy of a pod', () => {
     expect(await later({ dryRun: true })).toMatchObject({ code: 0, document: { withoutProxy: ['db-1-2'] } });
     expect(envoy.asked.some((one) => one.startsWith('POST'))).toBe(false);
     expect(await later({ reason: 'still calls home' })).toMatchObject({
-      code: 0,
+      code: 7,
       document: { incident: id, connections: [{ pod: 'db-1-1', drained: { outcome: 'ended' } }] },
     });
   });

@@ -135,6 +135,14 @@ export const CLUSTER_CODES = {
     causes: ['`--manifests` together with `--connections drain`.'],
     fix: ['Leave `--manifests` out.'],
   },
+  SP434: {
+    title: 'No proxy to end',
+    exit: 3,
+    means:
+      'Connections were to be ended at the proxies, and no pod that runs has one. What pods without a proxy have open nobody can be asked. Nothing was written.',
+    causes: ['Pods without a sidecar.', 'All pods have ended.'],
+    fix: ['`sallyport incident quarantine --connections delete` ends pods, and with them what they have open.'],
+  },
   SP440: {
     title: 'Not known what is served',
     exit: 4,

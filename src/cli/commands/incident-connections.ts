@@ -1,19 +1,24 @@
 import type { Proxies } from '../../engine/contract.ts';
+import type { RecordedPod } from '../../plan/plan.ts';
 import { QUARANTINE_LABEL } from '../../readiness/quarantine.ts';
 import type { ProxiedPod } from '../../readiness/pod-proxy.ts';
-import { podsOf } from '../../readiness/pod-proxy.ts';
-import { EXIT, Failure } from '../../shared/pure/errors.ts';
+import { podsOf, podsOfQuarantine } from '../../readiness/pod-proxy.ts';
+import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { ConnectionPorts, PodConnections } from '../connections.ts';
 import { GRACE_MS, endConnections, readConnections, said } from '../connections.ts';
 import type { App } from '../context.ts';
-import { readAnswered } from '../fired.ts';
+import type { Answered } from '../fired.ts';
+import { DRAIN_OVER, readAnswered } from '../fired.ts';
 import { nobodyThere, saidNo } from '../incident-failures.ts';
 import { cancelled, isOver } from '../interrupt.ts';
+import type { Loaded } from '../load.ts';
 import { loadAll } from '../load.ts';
 import { few, wrap } from '../output.ts';
+import { assertMayDrain, readUndrainable } from '../preflight.ts';
 import type { Prompts } from '../prompts.ts';
 import { connectionsDocument } from '../render-incident.ts';
+import type { Reader } from '../../../state/reader.ts';
 import type { IncidentOptions } from './incident.ts';
 import { workloadOf, wrongUse } from './incident.ts';
 
@@ -33,36 +38,42 @@ export async function connections(
       'incident quarantine --connections delete ends pods',
     );
   const drains = asked === 'drain';
-  const loaded = await loadAll(app);
-  const answered = readAnswered((await app.state()).reader).find(
-    ({ mark, run }) => mark.id === subject || run.id === subject,
-  );
+  const loaded = await loadAll(app, { kind: 'none' });
+  const { reader } = await app.state();
+  const answered = readAnswered(reader).find(({ mark, run }) => mark.id === subject || run.id === subject);
   if (answered !== undefined && answered.mark.playbook !== 'quarantine')
     throw wrongUse(
       `${subject} is a ${answered.mark.playbook}: it is about no pods`,
       'name a quarantine, or a workload',
     );
-  const workload = workloadOf(loaded.inventory, answered?.mark.subject ?? subject);
-  const { proxied, others } = podsOf(
-    loaded.view(workload.namespace),
-    workload,
-    answered === undefined ? undefined : { label: QUARANTINE_LABEL, id: answered.mark.id },
-  );
+  const { proxied, others, strangers } =
+    answered === undefined
+      ? { ...podsOf(loaded, workloadOf(loaded.inventory, subject)), strangers: [] }
+      : heldPods(loaded, reader, answered);
+  const about = answered?.mark.subject ?? subject;
+  const { namespace = about.split('/')[0] ?? '' } = answered?.run ?? {};
   const { output } = app;
-  for (const pod of others)
-    output.line(wrap(`  ${safeText(pod)}: it has no proxy, and what it has open nobody can be asked`, output.width, 4));
-  if (proxied.length === 0 && others.length === 0) output.line(`No pod of ${safeText(workload.id)} runs.`);
+  const say = (text: string): void => output.line(wrap(safeText(text), output.width, 4, 2));
+  for (const pod of others) say(`${pod}: it has no proxy, and what it has open nobody can be asked`);
+  for (const pod of strangers)
+    say(`${pod}: it bears the label of this quarantine and is not on its record: it is left alone`);
+  if (proxied.length === 0 && others.length === 0) output.line(`No pod of ${safeText(about)} runs.`);
   const body = (found: readonly PodConnections[], outcome: string): void =>
     output.document('Connections', {
-      subject: workload.id,
+      subject: about,
       incident: answered?.mark.id ?? null,
       outcome,
       connections: found.map(connectionsDocument),
       withoutProxy: others,
+      strangers,
     });
   if (!drains || options.dryRun !== false) {
     const found = await lookAt(app, proxied);
     body(found, 'dry-run');
+    if (drains && proxied.length > 0) {
+      const missing = await readUndrainable(await app.target(), namespace);
+      if (missing.length > 0) say(`you may not ${missing.join(', ')}: it would be refused`);
+    }
     if (drains) output.line('\nNothing was written. To do it: the same command with --no-dry-run');
     else if (found.length > 0) output.line(`Next: the same with --connections drain ends them`);
     return EXIT.done;
@@ -70,7 +81,16 @@ export async function connections(
   const reason = options.reason?.trim() ?? '';
   if (reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
   await refuseNoProxies(app);
-  const what = `ends ${plural(proxied.length, 'proxy', 'proxies')} of ${workload.id} with whatever is open through them`;
+  if (proxied.length === 0)
+    throw new Failure({
+      code: 'SP434',
+      exit: EXIT.refused,
+      message: safeText(`no pod of ${about} that runs has a proxy: nothing can be drained`),
+      where: '--connections drain',
+      hint: 'sallyport incident quarantine --connections delete ends pods',
+    });
+  await assertMayDrain(await app.target(), namespace);
+  const what = `ends ${proxiesNamed(proxied)} of ${about} with whatever is open through them`;
   if (app.options.yes !== true) {
     if (prompts === undefined && !output.interactive)
       throw nobodyThere(`this ${what}, and nobody is there to confirm it`, 'incident connections', 'add --yes');
@@ -81,9 +101,87 @@ export async function connections(
     reason,
     ...(answered === undefined ? {} : { id: answered.mark.id, run: answered.run.id }),
   });
-  const isDone = found.every(({ drained }) => drained?.outcome === 'ended');
+  // What has no proxy may be as open as before.
+  const isDone = areEnded(found) && others.length === 0;
   body(found, isDone ? 'done' : 'partial');
   return isDone ? EXIT.done : EXIT.partial;
+}
+
+export function areEnded(found: readonly PodConnections[]): boolean {
+  return found.every(({ drained }) => drained?.outcome === 'ended');
+}
+
+/** `2 proxies (web-1, web-2)`: whose, for a question. */
+export function proxiesNamed(pods: readonly ProxiedPod[]): string {
+  const more = pods.length - MOST_SHOWN;
+  const names = pods.slice(0, MOST_SHOWN).map(({ name }) => name);
+  return `${plural(pods.length, 'proxy', 'proxies')} (${names.join(', ')}${more > 0 ? ` and ${more} more` : ''})`;
+}
+
+/**
+ * The pods that a quarantine holds now: those on its record, and, where it is by a policy that denies, whatever pods its workload has. A quarantine by labels
+ * holds the pods that were labelled and no others.
+ */
+function heldPods(
+  { snapshot, inventory }: Pick<Loaded, 'snapshot' | 'inventory'>,
+  reader: Pick<Reader, 'run'>,
+  { mark, run }: Answered,
+): ReturnType<typeof podsOfQuarantine> {
+  const edited = (reader.run(run.id)?.plan.steps ?? []).flatMap(({ change }): readonly RecordedPod[] =>
+    change.kind === 'edit' && change.ref.kind === 'Pod'
+      ? [{ name: change.ref.name, ...(change.uid === undefined ? {} : { uid: change.uid }) }]
+      : [],
+  );
+  const workload = inventory.workloads.find(({ id }) => id === mark.subject);
+  return podsOfQuarantine(
+    { snapshot },
+    {
+      namespace: run.namespace,
+      recorded: edited.length > 0 ? edited : (mark.pods ?? []),
+      label: { key: QUARANTINE_LABEL, value: mark.id },
+      ...(workload === undefined || edited.length > 0 ? {} : { workload }),
+    },
+  );
+}
+
+/**
+ * Ends what the proxies of a quarantine in force have open, of the pods as they are now and not as they were when it was planned. Asks nobody: that was
+ * done before. `isOver` is false where something may still be open. Errors: as of reading the cluster; SP433.
+ */
+export async function drainHeld(
+  app: App,
+  run: string,
+): Promise<{ readonly open: readonly PodConnections[]; readonly isOver: boolean }> {
+  const { reader } = await app.state();
+  const answered = readAnswered(reader).find((one) => one.run.id === run);
+  if (answered === undefined) return { open: [], isOver: true };
+  let loaded: Loaded;
+  try {
+    loaded = await loadAll(app, { kind: 'none' });
+  } catch (error) {
+    if (!isFailure(error) || isOver(app.interrupt.signal)) throw error;
+    app.output.note(
+      wrap(
+        `No proxy was ended, since the pods could not be listed: ${error.detail.code} ${error.message}. Next: sallyport resume`,
+        app.output.width,
+        2,
+      ),
+    );
+    return { open: [], isOver: false };
+  }
+  const { proxied, others } = heldPods(loaded, reader, answered);
+  const open = await drainProxies(app, proxied, { id: answered.mark.id, run, reason: answered.mark.reason });
+  if (others.length > 0 || proxied.length === 0)
+    app.output.note(
+      wrap(
+        proxied.length === 0 && others.length === 0
+          ? 'No pod of it runs: no proxy was ended.'
+          : `${safeText(few(others, MOST_SHOWN).shown.join(', '))} ${others.length === 1 ? 'has' : 'have'} no proxy: what is open there lives on until the pod is deleted.`,
+        app.output.width,
+        2,
+      ),
+    );
+  return { open, isOver: areEnded(open) && others.length === 0 };
 }
 
 /** Errors: SP433 where the target reaches into no pods. */
@@ -138,9 +236,10 @@ export async function drainProxies(
       return Promise.resolve();
     },
   };
-  app.output.note(
-    `ending ${plural(pods.length, 'proxy', 'proxies')}: requests under way get ${GRACE_MS / 1000} s, then it ends`,
-  );
+  if (pods.length > 0)
+    app.output.note(
+      `ending ${plural(pods.length, 'proxy', 'proxies')}: requests under way get ${GRACE_MS / 1000} s, then it ends`,
+    );
   const found = await app.interrupt
     .during(() => endConnections(ports, pods))
     .catch((error: unknown) => {
@@ -148,6 +247,15 @@ export async function drainProxies(
       throw cancelled(
         `cancelled; no further proxy was told to end, and what came of those that were is on the audit trail${of.id === undefined ? '' : `: sallyport incident show ${of.id}`}`,
       );
+    });
+  if (of.id !== undefined && of.run !== undefined)
+    writer.appendAudit({
+      at: Date.now(),
+      who: app.by,
+      what: DRAIN_OVER,
+      object: plural(pods.length, 'proxy', 'proxies'),
+      reason: `${of.id}: ${of.reason}: ${found.filter(({ drained }) => drained?.outcome === 'ended').length} of ${pods.length} ended`,
+      run: of.run,
     });
   tell(app, found);
   return found;

@@ -12,7 +12,7 @@ import { planBlock, BLOCK_KINDS, formatSource, parseSource } from '../../readine
 import type { CutEdge, Playbook } from '../../readiness/incident-effect.ts';
 import { planQuarantine, QUARANTINE_KINDS } from '../../readiness/quarantine.ts';
 import { podsOf } from '../../readiness/pod-proxy.ts';
-import type { ProxiedPod } from '../../readiness/pod-proxy.ts';
+import type { HeldPods, ProxiedPod } from '../../readiness/pod-proxy.ts';
 import { IRREVERSIBLE, planRotation } from '../../readiness/rotate.ts';
 import { planRollback } from '../../readiness/rollback.ts';
 import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
@@ -21,12 +21,12 @@ import { plural, safeText } from '../../shared/pure/text.ts';
 import type { PodConnections } from '../connections.ts';
 import type { App } from '../context.ts';
 import type { Answered } from '../fired.ts';
-import { readAnswered, stateOfRecord } from '../fired.ts';
+import { readAnswered, readOwed, stateOfRecord } from '../fired.ts';
 import { nobodyThere, notAProposal, saidNo } from '../incident-failures.ts';
 import { readStop } from '../kill-switch.ts';
 import { loadAll } from '../load.ts';
 import { errorDocument, few, paint, renderFailure, wrap } from '../output.ts';
-import { assertMayWrite, oneWayRemark, readRefused } from '../preflight.ts';
+import { assertMayDrain, assertMayWrite, oneWayRemark, readRefused, readUndrainable } from '../preflight.ts';
 import type { Prompts } from '../prompts.ts';
 import { renderChange } from '../render-plan.ts';
 import { connectionsDocument, renderTimeline } from '../render-incident.ts';
@@ -144,7 +144,7 @@ interface Prepared {
   readonly subject: string;
   readonly playbook: Playbook;
   /** Of a quarantine: pods with a proxy, and what becomes of connections there. */
-  readonly pods?: readonly ProxiedPod[];
+  readonly pods?: HeldPods;
   readonly connections?: 'report' | 'drain' | 'delete';
 }
 
@@ -160,8 +160,7 @@ function prepare(view: View, action: PlaybookName, subject: string, options: Inc
       ...(options.pastBudgets === true ? { pastBudgets: true } : {}),
       ...(kind === undefined ? {} : { kind }),
     });
-    const { proxied } = podsOf(view, workload);
-    return { namespace: workload.namespace, subject: workload.id, playbook, pods: proxied, connections };
+    return { namespace: workload.namespace, subject: workload.id, playbook, pods: podsOf(view, workload), connections };
   }
   if (action === 'block') {
     const source = parseSource(subject);
@@ -208,7 +207,7 @@ async function answer(
   const { incidents } = loaded.config;
   const id = options.id ?? newIncidentId();
   const view = loaded.view(text.split('/')[0] ?? '');
-  const { namespace, subject, playbook: prepared, pods, connections } = prepare(view, action, text, options, id);
+  const { namespace, subject, playbook: prepared, pods: held, connections } = prepare(view, action, text, options, id);
   const now = view.phases.get(namespace) ?? 'none';
   const mark: IncidentMark = {
     id,
@@ -217,7 +216,11 @@ async function answer(
     reason: options.reason?.trim() ?? '',
     at: Date.now(),
     ...(options.rule === undefined ? {} : { rule: options.rule }),
+    ...(connections === 'drain' ? { connections } : {}),
+    ...(held === undefined ? {} : { pods: held.all }),
   };
+  const pods = held?.proxied;
+  const drained = connections === 'drain' ? (pods ?? []) : [];
   const plan: Plan = {
     namespace,
     from: now,
@@ -235,7 +238,12 @@ async function answer(
   const dry = options.dryRun !== false;
   const target = await app.target();
   const oneWay = action === 'rotate' ? undefined : await oneWayRemark(target, plan.steps);
-  const missing = dry ? await readRefused(target, plan.steps) : [];
+  const missing = dry
+    ? [
+        ...(await readRefused(target, plan.steps)),
+        ...(drained.length > 0 ? await readUndrainable(target, namespace) : []),
+      ]
+    : [];
   const playbook: Playbook = {
     ...prepared,
     remarks: [
@@ -289,31 +297,24 @@ async function answer(
   if (mark.reason === '') throw wrongUse('a reason is needed: it stands on the audit trail', '--reason "..."');
   await refuseOpenRun(app, namespace);
   await assertMayWrite(target, plan.steps, namespace, roleFor(plan, options));
-  const drained = connections === 'drain' ? (pods ?? []) : [];
-  const { drainProxies, refuseNoProxies } = await import('./incident-connections.ts');
-  if (drained.length > 0) await refuseNoProxies(app);
+  const { drainHeld, refuseNoProxies } = await import('./incident-connections.ts');
+  if (connections === 'drain') await refuseNoProxies(app);
+  if (drained.length > 0) await assertMayDrain(target, namespace);
   await refuseKeptPods(app, plan);
   render(app, mark, plan, playbook);
   // What cannot be taken back is asked about, whatever the policy says.
   const isFinal = connections === 'delete' || drained.length > 0;
-  await confirm(app, action, plan, options, incidents?.[action] === 'run' && !isFinal, prompts, drained.length);
+  await confirm(app, action, plan, options, incidents?.[action] === 'run' && !isFinal, prompts, drained);
   const result = await withEngine(app, plan.steps, (engine) => executePlan(plan, 'advance', engine));
   await note(app, mark, result.run, `incident ${action}`);
   const isDone = result.exit === EXIT.done;
   // Last: those that are cut off already cannot come back meanwhile, and no pod is asked anything before it is cut off.
-  const open =
-    drained.length > 0
-      ? isDone
-        ? await drainProxies(app, drained, { id: mark.id, run: result.run, reason: mark.reason })
-        : undefined
-      : connections === 'report'
-        ? await lookAtProxies(app, pods, options)
-        : undefined;
+  const drain = connections === 'drain' && isDone ? await drainHeld(app, result.run) : undefined;
+  const open = drain?.open ?? (connections === 'report' ? await lookAtProxies(app, pods, options) : undefined);
   const exit = ended(app, mark, plan, playbook, result, open);
-  if (drained.length > 0 && !isDone)
+  if (connections === 'drain' && !isDone)
     app.output.note(`No proxy was ended, since the quarantine is not done: sallyport incident connections ${mark.id}`);
-  const isOver = open?.every((one) => one.drained === undefined || one.drained.outcome === 'ended') ?? true;
-  return isDone && !isOver ? EXIT.partial : exit;
+  return isDone && drain?.isOver === false ? EXIT.partial : exit;
 }
 
 /** Evictions are asked about before anything is written: where a budget keeps a pod, a person decides first. Errors: SP432. */
@@ -351,7 +352,7 @@ async function confirm(
   options: IncidentOptions,
   mayRun: boolean,
   prompts: Prompts | undefined,
-  proxies = 0,
+  proxies: readonly ProxiedPod[] = [],
 ): Promise<void> {
   const final = action === 'rotate';
   const said = app.options.yes === true && (!final || options.irreversible === true);
@@ -365,7 +366,7 @@ async function confirm(
   const ask = prompts ?? (await import('../prompts.ts')).terminalPrompts;
   const text = final
     ? `${IRREVERSIBLE} Delete ${plural(plan.steps.length, 'object')}?`
-    : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}${proxies === 0 ? '' : `, and end ${plural(proxies, 'proxy', 'proxies')}, which cannot be taken back`}?`;
+    : `Carry out ${plural(plan.steps.length, 'step')} in ${safeText(plan.namespace)}${proxies.length === 0 ? '' : `, and end ${safeText((await import('./incident-connections.ts')).proxiesNamed(proxies))} and what else its pods have by then, which cannot be taken back`}?`;
   if (!(await ask.confirm(text))) throw saidNo();
 }
 
@@ -596,12 +597,14 @@ async function show(app: App, id: string, options: IncidentOptions): Promise<num
         (found.trigger !== undefined && entry.run === undefined && entry.reason.startsWith(`${about.id} `)),
     );
   const steps = runs.flatMap((one) => reader.stepsOf(one.id));
+  const isOwed = readOwed(reader).some(({ mark }) => mark.id === about.id);
   const isMarkdown = options.output === 'md';
   const text = renderTimeline(about, about.state, runs, entries, steps, found.trigger, !isMarkdown);
   if (isMarkdown) app.output.raw(text);
   else {
     app.output.document('IncidentTimeline', {
       incident: { ...about, ...triggerDocument(found.trigger) },
+      drainOwed: isOwed,
       entries: entries.map(({ at, who, what, object, reason, run: of }) => ({
         at: new Date(at).toISOString(),
         who,
@@ -613,6 +616,10 @@ async function show(app: App, id: string, options: IncidentOptions): Promise<num
     });
     app.output.line(safeTextLines(text));
   }
+  if (isOwed)
+    app.output.note(
+      `Connections were to be ended, and not all proxies were told: sallyport resume, or incident connections ${about.id}`,
+    );
   return EXIT.done;
 }
 
@@ -679,8 +686,9 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
   const { plan: made, divergences } =
     decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
   if (divergences.length > 0) throw foreignChange(divergences);
+  const { connections: _connections, pods: _pods, ...of } = mark;
   const back: IncidentMark = {
-    ...mark,
+    ...of,
     at: Date.now(),
     undoes: run.id,
     reason: options.reason?.trim() ?? 'no reason given',

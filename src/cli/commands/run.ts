@@ -17,6 +17,7 @@ import type { Plan, Step } from '../../plan/plan.ts';
 import { resolutionsOf } from '../../plan/rollback.ts';
 import type { Divergence } from '../../plan/rollback.ts';
 import { planRollback } from '../../readiness/rollback.ts';
+import type { ExitCode } from '../../shared/pure/errors.ts';
 import { EXIT, Failure } from '../../shared/pure/errors.ts';
 import { showValue } from '../../shared/pure/mask.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
@@ -36,6 +37,9 @@ import { refuseSuspended } from './grant.ts';
 import { endOverdue, isOver } from './grant-end.ts';
 import { endChaos } from '../chaos-end.ts';
 import { endedText } from '../render-chaos.ts';
+import type { Answered } from '../fired.ts';
+import { readOwed } from '../fired.ts';
+import { connectionsDocument } from '../render-incident.ts';
 import { planUp, stalePlan, targetPhase } from './plan.ts';
 
 /**
@@ -421,6 +425,24 @@ export async function resume(app: App): Promise<number> {
     (run) => state.reader.soakOf(run.id)?.left !== true && !isProposal(state.reader, run.id),
   );
   const turn = interrupted === undefined ? open : [interrupted];
+  // First what is not in force yet; and with it the end of what was open.
+  if (turn.length === 0) {
+    const owed = readOwed(state.reader);
+    if (owed.length > 0) {
+      const { exit, drains } = await drainOwed(app, owed);
+      app.output.document('Run', {
+        run: null,
+        outcome: exit === EXIT.done ? 'done' : 'partial',
+        phase: null,
+        done: [],
+        failed: [],
+        notRun: [],
+        gates: [],
+        drains,
+      });
+      return exit;
+    }
+  }
   if (turn.length === 0 && back.length > 0) return reportAll(app, back);
   if (turn.length === 0) {
     app.output.document('Run', {
@@ -461,10 +483,36 @@ export async function resume(app: App): Promise<number> {
     ended.push({ namespace, result });
   }
   const over = await endOverdue(app);
+  const owed = readOwed(state.reader).filter(({ run }) => ended.some(({ result }) => result.run === run.id));
+  if (owed.length > 0) {
+    const { exit, drains } = await drainOwed(app, owed);
+    const told = reportAll(app, ended, left, { drains });
+    return told === EXIT.done ? exit : told;
+  }
   if (ended.length > 0) return reportAll(app, ended, left);
   app.output.document('GrantsEnded', { ended: over.map(({ document }) => document), beside: [] });
   app.output.line('A grant that was interrupted is over: what was opened of it is closed.');
   return over.find(({ exit }) => exit !== EXIT.done)?.exit ?? EXIT.done;
+}
+
+/** Connections that were to be ended once a quarantine is in force, where a crash came before. Exit 7 where some may still be open. */
+async function drainOwed(
+  app: App,
+  owed: readonly Answered[],
+): Promise<{ readonly exit: ExitCode; readonly drains: readonly object[] }> {
+  const { drainHeld } = await import('./incident-connections.ts');
+  const drains: object[] = [];
+  let exit: ExitCode = EXIT.done;
+  for (const { run, mark } of owed) {
+    const { open, isOver } = await drainHeld(app, run.id);
+    if (!isOver) exit = EXIT.partial;
+    drains.push({
+      incident: mark.id,
+      outcome: isOver ? 'done' : 'partial',
+      connections: open.map(connectionsDocument),
+    });
+  }
+  return { exit, drains };
 }
 
 /** The record as a watch over these steps needs it. */
@@ -484,6 +532,7 @@ function reportAll(
   app: App,
   ended: readonly { readonly namespace: string; readonly result: RunResult }[],
   findings: readonly Finding[] = [],
+  more: object = {},
 ): number {
   const weight = ({ exit }: RunResult): number =>
     [EXIT.done, EXIT.refused, EXIT.drift].findIndex((one) => one === exit);
@@ -493,7 +542,10 @@ function reportAll(
   if (first === undefined) return EXIT.done;
   for (const { namespace, result } of others) renderRun(app, namespace, result);
   const beside = others.map(({ namespace, result }) => ({ namespace, run: result.run, outcome: result.outcome }));
-  return report(app, first.namespace, first.result, [], beside, findings.length === 0 ? {} : { findings });
+  return report(app, first.namespace, first.result, [], beside, {
+    ...(findings.length === 0 ? {} : { findings }),
+    ...more,
+  });
 }
 
 /** Of a run that goes through Git: committed, and not known to be in force. */

@@ -340,7 +340,10 @@ async function holding<T extends { readonly failure?: Failure }>(
   return result;
 }
 
-/** Closes an open run where it stands, so that what it did can be rolled back: nothing more is written. */
+/**
+ * Closes an open run where it stands, so that what it did can be rolled back: nothing more is written. An undecided step whose field somebody has
+ * edited counts as done, though it may never have been: its way back then finds the field in dispute (SP606), and a person decides (`resolve`).
+ */
 export async function settleOpenRun(run: string, engine: Engine): Promise<void> {
   const { journal, clock } = engine;
   const record = journal.openRuns().find((one) => one.id === run);
@@ -348,11 +351,14 @@ export async function settleOpenRun(run: string, engine: Engine): Promise<void> 
   // Held while it is judged: nobody else may be performing it, and what it left of its hold goes with this one.
   await holding(run, record.plan, engine, async () => {
     await assertLatest(namespacesKept(record.plan), engine);
-    for (const [index, live] of await recoverSteps(run, engine)) {
+    const disputed = new Map<number, KubeManifest>();
+    for (const [index, live] of await recoverSteps(run, engine, disputed)) {
       const item = journal.stepsOf(run).find((one) => one.index === index);
       if (item !== undefined) recordDone(run, item, live, FOUND_WRITTEN, engine);
     }
     for (const step of journal.stepsOf(run)) {
+      const theirs = disputed.get(step.index);
+      if (theirs !== undefined) recordDone(run, step, theirs, FOUND_EDITED, engine);
       if (step.state === 'done') reachPhase(record.plan, step.index, engine);
       if (step.state === 'pending') journal.stepSkipped(run, step.index, 'the run was given up', clock.now());
     }
@@ -378,8 +384,16 @@ async function assertKept(record: RunRecord, engine: Engine): Promise<void> {
 /**
  * Settles the steps that were begun. What was not written is pending again; what was is returned with its object. A step that counts as not
  * begun may have been written all the same: by whoever went on with the run on another copy of this state, and got no further than the write.
+ * `disputed`: given where the run is closed; takes the steps whose field others have edited, which stop a run that is to go on (SP603).
  */
-async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<number, KubeManifest | undefined>> {
+async function recoverSteps(
+  run: string,
+  engine: Engine,
+  disputed?: Map<number, KubeManifest>,
+): Promise<ReadonlyMap<number, KubeManifest | undefined>> {
+  const record = engine.journal.openRuns().find(({ id }) => id === run);
+  // What goes through Git is written by others, and its steps are followed.
+  const isGit = record?.plan.git !== undefined;
   const steps = engine.journal.stepsOf(run);
   const live = new Map<number, KubeManifest | undefined>();
   for (const step of steps)
@@ -396,23 +410,35 @@ async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<nu
       case 'applied':
         written.set(step.index, live.get(step.index));
         break;
-      case 'foreign-change':
-        // Nothing of it is left where the object is gone: a way back of its own namespace may have taken it away.
-        if (live.get(step.index) === undefined) {
+      case 'foreign-change': {
+        const object = live.get(step.index);
+        const change = step.change ?? step.step.change;
+        // Nothing of it is left where the object is gone: a way back of its own namespace may have taken it away; nor in another one of that name.
+        if (object === undefined || isAnother(change, object)) {
           engine.journal.stepReset(run, step.index);
           break;
+        }
+        if (disputed !== undefined && !isGit) {
+          // Of a way back the step that it undoes is on record, and in dispute itself.
+          if (step.step.undoes !== undefined) {
+            engine.journal.stepReset(run, step.index);
+            break;
+          }
+          if (change.kind === 'edit' || leavesTrace(change, object, undefined)) {
+            disputed.set(step.index, object);
+            break;
+          }
         }
         throw new Failure({
           code: 'SP603',
           exit: EXIT.refused,
           message: `${ref} is neither as it was before the interruption nor as the step would leave it`,
           where: `run ${run}, step ${step.step.id}: ${verdict.message}`,
-          hint: 'look at the object, put it to one of the two states, then: sallyport resume',
+          hint: `look at the object, put it to one of the two states, then: sallyport resume; or sallyport rollback ${record?.namespace ?? 'NS'}, and decide which version stays`,
         });
+      }
     }
   }
-  // What goes through Git is written by others, and its steps are followed.
-  const isGit = engine.journal.openRuns().some(({ id, plan }) => id === run && plan.git !== undefined);
   const touched = new Set<string>();
   for (const { index, step, state } of engine.journal.stepsOf(run)) {
     const { change } = step;
@@ -436,6 +462,13 @@ async function recoverSteps(run: string, engine: Engine): Promise<ReadonlyMap<nu
 }
 
 const FOUND_WRITTEN = 'found written after an interruption';
+const FOUND_EDITED = 'found edited by others after an interruption';
+
+/** An edit that was begun on an object of another uid: the one of that name now was made by others, whole. */
+function isAnother(change: Change, object: KubeManifest): boolean {
+  const uid = object.metadata['uid'];
+  return change.kind === 'edit' && change.uid !== undefined && typeof uid === 'string' && uid !== change.uid;
+}
 
 async function perform(
   record: RunRecord,

@@ -3,10 +3,13 @@ import { copyFileSync, rmSync } from 'node:fs';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, refOf } from '../../src/model/object.ts';
+import { repairSteps } from '../../src/cli/commands/resolve.ts';
 import { changeRef } from '../../src/plan/change.ts';
+import { checkDrift } from '../../src/plan/drift.ts';
 import { getPath, isJsonObject, setPath } from '../../src/shared/pure/json.ts';
+import { withoutServerFields } from '../../src/targets/patch.ts';
 import type { FaultKind, Point, SavedWorld, Session, SessionOptions, World } from './fault-driver.ts';
-import { Killed, makeWorld, objectsOf, openSession, stateProblems } from './fault-driver.ts';
+import { Killed, auditProblems, makeWorld, objectsOf, openSession, stateProblems } from './fault-driver.ts';
 
 const world: World = makeWorld();
 for (const name of ['ann', 'bob']) world.disk(name);
@@ -314,6 +317,136 @@ describe('a copy of a state with a run that lies interrupted', () => {
       );
       expect(await ann.resume()).toMatchObject(done);
     });
+  });
+});
+
+describe('an undecided step whose very field somebody has edited', () => {
+  const isEdit = ({ what, name, writes }: Point): boolean =>
+    what === 'call' && writes && name.startsWith('PATCH') && name.endsWith('/deployments/web');
+  const find = (kind: string, name: string): KubeManifest => {
+    const found = world.cluster.objects().find((one) => one.kind === kind && one.metadata.name === name);
+    if (found === undefined) throw new Error(`${kind} ${name} is not there`);
+    return found;
+  };
+
+  /** Killed at the edit of a workload; then somebody writes another value into the field of ours. */
+  async function edited(kind: FaultKind): Promise<KubeManifest> {
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'permissive-mtls'), {
+        mischief: (point) => (isEdit(point) ? kind : undefined),
+      }),
+    ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+    const [field] = await as('ann', (ann) => {
+      const begun = ann.rig.journal.stepsOf(ann.rig.journal.openRuns()[0]?.id ?? '');
+      const change = begun.find(({ state }) => state === 'started')?.change;
+      return Promise.resolve(change?.kind === 'edit' ? change.fields : []);
+    });
+    if (field === undefined) throw new Error('no edit was begun');
+    const theirs = setPath(find('Deployment', 'web'), field.path, 'theirs') as KubeManifest;
+    world.cluster.put(theirs, 'people');
+    return theirs;
+  }
+
+  const decide = (keep: 'theirs' | 'before'): Promise<void> =>
+    as('ann', async (ann) => {
+      ann.rig.state.writer.addResolutions(
+        (await ann.disputes('front')).map(({ object, path, theirs }) => ({
+          object,
+          path,
+          ...(theirs === undefined ? {} : { theirs }),
+          keep,
+          by: 'ann',
+          at: world.clock.now(),
+        })),
+        'a test',
+        'front',
+      );
+    });
+
+  it.each(
+    (['killed before', 'killed after'] as const).flatMap((kind) =>
+      (['ours', 'theirs', 'before'] as const).map((keep) => ({ kind, keep })),
+    ),
+  )('is not gone over, and a way back asks which version stays: $kind, keep $keep', async ({ kind, keep }) => {
+    const theirs = await edited(kind);
+    await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({ detail: { code: 'SP603' } });
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP606' },
+    });
+    // Nothing is written before a person has decided, and the phase that the step was to end is not reached.
+    expect(find('Deployment', 'web')['spec']).toEqual(theirs['spec']);
+    expect(await as('ann', ({ rig }) => Promise.resolve(rig.journal.phases().get('front')))).toBe('allow-list');
+    if (keep === 'ours')
+      await as('ann', async (ann) => {
+        const name = 'Deployment front/web';
+        const live = find('Deployment', 'web');
+        const mine = ann.rig.journal.applied().filter(({ change }) => formatRef(changeRef(change)) === name);
+        const newest = mine.at(-1);
+        if (newest === undefined) throw new Error('not on record');
+        const steps = repairSteps(name, newest, mine, checkDrift(mine, [live]), live);
+        expect(await ann.execute(await ann.planRepair(steps, 'front'))).toMatchObject(done);
+      });
+    else await decide(keep);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    const { 'apps/Deployment/front/web': web, ...rest } = objectsOf(world.cluster);
+    const { 'apps/Deployment/front/web': before, ...others } = world.pristine;
+    expect(rest).toEqual(others);
+    if (keep === 'theirs') expect(web).toMatchObject({ spec: theirs['spec'] });
+    else expect(web).toEqual(before);
+    expect(stateProblems(world.stateFile('ann'))).toEqual([]);
+    expect(auditProblems(world.stateFile('ann'))).toEqual([]);
+  });
+
+  it('of a way back stays on record, and is asked about when it is planned anew', async () => {
+    expect(await as('ann', (ann) => ann.advance('front', 'permissive-mtls'))).toMatchObject(done);
+    const path = ['spec', 'template', 'metadata', 'labels', 'sidecar.istio.io/inject'];
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'), { mischief: killedBefore(isEdit) })).rejects.toThrow(
+      Killed,
+    );
+    world.clock.advance(66_000);
+    world.cluster.put(setPath(find('Deployment', 'web'), path, 'theirs') as KubeManifest, 'people');
+    await expect(as('ann', (ann) => ann.resume())).rejects.toMatchObject({ detail: { code: 'SP603' } });
+    await expect(as('ann', (ann) => ann.rollback('front', 'none'))).rejects.toMatchObject({
+      detail: { code: 'SP606' },
+    });
+    await decide('before');
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
+  });
+
+  it('on an object that was made anew since is nothing of ours, and holds up neither', async () => {
+    const theirs = await edited('killed before');
+    world.cluster.remove(theirs);
+    world.cluster.put(withoutServerFields(theirs), 'people');
+    expect(await as('ann', (ann) => ann.resume())).toMatchObject({
+      outcome: 'partial',
+      failure: { detail: { code: 'SP601' } },
+    });
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(find('Deployment', 'web')['spec']).toEqual(theirs['spec']);
+  });
+
+  it('is nobody’s to decide where the object is not ours: it stops both until it is gone', async () => {
+    const isCreate = ({ name, writes }: Point): boolean => writes && name.startsWith('POST /apis/security');
+    await expect(
+      as('ann', (ann) => ann.advance('front', 'permissive-mtls'), { mischief: killedBefore(isCreate) }),
+    ).rejects.toThrow(Killed);
+    world.clock.advance(66_000);
+    const begun = await as('ann', ({ rig: { journal } }) =>
+      Promise.resolve(journal.stepsOf(journal.openRuns()[0]?.id ?? '').find(({ state }) => state === 'started')),
+    );
+    if (begun?.change?.kind !== 'create') throw new Error('no creation was begun');
+    const { object } = begun.change;
+    world.cluster.put(
+      { ...object, metadata: { name: object.metadata.name, namespace: 'front' }, spec: { mtls: { mode: 'DISABLE' } } },
+      'people',
+    );
+    for (const go of [(ann: Session) => ann.resume(), (ann: Session) => ann.rollback('front', 'none')])
+      await expect(as<unknown>('ann', go)).rejects.toMatchObject({ detail: { code: 'SP603' } });
+    world.cluster.remove(object);
+    expect(await as('ann', (ann) => ann.rollback('front', 'none'))).toMatchObject(done);
+    expect(objectsOf(world.cluster)).toEqual(world.pristine);
   });
 });
 

@@ -34,7 +34,11 @@ export const RUN_CODES = {
     means:
       'After an interruption Sallyport finds out what was written from the object itself; this one was changed by somebody else.',
     causes: ['Somebody repaired it by hand.'],
-    fix: ['Put it into one of the two states that the message shows, then `sallyport resume`.'],
+    fix: [
+      'Put it into one of the two states that the message shows, then `sallyport resume`.',
+      'Or `sallyport rollback NS`: it closes the run, shows the field in three versions (SP606), and `sallyport resolve OBJECT --keep ours|theirs|before` decides.',
+      'Only an object of that name which is not ours (it was there before the step could make it) stops `rollback` too: rename or delete it.',
+    ],
   },
   SP604: {
     title: 'The run is not open',

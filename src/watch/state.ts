@@ -53,7 +53,7 @@ export interface OverdueExperiment {
   readonly text: string;
 }
 
-/** What may not be seen. */
+/** What may not be seen, or of `rights` done. */
 export type Blind = 'objects' | 'flows' | 'record' | 'probes' | 'rights';
 
 /** What happens. `kinds` name a kind of object as `apiVersion Kind`. */

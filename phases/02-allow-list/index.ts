@@ -68,7 +68,7 @@ export const allowList: Phase = {
  */
 function admitTunnels(view: View, context: CandidateContext, draft: Draft, workload: Workload): void {
   const { object, atWaypoints } = deriveTunnelAccess(context, workload);
-  if (object === undefined) return;
+  if (object === undefined && atWaypoints.length === 0) return;
   // What the phase identity made narrower stays so.
   const narrow = view.phases.get(workload.namespace) === 'identity';
   for (const policy of narrow ? deriveWaypointRequests(context, workload) : atWaypoints)
@@ -81,6 +81,8 @@ function admitTunnels(view: View, context: CandidateContext, draft: Draft, workl
       direction: 'ingress',
       risks: ['callers in the mesh that are on no record are refused by the waypoint from here on'],
     });
+  // Of what is outside the mesh there is no tunnel: only the waypoint before its Service is asked.
+  if (object === undefined) return;
   draft.ensure(object, {
     namespace: workload.namespace,
     phase: 'allow-list',

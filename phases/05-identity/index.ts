@@ -4,8 +4,7 @@ import { TRUST_GATE, accountsOf, splitAccounts } from '../../src/candidates/acco
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import { deriveTunnelAccess, policyName } from '../../src/candidates/network.ts';
-import { isInAmbient } from '../../src/candidates/tunnels.ts';
-import { deriveWaypointRequests } from '../../src/candidates/waypoint-requests.ts';
+import { deriveWaypointRequests, pastWaypoints } from '../../src/candidates/waypoint-requests.ts';
 import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import { edgesAt } from '../../src/model/edge-index.ts';
@@ -37,6 +36,7 @@ export const identity: Phase = {
     ...coverageGates(view),
     ...accountGates(view),
     ...rehearsalGates(view),
+    ...waypointGates(view),
   ],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
@@ -50,6 +50,14 @@ export const identity: Phase = {
   verify: tunnelGates,
   down: () => [],
 };
+
+/** Where methods and paths at a waypoint hold only those who call the Service. */
+function waypointGates(view: View): readonly Gate[] {
+  const context = candidateContext(view);
+  return workloadsOf(view)
+    .flatMap((workload) => pastWaypoints(context, workload))
+    .map((problem) => gate(problem.gate, 'no', problem.subject, [problem.text], problem.fix));
+}
 
 /** Splits that a plan may make: none with an obstacle. */
 function plannedSplits(view: View): readonly AccountSplit[] {
@@ -227,7 +235,7 @@ function moveAccount(view: View, draft: Draft, split: AccountSplit, all: readonl
 }
 
 /**
- * Of a caller in ambient mode: what admits its account into the tunnels of whom it calls, and through waypoints. Written anew where it stands; what
+ * Of a caller that tunnels: what admits its account into the tunnels of whom it calls, and through waypoints. Written anew where it stands; what
  * is not there yet the phase allow-list writes.
  */
 function admitAccounts(
@@ -240,7 +248,7 @@ function admitAccounts(
 ): void {
   const called = new Set(edgesAt(context.edges, 'src', workload.id).map((edge) => endpointKey(edge.dst)));
   for (const server of context.inventory.workloads) {
-    if (!called.has(server.id) || !isInAmbient(server)) continue;
+    if (!called.has(server.id)) continue;
     const { object, atWaypoints } = deriveTunnelAccess(context, server, further);
     const narrow = view.phases.get(server.namespace) === 'identity';
     const through = narrow ? deriveWaypointRequests(context, server, further) : atWaypoints;
@@ -393,7 +401,7 @@ function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): v
             ]),
       ],
     });
-  for (const workload of byRisk(view, workloadsOf(view).filter(isInAmbient)))
+  for (const workload of byRisk(view, workloadsOf(view)))
     for (const policy of deriveWaypointRequests(after, workload, left))
       draft.ensure(policy, {
         namespace: view.namespace,

@@ -17,7 +17,7 @@ import type { JsonObject } from '../shared/pure/json.ts';
 import { compareText, groupBy, sortBy } from '../shared/pure/order.ts';
 import type { Dialect } from '../model/config.ts';
 import { inDialect, portRules } from './dialect.ts';
-import { deriveTunnelRules, isInAmbient, servicesBehind, tunnelPort } from './tunnels.ts';
+import { beforePods, deriveTunnelRules, isInAmbient, servicesBehind, tunnelPort } from './tunnels.ts';
 import type { FurtherPrincipals } from './tunnels.ts';
 import { isWaypoint } from './waypoints.ts';
 import { chooseSelector } from './selector.ts';
@@ -247,7 +247,10 @@ export function deriveNetworkCandidate(context: CandidateContext, workload: Work
   };
 }
 
-/** Opens tunnels to a workload in ambient mode to whom its allow-list admits, and to nobody else; no object where nothing is tunnelled to it. */
+/**
+ * Opens tunnels to a workload in ambient mode to whom its allow-list admits, and to nobody else; no object where nothing is tunnelled to it. A Service
+ * with a waypoint may lead to what is outside the mesh: of that there is no tunnel, and `atWaypoints` all the same.
+ */
 export interface TunnelAccess {
   readonly object?: KubeManifest;
   /** Of its Services before which a waypoint stands: who may come through that. They go first. */
@@ -265,15 +268,16 @@ export function deriveTunnelAccess(
   further?: FurtherPrincipals,
 ): TunnelAccess {
   const none = { atWaypoints: [], problems: [] };
-  if (!isInAmbient(workload)) return none;
   const own = selectorFor(context, workload.id);
-  // That it cannot be selected is said of its NetworkPolicy already.
-  if (isProblem(own)) return none;
-  const edges = edgesAtAny(context.edges, 'dst', [workload.id, ...own.also]);
-  const direct = deriveTunnelRules(context.inventory, edges, further);
+  // That it cannot be selected is said of its NetworkPolicy already; what stands at the waypoint of a Service selects no pods.
+  if (isProblem(own) && isInAmbient(workload)) return none;
+  const edges = edgesAtAny(context.edges, 'dst', [workload.id, ...(isProblem(own) ? [] : own.also)]);
+  const direct = isInAmbient(workload)
+    ? deriveTunnelRules(context.inventory, edges, further)
+    : { rules: [], wider: beforePods(context.inventory, edges) };
   const { rules } = direct;
-  if (rules.length === 0) return none;
   const behind = servicesBehind(context.inventory, context.edges, workload, further);
+  if (rules.length === 0 && behind.length === 0 && direct.wider.length === 0) return none;
   const wider = [...direct.wider, ...behind.flatMap((one) => one.wider)];
   if (wider.length > 0 && !context.waived('expressible', workload.id))
     return {
@@ -293,6 +297,7 @@ export function deriveTunnelAccess(
       one.rules,
     ),
   );
+  if (isProblem(own) || rules.length === 0) return { atWaypoints, problems: [] };
   const object = buildAuthorizationPolicy({ ...meta, workload: workload.id }, own.labels, rules);
   return { object, atWaypoints, problems: [] };
 }

@@ -62,15 +62,6 @@ export function deriveTunnelRules(
   const tunnelled = edges.filter((edge) => isTunnelled(inventory, edge));
   if (tunnelled.length === 0) return { rules: [], wider: [] };
   const direct = tunnelled.filter((edge) => crossingOf(inventory, edge).direct);
-  const bare = tunnelled.flatMap((edge) =>
-    crossingOf(inventory, edge).hops.flatMap(({ gateway, target }) =>
-      target === undefined
-        ? [
-            `waypoint ${gateway} stands before pods and not before a Service: a policy there speaks of all that is behind it`,
-          ]
-        : [],
-    ),
-  );
   const { rules, wider } = admitAccounts(
     inventory,
     direct.map((edge) => ({ edge, ports: [] })),
@@ -78,8 +69,23 @@ export function deriveTunnelRules(
   );
   return {
     rules: [...rules, { from: [{ source: { notPrincipals: ['*'] } }] }],
-    wider: uniqueSorted([...wider, ...bare]),
+    wider: uniqueSorted([...wider, ...beforePods(inventory, tunnelled)]),
   };
+}
+
+/** Waypoints that take calls to the addresses of pods, in words: what we write at a waypoint names Services alone. */
+export function beforePods(inventory: Inventory, edges: readonly Edge[]): readonly string[] {
+  return uniqueSorted(
+    edges.flatMap((edge) =>
+      crossingOf(inventory, edge).hops.flatMap(({ gateway, target }) =>
+        target === undefined
+          ? [
+              `waypoint ${gateway} stands before pods and not before a Service: a policy there speaks of all that is behind it`,
+            ]
+          : [],
+      ),
+    ),
+  );
 }
 
 /** One caller, and ports beside that of the edge by which the enforcing proxy may know it. */

@@ -6,10 +6,11 @@ import { buildServicePolicy } from '../objects/build.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
 import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import { operations } from './authorization.ts';
-import type { CandidateContext } from './network.ts';
+import type { CandidateContext, CandidateProblem } from './network.ts';
 import { waypointPolicyName } from './network.ts';
 import { accountsThatTunnel, servicesBehind } from './tunnels.ts';
 import type { FurtherPrincipals } from './tunnels.ts';
+import { crossingOf } from './waypoints.ts';
 
 /**
  * For each Service of a workload before which a waypoint stands: who may come through, on which methods and paths where requests are on record. A
@@ -39,6 +40,36 @@ export function deriveWaypointRequests(
     if (rules.length === 0) return [];
     const meta = { name: waypointPolicyName(behind.service), namespace: behind.namespace, workload: workload.id };
     return [buildServicePolicy(meta, behind.service, rules)];
+  });
+}
+
+/**
+ * Requests that `deriveWaypointRequests` would narrow to methods and paths, of callers who may go past the waypoint: one that dials the address of a
+ * pod is admitted there as itself, by port alone, since the record does not say which address was dialled.
+ */
+export function pastWaypoints(context: CandidateContext, workload: Workload): readonly CandidateProblem[] {
+  const { inventory } = context;
+  return servicesBehind(inventory, context.edges, workload).flatMap((behind) => {
+    const callers = behind.edges.flatMap((edge) => {
+      const server = edge.dst.kind === 'workload' ? workloadById(inventory, edge.dst.id) : undefined;
+      if (server === undefined || !crossingOf(inventory, edge).direct) return [];
+      const same = behind.edges.filter(
+        ({ src, dst }) => endpointKey(src) === endpointKey(edge.src) && endpointKey(dst) === endpointKey(edge.dst),
+      );
+      return operations(inventory, server, same).list.some(({ methods }) => methods !== undefined)
+        ? [endpointKey(edge.src)]
+        : [];
+    });
+    if (callers.length === 0) return [];
+    const who = uniqueSorted(callers).join(', ');
+    return [
+      {
+        gate: 'expressible' as const,
+        subject: workload.id,
+        text: `the waypoint before Service ${behind.service} holds ${who} to methods and paths on record only where the Service is called: whoever dials the address of a pod goes past it, and is admitted there by account and port`,
+        fix: `see that its callers dial the Service, then sallyport waive gate=expressible,subject=${workload.id} --reason "..."`,
+      },
+    ];
   });
 }
 

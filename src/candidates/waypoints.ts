@@ -22,9 +22,12 @@ export interface WaypointHop {
 
 /** How a connection comes to a server in ambient mode. */
 export interface Crossing {
-  /** From ztunnel to ztunnel, so that the server's sees the caller's account; also where it is not known what stands between. */
+  /**
+   * Past every waypoint, so that the server sees the caller: where none stands before the Service, where a client may dial the address of the pod
+   * instead, and where it is not known what stands between.
+   */
   readonly direct: boolean;
-  /** Through these, so that the server's ztunnel sees their accounts (istio.io, "Ambient", waypoints and layer 4 policies). */
+  /** Also through these, so that the server sees their accounts (istio.io, "Ambient", waypoints and layer 4 policies). */
   readonly hops: readonly WaypointHop[];
 }
 
@@ -82,7 +85,9 @@ export function crossingOf(inventory: Inventory, edge: EdgeKey): Crossing {
   let direct = from.has('none') || from.has('sidecar');
   const hops = new Map<string, WaypointHop>();
   for (const party of partiesOf(world, edge.dst)) {
-    const ways = waysOf(world, party).includes('ambient') ? waypointsOf(world, party, query) : [];
+    // Clients in ambient mode are sent through the waypoint of a Service whatever stands behind it; sidecars only where that takes tunnels.
+    const asked = from.has('ambient') || waysOf(world, party).includes('ambient');
+    const ways = asked ? waypointsOf(world, party, query) : [];
     if (ways.length === 0) direct = true;
     for (const way of ways) {
       const id = way.kind === 'waypoint' && way.party.endpoint.kind === 'workload' ? way.party.endpoint.id : undefined;

@@ -95,9 +95,32 @@ function judgeWays(
   pair: SidecarPair,
 ): MeshAnswer {
   if (from !== 'ambient' && to !== 'ambient') return pair(world, src, dst, query);
-  if (to === 'none') return allowed(`ztunnel passes what ${textOf(src)} sends to ${textOf(dst)} through as it is.`);
+  if (to === 'none') return toOutside(world, src, dst, query);
   if (to === 'sidecar') return toSidecar(world, src, dst, query);
   return dst.pod === undefined ? allowed('') : toAmbient(world, src, from, dst, dst.pod, query);
+}
+
+/** To what is outside the mesh ztunnel passes everything through, unless a waypoint stands before the Service: it sends plaintext on from there. */
+function toOutside(world: World, src: Party, dst: Party, query: MeshQuery): MeshAnswer {
+  const passed = allowed(`ztunnel passes what ${textOf(src)} sends to ${textOf(dst)} through as it is.`);
+  const ways = isWaypointOf(world, src) ? [] : waypointsOf(world, dst, query);
+  if (ways.length === 0) return passed;
+  const answers = ways.map((way): MeshAnswer => {
+    switch (way.kind) {
+      case 'direct':
+        return passed;
+      case 'unknown':
+        return unknownMtls(way.why);
+      case 'waypoint':
+        return throughWaypoint(world, src, dst, way, query);
+    }
+  });
+  return settle(agreed(answers.map((one) => one.answer)), answers, byWhat(src, dst));
+}
+
+/** What decides where the ways of a client to a server are judged unlike. */
+function byWhat(src: Party, dst: Party): string {
+  return `${textOf(src)} calls ${textOf(dst)} by a Service or by its address`;
 }
 
 const TUNNEL = 'networking.istio.io/tunnel';
@@ -203,7 +226,7 @@ function fromMesh(world: World, src: Party, dst: Party, pod: Pod, query: MeshQue
     }
   });
   const answer = agreed(answers.map((one) => one.answer));
-  return settle(answer, answers, `${textOf(src)} calls ${textOf(dst)} by a Service or by its address`);
+  return settle(answer, answers, byWhat(src, dst));
 }
 
 /** A sidecar tunnels to a server in ambient mode; of client TLS that a DestinationRule sets on top the server must know. */

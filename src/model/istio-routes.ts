@@ -70,25 +70,18 @@ function routesBetween(
     const note = `the node's own traffic comes from ${PROBE_ADDRESS} there, which networks treat differently; ${NOT_PROVEN}`;
     return [plain, { ...probe, note }];
   }
-  if (from === 'none' || to === 'none') return [plain];
+  if (from === 'none') return [plain];
   if (from === 'sidecar') return to === 'ambient' ? [tunnel] : [plain];
-  if (to === 'sidecar') {
-    const takes = takesTunnels(dst);
-    return takes === 'unknown' ? [tunnel, plain] : [takes === 'yes' ? tunnel : plain];
-  }
+  const takes = to === 'ambient' ? 'yes' : to === 'none' ? 'no' : takesTunnels(dst);
+  const arrivals = takes === 'unknown' ? [tunnel, plain] : [takes === 'yes' ? tunnel : plain];
   const ways = isWaypointOf(world, src) ? [] : waypointsOf(world, dst, query);
-  if (ways.length === 0) return [tunnel];
-  return ways.map((way): Route => {
-    if (way.kind === 'direct') return tunnel;
-    if (way.kind === 'unknown') return { hops: [], unknown: `${way.why} (${NOT_PROVEN})` };
-    const [first, last] = [HBONE_PORT, HBONE_PORT];
+  if (ways.length === 0) return arrivals;
+  return ways.flatMap((way): readonly Route[] => {
+    if (way.kind === 'direct') return arrivals;
+    if (way.kind === 'unknown') return [{ hops: [], unknown: `${way.why} (${NOT_PROVEN})` }];
+    const toIt: Hop = { src, dst: way.party, first: HBONE_PORT, last: HBONE_PORT };
     const note = `through waypoint ${way.waypoint.namespace}/${way.waypoint.gateway}, tunnelled to port ${HBONE_PORT}; ${NOT_PROVEN}`;
-    return {
-      hops: [
-        { src, dst: way.party, first, last },
-        { src: way.party, dst, first, last },
-      ],
-      note,
-    };
+    // What stands behind a Service need not be in the mesh: the waypoint sends on to its plain port then.
+    return arrivals.map(({ hops }) => ({ hops: [toIt, ...hops.map((hop) => ({ ...hop, src: way.party }))], note }));
   });
 }

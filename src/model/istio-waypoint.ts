@@ -72,12 +72,14 @@ function wayBy(
 }
 
 /**
- * The ways to a destination: by each Service that leads to the port, and by the pod's address where none does. Empty where no waypoint
- * stands before it.
+ * The ways of a client in ambient mode to a destination, in whichever mode that is: by each Service that leads to the port, and by the address of the
+ * pod. ztunnel asks for the waypoint of a Service only where the address that is dialled is the Service's, and before it looks at what stands behind
+ * (istio/ztunnel, src/proxy/outbound.rs, build_request). Which of the two a client dials is not on record: ports of edges are those behind NAT.
+ * Empty where no waypoint stands before it.
  */
 export function waypointsOf(world: World, dst: Party, query: MeshQuery): readonly WayTo[] {
   const { pod } = dst;
-  if (pod === undefined || !waysOf(world, dst).some((way) => way !== 'none')) return [];
+  if (pod === undefined || isWaypointOf(world, dst)) return [];
   const targets = targetsOf(world, dst, query);
   const ways = targets.map((target) => {
     const service = world.inventory.services.find(
@@ -85,9 +87,10 @@ export function waypointsOf(world: World, dst: Party, query: MeshQuery): readonl
     );
     return wayBy(world, service?.useWaypoint, target.namespace, 'service', target);
   });
-  // A headless Service is called by the addresses of its pods: whether its own waypoint is asked then is not proven, so both ways are judged.
-  if (targets.length === 0 || query.first !== query.last || targets.some(({ headless }) => headless))
-    ways.push(wayBy(world, waypointNamed(pod.labels, pod.namespace.name), pod.namespace.name, 'workload'));
+  const byAddress = wayBy(world, waypointNamed(pod.labels, pod.namespace.name), pod.namespace.name, 'workload');
+  ways.push(byAddress);
+  // Whether a waypoint for pods takes what goes to one outside the mesh is not proven.
+  if (byAddress.kind !== 'direct' && waysOf(world, dst).includes('none')) ways.push({ kind: 'direct' });
   return ways.every(({ kind }) => kind === 'direct') ? [] : ways;
 }
 

@@ -9,6 +9,8 @@ import type { Inventory } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { refKey, refOf } from '../../src/model/object.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
+import type { JsonObject } from '../../src/shared/pure/json.ts';
+import { asObject } from '../../src/shared/pure/json.ts';
 import { withWaypoints } from '../../src/candidates/waypoints.ts';
 import fc from '../support/fast-check.ts';
 import { edgeOf } from '../support/rig.ts';
@@ -267,7 +269,7 @@ describe('tunnels of an allow-list with waypoints before its Services', () => {
                   edge.port === port && JSON.stringify([edge.src, edge.dst]) === JSON.stringify([query.src, query.dst]),
               );
               if (onRecord || evaluateConnection(network, query, { mesh: false }).answer !== 'denied') continue;
-              if (evaluateConnection(unguarded, query, { mesh: true }).answer === 'allowed') seen.taken += 1;
+              if (evaluateConnection(unguarded, query, { mesh: true }).answer !== 'denied') seen.taken += 1;
               expect([src.id, dst.id, port, evaluateConnection(closed, query, { mesh: true }).answer]).toEqual([
                 src.id,
                 dst.id,
@@ -303,13 +305,16 @@ describe('tunnels of an allow-list with waypoints before its Services', () => {
       isolated: ['b'],
       behind: ['b'],
     });
+    // By the Service and by the address of a pod are two ways: what one alone carries is not known to be closed.
     const judged = (more: readonly KubeManifest[]): readonly string[] => {
       const of = { name: 'b', namespaces: ['b'], pods: {} };
       const [found] = judgeInvariants([{ id: 'b', text: 'tunnels', kind: 'tunnels', of }], {
         ...inventory,
         policies: [...policies, ...more],
       });
-      return (found?.violating ?? []).map(({ src, dst, ports }) => `${src} ${dst} ${ports}`);
+      return [...(found?.violating ?? []), ...(found?.unknown ?? [])].map(
+        ({ src, dst, ports }) => `${src} ${dst} ${ports}`,
+      );
     };
     expect(judged(tunnels)).toEqual([]);
     expect(judged(tunnels.filter(({ metadata }) => !metadata.name.endsWith('-waypoint')))).toEqual(
@@ -319,9 +324,9 @@ describe('tunnels of an allow-list with waypoints before its Services', () => {
 
   it.each([
     [
-      'the account of the caller at the waypoint, and that of the waypoint at the server',
+      'the account of the caller at the waypoint, and both at the server, since it may dial the address of a pod',
       ['b'],
-      ['x@waypoint', 'waypoint@z'],
+      ['x@waypoint', 'waypoint@z', 'x@z'],
     ],
     ['the account of the caller alone where none stands before the Service', [], ['x@z']],
     ['nor where it stands before those of another namespace', ['a'], ['x@z']],
@@ -341,6 +346,65 @@ describe('tunnels of an allow-list with waypoints before its Services', () => {
       ),
     );
     expect(found.sort()).toEqual([...wanted].sort());
+  });
+});
+
+describe('a waypoint before a Service whose pods are outside the mesh', () => {
+  const sample: Sample = {
+    workloads: [
+      { id: 'a/Deployment/x', account: 'x', mesh: 'ambient' },
+      { id: 'a/Deployment/y', account: 'y', mesh: 'none' },
+      { id: 'b/Deployment/z', account: 'z', mesh: 'none' },
+      { id: 'b/Deployment/w', account: 'w', mesh: 'ambient' },
+    ],
+    edges: [
+      edgeOf('a/Deployment/x -> b/Deployment/z 80'),
+      edgeOf('a/Deployment/y -> b/Deployment/z 9000'),
+      edgeOf('b/Deployment/w -> b/Deployment/z 8080'),
+    ],
+    isolated: ['a', 'b'],
+    behind: ['b'],
+  };
+  const { inventory, policies, tunnels, wider } = made(sample);
+
+  it('is on the way of clients in ambient mode: to its tunnel port, and from it to the plain port', () => {
+    const specOf = (name: string): string =>
+      JSON.stringify(policies.find(({ metadata }) => metadata.name === name)?.['spec'] ?? {});
+    expect(wider).toEqual([]);
+    expect(specOf('sallyport-waypoint-ingress')).toContain('15008');
+    expect(specOf('sallyport-waypoint-egress')).toMatch(/"port":80[,}]/u);
+    const atServer = JSON.parse(specOf('sallyport-z-ingress')) as { ingress: readonly JsonObject[] };
+    const ofWaypoint = atServer.ingress.filter((rule) => JSON.stringify(rule).includes('gateway-name'));
+    const ports = ofWaypoint.flatMap((rule) => JSON.stringify(rule['ports']).match(/\d+/gu) ?? []);
+    // Who is outside the mesh goes past it, so that its port is not the waypoint's; no tunnel ends at the server.
+    expect(ports.sort()).toEqual(['80', '8080']);
+    expect(specOf('sallyport-z-ingress')).not.toContain('15008');
+  });
+
+  it('admits those on record on their ports, and nobody else', () => {
+    expect(tunnels.map(({ metadata }) => metadata.name)).toEqual(['sallyport-z-waypoint']);
+    const closed = compileWorld({ ...inventory, policies: [...policies, ...tunnels] });
+    const asked = (text: string): string => evaluateConnection(closed, connection(text), { mesh: true }).answer;
+    expect(sample.edges.map((edge) => evaluateConnection(closed, edge, { mesh: true }).answer)).toEqual([
+      'allowed',
+      'allowed',
+      'allowed',
+    ]);
+    // Of two ways each is refused by another layer: NetworkPolicy past the waypoint, the waypoint itself before the Service.
+    expect(asked('a/Deployment/x -> b/Deployment/z 8080')).toBe('unknown');
+    expect(asked('a/Deployment/x -> b/Deployment/z 7777')).toBe('denied');
+    const admitted = JSON.stringify(asObject(tunnels[0]?.['spec'])['rules']);
+    expect(admitted).toBe(
+      JSON.stringify(
+        [
+          ['a/sa/x', '80'],
+          ['b/sa/w', '8080'],
+        ].map(([account, port]) => ({
+          from: [{ source: { principals: [`cluster.local/ns/${account ?? ''}`] } }],
+          to: [{ operation: { ports: [port] } }],
+        })),
+      ),
+    );
   });
 });
 

@@ -257,20 +257,40 @@ describe('waypoints', () => {
       ofNamespace,
       'allowed',
     ],
-    ['and refused', [gateway(), at(ref('Service', 'api'), { rules: [get] })], `${IN} POST /`, ofNamespace, 'denied'],
+    [
+      'and refused for the Service: whoever dials the address of the pod goes past it',
+      [gateway(), at(ref('Service', 'api'), { rules: [get] })],
+      `${IN} POST /`,
+      ofNamespace,
+      'unknown',
+    ],
+    [
+      'refused for the Service by the waypoint, and at the pod by ztunnel',
+      [gateway(), at(ref('Service', 'api'), { rules: [get] }), allow(source({ principals: ['*/sa/waypoint'] }))],
+      `${IN} POST /`,
+      ofNamespace,
+      'denied',
+    ],
+    [
+      'refused by a waypoint that takes calls to addresses as well',
+      [gateway('shop/waypoint', { 'istio.io/waypoint-for': 'all' }), at(ref('Gateway', 'waypoint'), { rules: [get] })],
+      `${IN} POST /`,
+      ofNamespace,
+      'denied',
+    ],
     [
       'for the Gateway',
       [gateway(), at(ref('Gateway', 'waypoint'), { rules: [get] })],
       `${IN} POST /`,
       ofNamespace,
-      'denied',
+      'unknown',
     ],
     [
       'for the class, in the root namespace',
       [gateway(), at(ref('GatewayClass', 'istio-waypoint'), {}, 'istio-system/w')],
       `${IN} GET /`,
       ofNamespace,
-      'denied',
+      'unknown',
     ],
     [
       'for the class elsewhere',
@@ -285,7 +305,7 @@ describe('waypoints', () => {
       [gateway(), at(ref('Service', 'api'), {})],
       `${IN} GET /`,
       { service: 'shop/waypoint' },
-      'denied',
+      'unknown',
     ],
     [
       'or want none',
@@ -299,7 +319,7 @@ describe('waypoints', () => {
       [gateway('infra/wp'), at(ref('Gateway', 'wp'), {}, 'infra/w')],
       `${IN} GET /`,
       { service: 'infra/wp' },
-      'denied',
+      'unknown',
     ],
     ['a Gateway that was not read', [at(ref('Service', 'api'), {})], `${IN} GET /`, ofNamespace, 'unknown'],
     [
@@ -307,7 +327,7 @@ describe('waypoints', () => {
       [gateway('shop/waypoint', { 'istio.io/waypoint-for': 'workload' }), at(ref('Gateway', 'waypoint'), {})],
       `${IN} GET /`,
       ofNamespace,
-      'allowed',
+      'unknown',
     ],
     [
       'and is one for a pod called by its address',
@@ -321,18 +341,32 @@ describe('waypoints', () => {
       [gateway(), allow(source({ principals: ['cluster.local/ns/shop/sa/web'] }))],
       `${IN} GET /`,
       ofNamespace,
-      'denied',
+      'unknown',
     ],
     [
       'whose account must be let in',
       [gateway(), allow(source({ principals: ['cluster.local/ns/shop/sa/waypoint'] }))],
       `${IN} GET /`,
       ofNamespace,
+      'unknown',
+    ],
+    [
+      'beside that of who dials the address of the pod',
+      [gateway(), allow(source({ principals: ['cluster.local/ns/shop/sa/waypoint', 'cluster.local/ns/shop/sa/web'] }))],
+      `${IN} GET /`,
+      ofNamespace,
       'allowed',
     ],
     [
+      'neither of them',
+      [gateway(), allow(source({ principals: ['cluster.local/ns/shop/sa/other'] }))],
+      `${IN} GET /`,
+      ofNamespace,
+      'denied',
+    ],
+    [
       'selectors mean nothing to it',
-      [gateway(), allow(get, source({ principals: ['*/sa/waypoint'] }))],
+      [gateway(), allow(get, source({ principals: ['*/sa/waypoint', '*/sa/web'] }))],
       `${IN} POST /`,
       ofNamespace,
       'allowed',
@@ -387,7 +421,32 @@ describe('waypoints', () => {
     const world = worldOf([gateway(), at(ref('Service', 'api'), { rules: [get] })], ofNamespace);
     const [first] = evaluateConnection(world, connection(`${IN} POST /`)).reasons;
     expect(first?.text).toContain('At waypoint shop/waypoint: AuthorizationPolicy shop/w selects');
+    expect(first?.text).toContain(`${WEB} calls ${API} by a Service or by its address`);
     expect(first?.text).toContain(NOT_PROVEN);
+  });
+
+  it.each<[string, string, readonly KubeManifest[], string]>([
+    [
+      'is asked for the Service',
+      'legacy/wp',
+      [gateway('legacy/wp'), at(ref('Service', 'old'), {}, 'legacy/w')],
+      'unknown',
+    ],
+    [
+      'that wants none is not asked',
+      'none',
+      [gateway('legacy/wp'), at(ref('Service', 'old'), {}, 'legacy/w')],
+      'allowed',
+    ],
+    ['lets through what nothing refuses', 'legacy/wp', [gateway('legacy/wp')], 'allowed'],
+    ['that was not read is not known', 'legacy/wp', [], 'unknown'],
+  ])('before a Service whose pods are outside the mesh %s', (_, useWaypoint, policies, expected) => {
+    const inventory = inventoryOf({ ...AMBIENT, policies });
+    const services = inventory.services.map((one) => (one.name === 'old' ? { ...one, useWaypoint } : one));
+    const world = compileWorld({ ...inventory, services });
+    expect(answerOf(world, `${WEB} -> ${OLD} 9000 GET /`)).toBe(expected);
+    expect(answerOf(world, `${HOST} -> ${OLD} 9000 GET /`)).toBe('allowed');
+    expect(answerOf(world, `${SIDE} -> ${OLD} 9000 GET /`)).toBe('allowed');
   });
 });
 
@@ -459,10 +518,57 @@ describe('NetworkPolicy and tunnels', () => {
         ingress: [{ from: [{ podSelector: { matchLabels: label } }], ports: [{ port: 15_008 }] }],
       });
     const named = { shop: { 'istio.io/use-waypoint': 'waypoint' } };
-    expect(ask([gateway, from({ app: 'web' })], IN, named, waypoint)).toBe('denied');
-    expect(ask([gateway, from({ 'gateway.networking.k8s.io/gateway-name': 'waypoint' })], IN, named, waypoint)).toBe(
-      'allowed',
-    );
+    const its = { 'gateway.networking.k8s.io/gateway-name': 'waypoint' };
+    // One of the two ways is cut: by the Service, or by the address of the pod.
+    expect(ask([gateway, from({ app: 'web' })], IN, named, waypoint)).toBe('unknown');
+    expect(ask([gateway, from(its)], IN, named, waypoint)).toBe('unknown');
+    expect(
+      ask(
+        [gateway, from({ app: 'web' }), { ...from(its), metadata: { name: 'too', namespace: 'shop' } }],
+        IN,
+        named,
+        waypoint,
+      ),
+    ).toBe('allowed');
+    expect(ask([gateway, from({ app: 'other' })], IN, named, waypoint)).toBe('denied');
+  });
+
+  it('sees the hops over a waypoint to what is outside the mesh', () => {
+    const its: Labels = { 'gateway.networking.k8s.io/gateway-name': 'wp' };
+    const only = (label: Labels, port: number): KubeManifest =>
+      networkPolicy('legacy/old', {
+        podSelector: { matchLabels: { app: 'old' } },
+        ingress: [
+          { from: [{ podSelector: { matchLabels: label } }], ports: [{ port }] },
+          { from: [{ namespaceSelector: {}, podSelector: { matchLabels: { app: 'web' } } }], ports: [{ port: 9000 }] },
+        ],
+      });
+    const answer = (...policies: readonly KubeManifest[]): string => {
+      const inventory = inventoryOf({
+        ...AMBIENT,
+        workloads: {
+          ...AMBIENT.workloads,
+          'legacy/Deployment/wp': { labels: its, account: 'wp', pods: ['10.0.0.9@n1'] },
+        },
+        policies: [
+          manifest('gateway.networking.k8s.io/v1', 'Gateway', 'legacy/wp', { gatewayClassName: 'istio-waypoint' }),
+          ...policies,
+        ],
+      });
+      const services = inventory.services.map((one) =>
+        one.name === 'old' ? { ...one, useWaypoint: 'legacy/wp' } : one,
+      );
+      return answerOf(compileWorld({ ...inventory, services }), `${WEB} -> ${OLD} 9000`);
+    };
+    const closed = networkPolicy('legacy/wp', { podSelector: { matchLabels: its }, ingress: [] });
+    const open = networkPolicy('legacy/wp', {
+      podSelector: { matchLabels: its },
+      ingress: [{ ports: [{ port: 15_008 }] }],
+    });
+    expect(answer(only(its, 9000), open)).toBe('allowed');
+    expect(answer(only(its, 9000), closed)).toBe('unknown');
+    expect(answer(only(its, 15_008), open)).toBe('unknown');
+    expect(answer(only({ app: 'other' }, 9000), open)).toBe('unknown');
   });
 
   it('is the same in the table of all pairs', () => {

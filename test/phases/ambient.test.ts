@@ -161,7 +161,14 @@ describe('with a waypoint before its Services', () => {
     );
     const atServer = policy(objects, 'sallyport-api-tunnels');
     expect(atServer).toContain('cluster.local/ns/back/sa/waypoint');
-    expect(atServer).not.toContain('ns/front');
+    // Who dials the address of a pod comes as itself.
+    expect(atServer).toContain('cluster.local/ns/front/sa/default');
+    const opened = JSON.stringify(
+      objects.find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name === 'sallyport-api-ingress')?.[
+        'spec'
+      ],
+    );
+    expect(opened.match(/15008/gu)?.length).toBeGreaterThan(1);
     // The waypoint itself is reached through its tunnel port by those callers, and reaches the server, istiod and names.
     const written = objects.filter(({ metadata }) => metadata.name.startsWith('sallyport-waypoint-'));
     expect(written.map(({ metadata }) => metadata.name).sort()).toEqual([
@@ -180,6 +187,10 @@ describe('with a waypoint before its Services', () => {
     // Who is in ambient mode takes no sidecar; that it goes on at all is asked of a person.
     expect(JSON.stringify(steps)).not.toMatch(/istio-injection|sidecar\.istio\.io\/inject/u);
     expect(gates.filter(({ id }) => id === 'mesh').map(({ answer }) => answer)).toContain('unknown');
+    expect(gates.find(({ id, answer }) => id === 'expressible' && answer === 'no')).toMatchObject({
+      subject: 'back/Deployment/api',
+      facts: [expect.stringContaining('whoever dials the address of a pod goes past it') as string],
+    });
     const narrowed = steps.find(({ id }) => id === 'identity/deployment-api-sallyport-api-waypoint');
     expect(JSON.stringify(narrowed?.change)).toContain('/orders');
     expect(narrowed?.title).toContain('not proven on packets');

@@ -31,6 +31,7 @@ import { readDeployers } from '../readiness/gitops.ts';
 import type { Deployer } from '../readiness/gitops.ts';
 import { soakGate } from '../readiness/soak-gate.ts';
 import { joinTimes } from '../readiness/joined.ts';
+import { withWaypoints } from '../candidates/waypoints.ts';
 import { gate, keptEdges, settleGate } from '../readiness/view.ts';
 import { assetPath } from '../shared/io/assets.ts';
 import { EXIT, Failure } from '../shared/pure/errors.ts';
@@ -282,6 +283,7 @@ function makePlanner(
   return {
     phases,
     keep: keptEdges,
+    withHops: withWaypoints,
     settle: settleGate,
     common: (view, steps, plan) => [
       ...(inGit === undefined

@@ -2,6 +2,7 @@ import type { Phase, View } from '../engine/contract.ts';
 import type { Edge } from '../model/edge.ts';
 import { endpointNamespace } from '../model/edge.ts';
 import type { Finding, Gate } from '../model/finding.ts';
+import type { Inventory } from '../model/inventory.ts';
 import type { PhaseName } from '../model/phase.ts';
 import { phasesBetween } from '../model/phase.ts';
 import { refKey } from '../model/object.ts';
@@ -28,6 +29,8 @@ export interface Planner {
   readonly phases: readonly Phase[];
   /** Edges that must keep working. */
   readonly keep: (edges: readonly Edge[]) => readonly Edge[];
+  /** With the hops of those that the mesh sends through waypoints. */
+  readonly withHops: (inventory: Inventory, edges: readonly Edge[]) => readonly Edge[];
   /** Configuration's "off" and people's waivers. */
   readonly settle: (view: View, gate: Gate) => Gate;
   /** Gates of every change: who else writes the objects, who approved it (of a plan that is made), and the watch afterwards. */
@@ -267,7 +270,10 @@ function finish(view: View, planner: Planner, parts: Parts, findings: readonly F
     gates.push(...planner.common(view, parts.steps, { to: parts.to, hash }).map((gate) => planner.settle(view, gate)));
   }
   // Nor does what others change while the way back goes on.
-  const ground = parts.direction === 'up' ? groundOf(view, parts.steps, planner.keep(view.edges)) : undefined;
+  const ground =
+    parts.direction === 'up'
+      ? groundOf(view, parts.steps, planner.withHops(view.inventory, planner.keep(view.edges)))
+      : undefined;
   return {
     namespace: view.namespace,
     from: parts.from,

@@ -37,7 +37,10 @@ export interface Ground {
 }
 
 export interface GroundList extends KindIn {
-  /** `network`: which packets pass. `mesh`: who may call, and how. `both`: where the two find pods and ports. */
+  /**
+   * `network`: which packets pass. `mesh`: who may call, and how. `both`: where the two find pods and ports, and in ambient mode what sends packets
+   * through a waypoint and who may come through an open tunnel port.
+   */
   readonly layer: 'network' | 'mesh' | 'both';
   /** `all`: one more or one less matters too. `known`: those that are on record. `written`: those that the run's own steps write. */
   readonly counts: 'all' | 'known' | 'written';
@@ -91,6 +94,11 @@ const KINDS: readonly (readonly ['network' | 'mesh', string, readonly string[]])
 const POLICY_KINDS: ReadonlyMap<string, 'network' | 'mesh'> = new Map(
   KINDS.flatMap(([layer, group, kinds]) => kinds.map((kind) => [`${group}/${kind}`, layer] as const)),
 );
+/**
+ * What packets follow in ambient mode: a Gateway says whether they go through a waypoint (`istio.io/waypoint-for`), and a policy on callers guards
+ * the tunnel port that a step opens.
+ */
+const AMBIENT_KINDS = new Set(['gateway.networking.k8s.io/Gateway', 'security.istio.io/AuthorizationPolicy']);
 const NETWORK_GROUPS = new Set(KINDS.flatMap(([layer, group]) => (layer === 'network' ? [group] : [])));
 
 /** Where connections are found to lead, of every namespace near. */
@@ -106,6 +114,7 @@ export function groundOf(view: View, steps: readonly Step[], edges: readonly Edg
   if (tightening.length === 0) return undefined;
   const { facts, namespaces } = view.inventory;
   const root = facts.mesh.kind === 'none' ? undefined : facts.mesh.rootNamespace;
+  const isAmbient = facts.mesh.kind !== 'none' && facts.mesh.mode !== 'sidecar';
   const reach = new Set(tightening.map(({ change }) => reachOf(change, root)));
   const near = new Set([view.namespace, ...steps.flatMap((step) => namespacesOf(step))]);
   const unread = new Set(view.snapshot.unread);
@@ -122,7 +131,14 @@ export function groundOf(view: View, steps: readonly Step[], edges: readonly Edg
     const lists: GroundList[] = [];
     for (const [layer, group, kinds] of KINDS)
       for (const kind of kinds)
-        if (readable(group, kind)) lists.push({ group, kind, layer, counts: 'all', namespaces: where[layer] });
+        if (readable(group, kind))
+          lists.push({
+            group,
+            kind,
+            layer: isAmbient && AMBIENT_KINDS.has(`${group}/${kind}`) ? 'both' : layer,
+            counts: 'all',
+            namespaces: where[layer],
+          });
     const places = view.snapshot.objects.filter((object) => {
       if (POLICY_KINDS.has(groupKind(object))) return false;
       if (isNamespace(object)) return around.has(object.metadata.name);
@@ -325,7 +341,7 @@ function portsOf(spec: JsonObject): number {
   return Object.keys(asObject(spec['portLevelMtls'])).length;
 }
 
-/** The lists to read again before a step: one that isolates packets does not rest on what the mesh allows. */
+/** The lists to read again before a step: one that isolates packets does not rest on what the mesh allows, but for what they follow in ambient mode. */
 export function listsFor(
   { lists, wide, root }: Ground,
   { change, effects }: Pick<Step, 'change' | 'effects'>,

@@ -24,6 +24,7 @@ import { assembleUp, openGates } from '../../src/plan/assemble.ts';
 import type { Plan } from '../../src/plan/plan.ts';
 import { planRollback } from '../../src/readiness/rollback.ts';
 import { managedGates } from '../../src/readiness/ownership-gates.ts';
+import { withWaypoints } from '../../src/candidates/waypoints.ts';
 import { gate, keptEdges, settleGate } from '../../src/readiness/view.ts';
 import type { WritableState } from '../../state/open.ts';
 import { openState } from '../../state/open.ts';
@@ -138,6 +139,7 @@ export function plannerFor(kind: Target['kind']): Planner {
   return {
     phases,
     keep: keptEdges,
+    withHops: withWaypoints,
     settle: settleGate,
     common: (view, steps) => [
       ...managedGates(view, steps),

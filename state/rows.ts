@@ -132,7 +132,7 @@ const change = variant<Change>({
   ),
   delete: object<Kind<Change, 'delete'>>(
     { kind: oneOf(['delete']), ref: objectRef, before: manifest },
-    { uid: text, evicts: yes },
+    { uid: text, evicts: yes, graceSeconds: number },
   ),
 });
 

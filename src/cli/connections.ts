@@ -3,6 +3,7 @@ import type { ProxyConnections } from '../readiness/open-connections.ts';
 import { countOpen, parseAccepted, parseClusters } from '../readiness/open-connections.ts';
 import type { ProxiedPod } from '../readiness/pod-proxy.ts';
 import { proxyStatus } from '../readiness/pod-proxy.ts';
+import type { RecordedPod } from '../plan/plan.ts';
 import { isFailure } from '../shared/pure/errors.ts';
 import { plural } from '../shared/pure/text.ts';
 
@@ -232,4 +233,40 @@ async function inParallel<T, R>(
   const ended = await Promise.allSettled(Array.from({ length: Math.min(most, items.length) }, worker));
   for (const one of ended) if (one.status === 'rejected') throw one.reason;
   return results;
+}
+
+/** Seconds that a pod gets, and what the kubelet takes to end it and to say so. */
+const POD_GONE_MS = 40_000;
+
+/**
+ * Waits until pods that were told to end are gone, by identity: an object that is only marked as ending may have processes that talk. Gives the names of
+ * those that are there when the time is over, or of which nobody could say.
+ */
+export async function awaitGone(
+  { target, clock, signal }: Pick<ConnectionPorts, 'target' | 'clock' | 'signal'>,
+  namespace: string,
+  pods: readonly RecordedPod[],
+): Promise<readonly string[]> {
+  const limit = clock.now() + POD_GONE_MS;
+  let left = pods;
+  for (;;) {
+    const still: RecordedPod[] = [];
+    for (const pod of left) {
+      try {
+        signal.throwIfAborted();
+        const now = await target.readObject({ apiVersion: 'v1', kind: 'Pod', namespace, name: pod.name });
+        if (now !== undefined && (pod.uid === undefined || now.metadata['uid'] === pod.uid)) still.push(pod);
+      } catch (error) {
+        if (!signal.aborted && !isFailure(error)) throw error;
+        still.push(pod);
+      }
+    }
+    left = still;
+    if (left.length === 0 || signal.aborted || clock.now() >= limit) return left.map(({ name }) => name);
+    try {
+      await clock.sleep(LOOK_MS, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
 }

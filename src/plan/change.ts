@@ -32,6 +32,8 @@ export type Change =
       readonly before: KubeManifest;
       /** A pod, by the eviction API: a PodDisruptionBudget may refuse it. Where the target is a directory, a deletion like any. */
       readonly evicts?: true;
+      /** Seconds that a pod's processes get after SIGTERM, whatever its terminationGracePeriodSeconds says. */
+      readonly graceSeconds?: number;
     };
 
 export function changeRef(change: Change): ObjectRef {

@@ -9,7 +9,7 @@ import { matchSelector, parseSelector } from '../model/selector.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../objects/build.ts';
 import type { FieldChange } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
-import { asArray, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
+import { asArray, asNumber, asObject, asString, isJsonObject } from '../shared/pure/json.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
 import { sha256 } from '../shared/pure/hash.ts';
 import { plural } from '../shared/pure/text.ts';
@@ -20,6 +20,9 @@ import type { ProxiedPod } from './pod-proxy.ts';
 
 /** On pods and policies of a quarantine: which. */
 export const QUARANTINE_LABEL = 'sallyport.dev/quarantine';
+
+/** What processes of a pod that goes get after SIGTERM: whoever holds them ignores that, and would have as long as the pod's own spec says. */
+export const POD_GRACE_SECONDS = 5;
 
 /** Kinds that hold a quarantine. `admin`: an admin policy, which speaks of pods and, outgoing, of addresses. `labels`: plain NetworkPolicy, which cannot deny, and pods taken out of what selects them. */
 export const QUARANTINE_KINDS = ['cilium', 'calico', 'admin', 'labels'] as const;
@@ -142,6 +145,7 @@ export function planQuarantine(view: View, options: QuarantineOptions): Playbook
               .join('; ')}; who holds the node is cordon's and drain's matter`,
           ]),
       ...connectionRemarks(options, plan.pods.length, proxied),
+      ...(options.connections === 'delete' && options.pastBudgets !== true ? budgetRemarks(view, workload) : []),
     ],
     byHand: [],
   };
@@ -176,6 +180,36 @@ function connectionRemarks(
         'that cannot be taken back: incident undo lifts the quarantine, and makes no pod',
       ];
   }
+}
+
+/**
+ * The API server is asked for each pod by itself, and a dry run uses nothing of a budget up: so here is what budgets allow together, as they stood when the
+ * cluster was read. A pod that two of them select is not evicted at all (kubernetes.io, "API-initiated Eviction").
+ */
+function budgetRemarks(view: View, workload: Workload): readonly string[] {
+  const pods = podObjects(view, workload);
+  const budgets = view.snapshot.objects.flatMap((object) => {
+    if (!isObject(object, 'policy', 'PodDisruptionBudget') || namespaceOf(object) !== workload.namespace) return [];
+    const selector = asObject(object['spec'])['selector'];
+    const held = isJsonObject(selector) ? pods.filter((pod) => selects(selector, labelsOf(pod))) : [];
+    const allowed = asNumber(asObject(object['status'])['disruptionsAllowed']);
+    return [{ name: object.metadata.name, held, allowed }];
+  });
+  const twice = pods.filter((pod) => budgets.filter(({ held }) => held.includes(pod)).length > 1);
+  return [
+    ...budgets.flatMap(({ name, held, allowed }) =>
+      allowed === undefined || held.length <= allowed
+        ? []
+        : [
+            `PodDisruptionBudget ${name} allows ${allowed} of the ${held.length} evictions now: they are asked for one by one, and where it says no the pod runs on in the quarantine`,
+          ],
+    ),
+    ...(twice.length === 0
+      ? []
+      : [
+          `${plural(twice.length, 'pod')} (${twice[0]?.metadata.name ?? ''}) ${twice.length === 1 ? 'is' : 'are'} selected by two PodDisruptionBudgets, and is not evicted: --past-budgets deletes it`,
+        ]),
+  ];
 }
 
 interface Planned {
@@ -225,12 +259,13 @@ function deletesOf({ workload, pastBudgets }: QuarantineOptions, objects: readon
     incidentStep(
       workload.namespace,
       `incident/delete-${object.metadata.name}`,
-      `${pastBudgets === true ? 'delete' : 'evict'} pod ${object.metadata.name}: its connections end`,
+      `${pastBudgets === true ? 'delete' : 'evict'} pod ${object.metadata.name}: it is told to end, within ${POD_GRACE_SECONDS} s`,
       {
         kind: 'delete',
         ref: refOf(object),
         ...(typeof object.metadata['uid'] === 'string' ? { uid: object.metadata['uid'] } : {}),
         before: object,
+        graceSeconds: POD_GRACE_SECONDS,
         ...(pastBudgets === true ? {} : { evicts: true }),
       },
     ),

@@ -1,7 +1,7 @@
 import type { Applied, ApplyOutcome, AwaitedWorkload, Clock, RolloutResult, Target } from '../engine/contract.ts';
 import { EXIT, Failure, isFailure } from '../shared/pure/errors.ts';
 import type { Json, JsonObject } from '../shared/pure/json.ts';
-import { asString, getPath, setPath } from '../shared/pure/json.ts';
+import { asNumber, asString, getPath, setPath } from '../shared/pure/json.ts';
 import { plural, safeText } from '../shared/pure/text.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { formatRef, groupOf, namespaceOf, refOf } from '../model/object.ts';
@@ -201,7 +201,7 @@ function isInPlace(change: Change, live: KubeManifest | undefined): boolean {
     case 'edit':
       return live !== undefined && sameObject(change, live) && isEdited(live, change.fields);
     case 'delete':
-      return live === undefined || (sameObject(change, live) && !isAlive(live));
+      return live === undefined || (sameObject(change, live) && isEnding(live, change.graceSeconds));
   }
 }
 
@@ -212,6 +212,12 @@ function isMade(live: KubeManifest | undefined, wanted: KubeManifest): boolean {
 
 function isAlive(live: KubeManifest): boolean {
   return live.metadata['deletionTimestamp'] === undefined;
+}
+
+/** Told to end, and within the time wanted: of two deletions the shorter one holds (kubernetes.io, "Pod Lifecycle": a grace period may be shortened). */
+function isEnding(live: KubeManifest, graceSeconds: number | undefined): boolean {
+  const grace = asNumber(live.metadata['deletionGracePeriodSeconds']);
+  return !isAlive(live) && (graceSeconds === undefined || grace === undefined || grace <= graceSeconds);
 }
 
 function sameObject(change: { readonly uid?: string }, live: KubeManifest): boolean {
@@ -251,7 +257,7 @@ async function attemptChange(
   // checkChange has refused edits and deletions of what is not there.
   if (live === undefined) return 'again';
   return change.kind === 'delete'
-    ? deleteObject(writer, resource, live, mode, change.evicts === true)
+    ? deleteObject(writer, resource, live, mode, change)
     : editObject(writer, resource, change, live, mode, exact);
 }
 
@@ -283,14 +289,17 @@ async function deleteObject(
   resource: ApiResource,
   live: KubeManifest,
   mode: Mode,
-  evicts: boolean,
+  change: Extract<Change, { kind: 'delete' }>,
 ): Promise<Attempt> {
+  const { graceSeconds } = change;
+  const evicts = change.evicts === true;
   const ref = refOf(live);
   const { uid, resourceVersion } = live.metadata;
   const options = {
     apiVersion: 'v1',
     kind: 'DeleteOptions',
     propagationPolicy: 'Background',
+    ...(graceSeconds === undefined ? {} : { gracePeriodSeconds: graceSeconds }),
     // Where there is a body the API server takes no delete option from the query.
     ...(mode === 'rehearse' ? { dryRun: ['All'] } : {}),
     preconditions: {
@@ -324,13 +333,29 @@ async function deleteObject(
         },
   );
   const isGone = (now: KubeManifest | undefined): boolean =>
-    now === undefined || now.metadata['uid'] !== uid || !isAlive(now);
-  const sent = await sendWrite(writer, call, mode, ref, isGone, 'status');
+    now === undefined || now.metadata['uid'] !== uid || isEnding(now, graceSeconds);
+  const sent = await sendWrite(writer, call, mode, ref, isGone, 'status').catch((error: unknown) => {
+    if (evicts && isFailure(error) && TWO_BUDGETS.test(error.message)) throw keptByTwo(ref);
+    throw error;
+  });
   if (sent.kind === 'held-back') return 'again';
   if (sent.kind !== 'refused') return { outcome: 'deleted' };
   if (sent.problem.status === 409 || sent.problem.status === 404) return 'again';
   if (evicts && isBudget(sent.problem)) throw keptByBudget(ref, sent.problem.body);
   throw failureOf(sent.problem, call.subject, writer.api);
+}
+
+/** What the API server says with 500 (kubernetes/kubernetes, pkg/registry/core/pod/storage/eviction.go). */
+const TWO_BUDGETS = /more than one PodDisruptionBudget/u;
+
+function keptByTwo(ref: ObjectRef): Failure {
+  return new Failure({
+    code: 'SP432',
+    exit: EXIT.refused,
+    message: `evicting ${safeText(formatRef(ref))}: more than one PodDisruptionBudget selects it, and the API server evicts no such pod (500)`,
+    where: safeText(formatRef(ref)),
+    hint: '--past-budgets deletes it whatever a budget says; kubectl get poddisruptionbudgets shows which',
+  });
 }
 
 function keptByBudget(ref: ObjectRef, { causes, message }: ApiStatus): Failure {

@@ -18,8 +18,8 @@ import {
 } from './judge.ts';
 import type { Notice } from './notice.ts';
 import { allOf, bearingOf, findObject, networkPoliciesOf, withAllOf, withObject, withoutObject } from './objects.ts';
-import type { Change, OverdueExperiment, Stranger, WatchEvent, WatchState, WatchedGrant } from './state.ts';
-import { SOON_MS, clear, openUnder, raise, tell } from './state.ts';
+import type { Change, Draft, OverdueExperiment, Stranger, WatchEvent, WatchState, WatchedGrant } from './state.ts';
+import { MOST_INVENTED, MOST_OF_NAMESPACE, MOST_OPEN, SOON_MS, clear, openUnder, raise, tell } from './state.ts';
 import { agePassed, settleCallers, takeSightings } from './traffic.ts';
 
 /** Policies taken in one by one before the world is built anew: what is compiled of old ones is let go with it. */
@@ -270,9 +270,15 @@ function takeStrangers(change: Change, strangers: readonly Stranger[]): void {
   // First what is over: it makes room for what is new.
   for (const { key } of openUnder(change.state, 'unrecorded\n'))
     if (!found.has(key)) clear(change, key, 'gone, or on record');
+  const told = new Map<string, number>();
   for (const stranger of strangers) {
     const { object, namespace, claims, counts } = stranger;
-    raise(change, {
+    const of = `${counts}\n${namespace ?? ''}`;
+    told.set(of, (told.get(of) ?? 0) + 1);
+    // What does not count leaves room for what does, and what one namespace makes for what others do. Beyond that there is a count.
+    const room = counts === 'nowhere' ? MOST_INVENTED / 2 : counts === 'in its namespace' ? MOST_INVENTED : MOST_OPEN;
+    const most = namespace !== undefined && (told.get(of) ?? 0) > MOST_OF_NAMESPACE ? 0 : room;
+    const draft: Draft = {
       kind: 'unrecorded',
       key: keyOf(stranger),
       severity: counts === 'nowhere' ? 'info' : 'warning',
@@ -286,7 +292,8 @@ function takeStrangers(change: Change, strangers: readonly Stranger[]): void {
       object,
       claims,
       counts,
-    });
+    };
+    raise(change, draft, most);
   }
 }
 

@@ -146,6 +146,8 @@ export const MOST_OPEN = 500;
  * apart are told in.
  */
 export const MOST_INVENTED = 400;
+/** Objects on no record that are told of one by one, of one namespace: whoever may write there makes as many as he likes. */
+export const MOST_OF_NAMESPACE = 100;
 /** Sources of denied connections that are remembered; of the oldest nothing is known after that. */
 export const MOST_SUSPECTS = 1000;
 /** Attempts of one source that are kept one by one. */

@@ -109,7 +109,9 @@ export function decideTrigger(
   const base = { rule: rule.name, does: rule.does, subject, namespace };
   // What names and addresses that cost nothing may have proposed is half of it: the rest is left to workloads of the cluster.
   const isCheap = (one: { readonly does: Triggered; readonly subject: string }): boolean =>
-    one.does === 'block' || (one.does === 'quarantine' && !world.isKnown(one.subject));
+    one.does === 'block' ||
+    (one.does === 'quarantine' && !world.isKnown(one.subject)) ||
+    (one.does === 'escalate' && isAboutTraffic(one.subject) && !world.isKnown(senderOf(one.subject)));
   const cheap = lately.filter((one) => one.how === 'ask' && isCheap(one)).length;
   const isFull = asks >= MOST_PROPOSALS || (isCheap({ does: rule.does, subject }) && cheap >= MOST_PROPOSALS / 2);
   const ask = (why: readonly string[], stood: readonly string[]): TriggerDecision =>
@@ -129,6 +131,16 @@ export function decideTrigger(
   const { why, stood } = held(limits, fired, rule.does, subject, namespace, world);
   if (rule.how === 'ask') return ask([], stood);
   return why.length === 0 ? { kind: 'run', ...base, why, limits: stood } : ask(why, stood);
+}
+
+/** Of an escalation the subject is the key of its notice; those about traffic are made by whoever sends. */
+function isAboutTraffic(key: string): boolean {
+  return /^(?:denied|new-caller)\s/u.test(key);
+}
+
+/** Of a denied sender itself; of a new caller the id of an edge, which is no workload. */
+function senderOf(key: string): string {
+  return key.replace(/^\S+\s/u, '');
 }
 
 /** Why something may not run by itself, and how the limits stand. */

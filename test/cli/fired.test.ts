@@ -124,9 +124,25 @@ describe('an object with the label of a quarantine or a block that no record has
     );
     const found = strangersOf(readUnrecorded(EMPTY, [...many, object(OURS)]));
     const { notices } = reduceWatch(startWatch(DEFAULT_CONFIG), { kind: 'strangers', found }, NOW);
-    expect(notices.filter(({ kind }) => kind === 'unrecorded')).toHaveLength(500);
+    expect(notices.filter(({ kind }) => kind === 'unrecorded')).toHaveLength(101);
     expect(notices.some(({ subject }) => subject === 'NetworkPolicy shop/q')).toBe(true);
     expect(notices.some(({ kind }) => kind === 'folded')).toBe(true);
+  });
+
+  it('cannot be hidden behind a heap that was there before, in whatever namespaces', () => {
+    const heap = Array.from({ length: 2000 }, (_, n) =>
+      object({ ...OURS, type: ['v1', 'Service'], name: `s${n}`, id: `x${n}`, namespace: `t${n % 10}` }),
+    );
+    const claims = Array.from({ length: 600 }, (_, n) =>
+      object({ ...OURS, name: `q${n}`, id: `y${n}`, namespace: 't1', workload: `t1/Deployment/w${n}` }),
+    );
+    const look = (state: WatchState, objects: readonly KubeManifest[]): Reduced =>
+      reduceWatch(state, { kind: 'strangers', found: strangersOf(readUnrecorded(EMPTY, objects)) }, NOW);
+    const before = look(startWatch(DEFAULT_CONFIG), [...heap, ...claims]);
+    const after = look(before.state, [...heap, ...claims, object(OURS)]);
+    expect(after.notices.filter(({ kind }) => kind === 'unrecorded')).toMatchObject([
+      { subject: 'NetworkPolicy shop/q' },
+    ]);
   });
 });
 

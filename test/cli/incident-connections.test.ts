@@ -551,12 +551,62 @@ describe('pods that go', () => {
     expect(done, done.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
     expect(find('Pod')).toEqual([]);
     expect(api.calls.some(({ method, path }) => method === 'DELETE' && path.includes('/pods/'))).toBe(false);
+    // Whoever ignores SIGTERM has no longer than that.
+    const evictions = api.calls
+      .filter(({ path }) => path.endsWith('/eviction'))
+      .map(({ body }) => JSON.stringify(body));
+    expect(evictions.length).toBeGreaterThan(1);
+    expect(evictions.filter((body) => !body.includes('"gracePeriodSeconds":5'))).toEqual([]);
     const { id } = done.document['incident'] as { readonly id: string };
     const back = await run((app) => incident(app, 'undo', id, { dryRun: false }));
     expect(back, back.said.join('\n')).toMatchObject({ code: 0, document: { outcome: 'done' } });
     expect(find('Pod')).toEqual([]);
     expect(find('CiliumNetworkPolicy')).toEqual([]);
     expect(JSON.stringify(back.document['remarks'])).toContain('gone for good');
+  });
+
+  it('and do not go are not said to have gone', async () => {
+    const one = pod('db-1-1', 'none');
+    await start([{ ...one, metadata: { ...one.metadata, finalizers: ['example.com/hold'] } }]);
+    const done = await quarantine({ connections: 'delete', pastBudgets: true });
+    expect(done, done.said.join('\n')).toMatchObject({ code: 7, document: { outcome: 'partial' } });
+    expect(done.said.join('\n')).toContain('db-1-1 was told to end and is there still');
+  });
+
+  it('that is told to end with a long grace gets a short one', async () => {
+    const one = pod('db-1-1', 'none');
+    const deletionTimestamp = new Date().toISOString();
+    await start([{ ...one, metadata: { ...one.metadata, deletionTimestamp, deletionGracePeriodSeconds: 86_400 } }]);
+    expect(await quarantine({ connections: 'delete' })).toMatchObject({ code: 0 });
+    expect(find('Pod')).toEqual([]);
+  });
+
+  it('of two budgets are not evicted, and the refusal names what does', async () => {
+    const [one, two] = [budget(1), budget(1)];
+    await start([pod('db-1-1', 'none')], undefined, one, { ...two, metadata: { ...two.metadata, name: 'also' } });
+    const shown = await quarantine({ dryRun: true, connections: 'delete' });
+    expect(JSON.stringify(shown.document['remarks'])).toContain('two PodDisruptionBudgets');
+    // As pkg/registry/core/pod/storage/eviction.go has it.
+    const message =
+      'Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.';
+    for (let times = 0; times < 8; times += 1)
+      api.failNext({
+        path: '/eviction',
+        fault: {
+          kind: 'status',
+          status: 500,
+          body: { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'InternalError', code: 500, message },
+        },
+      });
+    const done = await quarantine({ connections: 'delete' });
+    expect(done, done.said.join('\n')).toMatchObject({ code: 3, error: 'SP432' });
+    expect(find('CiliumNetworkPolicy')).toEqual([]);
+  });
+
+  it('are more than a budget allows is told before', async () => {
+    await start([pod('db-1-1', 'none'), pod('db-1-2', 'none')], undefined, budget(1));
+    const shown = await quarantine({ dryRun: true, connections: 'delete' });
+    expect(JSON.stringify(shown.document['remarks'])).toContain('db allows 1 of the 2 evictions now');
   });
 
   it('are kept by a budget before anything is written, unless it is passed by', async () => {

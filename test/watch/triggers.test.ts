@@ -268,6 +268,22 @@ describe('somebody who can make rules fire at will', () => {
     expect(decide(denied('shop/Deployment/shared'), invented).kind).toBe('ask');
   });
 
+  it('with invented sources told to people fills half of the proposals, too', () => {
+    const rules: readonly TriggerRule[] = [
+      { name: 'tell', notice: 'drift', does: 'escalate', how: 'ask' },
+      { name: 'scan', notice: 'denied', class: 'attack-like', does: 'quarantine', how: 'ask' },
+      { name: 'any', notice: 'denied', does: 'escalate', how: 'ask' },
+    ];
+    const key = (n: number): string => `denied\nexternal:198.51.100.${n}`;
+    const told = Array.from({ length: MOST_PROPOSALS / 2 }, (_, n) =>
+      ran(n, { does: 'escalate', subject: key(n), rule: 'any', how: 'ask', inForce: false }),
+    );
+    const asked = (notice: Notice): string => decide(notice, told, {}, rules).kind;
+    expect(asked(denied('external:198.51.100.99', { key: key(99) }))).toBe('dropped');
+    expect(asked(denied('shop/Deployment/shared'))).toBe('ask');
+    expect(asked({ ...denied('x', { key: 'drift\nx' }), kind: 'drift' } as unknown as Notice)).toBe('ask');
+  });
+
   it('by one rule sends half of the messages, and other rules are heard', () => {
     const rules: readonly TriggerRule[] = [
       { name: 'denied', notice: 'denied', does: 'escalate', how: 'run' },

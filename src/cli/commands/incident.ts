@@ -19,6 +19,7 @@ import { EXIT, Failure, isFailure } from '../../shared/pure/errors.ts';
 import { sortBy } from '../../shared/pure/order.ts';
 import { plural, safeText } from '../../shared/pure/text.ts';
 import type { PodConnections } from '../connections.ts';
+import { awaitGone } from '../connections.ts';
 import type { App } from '../context.ts';
 import type { Answered } from '../fired.ts';
 import { readAnswered, readOwed, stateOfRecord } from '../fired.ts';
@@ -311,10 +312,27 @@ async function answer(
   // Last: those that are cut off already cannot come back meanwhile, and no pod is asked anything before it is cut off.
   const drain = connections === 'drain' && isDone ? await drainHeld(app, result.run) : undefined;
   const open = drain?.open ?? (connections === 'report' ? await lookAtProxies(app, pods, options) : undefined);
-  const exit = ended(app, mark, plan, playbook, result, open);
+  // Of a directory nothing runs: what is deleted is gone.
+  const alive =
+    connections === 'delete' && isDone && target.kind === 'cluster'
+      ? await app.interrupt.during(async () =>
+          awaitGone({ target, clock: app.clock(), signal: app.interrupt.signal }, namespace, held?.all ?? []),
+        )
+      : [];
+  const isOver = drain?.isOver !== false && alive.length === 0;
+  const still = `${few(alive, MOST_SHOWN).shown.join(', ')} ${alive.length === 1 ? 'was' : 'were'} told to end and ${alive.length === 1 ? 'is' : 'are'} there still: what is open may be, in the quarantine`;
+  const exit = ended(
+    app,
+    mark,
+    plan,
+    alive.length === 0 ? playbook : { ...playbook, remarks: [...playbook.remarks, still] },
+    isDone && !isOver ? { ...result, outcome: 'partial', exit: EXIT.partial } : result,
+    open,
+  );
+  if (alive.length > 0) app.output.note(wrap(safeText(still), app.output.width, 2));
   if (connections === 'drain' && !isDone)
     app.output.note(`No proxy was ended, since the quarantine is not done: sallyport incident connections ${mark.id}`);
-  return isDone && drain?.isOver === false ? EXIT.partial : exit;
+  return exit;
 }
 
 /** Evictions are asked about before anything is written: where a budget keeps a pod, a person decides first. Errors: SP432. */

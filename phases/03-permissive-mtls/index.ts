@@ -33,7 +33,10 @@ export const permissiveMtls: Phase = {
   up(view) {
     const joining = byRisk(
       view,
-      workloadsOf(view).filter((workload) => canJoin(workload) && !inMesh(workload) && !isAllAmbient(workload)),
+      workloadsOf(view).filter(
+        (workload) =>
+          canJoin(workload) && !inMesh(workload) && !isAllAmbient(workload) && !isWaypoint(view.inventory, workload),
+      ),
     );
     const joinedView = afterJoin(view, build(view, joining, view.edges));
     return build(view, joining, withNew(view.edges, joinedView));

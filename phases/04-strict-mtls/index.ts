@@ -4,10 +4,10 @@ import type { Phase, View } from '../../src/engine/contract.ts';
 import { worldOf } from '../../src/model/evaluate.ts';
 import { buildPeerAuthentication } from '../../src/objects/build.ts';
 import { draftSteps } from '../../src/plan/steps.ts';
-import { exemptPorts, inMesh, joinedGates, plaintextGates } from '../../src/readiness/mesh-gates.ts';
+import { exemptPorts, joinedGates, plaintextGates, withSidecars } from '../../src/readiness/mesh-gates.ts';
 import { notJoinedGates } from '../../src/readiness/joined.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
-import { waiverFor, workloadsOf } from '../../src/readiness/view.ts';
+import { waiverFor } from '../../src/readiness/view.ts';
 import { namespaceWide } from '../03-permissive-mtls/index.ts';
 
 const DRAIN =
@@ -19,7 +19,7 @@ export const strictMtls: Phase = {
   requires: (view) => [...joinedGates(view), ...notJoinedGates(view), ...plaintextGates(view, worldOf(view.inventory))],
   up(view) {
     const draft = draftSteps(view.snapshot.objects);
-    for (const workload of byRisk(view, workloadsOf(view).filter(inMesh))) {
+    for (const workload of byRisk(view, withSidecars(view))) {
       const choice = chooseSelector(workload, view.inventory);
       if (choice.kind === 'none') continue;
       if (choice.kind === 'shared' && waiverFor(view, 'selector', workload.id) === undefined) continue;

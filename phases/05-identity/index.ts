@@ -19,7 +19,7 @@ import type { Draft } from '../../src/plan/steps.ts';
 import { corroborationGates } from '../../src/readiness/corroboration-gates.ts';
 import { coverageGates, reviewGates } from '../../src/readiness/evidence-gates.ts';
 import { notJoinedGates } from '../../src/readiness/joined.ts';
-import { inMesh } from '../../src/readiness/mesh-gates.ts';
+import { withSidecars } from '../../src/readiness/mesh-gates.ts';
 import { byRisk } from '../../src/readiness/risk.ts';
 import { asRehearsal, isRehearsal, rehearsalGates } from '../../src/readiness/rehearsal.ts';
 import { tunnelGates } from '../../src/readiness/tunnel-gates.ts';
@@ -360,7 +360,7 @@ function ownPeerPolicies(view: View, draft: Draft, workload: Workload): readonly
 function authorize(view: View, draft: Draft, splits: readonly AccountSplit[]): void {
   const after = afterMove(candidateContext(view), splits);
   const left = lingering(view, splits);
-  const meshed = byRisk(view, workloadsOf(view).filter(inMesh));
+  const meshed = byRisk(view, withSidecars(view));
   const rehearsed: { readonly workload: Workload; readonly object: KubeManifest }[] = [];
   for (const workload of meshed) {
     const candidate = deriveAuthorization(after, workload, left).object;

@@ -14,6 +14,16 @@ const IN_AMBIENT: ReadonlySet<PodSet['mesh']> = new Set(['ambient', 'mixed']);
 /** More ports than this of a range are not listed one by one. */
 const MOST_OF_RANGE = 64;
 
+/** AuthorizationPolicy knows no ranges: of one this long no port is named, since a part of them would cut the rest. A person is asked first. */
+export function isLongRange({ port, endPort }: Pick<Edge, 'port' | 'endPort'>): boolean {
+  return (endPort ?? port) - port >= MOST_OF_RANGE;
+}
+
+/** Each port of an edge that is no long range. */
+export function portsOfRange({ port, endPort }: Pick<Edge, 'port' | 'endPort'>): readonly number[] {
+  return Array.from({ length: (endPort ?? port) - port + 1 }, (_, index) => port + index);
+}
+
 /** Is it, or is some of it, in ambient mode? */
 export function isInAmbient(workload: Workload | undefined): boolean {
   return workload?.podSets.some(({ mesh }) => IN_AMBIENT.has(mesh)) === true;
@@ -97,37 +107,47 @@ interface Call {
 /** The accounts of callers with their ports, alike ones together, and why that is wider than what is on record. */
 function admitAccounts(inventory: Inventory, calls: readonly Call[], further: FurtherPrincipals): TunnelRules {
   const wider = new Set<string>();
-  const byPrincipal = new Map<string, Map<string, Set<number>>>();
+  const byPrincipal = new Map<string, Map<string, Set<number | 'every'>>>();
   for (const { edge, ports: others } of calls) {
     if (edge.src.kind !== 'workload') continue;
     const { id } = edge.src;
-    const last = edge.endPort ?? edge.port;
-    if (last - edge.port >= MOST_OF_RANGE)
-      wider.add(`${id} calls a range of ${last - edge.port + 1} ports, and AuthorizationPolicy knows no ranges`);
+    const long = isLongRange(edge);
+    if (long)
+      wider.add(
+        `${id} calls a range of ${(edge.endPort ?? edge.port) - edge.port + 1} ports, and AuthorizationPolicy knows no ranges: every port would be admitted`,
+      );
     for (const name of [...accountsThatTunnel(inventory, id), ...(further.get(id) ?? [])]) {
       const callers = byPrincipal.get(name) ?? new Map<string, Set<number>>();
-      const ports = callers.get(id) ?? new Set<number>();
-      for (let port = edge.port; port <= Math.min(last, edge.port + MOST_OF_RANGE - 1); port += 1) ports.add(port);
-      for (const port of others) ports.add(port);
+      const ports = callers.get(id) ?? new Set<number | 'every'>();
+      for (const port of long ? (['every'] as const) : [...portsOfRange(edge), ...others]) ports.add(port);
       byPrincipal.set(name, callers.set(id, ports));
     }
   }
   const admitted = [...byPrincipal].map(([name, callers]) => {
-    const lists = [...callers.values()].map((ports) => [...ports].sort((a, b) => a - b).join());
+    const lists = [...callers.values()].map((ports) => portTexts(ports).join());
     if (new Set(lists).size > 1)
       wider.add(
         `${[...callers.keys()].sort().join(' and ')} share the account ${name} and are on record on different ports: in a tunnel the account is all that is seen`,
       );
-    const ports = [...new Set([...callers.values()].flatMap((one) => [...one]))].sort((a, b) => a - b);
-    return { name, ports: ports.map(String) };
+    return { name, ports: portTexts([...callers.values()].flatMap((one) => [...one])) };
   });
   const rules = sortBy([...groupBy(admitted, ({ ports }) => ports.join()).values()], ([one]) => one?.name ?? '').map(
     (alike): JsonObject => ({
       from: [{ source: { principals: uniqueSorted(alike.map(({ name }) => name)) } }],
-      to: [{ operation: { ports: alike[0]?.ports ?? [] } }],
+      ...(alike[0]?.ports.length === 0 ? {} : { to: [{ operation: { ports: alike[0]?.ports ?? [] } }] }),
     }),
   );
   return { rules, wider: [...wider].sort() };
+}
+
+/** As a policy writes them, in order; none where every port is meant. */
+function portTexts(ports: Iterable<number | 'every'>): readonly string[] {
+  const numbers: number[] = [];
+  for (const port of new Set(ports)) {
+    if (port === 'every') return [];
+    numbers.push(port);
+  }
+  return uniqueNumbers(numbers).map(String);
 }
 
 /** The principals that a workload's tunnels carry. */

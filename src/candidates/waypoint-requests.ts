@@ -8,7 +8,7 @@ import { groupBy, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import { operations } from './authorization.ts';
 import type { CandidateContext, CandidateProblem } from './network.ts';
 import { waypointPolicyName } from './network.ts';
-import { accountsThatTunnel, servicesBehind } from './tunnels.ts';
+import { accountsThatTunnel, isLongRange, portsOfRange, servicesBehind } from './tunnels.ts';
 import type { FurtherPrincipals } from './tunnels.ts';
 import { crossingOf } from './waypoints.ts';
 
@@ -31,11 +31,16 @@ export function deriveWaypointRequests(
       const server = dst?.kind === 'workload' ? workloadById(inventory, dst.id) : undefined;
       if (src?.kind !== 'workload' || server === undefined) return [];
       const principals = uniqueSorted([...accountsThatTunnel(inventory, src.id), ...(further.get(src.id) ?? [])]);
-      const { list } = operations(inventory, server, edges);
-      const to = list.map(({ ports, ...request }) => ({
-        operation: { ports: bothPorts(ports, behind.servicePorts), ...request },
-      }));
-      return principals.length === 0 || to.length === 0 ? [] : [{ from: [{ source: { principals } }], to }];
+      if (principals.length === 0) return [];
+      const from = [{ source: { principals } }];
+      if (edges.some(isLongRange)) return [{ from }];
+      const single = edges.filter(({ endPort }) => endPort === undefined);
+      const ranges = edges.filter(({ endPort }) => endPort !== undefined);
+      const to = [
+        ...operations(inventory, server, single).list,
+        ...ranges.map((edge) => ({ ports: portsOfRange(edge).map(String) })),
+      ].map(({ ports, ...request }) => ({ operation: { ports: bothPorts(ports, behind.servicePorts), ...request } }));
+      return [{ from, to }];
     });
     if (rules.length === 0) return [];
     const meta = { name: waypointPolicyName(behind.service), namespace: behind.namespace, workload: workload.id };

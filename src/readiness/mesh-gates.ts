@@ -1,3 +1,4 @@
+import { isWaypoint } from '../candidates/waypoints.ts';
 import type { View } from '../engine/contract.ts';
 import { predictMembership } from '../inventory/mesh.ts';
 import { endpointKey, formatEdge } from '../model/edge.ts';
@@ -91,6 +92,14 @@ export function optedOut(workload: Workload): boolean {
 
 export function inMesh(workload: Workload): boolean {
   return workload.podSets.length > 0 && workload.podSets.every((podSet) => podSet.mesh === 'sidecar');
+}
+
+/**
+ * Those of the namespace whose pods run sidecars of their own. The proxy of a waypoint is none, though it stands in its pods alike: it follows
+ * targetRefs alone, and a policy that selects its pods, or a default of the namespace on its account, would act on others or on nobody.
+ */
+export function withSidecars(view: View): readonly Workload[] {
+  return workloadsOf(view).filter((workload) => inMesh(workload) && !isWaypoint(view.inventory, workload));
 }
 
 const DATAPLANE_MODE = 'istio.io/dataplane-mode';

@@ -10,7 +10,7 @@ import { changeRef } from '../plan/change.ts';
 import type { Step } from '../plan/plan.ts';
 import { draftSteps } from '../plan/steps.ts';
 import { plural } from '../shared/pure/text.ts';
-import { inMesh } from './mesh-gates.ts';
+import { withSidecars } from './mesh-gates.ts';
 import { byRisk } from './risk.ts';
 import { candidateContext, gate, keptEdges, workloadsOf } from './view.ts';
 
@@ -35,7 +35,7 @@ interface Wanted {
 function wantedPolicies(view: View): readonly Wanted[] {
   const context = candidateContext(view);
   const draft = draftSteps(view.snapshot.objects);
-  return byRisk(view, workloadsOf(view).filter(inMesh)).flatMap((workload) => {
+  return byRisk(view, withSidecars(view)).flatMap((workload) => {
     const policy = deriveAuthorization(context, workload).object;
     return policy === undefined ? [] : [{ workload, policy, live: draft.get(policy) }];
   });

@@ -1,4 +1,4 @@
-import { withWaypoints } from '../candidates/waypoints.ts';
+import { isWaypoint, withWaypoints } from '../candidates/waypoints.ts';
 import type { CandidateContext } from '../candidates/network.ts';
 import { findSystemPeers } from '../candidates/system.ts';
 import type { View } from '../engine/contract.ts';
@@ -76,7 +76,8 @@ export function settleGate(view: View, gate: Gate): Gate {
 export function candidateContext(view: View, joining: ReadonlySet<string> = new Set()): CandidateContext {
   const meshed = new Set(joining);
   for (const workload of view.inventory.workloads)
-    if (workload.podSets.some((podSet) => podSet.mesh === 'sidecar')) meshed.add(workload.id);
+    if (workload.podSets.some((podSet) => podSet.mesh === 'sidecar') && !isWaypoint(view.inventory, workload))
+      meshed.add(workload.id);
   const kinds = servedKinds(view);
   return {
     inventory: view.inventory,

@@ -11,6 +11,7 @@ import { refKey, refOf } from '../../src/model/object.ts';
 import { buildDefaultDeny } from '../../src/objects/build.ts';
 import type { JsonObject } from '../../src/shared/pure/json.ts';
 import { asObject } from '../../src/shared/pure/json.ts';
+import { deriveWaypointRequests } from '../../src/candidates/waypoint-requests.ts';
 import { withWaypoints } from '../../src/candidates/waypoints.ts';
 import fc from '../support/fast-check.ts';
 import { edgeOf } from '../support/rig.ts';
@@ -75,6 +76,7 @@ const sampleArb: fc.Arbitrary<Sample> = workloadsArb.chain((workloads) => {
 });
 
 interface Made {
+  readonly context: CandidateContext;
   readonly inventory: Inventory;
   readonly policies: readonly KubeManifest[];
   readonly tunnels: readonly KubeManifest[];
@@ -143,6 +145,7 @@ function made({ workloads, edges, isolated, behind = [] }: Sample, waived = fals
   const own = inventory.workloads.filter(({ namespace }) => isolated.includes(namespace));
   const access = own.map((workload) => ({ id: workload.id, ...deriveTunnelAccess(context, workload) }));
   return {
+    context,
     inventory,
     policies: [
       ...gateways,
@@ -404,6 +407,58 @@ describe('a waypoint before a Service whose pods are outside the mesh', () => {
           to: [{ operation: { ports: [port] } }],
         })),
       ),
+    );
+  });
+});
+
+describe('a range of ports that is too long to be listed', () => {
+  const EPHEMERAL = 'a/Deployment/x -> b/Deployment/z 32768-60999';
+  const sample = (...edges: readonly string[]): Sample => ({
+    workloads: [
+      { id: 'a/Deployment/x', account: 'x', mesh: 'ambient' },
+      { id: 'a/Deployment/y', account: 'y', mesh: 'ambient' },
+      { id: 'b/Deployment/z', account: 'z', mesh: 'ambient' },
+    ],
+    edges: edges.map((text) => edgeOf(text)),
+    isolated: ['b'],
+  });
+  const y80 = 'a/Deployment/y -> b/Deployment/z 80';
+  const rulesOf = (policy: KubeManifest | undefined): string => JSON.stringify(asObject(policy?.['spec'])['rules']);
+  const admits = (account: string, ...ports: readonly string[]): string =>
+    JSON.stringify({
+      from: [{ source: { principals: [`cluster.local/ns/a/sa/${account}`] } }],
+      ...(ports.length === 0 ? {} : { to: [{ operation: { ports } }] }),
+    });
+
+  it('asks a person, and then admits the caller on every port, since a part of them would cut the rest', () => {
+    expect(made(sample(EPHEMERAL, y80)).wider).toEqual(['b/Deployment/z']);
+    const { inventory, policies, tunnels } = made(sample(EPHEMERAL, y80), true);
+    expect(rulesOf(tunnels[0])).toContain(admits('x'));
+    expect(rulesOf(tunnels[0])).toContain(admits('y', '80'));
+    const closed = compileWorld({ ...inventory, policies: [...policies, ...tunnels] });
+    for (const [text, answer] of [
+      [EPHEMERAL, 'allowed'],
+      ['a/Deployment/x -> b/Deployment/z 45000', 'allowed'],
+      [y80, 'allowed'],
+      ['a/Deployment/y -> b/Deployment/z 45000', 'denied'],
+    ] as const)
+      expect([text, evaluateConnection(closed, connection(text), { mesh: true }).answer]).toEqual([text, answer]);
+  });
+
+  it('does the same at a waypoint, and a short one is listed beside the requests on record', () => {
+    const at = (...edges: readonly string[]): string => {
+      const { context } = made({ ...sample(...edges), behind: ['b'] }, true);
+      const [server] = context.inventory.workloads.filter(({ id }) => id === 'b/Deployment/z');
+      return rulesOf(server === undefined ? undefined : deriveWaypointRequests(context, server)[0]);
+    };
+    expect(at('a/Deployment/x -> b/Deployment/z 8000-9500', y80)).toBe(`[${admits('x')},${admits('y', '80')}]`);
+    expect(at('a/Deployment/x -> b/Deployment/z 8079-8081', 'a/Deployment/x -> b/Deployment/z 80')).toBe(
+      JSON.stringify([
+        {
+          from: [{ source: { principals: ['cluster.local/ns/a/sa/x'] } }],
+          to: [{ operation: { ports: ['80'] } }, { operation: { ports: ['8079', '8080', '8081'] } }],
+        },
+      ]),
     );
   });
 });

@@ -184,6 +184,8 @@ describe('with a waypoint before its Services', () => {
     const { place, rig } = await ambient(REQUESTS, true);
     for (const to of ['monitor', 'allow-list'] as const) await rig.advance('back', to);
     const { steps, gates } = await rig.planUp('back', 'identity');
+    // The proxy of the waypoint is no sidecar: no policy selects it, and the namespace is given no default that ztunnel would act on.
+    expect(steps.map(({ id }) => id).filter((id) => /default-deny|deployment-waypoint/u.test(id))).toEqual([]);
     // Who is in ambient mode takes no sidecar; that it goes on at all is asked of a person.
     expect(JSON.stringify(steps)).not.toMatch(/istio-injection|sidecar\.istio\.io\/inject/u);
     expect(gates.filter(({ id }) => id === 'mesh').map(({ answer }) => answer)).toContain('unknown');

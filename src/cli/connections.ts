@@ -3,6 +3,7 @@ import type { ProxyConnections } from '../readiness/open-connections.ts';
 import { countOpen, parseAccepted, parseClusters } from '../readiness/open-connections.ts';
 import type { ProxiedPod } from '../readiness/pod-proxy.ts';
 import { proxyStatus } from '../readiness/pod-proxy.ts';
+import { isOver } from './interrupt.ts';
 import type { RecordedPod } from '../plan/plan.ts';
 import { isFailure } from '../shared/pure/errors.ts';
 import { plural } from '../shared/pure/text.ts';
@@ -266,7 +267,7 @@ export async function awaitGone(
     try {
       await clock.sleep(LOOK_MS, signal);
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!isOver(signal)) throw error;
     }
   }
 }

@@ -704,9 +704,11 @@ async function undo(app: App, id: string, options: IncidentOptions, prompts: Pro
   const { plan: made, divergences } =
     decided.size === 0 ? first : planRollback(view, now, loaded.planner, decided, mine);
   if (divergences.length > 0) throw foreignChange(divergences);
-  const { connections: _connections, pods: _pods, ...of } = mark;
   const back: IncidentMark = {
-    ...of,
+    id: mark.id,
+    playbook: mark.playbook,
+    subject: mark.subject,
+    ...(mark.rule === undefined ? {} : { rule: mark.rule }),
     at: Date.now(),
     undoes: run.id,
     reason: options.reason?.trim() ?? 'no reason given',

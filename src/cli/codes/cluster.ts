@@ -122,7 +122,11 @@ export const CLUSTER_CODES = {
     exit: 3,
     means:
       'The pod was to be evicted, and a budget says no (429). It is asked before the first write, so that nothing was written; where another eviction came between, the quarantine is in force and the pod runs on in it.',
-    causes: ['Too few other pods of the workload are healthy.', 'A budget that never allows a disruption.'],
+    causes: [
+      'Too few other pods of the workload are healthy.',
+      'A budget that never allows a disruption.',
+      'Two budgets that select the pod: the API server evicts none such (500).',
+    ],
     fix: [
       '`--past-budgets` deletes pods whatever a budget says.',
       '`--connections drain` ends connections, and keeps the pods.',

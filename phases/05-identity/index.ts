@@ -1,6 +1,6 @@
 import { mentionText, mentionsOf, principalOf } from '../../src/candidates/account-mentions.ts';
 import type { AccountName, ManualMention, Mode } from '../../src/candidates/account-mentions.ts';
-import { TRUST_GATE, accountsOf, splitAccounts } from '../../src/candidates/accounts.ts';
+import { TRUST_GATE, splitAccounts } from '../../src/candidates/accounts.ts';
 import type { AccountSplit } from '../../src/candidates/accounts.ts';
 import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import { deriveTunnelAccess, policyName } from '../../src/candidates/network.ts';
@@ -9,6 +9,7 @@ import type { Phase, View } from '../../src/engine/contract.ts';
 import { endpointKey } from '../../src/model/edge.ts';
 import { edgesAt } from '../../src/model/edge-index.ts';
 import type { Workload } from '../../src/model/inventory.ts';
+import { accountsOfPodSet } from '../../src/model/inventory.ts';
 import type { KubeManifest } from '../../src/model/object.ts';
 import { formatRef, refKey, refOf } from '../../src/model/object.ts';
 import { grantsOf, readRbac, rightsOf } from '../../src/model/rbac.ts';
@@ -309,7 +310,8 @@ function editMentions(
 /** Once nobody is left on an account, what others wrote of it names the new ones alone. */
 function forgetAccounts(view: View, draft: Draft, splits: readonly AccountSplit[]): void {
   for (const split of splits) {
-    const users = workloadsOf(view).filter((workload) => accountsOf(workload).includes(split.from));
+    // Runs that are under way count: those that began before their owner moved still have it.
+    const users = workloadsOf(view).filter(({ podSets }) => podSets.flatMap(accountsOfPodSet).includes(split.from));
     const gone = users.every((user) =>
       splits.some((other) => other.workload.id === user.id && other.from === split.from && !other.lingers),
     );
@@ -334,7 +336,10 @@ function withPrincipals(extra: Extra, workload: string, principals: readonly str
 function lingering(view: View, splits: readonly AccountSplit[]): Extra {
   let extra: Extra = new Map();
   for (const split of splits)
-    if (split.lingers && split.workload.podSets.some(({ mesh }) => mesh === 'sidecar' || mesh === 'ambient'))
+    if (
+      split.lingers &&
+      split.workload.podSets.some(({ mesh }) => mesh === 'sidecar' || mesh === 'ambient' || mesh === 'mixed')
+    )
       extra = withPrincipals(extra, split.workload.id, [principalOf(names(view, split).from)]);
   return extra;
 }

@@ -3,6 +3,7 @@ import { endpointKey } from '../model/edge.ts';
 import { UNREDIRECTED_PORTS } from '../model/evaluate.ts';
 import { edgesAtAny } from '../model/edge-index.ts';
 import type { Inventory, Workload } from '../model/inventory.ts';
+import { accountsOfPodSet } from '../model/inventory.ts';
 import { workloadById } from '../model/inventory-index.ts';
 import { speaksHttp } from '../model/istio-protocol.ts';
 import { comparedPath } from '../model/istio-text.ts';
@@ -34,14 +35,15 @@ export function principal(trustDomain: string, namespace: string, serviceAccount
   return `${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
 }
 
-/** The principals of a workload's sidecars; empty where no pod of it has one. */
+/** The principals of a workload's sidecars, those of runs under way too; empty where no pod of it has one. */
 export function principalsOfWorkload(inventory: Inventory, id: string): readonly string[] {
   const workload = workloadById(inventory, id);
   if (workload === undefined) return [];
   return uniqueSorted(
     workload.podSets
       .filter((podSet) => podSet.mesh === 'sidecar')
-      .map((podSet) => principal(inventory.facts.mesh.trustDomain, workload.namespace, podSet.serviceAccount)),
+      .flatMap(accountsOfPodSet)
+      .map((account) => principal(inventory.facts.mesh.trustDomain, workload.namespace, account)),
   );
 }
 
@@ -171,10 +173,10 @@ export function deriveAuthorization(
     if (list.length === 0) continue;
     const probes = isProbe(src, list, workload);
     if (probes) continue;
+    const known = src.kind === 'workload' ? principalsOfWorkload(inventory, src.id) : [];
+    // Whoever has no identity of its own, or not in all of its pods, is admitted by port: an account beside it would shut the others out.
     const principals =
-      src.kind === 'workload'
-        ? uniqueSorted([...principalsOfWorkload(inventory, src.id), ...(extraPrincipals.get(src.id) ?? [])])
-        : [];
+      known.length > 0 ? uniqueSorted([...known, ...(extraPrincipals.get(endpointKey(src)) ?? [])]) : [];
     const exempt = list.filter((edge) => context.plaintextExempt(endpointKey(edge.dst), edge.port));
     const named = list.filter((edge) => !exempt.includes(edge));
     for (const [part, who] of [

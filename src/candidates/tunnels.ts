@@ -1,6 +1,7 @@
 import type { Edge, Endpoint } from '../model/edge.ts';
 import type { Inventory, PodSet, Workload } from '../model/inventory.ts';
 import { edgesAtAny } from '../model/edge-index.ts';
+import { accountsOfPodSet } from '../model/inventory.ts';
 import { workloadById } from '../model/inventory-index.ts';
 import { HBONE_PORT } from '../model/istio-party.ts';
 import type { JsonObject } from '../shared/pure/json.ts';
@@ -150,7 +151,7 @@ function portTexts(ports: Iterable<number | 'every'>): readonly string[] {
   return uniqueNumbers(numbers).map(String);
 }
 
-/** The principals that a workload's tunnels carry. */
+/** The principals that a workload's tunnels carry, those of runs under way too. */
 export function accountsThatTunnel(inventory: Inventory, id: string): readonly string[] {
   const workload = workloadById(inventory, id);
   if (workload === undefined) return [];
@@ -158,9 +159,10 @@ export function accountsThatTunnel(inventory: Inventory, id: string): readonly s
   return uniqueSorted(
     workload.podSets
       .filter(({ mesh }) => all || TUNNELS.has(mesh))
+      .flatMap(accountsOfPodSet)
       .map(
-        ({ serviceAccount }) =>
-          `${inventory.facts.mesh.trustDomain}/ns/${workload.namespace}/sa/${serviceAccount === '' ? 'default' : serviceAccount}`,
+        (account) =>
+          `${inventory.facts.mesh.trustDomain}/ns/${workload.namespace}/sa/${account === '' ? 'default' : account}`,
       ),
   );
 }

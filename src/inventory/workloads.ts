@@ -1,6 +1,6 @@
 import { asArray, asNumber, asObject, asString, getPath } from '../shared/pure/json.ts';
 import { canonicalJson } from '../shared/pure/json.ts';
-import { compareText, sortBy } from '../shared/pure/order.ts';
+import { compareText, sortBy, uniqueSorted } from '../shared/pure/order.ts';
 import type { Labels, Manager, MeshFacts, MeshMembership, PodInfo, PodSet, Schedule } from '../model/inventory.ts';
 import type { KubeManifest, ObjectRef } from '../model/object.ts';
 import { groupOf, namespaceOf, refKey, refOf } from '../model/object.ts';
@@ -439,6 +439,8 @@ interface PodSetParts {
   readonly templatePath?: readonly string[];
   readonly records: readonly PodRecord[];
   readonly variants: readonly Labels[];
+  /** The account that the owner names, where the rest is that of the pods. */
+  readonly namedAccount?: string;
 }
 
 function assemblePodSets(
@@ -463,7 +465,12 @@ function assemblePodSets(
   }
   const sets = expected.map((item) => {
     const records = assigned.get(item);
-    return records === undefined ? fromTemplate(item, []) : fromPods(item.role, records, kind, item.templatePath);
+    if (records === undefined) return fromTemplate(item, []);
+    return {
+      ...fromPods(item.role, records, kind, item.templatePath),
+      // Where an owner names none, which one its operator takes is the operator's: the pods say it.
+      ...(item.facts.serviceAccount === 'default' ? {} : { namedAccount: item.facts.serviceAccount }),
+    };
   });
   for (const records of extra.values()) sets.push(fromPods(roleOf(records[0], keys), records, kind, undefined));
   if (sets.length === 0) sets.push(...fromChildren(group, keys));
@@ -601,6 +608,7 @@ function membership(
       labels: parts.labels,
       annotations: parts.facts.annotations,
       serviceAccount: parts.facts.serviceAccount,
+      ...otherAccounts(parts),
       hostNetwork: parts.facts.hostNetwork,
       containers: ownContainers(parts.facts.containers),
       mesh: actualMembership(parts.records) ?? expectedMembership(parts, namespace, namespaceLabels, mesh),
@@ -611,6 +619,18 @@ function membership(
     variants: parts.variants,
     facts: parts.facts,
   }));
+}
+
+/** A run that is under way keeps the account it was made with, whatever its owner names by now. */
+function otherAccounts({ facts, records, namedAccount }: PodSetParts): Pick<PodSet, 'otherAccounts'> {
+  // The API server writes the account into every pod; a manifest of one that names none says nothing of it.
+  const live = records.flatMap(({ finished, info, manifest }) =>
+    finished || info.phase === 'Unknown' ? [] : (asString(getPath(manifest, ['spec', 'serviceAccountName'])) ?? []),
+  );
+  const others = uniqueSorted([...live, ...(namedAccount === undefined ? [] : [namedAccount])]).filter(
+    (account) => account !== facts.serviceAccount,
+  );
+  return others.length === 0 ? {} : { otherAccounts: others };
 }
 
 /** What the running pods are; undefined where none runs. Finished pods do not count. */

@@ -50,6 +50,8 @@ export interface PodSet {
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly serviceAccount: string;
+  /** Accounts beside that one, where there are any: of pods that have not ended and run as another than new ones will. Sorted. */
+  readonly otherAccounts?: readonly string[];
   readonly hostNetwork: boolean;
   readonly containers: readonly ContainerInfo[];
   readonly mesh: MeshMembership;
@@ -57,6 +59,11 @@ export interface PodSet {
   readonly templatePath?: FieldPath;
   /** Names of running pods, with their addresses; empty in a directory without Pod objects. */
   readonly pods: readonly PodInfo[];
+}
+
+/** Every account that pods of the set run as, and that new ones will. */
+export function accountsOfPodSet({ serviceAccount, otherAccounts }: PodSet): readonly string[] {
+  return [serviceAccount, ...(otherAccounts ?? [])];
 }
 
 export interface PodInfo {

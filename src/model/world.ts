@@ -11,6 +11,7 @@ import { isCalicoObject, parseCalicoNetworkSet, parseCalicoPolicy, parseCalicoTi
 import type { CiliumPolicy } from './cilium-policy.ts';
 import { parseCiliumPolicy } from './cilium-policy.ts';
 import type { ContainerPort, Inventory, IpBlockTarget, Labels, PodSet, ServiceInfo, Workload } from './inventory.ts';
+import { accountsOfPodSet } from './inventory.ts';
 import type {
   AuthorizationPolicy,
   DestinationRule,
@@ -390,7 +391,13 @@ function podsOf(workload: Workload, namespace: NamespaceView, from: number): rea
   if (workload.podSets.length === 0) {
     return [{ ...base, index: from, role: '', labels: {}, hostNetwork: false, ports: [] }];
   }
-  return workload.podSets.map((podSet, offset) => ({
+  // While pods of one set run as several accounts, what a policy says of each must hold: they are as many parties.
+  const sets = workload.podSets.flatMap((podSet) =>
+    podSet.otherAccounts === undefined
+      ? [podSet]
+      : accountsOfPodSet(podSet).map((serviceAccount) => ({ ...podSet, serviceAccount })),
+  );
+  return sets.map((podSet, offset) => ({
     ...base,
     index: from + offset,
     role: podSet.role,

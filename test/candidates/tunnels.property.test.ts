@@ -1,5 +1,6 @@
 // An open port 15008 takes port rules from NetworkPolicy. What goes with it gives them back: for every pair and port, generated.
 import { describe, expect, it } from 'vitest';
+import { deriveAuthorization } from '../../src/candidates/authorization.ts';
 import type { CandidateContext } from '../../src/candidates/network.ts';
 import { deriveNetworkCandidate, deriveTunnelAccess } from '../../src/candidates/network.ts';
 import { judgeInvariants } from '../../src/candidates/patterns/judge.ts';
@@ -460,6 +461,59 @@ describe('a range of ports that is too long to be listed', () => {
         },
       ]),
     );
+  });
+});
+
+describe('a caller of which runs go on under an earlier account', () => {
+  const start = made({
+    workloads: [
+      { id: 'a/Deployment/x', account: 'x', mesh: 'ambient' },
+      { id: 'a/Deployment/y', account: 'y', mesh: 'sidecar' },
+      { id: 'b/Deployment/z', account: 'z', mesh: 'ambient' },
+      { id: 'b/Deployment/w', account: 'w', mesh: 'sidecar' },
+    ],
+    edges: ['a/Deployment/x', 'a/Deployment/y'].flatMap((src) => [
+      edgeOf(`${src} -> b/Deployment/z 80`),
+      edgeOf(`${src} -> b/Deployment/w 80`),
+    ]),
+    isolated: ['b'],
+  });
+  const inventory: Inventory = {
+    ...start.inventory,
+    workloads: start.inventory.workloads.map((one) => ({
+      ...one,
+      podSets: one.podSets.map((set) => (one.namespace === 'a' ? { ...set, otherAccounts: ['before'] } : set)),
+    })),
+  };
+  const context: CandidateContext = { ...start.context, inventory };
+  const of = (id: string) => inventory.workloads.filter((one) => one.id === id);
+  const tunnels = of('b/Deployment/z').flatMap((server) => deriveTunnelAccess(context, server).object ?? []);
+
+  it('is admitted under both, and judged under each', () => {
+    const asked = (policies: readonly KubeManifest[], src: string): string =>
+      evaluateConnection(compileWorld({ ...inventory, policies }), connection(`${src} -> b/Deployment/z 80`), {
+        mesh: true,
+      }).answer;
+    for (const src of ['a/Deployment/x', 'a/Deployment/y']) {
+      expect([src, asked(tunnels, src)]).toEqual([src, 'allowed']);
+      // What names the account of its new pods alone refuses the run that goes on.
+      expect([src, asked(start.tunnels, src)]).toEqual([src, 'denied']);
+    }
+  });
+
+  it('is named by its accounts where all of it has a sidecar, and by the port alone where it has none', () => {
+    const moving = new Map(['x', 'y'].map((app) => [`a/Deployment/${app}`, ['cluster.local/ns/a/sa/to']]));
+    const [server] = of('b/Deployment/w');
+    const rules = server === undefined ? [] : deriveAuthorization(context, server, moving).rules;
+    expect(rules.map(({ peer, rule }) => [peer, JSON.stringify(rule['from'] ?? 'anybody')])).toEqual([
+      ['a/Deployment/x', '"anybody"'],
+      [
+        'a/Deployment/y',
+        JSON.stringify([
+          { source: { principals: ['before', 'to', 'y'].map((name) => `cluster.local/ns/a/sa/${name}`) } },
+        ]),
+      ],
+    ]);
   });
 });
 

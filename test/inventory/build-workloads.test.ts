@@ -158,6 +158,51 @@ describe('rebuilding', () => {
   });
 });
 
+describe('a workload that moved to another account', () => {
+  const run = (name: string, account: string | undefined, phase: string): unknown => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name,
+      namespace: 'shop',
+      labels: { 'job-name': 'nightly-100' },
+      ownerReferences: [{ apiVersion: 'batch/v1', kind: 'Job', name: 'nightly-100', uid: 'u', controller: true }],
+    },
+    spec: {
+      ...(account === undefined ? {} : { serviceAccountName: account }),
+      containers: [{ name: 'main', image: 'i' }],
+    },
+    status: { phase },
+  });
+  const accounts = (...pods: readonly unknown[]): readonly unknown[] => {
+    const [set] = workload(inventoryOf(withObjects(live, ...pods)), 'shop/CronJob/nightly').podSets;
+    return [set?.serviceAccount, set?.otherAccounts];
+  };
+  const [now] = accounts() as [string];
+
+  it.each([
+    ['keeps the account of a run under way', [run('r1', 'old', 'Running')], ['old']],
+    ['and of one that waits for a node', [run('r1', 'old', 'Pending')], ['old']],
+    ['forgets it when the run has ended', [run('r1', 'old', 'Succeeded')], undefined],
+    ['has one account where they are the same', [run('r1', now, 'Running')], undefined],
+    ['takes nothing from a pod that names none', [run('r1', undefined, 'Running')], undefined],
+    ['and from one of which nobody says that it runs', [run('r1', 'old', 'Unknown')], undefined],
+    ['has as many as there are', [run('r1', 'old', 'Running'), run('r2', 'older', 'Running')], ['old', 'older']],
+  ])('%s', (_, pods, others) => {
+    expect(accounts(...pods)).toEqual([now, others]);
+  });
+
+  it('has the one that its owner names by now beside that of its pods, where an operator makes them', () => {
+    const job = live.objects.find(({ kind, metadata }) => kind === 'PyTorchJob' && metadata.name === 'train');
+    const text = JSON.stringify(job).replaceAll('"serviceAccountName":"trainer"', '"serviceAccountName":"train-own"');
+    const sets = workload(inventoryOf(withObjects(live, JSON.parse(text) as unknown)), 'ml/PyTorchJob/train').podSets;
+    expect(sets.map(({ role, serviceAccount, otherAccounts }) => [role, serviceAccount, otherAccounts])).toEqual([
+      ['Master', 'train-own', undefined],
+      ['Worker', 'trainer', ['train-own']],
+    ]);
+  });
+});
+
 describe('labels on which a selector may rest', () => {
   it.each([
     ['app', undefined, true],

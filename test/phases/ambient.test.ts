@@ -128,6 +128,43 @@ describe('the allow-list of a namespace in ambient mode', () => {
     ]);
   });
 
+  it('admits the account of a run under way as long as it runs, though new ones have another', async () => {
+    const { place, rig } = await ambient();
+    const front = join(place.cluster, 'front.yaml');
+    const run = (phase: string): string => `apiVersion: batch/v1
+kind: Job
+metadata:
+  name: nightly-1
+  namespace: front
+  ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: nightly, uid: u1, controller: true}]
+spec: {template: {spec: {serviceAccountName: before, containers: [{name: main, image: i}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: nightly-1-x
+  namespace: front
+  annotations: {ambient.istio.io/redirection: enabled}
+  labels: {app: nightly}
+  ownerReferences: [{apiVersion: batch/v1, kind: Job, name: nightly-1, uid: u2, controller: true}]
+spec: {serviceAccountName: before, containers: [{name: main, image: i}]}
+status: {phase: ${phase}, podIP: 10.9.9.9}
+`;
+    expect(readFileSync(front, 'utf8')).toContain('nightly');
+    const principals = async (phase: string): Promise<readonly string[]> => {
+      writeFileSync(join(place.cluster, 'run.yaml'), run(phase));
+      const { steps } = await rig.planUp('back', 'allow-list');
+      const step = steps.find(({ id }) => id === 'allow-list/tunnels-back-statefulset-db');
+      return [...JSON.stringify(step?.change).matchAll(/ns\/front\/sa\/([a-z-]+)/gu)]
+        .map(([, name]) => name ?? '')
+        .sort();
+    };
+    await rig.advance('back', 'monitor');
+    expect(await principals('Running')).toContain('before');
+    expect(await principals('Running')).toHaveLength(2);
+    expect(await principals('Succeeded')).not.toContain('before');
+  });
+
   it('asks a person where one account calls on different ports', async () => {
     const { rig } = await ambient([...EDGES, edgeOf('front/Deployment/worker -> back/Deployment/api 9090')]);
     await rig.advance('back', 'monitor');

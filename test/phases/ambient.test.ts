@@ -42,6 +42,27 @@ afterEach(async () => {
   for (const close of open.splice(0).reverse()) await close();
 });
 
+/** A run of front/CronJob/nightly, and its pod. */
+const runOf = (account: string, phase: string): string => `apiVersion: batch/v1
+kind: Job
+metadata:
+  name: nightly-1
+  namespace: front
+  ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: nightly, uid: u1, controller: true}]
+spec: {template: {spec: {serviceAccountName: ${account}, containers: [{name: main, image: i}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: nightly-1-x
+  namespace: front
+  annotations: {ambient.istio.io/redirection: enabled}
+  labels: {app: nightly}
+  ownerReferences: [{apiVersion: batch/v1, kind: Job, name: nightly-1, uid: u2, controller: true}]
+spec: {serviceAccountName: ${account}, containers: [{name: main, image: i}]}
+status: {phase: ${phase}, podIP: 10.9.9.9}
+`;
+
 /** A waypoint of namespace back, with its pods as istiod makes them. */
 const WAYPOINT = `apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -131,28 +152,9 @@ describe('the allow-list of a namespace in ambient mode', () => {
   it('admits the account of a run under way as long as it runs, though new ones have another', async () => {
     const { place, rig } = await ambient();
     const front = join(place.cluster, 'front.yaml');
-    const run = (phase: string): string => `apiVersion: batch/v1
-kind: Job
-metadata:
-  name: nightly-1
-  namespace: front
-  ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: nightly, uid: u1, controller: true}]
-spec: {template: {spec: {serviceAccountName: before, containers: [{name: main, image: i}]}}}
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: nightly-1-x
-  namespace: front
-  annotations: {ambient.istio.io/redirection: enabled}
-  labels: {app: nightly}
-  ownerReferences: [{apiVersion: batch/v1, kind: Job, name: nightly-1, uid: u2, controller: true}]
-spec: {serviceAccountName: before, containers: [{name: main, image: i}]}
-status: {phase: ${phase}, podIP: 10.9.9.9}
-`;
     expect(readFileSync(front, 'utf8')).toContain('nightly');
     const principals = async (phase: string): Promise<readonly string[]> => {
-      writeFileSync(join(place.cluster, 'run.yaml'), run(phase));
+      writeFileSync(join(place.cluster, 'run.yaml'), runOf('before', phase));
       const { steps } = await rig.planUp('back', 'allow-list');
       const step = steps.find(({ id }) => id === 'allow-list/tunnels-back-statefulset-db');
       return [...JSON.stringify(step?.change).matchAll(/ns\/front\/sa\/([a-z-]+)/gu)]
@@ -163,6 +165,28 @@ status: {phase: ${phase}, podIP: 10.9.9.9}
     expect(await principals('Running')).toContain('before');
     expect(await principals('Running')).toHaveLength(2);
     expect(await principals('Succeeded')).not.toContain('before');
+  });
+
+  it('a move to another account goes on admitting the one of a run under way, in every state of the plan and in later plans', async () => {
+    const { place, rig } = await ambient();
+    const front = join(place.cluster, 'front.yaml');
+    writeFileSync(
+      front,
+      readFileSync(front, 'utf8').replace('serviceAccountName: nightly', 'serviceAccountName: default'),
+    );
+    writeFileSync(join(place.cluster, 'run.yaml'), runOf('default', 'Running'));
+    for (const namespace of ['back', 'front'])
+      for (const to of ['monitor', 'allow-list'] as const) await rig.advance(namespace, to);
+    const plan = await rig.planUp('front', 'identity');
+    expect(plan.steps.map(({ id }) => id)).toContain('identity/cronjob-nightly-migrate');
+    expect(plan.denied).toEqual([]);
+    const db = (steps: readonly { readonly change: unknown; readonly id: string }[]): readonly string[] =>
+      steps
+        .filter(({ id }) => id.includes('nightly') && id.endsWith('-tunnels'))
+        .map(({ change }) => JSON.stringify(change));
+    const last = db(plan.steps).at(-1) ?? '';
+    expect(last).toContain('ns/front/sa/nightly');
+    expect(last).toContain('ns/front/sa/default');
   });
 
   it('asks a person where one account calls on different ports', async () => {

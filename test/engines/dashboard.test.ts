@@ -158,6 +158,39 @@ describe('the dashboard', () => {
   });
 });
 
+describe('what was seen when the panels were drawn', () => {
+  const dashboard = schema.parse(JSON.parse(text));
+  const stats = dashboard.panels.filter(({ type }) => type === 'stat');
+
+  it('an answer without series is told in words, and a figure that is away is not in the colour of a good one', () => {
+    for (const { title, fieldConfig } of dashboard.panels)
+      expect(fieldConfig.defaults['noValue'], title).toMatch(/\bwatch away$/u);
+    for (const { title, fieldConfig } of stats)
+      expect(fieldConfig.defaults.mappings, title).toEqual([
+        { type: 'special', options: { match: 'null', result: { text: 'watch away', color: 'orange', index: 0 } } },
+      ]);
+  });
+
+  // 16 characters at 14 px, with the sign of the description, fit into four columns of a page 1280 px wide.
+  it('titles of figures are not cut', () => {
+    for (const { title } of stats) expect(title.length, title).toBeLessThanOrEqual(16);
+  });
+
+  it('lines are named in a table with their figures, so that colour is not the only thing that tells them apart', () => {
+    for (const one of dashboard.panels)
+      if (one.type === 'timeseries')
+        expect(one.options.legend, one.title).toMatchObject({
+          displayMode: 'table',
+          sortBy: expect.any(String) as string,
+        });
+  });
+
+  it('the ten with the most are ten over the whole time that is shown', () => {
+    for (const { expr } of dashboard.panels.flatMap(({ targets }) => targets))
+      if (expr.includes('topk(')) expect(expr).toMatch(/ and on \([a-z, ]+\) topk\(10, .*\[\$__range\] @ end\(\)/u);
+  });
+});
+
 interface Series {
   readonly metric: Readonly<Record<string, string>>;
   readonly values: readonly (readonly [number, string])[];
@@ -186,11 +219,12 @@ function scraped(line: string): string {
   return line.includes('{') ? line.replace('{', `{${at},`) : line.replace(' ', `{${at}} `);
 }
 
-/** A query with its variables as Grafana fills them in: all jobs and instances, and a rate over four samples at least. */
+/** A query with its variables as Grafana fills them in: all jobs and instances, a rate over four samples at least, and the day that is shown. */
 function filled(expr: string): string {
   return expr
     .replaceAll(/\$(?:job|instance)\b/gu, '.+')
     .replaceAll('$__rate_interval', '20m')
+    .replaceAll('$__range', '24h')
     .replaceAll('[10m]', '[15m]');
 }
 
@@ -334,6 +368,28 @@ describe('over a day of drift, attacks and outages', () => {
       expect((await overTheDay(bare)).flatMap(({ values }) => values.map(([, value]) => value))).toContain('0');
       expect(await overTheDay(filled(expr).replaceAll('.+', 'elsewhere')), title).toEqual([]);
     }
+  });
+
+  it('never shows more than ten of the most', async () => {
+    const tops = panels.flatMap(({ targets }) => targets).filter(({ expr }) => expr.includes('topk(10'));
+    expect(tops).toHaveLength(3);
+    for (const { expr } of tops) expect((await overTheDay(filled(expr))).length, expr).toBeLessThanOrEqual(10);
+  });
+
+  it('namespaces are told apart where the scrape kept their label as exported_namespace', async () => {
+    const [{ expr } = { expr: '' }] = panels.find(({ title }) => title === 'Isolated workloads')?.targets ?? [];
+    const own = await overTheDay(filled(expr));
+    // As the scrape leaves them without honor_labels: the pod's own namespace in the place of what the sample says.
+    const kept = filled(expr).replace(
+      /sallyport_isolated_ratio\{[^}]*\}/u,
+      (metric) =>
+        `label_replace(label_replace(${metric}, "exported_namespace", "$1", "namespace", "(.+)"), "namespace", "sallyport", "", "")`,
+    );
+    expect(kept).toContain('"sallyport"');
+    expect(own.length).toBeGreaterThan(1);
+    expect((await overTheDay(kept)).map(({ metric }) => metric['namespace'])).toEqual(
+      own.map(({ metric }) => metric['namespace']),
+    );
   });
 
   it('figures that rise on that day rise on the dashboard, and fall again', async () => {

@@ -188,8 +188,8 @@ export function servicesBehind(
 ): readonly ServiceBehind[] {
   const crossings = (list: readonly Edge[]) =>
     list.flatMap((edge) =>
-      crossingOf(inventory, edge).hops.flatMap(({ target }) =>
-        target?.namespace === workload.namespace ? [{ edge, target }] : [],
+      crossingOf(inventory, edge).hops.flatMap(({ gateway, target }) =>
+        target?.namespace === workload.namespace ? [{ edge, gateway, target }] : [],
       ),
     );
   const names = uniqueSorted(crossings(edgesAtAny(edges, 'dst', [workload.id])).map(({ target }) => target.service));
@@ -211,9 +211,56 @@ export function servicesBehind(
       edges: [...new Set(calls.map(({ edge }) => edge))],
       servicePorts,
       rules,
-      wider: [...wider, ...mixedPorts(service, servicePorts), ...unlikeBackends(service, backends, calls)],
+      wider: [
+        ...wider,
+        ...mixedPorts(service, servicePorts),
+        ...unlikeBackends(service, backends, calls),
+        ...sharedAtWaypoint(inventory, edges, service, calls),
+      ],
     };
   });
+}
+
+const through = new WeakMap<readonly Edge[], ReadonlyMap<string, ReadonlySet<string>>>();
+
+/** Workloads that are on record through each waypoint, to whatever stands behind it. */
+function callersThrough(inventory: Inventory, edges: readonly Edge[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const known = through.get(edges);
+  if (known !== undefined) return known;
+  const found = new Map<string, Set<string>>();
+  for (const edge of edges) {
+    if (edge.src.kind !== 'workload') continue;
+    for (const { gateway } of crossingOf(inventory, edge).hops)
+      found.set(gateway, (found.get(gateway) ?? new Set()).add(edge.src.id));
+  }
+  through.set(edges, found);
+  return found;
+}
+
+/** NetworkPolicy lets whoever is on record to anything behind a waypoint come to it: of those the waypoint sees the account alone. */
+function sharedAtWaypoint(
+  inventory: Inventory,
+  edges: readonly Edge[],
+  service: string,
+  calls: readonly { readonly edge: Edge; readonly gateway: string }[],
+): readonly string[] {
+  const callers = new Set(calls.flatMap(({ edge: { src } }) => (src.kind === 'workload' ? [src.id] : [])));
+  const owners = new Map([...callers].flatMap((id) => accountsThatTunnel(inventory, id).map((name) => [name, id])));
+  const others = new Set(
+    calls
+      .flatMap(({ gateway }) => [...(callersThrough(inventory, edges).get(gateway) ?? [])])
+      .filter((id) => !callers.has(id)),
+  );
+  return [...others].sort().flatMap((id) =>
+    accountsThatTunnel(inventory, id).flatMap((name) => {
+      const owner = owners.get(name);
+      return owner === undefined
+        ? []
+        : [
+            `${id} shares the account ${name} with ${owner} and comes to the same waypoint, and is on no record to Service ${service}`,
+          ];
+    }),
+  );
 }
 
 function uniqueNumbers(values: readonly number[]): readonly number[] {

@@ -530,7 +530,7 @@ describe('callers of one account on different ports', () => {
   it('are told of too where one of them comes to the same waypoint for another Service', () => {
     const edges = [edgeOf('a/Deployment/x -> b/Deployment/z 80'), edgeOf('a/Deployment/y -> b/Deployment/w 80')];
     const workloads = [...sample.workloads, { id: 'b/Deployment/w', account: 'w', mesh: 'ambient' as const }];
-    expect(made({ ...sample, workloads, edges, behind: ['b'] }).wider.sort()).toEqual([
+    expect([...made({ ...sample, workloads, edges, behind: ['b'] }).wider].sort()).toEqual([
       'b/Deployment/w',
       'b/Deployment/z',
     ]);

@@ -123,6 +123,9 @@ export function openTelemetry(most = MOST_SERIES): Telemetry {
     labelNames: ['kind', 'severity', 'state'],
     registers,
   });
+  // A series that begins at 1 never rose for rate() and increase(): the first notice of a kind would be on no chart.
+  for (const kind of NOTICE_KINDS)
+    for (const severity of ['info', 'warning', 'error'] as const) notices.inc({ kind, severity, state: 'raised' }, 0);
   const soaks = new Counter({
     name: 'sallyport_soaks_total',
     help: 'Watches after a run that ended, by outcome',

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { openTelemetry } from '../../src/cli/telemetry.ts';
 import type { TelemetrySource } from '../../src/cli/telemetry.ts';
 import fc from '../support/fast-check.ts';
+import { NOTICE_KINDS } from '../../src/watch/notice.ts';
 import { reduceWatch } from '../../src/watch/reduce.ts';
 import { startWatch } from '../../src/watch/state.ts';
 import { parseCommandLine } from '../../src/cli/program.ts';
@@ -69,6 +70,13 @@ describe('/metrics', () => {
       'sallyport_load_seconds 1.5',
     ])
       expect([...lines]).toContain(line);
+  });
+
+  it('counts notices from 0, so that the first of a kind is a rise', async () => {
+    const lines = new Set((await openTelemetry().render()).split('\n'));
+    for (const kind of NOTICE_KINDS)
+      for (const severity of ['info', 'warning', 'error'])
+        expect(lines).toContain(`sallyport_notices_total{kind="${kind}",severity="${severity}",state="raised"} 0`);
   });
 
   it('has a bound on every metric whose labels come from traffic, and counts what is beyond it', async () => {

@@ -392,6 +392,15 @@ describe('over a day of drift, attacks and outages', () => {
     );
   });
 
+  it('shows the first notice of a kind', async () => {
+    const [{ expr } = { expr: '' }] = panels.find(({ title }) => title === 'Notices')?.targets ?? [];
+    const risen = (await overTheDay(filled(expr)))
+      .filter(({ values }) => values.some(([, value]) => Number(value) > 0))
+      .map(({ metric }) => metric['kind']);
+    for (const kind of ['drift', 'unprotected', 'denied', 'gate', 'proxy', 'blind'])
+      expect(risen, risen.join(', ')).toContain(kind);
+  });
+
   it('figures that rise on that day rise on the dashboard, and fall again', async () => {
     for (const expr of [
       'sum(sallyport_drift)',
